@@ -1,0 +1,85 @@
+"""The port to whatever runs the model: what is asked, what comes back, and how it may fail.
+
+Knows nothing of Ray, of engines or of the verdict grammar.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from schemas.errors import ItemError
+from schemas.reasons import Reason
+from schemas.verdict import Provenance
+
+Conversation = tuple[dict[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GuardRequest:
+    """One conversation to judge.
+
+    Attributes:
+        conversation: turns as `{"role", "content"}`.
+        tokens: estimated prompt tokens of the text.
+        carrier: W3C trace context of the message; empty where it is not sampled.
+    """
+
+    conversation: Conversation
+    tokens: int
+    carrier: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class GuardAnswer:
+    """The model's answer to one request.
+
+    Attributes:
+        text: whole output, stop token removed; empty where `error` is set.
+        error: reason code where the guard could not judge this one item.
+        scores: probabilities by question (`safety`, `category`, `refusal`) and label, where the engine gives them.
+        finished: False where the output was cut off at the token limit.
+        carrier: W3C trace context of the GPU batch it rode in; empty where that is not sampled.
+        queue_ms: from arrival in the replica to the start of its GPU batch.
+        guard_ms: duration of the GPU batch.
+    """
+
+    text: str
+    error: Reason | None
+    scores: Mapping[str, Mapping[str, float]] | None
+    prompt_tokens: int
+    output_tokens: int
+    finished: bool
+    carrier: Mapping[str, str]
+    queue_ms: float
+    guard_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class GuardReply:
+    """Answers of one call, one per request and in their order, and what gave them."""
+
+    answers: Sequence[GuardAnswer]
+    provenance: Provenance
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What became of one request: an answer, or an error of this item alone, and what judged."""
+
+    result: GuardAnswer | ItemError
+    provenance: Provenance
+    attempts: int
+
+
+class Guard(Protocol):
+    """A way to the model."""
+
+    async def judge(self, requests: Sequence[GuardRequest]) -> GuardReply:
+        """Judge some conversations in one call.
+
+        Raises:
+            GuardUnavailableError: nothing answered; says nothing about the requests.
+            GuardCrashError: the replica died while it ran this call.
+            GuardCallFailedError: the call raised in the replica's code.
+        """
+        ...

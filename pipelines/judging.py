@@ -1,0 +1,103 @@
+"""Gets every request of a chunk an answer: holds while the guard is down, isolates a record that breaks a call.
+
+A call that raised is split in two until the culprit is alone (P6). A record that fails alone is only blamed when
+a known-good conversation passes at the same time: else the guard is broken, not the record (P5).
+Does not read the answers.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+from pipelines.backoff import Backoff
+from pipelines.guard import Guard, GuardReply, GuardRequest, Judged
+from schemas.errors import GuardCallFailedError, GuardCrashError, GuardUnavailableError, ItemError
+from schemas.reasons import Reason
+
+PROBE = GuardRequest(({"role": "user", "content": "hello"},), 1, {})
+Sleep = Callable[[float], Awaitable[None]]
+
+
+class Judge:
+    """Calls a guard until each request has an outcome of its own.
+
+    Args:
+        guard: the port.
+        max_attempts: tries of a request that raises alone.
+        max_crashes: replica deaths, first of a chunk before it is split, then of a request alone.
+        new_backoff: makes the waits of one chunk.
+        held: called whenever the guard is what holds requests up.
+        sleep: waits that many seconds; a test may pass its own.
+    """
+
+    def __init__(
+        self,
+        guard: Guard,
+        *,
+        max_attempts: int,
+        max_crashes: int,
+        new_backoff: Callable[[], Backoff],
+        held: Callable[[], None] = lambda: None,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        self._guard = guard
+        self._max_attempts = max_attempts
+        self._max_crashes = max_crashes
+        self._new_backoff = new_backoff
+        self._sleep = sleep
+        self.held = held
+
+    async def judge(self, requests: Sequence[GuardRequest]) -> list[Judged]:
+        """Judge a chunk; returns one result per request, in their order. Holds as long as the guard is down."""
+        if not requests:
+            return []
+        if len(requests) == 1:
+            return [await self._judge_alone(requests[0])]
+        backoff = self._new_backoff()
+        for _ in range(self._max_crashes):
+            try:
+                reply = await self._call(requests, backoff)
+            except GuardCrashError:
+                await self._sleep(backoff.next_wait_s())
+            except GuardCallFailedError:
+                break
+            else:
+                return [Judged(answer, reply.provenance, 1) for answer in reply.answers]
+        middle = len(requests) // 2
+        return await self.judge(requests[:middle]) + await self.judge(requests[middle:])
+
+    async def _judge_alone(self, request: GuardRequest) -> Judged:
+        backoff = self._new_backoff()
+        failures = crashes = 0
+        while True:
+            try:
+                reply = await self._call([request], backoff)
+            except (GuardCrashError, GuardCallFailedError) as error:
+                crashed = isinstance(error, GuardCrashError)
+            else:
+                return Judged(reply.answers[0], reply.provenance, failures + crashes + 1)
+            await self._sleep(backoff.next_wait_s())
+            try:
+                probe = await self._call([PROBE], backoff)
+            except (GuardCrashError, GuardCallFailedError):
+                continue
+            crashes += crashed
+            failures += not crashed
+            if crashes >= self._max_crashes:
+                crash = ItemError(Reason.REPLICA_CRASH, f"alone in its call, the replica died {crashes} times")
+                return Judged(crash, probe.provenance, failures + crashes)
+            if failures >= self._max_attempts:
+                failure = ItemError(Reason.INFERENCE_FAILED, f"alone in its call, it raised {failures} times")
+                return Judged(failure, probe.provenance, failures + crashes)
+
+    async def _call(self, requests: Sequence[GuardRequest], backoff: Backoff) -> GuardReply:
+        while True:
+            try:
+                reply = await self._guard.judge(requests)
+            except GuardUnavailableError:
+                self.held()
+                await self._sleep(backoff.next_wait_s())
+                continue
+            if len(reply.answers) != len(requests):
+                # A reply of another length cannot be bound to its requests: no answer of it may be used.
+                raise GuardCallFailedError(f"{len(reply.answers)} answers to {len(requests)} requests")
+            return reply

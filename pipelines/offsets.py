@@ -1,0 +1,83 @@
+"""Offsets of one partition, and the order in which its outcomes may leave.
+
+The words, here and everywhere else:
+
+* in flight: delivered by the broker, not completed.
+* completed: its outcome was acknowledged by the broker.
+* committable: the next offset to read when everything before it is completed.
+* committed: what the group coordinator has stored.
+
+Offsets have gaps (compaction, transaction markers), so only delivered ones are tracked.
+Knows nothing of Kafka clients or of what an outcome is.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Generic, Protocol, TypeVar
+
+
+class Tracked(Protocol):
+    """What is tracked of one delivered record. Whoever decides and acknowledges it sets the two flags."""
+
+    @property
+    def offset(self) -> int: ...
+
+    @property
+    def is_decided(self) -> bool: ...
+
+    @property
+    def is_completed(self) -> bool: ...
+
+
+T = TypeVar("T", bound=Tracked)
+
+
+class PartitionOffsets(Generic[T]):
+    """Tracks one partition from delivery to commit."""
+
+    def __init__(self) -> None:
+        self._unreleased: deque[T] = deque()
+        self._in_flight: deque[T] = deque()
+        self._delivered_to: int | None = None
+        self.committed: int | None = None
+
+    def deliver(self, item: T) -> None:
+        """Take a record in.
+
+        Raises:
+            ValueError: its offset is not above the last one delivered.
+        """
+        if self._delivered_to is not None and item.offset < self._delivered_to:
+            raise ValueError(f"offset {item.offset} delivered after {self._delivered_to - 1}")
+        self._delivered_to = item.offset + 1
+        self._unreleased.append(item)
+        self._in_flight.append(item)
+
+    def release(self) -> Iterator[T]:
+        """Yield decided records in offset order, each once, up to the first undecided one (P8)."""
+        while self._unreleased and self._unreleased[0].is_decided:
+            yield self._unreleased.popleft()
+
+    @property
+    def committable(self) -> int | None:
+        """Next offset to read when everything before it is completed; None before the first delivery (P2)."""
+        while self._in_flight and self._in_flight[0].is_completed:
+            self._in_flight.popleft()
+        return self._in_flight[0].offset if self._in_flight else self._delivered_to
+
+    @property
+    def uncommitted(self) -> int | None:
+        """The committable offset where it is ahead of the committed one, else None."""
+        committable = self.committable
+        if committable is None or (self.committed is not None and committable <= self.committed):
+            return None
+        return committable
+
+    @property
+    def delivered_to(self) -> int | None:
+        """Next offset that the broker will deliver, as far as is known."""
+        return self._delivered_to
+
+    def in_flight(self) -> list[T]:
+        """Records delivered and not completed, in offset order."""
+        return [item for item in self._in_flight if not item.is_completed]

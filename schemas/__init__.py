@@ -1,0 +1,1 @@
+"""What is said: message contracts, errors and codecs."""

@@ -1,0 +1,83 @@
+"""Every exception of Weir, in one tree.
+
+* ModerationError
+  x RetriableError             the record is fine, something around it is not: hold and try again (P5)
+    + GuardUnavailableError    no replica answered: dead, starting, overloaded, gone
+    + PublishFailedError       the broker has not acknowledged an outcome
+  x GuardCallFailedError       a call raised in our own code: bisect, then blame the one record (P6)
+  x GuardCrashError            the replica died while it ran the call: retry, count, isolate (P6)
+  x TerminalError              this record alone is at fault: it becomes a dead letter
+    + EventError               the bytes or fields of the event
+    + UnparsableOutputError    the model's output is off the grammar (P3)
+    + ItemError                the guard says so of this one item
+  x ConfigurationError         a setting or file is wrong: the start is refused
+
+No message of an error holds message text or model output (P10).
+"""
+
+from schemas.reasons import STAGE_OF, Reason, Stage
+
+
+class ModerationError(Exception):
+    """Root of all errors raised by Weir."""
+
+
+class RetriableError(ModerationError):
+    """The record is fine; hold it, consume no attempt, try again."""
+
+
+class GuardUnavailableError(RetriableError):
+    """No guard replica could answer."""
+
+
+class PublishFailedError(RetriableError):
+    """An outcome could not be handed to the broker yet."""
+
+
+class GuardCallFailedError(ModerationError):
+    """A guard call raised inside the replica's code; some record of the call may be the cause."""
+
+
+class GuardCrashError(ModerationError):
+    """The guard replica died while it was running this call."""
+
+
+class TerminalError(ModerationError):
+    """This record alone is at fault.
+
+    Args:
+        reason: closed reason code, which decides the stage as well.
+        detail: what was wrong, naming field and value, never message text.
+    """
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+    @property
+    def stage(self) -> Stage:
+        """Stage that the reason belongs to."""
+        return STAGE_OF[self.reason]
+
+
+class EventError(TerminalError):
+    """The record's bytes or fields are not a chat event that can be judged."""
+
+
+class UnparsableOutputError(TerminalError):
+    """The model's output as a whole does not match the verdict grammar.
+
+    The detail names the rule that was broken, never the output.
+    """
+
+    def __init__(self, detail: str, reason: Reason = Reason.UNPARSABLE_OUTPUT) -> None:
+        super().__init__(reason, detail)
+
+
+class ItemError(TerminalError):
+    """The guard answered with an error for this one item, or the item failed alone."""
+
+
+class ConfigurationError(ModerationError):
+    """A setting, policy file or pair of settings is wrong; names the key and the value."""

@@ -1,0 +1,188 @@
+"""Bytes and headers of a record to a `ChatEvent`: plain JSON, or CloudEvents in binary or structured mode.
+
+Every way in which bytes can be wrong raises `EventError` with its own reason.
+Does not decide what happens then.
+"""
+
+import json
+from collections.abc import Set
+from typing import Any
+
+from cloudevents.core.base import BaseCloudEvent
+from cloudevents.core.bindings.kafka import CE_PREFIX, KafkaMessage, from_binary, from_structured
+from cloudevents.core.exceptions import CloudEventValidationError
+from cloudevents.core.formats.json import JSONFormat
+from pydantic import ValidationError
+
+from schemas.errors import EventError
+from schemas.event import MAJOR_VERSION, ChatEvent
+from schemas.reasons import Reason
+from schemas.record import SourceRecord
+
+MAX_DEPTH = 32
+_STRUCTURED_TYPE = "application/cloudevents+json"
+_REQUIRED_ATTRIBUTES = frozenset(("id", "source", "type", "specversion"))
+_SPEC_ATTRIBUTES = _REQUIRED_ATTRIBUTES | {"time", "subject", "datacontenttype", "dataschema"}
+_FORMAT = JSONFormat()
+_REASON_OF_ERROR = {
+    "missing": Reason.MISSING_FIELD,
+    "string_unicode": Reason.LONE_SURROGATE,
+    "literal_error": Reason.UNSUPPORTED_ROLE,
+    "too_short": Reason.EMPTY_MESSAGES,
+}
+
+
+def decode_event(record: SourceRecord, max_bytes: int) -> ChatEvent:
+    """Decode one record.
+
+    Args:
+        record: the record as consumed.
+        max_bytes: largest value accepted, in bytes.
+
+    Raises:
+        EventError: with the reason code; the text names fields, never their content.
+    """
+    if record.value is None:
+        raise EventError(Reason.TOMBSTONE, "value: null (a tombstone)")
+    if len(record.value) > max_bytes:
+        raise EventError(Reason.EVENT_TOO_LARGE, f"value: {len(record.value)} bytes, the limit is {max_bytes}")
+    event = _validate(_payload(record, record.value))
+    _check_turns(event)
+    return event
+
+
+def _payload(record: SourceRecord, value: bytes) -> dict[str, Any]:
+    content_type = _content_type(record)
+    binary = any(name.lower().startswith(CE_PREFIX) for name, _ in record.headers)
+    if content_type.startswith("application/cloudevents"):
+        if content_type != _STRUCTURED_TYPE:
+            raise EventError(Reason.INVALID_CLOUDEVENT, "content-type: Kafka has structured JSON and binary mode only")
+        given: Set[str] = _parse_object(value).keys()
+        cloud_event = _read_cloud_event(KafkaMessage({}, None, value), given, structured=True)
+        data = cloud_event.get_data()
+        return _with_attributes(_data_object(data), cloud_event, given)
+    if content_type and content_type != "application/json" and not content_type.endswith("+json"):
+        raise EventError(Reason.UNSUPPORTED_CONTENT_TYPE, "content-type: not a JSON type")
+    payload = _parse_object(value)
+    if binary:
+        # The library checks the attributes; the data is checked by our own stricter reader.
+        attributes = {
+            name.lower(): item
+            for name, item in record.headers
+            if item is not None and name.lower().startswith(CE_PREFIX)
+        }
+        given = {name.removeprefix(CE_PREFIX) for name in attributes}
+        cloud_event = _read_cloud_event(KafkaMessage(attributes, None, b"{}"), given, structured=False)
+        return _with_attributes(payload, cloud_event, given)
+    if "specversion" in payload:
+        raise EventError(
+            Reason.INVALID_CLOUDEVENT,
+            f"specversion: a structured CloudEvent needs the header content-type: {_STRUCTURED_TYPE}",
+        )
+    return payload
+
+
+def _content_type(record: SourceRecord) -> str:
+    for name, value in reversed(record.headers):
+        if name.lower() == "content-type" and value is not None:
+            return value.decode("utf-8", "replace").split(";")[0].strip().lower()
+    return ""
+
+
+def _read_cloud_event(message: KafkaMessage, given: Set[str], *, structured: bool) -> BaseCloudEvent:
+    # The library makes up what is missing: a random id, the present time, a version.
+    missing = ", ".join(sorted(_REQUIRED_ATTRIBUTES - given))
+    if missing:
+        raise EventError(Reason.INVALID_CLOUDEVENT, f"attributes missing: {missing}")
+    read = from_structured if structured else from_binary
+    try:
+        return read(message, _FORMAT)
+    except CloudEventValidationError as error:
+        # Extension names are the sender's own words; only names of the specification are repeated.
+        wrong = ", ".join(sorted(_SPEC_ATTRIBUTES.intersection(error.errors))) or "an extension"
+        raise EventError(Reason.INVALID_CLOUDEVENT, f"attributes missing or invalid: {wrong}") from None
+    except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError):
+        mode = "structured" if structured else "binary"
+        raise EventError(Reason.INVALID_CLOUDEVENT, f"not a CloudEvent in {mode} mode") from None
+
+
+def _data_object(data: object) -> dict[str, Any]:
+    if isinstance(data, bytes):
+        return _parse_object(data)
+    if not isinstance(data, dict):
+        raise EventError(Reason.INVALID_CLOUDEVENT, f"data: a JSON object is needed, found {type(data).__name__}")
+    return data
+
+
+def _with_attributes(payload: dict[str, Any], cloud_event: BaseCloudEvent, given: Set[str]) -> dict[str, Any]:
+    payload.setdefault("event_id", cloud_event.get_id())
+    if "time" in given:
+        payload.setdefault("created_at", cloud_event.get_time())
+    return payload
+
+
+def _parse_object(value: bytes) -> dict[str, Any]:
+    try:
+        text = value.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise EventError(Reason.NOT_UTF8, f"value: not UTF-8 at byte {error.start}") from None
+    too_deep = EventError(Reason.NESTED_TOO_DEEPLY, f"value: nested more than {MAX_DEPTH} levels deep")
+    try:
+        payload = json.loads(text)
+    except ValueError as error:
+        position = getattr(error, "pos", 0)
+        raise EventError(Reason.INVALID_JSON, f"value: not JSON, at character {position} of {len(text)}") from None
+    except RecursionError:
+        raise too_deep from None
+    if text.count("{") + text.count("[") > MAX_DEPTH and _is_deeper(payload, MAX_DEPTH):
+        raise too_deep
+    if not isinstance(payload, dict):
+        raise EventError(Reason.WRONG_TYPE, f"value: a JSON object is needed, found {type(payload).__name__}")
+    return payload
+
+
+def _is_deeper(payload: object, limit: int) -> bool:
+    # Level by level instead of by recursion: the input chooses the depth.
+    level = [payload] if isinstance(payload, dict | list) else []
+    for _ in range(limit):
+        level = [
+            child
+            for node in level
+            for child in (node.values() if isinstance(node, dict) else node)
+            if isinstance(child, dict | list)
+        ]
+    return bool(level)
+
+
+def _validate(payload: dict[str, Any]) -> ChatEvent:
+    version = payload.get("schema_version")
+    if isinstance(version, str):
+        major = version.partition(".")[0]
+        if major.isdecimal() and len(major) <= 4 and int(major) != MAJOR_VERSION:
+            raise EventError(
+                Reason.UNSUPPORTED_VERSION, f"schema_version: major {int(major)}, this worker reads {MAJOR_VERSION}"
+            )
+    try:
+        return ChatEvent.model_validate(payload)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    field = ".".join(str(part) for part in first["loc"]) or "value"
+    kind = first["type"]
+    reason = _REASON_OF_ERROR.get(kind)
+    if reason is None:
+        reason = Reason.WRONG_TYPE if kind.endswith("_type") else Reason.INVALID_VALUE
+    raise EventError(reason, f"{field}: {kind}")
+
+
+def _check_turns(event: ChatEvent) -> None:
+    """Refuse what the chat template would drop without a word, so that nothing goes unjudged."""
+    roles = [message.role for message in event.messages]
+    last = len(roles) - 1
+    if roles[last] == "system":
+        raise EventError(Reason.UNSUPPORTED_ROLE, f"messages.{last}.role: system cannot be judged")
+    if roles[0] == "assistant":
+        raise EventError(Reason.UNSUPPORTED_ROLE, "messages.0.role: assistant cannot come first")
+    if "system" in roles[1:]:
+        raise EventError(Reason.UNSUPPORTED_ROLE, f"messages.{roles.index('system', 1)}.role: system only comes first")
+    if not event.messages[last].content.strip():
+        raise EventError(Reason.BLANK_TEXT, f"messages.{last}.content: empty or only white space")

@@ -1,0 +1,50 @@
+"""A record as read from a topic and a record to be written, free of any client library.
+
+Knows nothing of Kafka's wire format or of what the bytes mean.
+"""
+
+from typing import NamedTuple
+
+Headers = tuple[tuple[str, bytes | None], ...]
+
+
+class SourceRecord(NamedTuple):
+    """One consumed record. `timestamp_ms` is the record's own timestamp, milliseconds since the epoch."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+    @property
+    def record_id(self) -> str:
+        """`topic-partition-offset`: unique, and safe to log."""
+        return f"{self.topic}-{self.partition}-{self.offset}"
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes held in memory for key, value and headers."""
+        size = len(self.key or b"") + len(self.value or b"")
+        for name, value in self.headers:
+            size += len(name) + len(value or b"")
+        return size
+
+    def header(self, name: str) -> bytes | None:
+        """Last value of a header, as Kafka's `lastHeader` does; None where there is none."""
+        for key, value in reversed(self.headers):
+            if key == name:
+                return value
+        return None
+
+
+class OutputRecord(NamedTuple):
+    """One record to produce. `partition` None leaves the choice to the key's hash."""
+
+    topic: str
+    partition: int | None
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes]]

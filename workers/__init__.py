@@ -1,0 +1,1 @@
+"""What runs: settings, telemetry, the command line, and one folder per process."""

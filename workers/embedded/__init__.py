@@ -1,0 +1,1 @@
+"""What the one-command demo carries with it: a broker in the process, a synthetic corpus and a tiny model."""

@@ -1,0 +1,152 @@
+"""One frozen model per component: what can be set, its default, and a sentence on each.
+
+Does not read the environment; `workers.settings` does.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic_settings import NoDecode
+
+Positive = Annotated[int, Field(gt=0)]
+PositiveSeconds = Annotated[float, Field(gt=0)]
+TopicName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,249}$")]
+
+
+class Section(BaseModel):
+    """One component's slice of the settings: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class KafkaSettings(Section):
+    """Connection and group membership."""
+
+    bootstrap_servers: str = Field("localhost:9092", description="host:port, comma-separated")
+    group_id: str = Field("weir", min_length=1, description="consumer group")
+    client_id: str = Field("weir", description="client id of consumer and producer")
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="as Kafka names it"
+    )
+    ssl_cafile: Path | None = Field(None, description="PEM file of the certificate authority")
+    ssl_certfile: Path | None = Field(None, description="PEM file of the client certificate")
+    ssl_keyfile: Path | None = Field(None, description="PEM file of the client key")
+    ssl_password: SecretStr | None = Field(None, description="password of the client key")
+    ssl_check_hostname: bool = Field(True, description="compare the broker's name with its certificate")
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] | None = Field(
+        None, description="needed by the SASL protocols"
+    )
+    sasl_username: str | None = Field(None, description="for PLAIN and SCRAM")
+    sasl_password: SecretStr | None = Field(None, description="for PLAIN and SCRAM")
+    sasl_oauth_token_file: Path | None = Field(None, description="file with the bearer token, read at each login")
+    api_version: str | None = Field(
+        None, pattern=r"^\d+\.\d+$", description="broker protocol version, e.g. 2.3; asked from the broker if unset"
+    )
+    auto_offset_reset: Literal["earliest", "latest"] = Field("earliest", description="where a new group starts")
+    enable_auto_commit: bool = Field(False, description="must stay false: offsets follow acknowledged outcomes")
+    acks: Literal["all", "1", "0"] = Field("all", description="must stay all")
+    session_timeout_ms: Positive = Field(45_000, description="a member unseen for so long is expelled")
+    heartbeat_interval_ms: Positive = Field(3_000, description="time between heartbeats")
+    max_poll_interval_ms: Positive = Field(300_000, description="a member that does not poll for so long is expelled")
+    max_poll_records: Positive = Field(500, description="records taken by one poll")
+    fetch_max_bytes: Positive = Field(16 * 2**20, description="bytes of one fetch")
+    linger_ms: Annotated[int, Field(ge=0)] = Field(5, description="wait for a fuller produce batch")
+    compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = Field("none", description="of produced batches")
+    max_request_bytes: Positive = Field(
+        16 * 2**20, description="largest produced record; dead letters beyond it lose their value, not their place"
+    )
+
+
+class TopicSettings(Section):
+    """Topic names."""
+
+    events: Annotated[tuple[TopicName, ...], NoDecode, Field(min_length=1)] = Field(
+        ("chat.events",), description="input topics, comma-separated"
+    )
+    verdicts: TopicName = Field("moderation.verdicts", description="result topic")
+    dead_letters: TopicName = Field("moderation.dlq", description="dead-letter topic")
+
+    @field_validator("events", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+
+class GuardSettings(Section):
+    """Model, engine and the replicas that run it."""
+
+    model: str = Field("Qwen/Qwen3Guard-Gen-0.6B", description="hub name, local folder, or demo")
+    revision: str | None = Field(None, description="hub revision to pin")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:0 …")
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
+        "auto", description="auto: bfloat16 on a GPU, what suits on a CPU"
+    )
+    engine: Literal["reference"] = Field("reference", description="reference: transformers greedy generation")
+    max_new_tokens: Positive = Field(128, description="longest output")
+    batch_tokens: Positive = Field(65_536, description="padded tokens of one GPU batch at most")
+    batch_size: Positive = Field(256, description="items of one GPU batch at most")
+    replicas: Positive = Field(1, description="guard replicas")
+    cpus_per_replica: Annotated[float, Field(ge=0)] = Field(1.0, description="logical CPUs of a guard replica")
+    gpus_per_replica: Annotated[float, Field(ge=0)] = Field(0.0, description="GPUs of a guard replica")
+
+
+class DeliverySettings(Section):
+    """How records are handed over."""
+
+    mode: Literal["at_least_once", "exactly_once"] = Field("at_least_once", description="delivery promise")
+    chunk_size: Positive = Field(64, description="events of one guard call")
+    call_timeout_s: PositiveSeconds = Field(120.0, description="a guard call that takes longer is tried again")
+    max_attempts: Positive = Field(3, description="tries of a record that fails alone")
+    max_crashes: Positive = Field(3, description="replica deaths of a record alone, before it is quarantined")
+    backoff_initial_s: PositiveSeconds = Field(0.1, description="first wait while something is down, jittered")
+    backoff_max_s: PositiveSeconds = Field(10.0, description="longest such wait")
+    commit_interval_s: PositiveSeconds = Field(1.0, description="time between commits")
+    drain_timeout_s: PositiveSeconds = Field(20.0, description="longest drain on revoke and stop")
+
+
+class LimitSettings(Section):
+    """Bounds on what is held in memory (P9)."""
+
+    max_event_bytes: Positive = Field(1_048_576, description="larger values are dead letters")
+    in_flight_records: Positive = Field(4_096, description="partitions pause at this many records")
+    in_flight_bytes: Positive = Field(64 * 2**20, description="partitions pause at this many bytes")
+    in_flight_tokens: Positive = Field(1_048_576, description="partitions pause at this many estimated tokens")
+    resume_ratio: Annotated[float, Field(gt=0, lt=1)] = Field(0.5, description="share of a limit to resume below")
+
+
+class LengthSettings(Section):
+    """What happens to conversations longer than the model should read."""
+
+    mode: Literal["dead_letter", "truncate_middle", "window"] = Field("window", description="length policy")
+    max_tokens: Annotated[int, Field(ge=64)] = Field(4_096, description="estimated tokens judged in one piece")
+    overlap_tokens: Annotated[int, Field(ge=0)] = Field(256, description="overlap of neighbouring windows")
+    max_windows: Positive = Field(32, description="a text of more windows is a dead letter")
+
+
+class PolicySettings(Section):
+    """From classification to action."""
+
+    file: Path | None = Field(None, description="policy YAML; built-in default policy if unset")
+
+
+class TelemetrySettings(Section):
+    """Spans and logs; exporters are set by the standard OTEL_ variables."""
+
+    process_span: Literal["child", "link"] = Field("child", description="relation to the producer's span")
+    span_directory: Path | None = Field(None, description="write spans as JSON lines into this folder as well")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="log level")
+
+
+class HealthSettings(Section):
+    """When a worker counts as stuck (P12)."""
+
+    progress_timeout_s: PositiveSeconds = Field(120.0, description="loop or oldest outcome older than this: unhealthy")
+    dead_man_s: PositiveSeconds = Field(60.0, description="without a Serve health check for so long: stop consuming")
+
+
+class ServeSettings(Section):
+    """The Serve application."""
+
+    consumers: Positive = Field(1, description="StreamWorker replicas")
+    cpus_per_consumer: Annotated[float, Field(ge=0)] = Field(1.0, description="logical CPUs of a StreamWorker replica")

@@ -1,0 +1,36 @@
+"""Judgements of an engine as the answers of the guard port, the same whether Ray Serve or a command line asked.
+
+Knows nothing of batching or of Ray.
+"""
+
+from collections.abc import Mapping
+
+from pipelines.guard import GuardAnswer
+from schemas.reasons import Reason
+from workers.serving.engine.judgement import Judgement, JudgementError
+
+REASON_OF_ERROR: dict[JudgementError, Reason] = {
+    "not_rendered": Reason.NOT_RENDERED,
+    "unsupported_role": Reason.UNSUPPORTED_ROLE,
+    "empty_conversation": Reason.EMPTY_MESSAGES,
+    "context_overflow": Reason.CONTEXT_OVERFLOW,
+    "invalid_text": Reason.LONE_SURROGATE,
+    "non_finite_logits": Reason.NON_FINITE_LOGITS,
+}
+
+
+def answer_of(
+    judgement: Judgement, carrier: Mapping[str, str], *, queue_ms: float = 0.0, guard_ms: float = 0.0
+) -> GuardAnswer:
+    """One answer; see `GuardAnswer` for the fields."""
+    return GuardAnswer(
+        text=judgement.text,
+        error=None if judgement.error is None else REASON_OF_ERROR[judgement.error],
+        scores=judgement.scores,
+        prompt_tokens=judgement.prompt_tokens,
+        output_tokens=judgement.output_tokens,
+        finished=judgement.finish == "stop",
+        carrier=carrier,
+        queue_ms=queue_ms,
+        guard_ms=guard_ms,
+    )

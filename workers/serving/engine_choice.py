@@ -1,0 +1,44 @@
+"""The engine that the settings name.
+
+The engines are imported only here and only when called: torch takes seconds and hundreds of megabytes, and the
+driver that builds the application must not pay for it.
+"""
+
+from typing import TYPE_CHECKING
+
+from pipelines.guard_parser import PARSER_VERSION
+from schemas.verdict import Provenance
+from workers.sections import GuardSettings
+
+if TYPE_CHECKING:
+    from workers.serving.engine.judgement import Engine
+
+
+def load_engine(settings: GuardSettings) -> "Engine":
+    """Load model and engine.
+
+    Raises:
+        ValueError: names the setting and its value.
+    """
+    from workers.serving.engine.reference import ReferenceEngine  # noqa: PLC0415 - see above
+
+    return ReferenceEngine.load(
+        settings.model,
+        revision=settings.revision,
+        device=settings.device,
+        dtype=settings.dtype,
+        max_new_tokens=settings.max_new_tokens,
+    )
+
+
+def provenance_of(engine: "Engine") -> Provenance:
+    """What a verdict says of the engine that judged it."""
+    identity = engine.identity
+    return Provenance(
+        model=identity.model,
+        revision=identity.revision,
+        prompt_sha256=identity.prompt_sha256,
+        engine=identity.engine,
+        dtype=identity.dtype,
+        parser=PARSER_VERSION,
+    )

@@ -1,0 +1,76 @@
+"""One replica of the `StreamWorker` deployment: a stream worker beside Serve's event loop.
+
+A plain class; `workers.serving.app` makes the deployment of it. The only file that joins serving and stream.
+"""
+
+import asyncio
+import faulthandler
+import logging
+import sys
+import time
+from typing import Any
+
+from workers.log import configure_logging, event
+from workers.serving.guard_client import GuardClient
+from workers.settings import Settings, otel_variables
+from workers.stream.assembly import stream_worker
+from workers.telemetry import start_tracing
+
+log = logging.getLogger(__name__)
+STOP_MARGIN_S = 3.0
+
+
+class StreamReplica:
+    """Consumes until Serve stops it, or until Serve has forgotten it.
+
+    Args:
+        settings: all settings.
+        guard: Serve handle of `GuardDeployment`.
+    """
+
+    # Serve awaits the constructor on its event loop, which is what gives us the loop.
+    async def __init__(self, settings: Settings, guard: Any) -> None:  # type: ignore[misc]
+        configure_logging(settings.telemetry.log_level)
+        self._settings = settings
+        self._tracing = start_tracing(settings.telemetry, "weir-stream", otel_variables())
+        client = GuardClient(guard, settings.delivery.call_timeout_s)
+        self._worker = stream_worker(settings, client, asyncio.get_running_loop(), self._tracing)
+        self._last_check = time.monotonic()
+        self._worker.start()
+        self._dead_man = asyncio.create_task(self._watch())
+
+    async def check_health(self) -> None:
+        """Serve's health check (P12).
+
+        Raises:
+            RuntimeError: says why the worker is stuck; the stacks of all threads are on stderr.
+        """
+        self._last_check = time.monotonic()
+        reason = self._worker.stuck_reason()
+        if reason is not None:
+            log.error(event("worker_stuck", reason=reason))
+            faulthandler.dump_traceback(sys.stderr)
+            raise RuntimeError(reason)
+
+    async def completed(self) -> int:
+        """Records completed since the start."""
+        return self._worker.progress.completed
+
+    async def __del__(self) -> None:
+        """Serve awaits this on a clean stop: drain, commit, leave the group."""
+        self._dead_man.cancel()
+        await self._stop()
+
+    async def _stop(self) -> None:
+        timeout_s = self._settings.delivery.drain_timeout_s + STOP_MARGIN_S
+        stopped = await asyncio.to_thread(self._worker.stop, timeout_s)
+        log.info(event("replica_stopped", drained=stopped))
+        self._tracing.flush()
+
+    async def _watch(self) -> None:
+        """Dead-man timer: a replica that Serve has lost must not consume beside its replacement."""
+        limit = self._settings.health.dead_man_s
+        while time.monotonic() - self._last_check < limit:
+            await asyncio.sleep(limit / 10)
+        log.error(event("dead_man", seconds_without_health_check=limit))
+        await self._stop()

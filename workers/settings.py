@@ -1,0 +1,203 @@
+"""Every setting of Weir, from the environment (`WEIR_…`, nested by `__`) and `weir.yaml`; the only reader of either.
+
+The environment wins over the file. An unknown key, a wrong value or an unsafe pair stops the start and is named.
+"""
+
+import os
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+
+from schemas.errors import ConfigurationError
+from workers.sections import (
+    DeliverySettings,
+    GuardSettings,
+    HealthSettings,
+    KafkaSettings,
+    LengthSettings,
+    LimitSettings,
+    PolicySettings,
+    ServeSettings,
+    TelemetrySettings,
+    TopicSettings,
+)
+
+PREFIX = "WEIR_"
+CONFIG_VARIABLE = "WEIR_CONFIG"
+DEFAULT_CONFIG = "weir.yaml"
+
+
+class Settings(BaseSettings):
+    """All settings. Build it with `load_settings`."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True)
+
+    kafka: KafkaSettings = KafkaSettings()
+    topics: TopicSettings = TopicSettings()
+    guard: GuardSettings = GuardSettings()
+    delivery: DeliverySettings = DeliverySettings()
+    limits: LimitSettings = LimitSettings()
+    length: LengthSettings = LengthSettings()
+    policy: PolicySettings = PolicySettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
+    health: HealthSettings = HealthSettings()
+    serve: ServeSettings = ServeSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic-settings' signature
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then the environment, then the YAML file; no dotenv, no secrets directory."""
+        path = Path(os.environ.get(CONFIG_VARIABLE, DEFAULT_CONFIG))
+        return init_settings, env_settings, YamlConfigSettingsSource(settings_cls, yaml_file=path)
+
+    @model_validator(mode="after")
+    def _refuse_unsafe_pairs(self) -> Self:
+        problems = [message for broken, message in _unsafe_pairs(self) if broken]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+
+def _unsafe_pairs(settings: Settings) -> list[tuple[bool, str]]:
+    kafka, topics, delivery = settings.kafka, settings.topics, settings.delivery
+    limits, length = settings.limits, settings.length
+    outputs = (topics.verdicts, topics.dead_letters)
+    sasl = kafka.security_protocol.startswith("SASL")
+    return [
+        (kafka.enable_auto_commit, "kafka.enable_auto_commit=true would commit offsets whose outcome is not published"),
+        (kafka.acks != "all", f"kafka.acks={kafka.acks} would lose acknowledged outcomes; it must be all"),
+        (
+            topics.dead_letters in topics.events,
+            f"topics.dead_letters={topics.dead_letters} is also in topics.events={','.join(topics.events)}",
+        ),
+        (
+            topics.verdicts in topics.events,
+            f"topics.verdicts={topics.verdicts} is also in topics.events={','.join(topics.events)}",
+        ),
+        (outputs[0] == outputs[1], f"topics.verdicts={outputs[0]} equals topics.dead_letters={outputs[1]}"),
+        (
+            limits.in_flight_records < delivery.chunk_size,
+            f"limits.in_flight_records={limits.in_flight_records} is below delivery.chunk_size={delivery.chunk_size},"
+            " so a batch can never fill",
+        ),
+        (
+            limits.in_flight_tokens < length.max_tokens,
+            f"limits.in_flight_tokens={limits.in_flight_tokens} is below length.max_tokens={length.max_tokens}",
+        ),
+        (
+            limits.in_flight_bytes < limits.max_event_bytes,
+            f"limits.in_flight_bytes={limits.in_flight_bytes} is below limits.max_event_bytes={limits.max_event_bytes}",
+        ),
+        (
+            delivery.drain_timeout_s * 1000 > kafka.max_poll_interval_ms / 2,
+            f"delivery.drain_timeout_s={delivery.drain_timeout_s} is more than half of"
+            f" kafka.max_poll_interval_ms={kafka.max_poll_interval_ms}",
+        ),
+        (
+            delivery.drain_timeout_s > 24,
+            f"delivery.drain_timeout_s={delivery.drain_timeout_s} is above 24: Ray Serve cuts a stop off after 30 s",
+        ),
+        (
+            kafka.heartbeat_interval_ms * 3 > kafka.session_timeout_ms,
+            f"kafka.heartbeat_interval_ms={kafka.heartbeat_interval_ms} is more than a third of"
+            f" kafka.session_timeout_ms={kafka.session_timeout_ms}",
+        ),
+        (
+            length.overlap_tokens * 2 > length.max_tokens,
+            f"length.overlap_tokens={length.overlap_tokens} is more than half of length.max_tokens={length.max_tokens}",
+        ),
+        (
+            sasl and kafka.sasl_mechanism is None,
+            f"kafka.security_protocol={kafka.security_protocol} needs kafka.sasl_mechanism",
+        ),
+        (
+            not sasl and kafka.sasl_mechanism is not None,
+            f"kafka.sasl_mechanism={kafka.sasl_mechanism} has no effect with"
+            f" kafka.security_protocol={kafka.security_protocol}",
+        ),
+        (
+            kafka.sasl_mechanism in ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+            and (kafka.sasl_username is None or kafka.sasl_password is None),
+            f"kafka.sasl_mechanism={kafka.sasl_mechanism} needs kafka.sasl_username and kafka.sasl_password",
+        ),
+        (
+            kafka.sasl_mechanism == "OAUTHBEARER" and kafka.sasl_oauth_token_file is None,
+            "kafka.sasl_mechanism=OAUTHBEARER needs kafka.sasl_oauth_token_file",
+        ),
+        (
+            delivery.mode == "exactly_once",
+            "delivery.mode=exactly_once is not available in this version; at_least_once is",
+        ),
+    ]
+
+
+def variable_names() -> dict[str, str]:
+    """Every accepted variable, mapped to its dotted setting name."""
+    names = {}
+    for section, field in Settings.model_fields.items():
+        for name in getattr(field.annotation, "model_fields", {}):
+            names[f"{PREFIX}{section}__{name}".upper()] = f"{section}.{name}"
+    return names
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read environment and file.
+
+    Args:
+        overrides: sections that win over both, e.g. `guard={"model": "demo"}`.
+
+    Raises:
+        ConfigurationError: names every wrong key with its value; secrets are not repeated.
+    """
+    known = variable_names()
+    for name in os.environ:
+        upper = name.upper()
+        if upper.startswith(PREFIX) and upper not in known and upper != CONFIG_VARIABLE:
+            raise ConfigurationError(f"{name}: unknown setting")
+    config = os.environ.get(CONFIG_VARIABLE)
+    if config is not None and not Path(config).is_file():
+        raise ConfigurationError(f"{CONFIG_VARIABLE}={config}: no such file")
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        lines = [_describe(item) for item in error.errors(include_url=False)]
+        raise ConfigurationError("\n".join(lines)) from None
+    except ValueError as error:  # a YAML file that is no mapping, or not YAML
+        raise ConfigurationError(f"{config or DEFAULT_CONFIG}: {error}") from None
+
+
+def _describe(item: Any) -> str:
+    name = ".".join(str(part) for part in item["loc"])
+    if not name:
+        return str(item["msg"]).removeprefix("Value error, ")
+    if item["type"] == "extra_forbidden":
+        return f"{name}: unknown setting"
+    secret = any(word in name for word in ("password", "token"))
+    value = "(hidden)" if secret or isinstance(item["input"], dict) else repr(item["input"])
+    return f"{name}={value}: {item['msg']}"
+
+
+def otel_variables() -> dict[str, str]:
+    """The standard `OTEL_…` variables."""
+    return {name: value for name, value in os.environ.items() if name.startswith("OTEL_")}
+
+
+def settings_table() -> str:
+    """All settings as a Markdown table; the README's table is this text."""
+    rows = ["| variable | default | what it is |", "|---|---|---|"]
+    for section, field in Settings.model_fields.items():
+        model: Any = field.annotation
+        for name, item in model.model_fields.items():
+            default = item.default
+            shown = ",".join(default) if isinstance(default, tuple) else "" if default is None else str(default)
+            variable = f"{PREFIX}{section}__{name}".upper()
+            rows.append(f"| `{variable}` | {f'`{shown}`' if shown else ''} | {item.description} |")
+    return "\n".join(rows)

@@ -1,0 +1,1 @@
+"""Kafka in, Kafka out: the only importer of kafka-python."""

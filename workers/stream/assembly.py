@@ -1,0 +1,79 @@
+"""Puts a stream worker together from the settings and a guard.
+
+Does not start it.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from pipelines.backoff import Backoff
+from pipelines.guard import Guard
+from pipelines.judging import Judge
+from pipelines.length import LengthPolicy
+from pipelines.moderation import Moderation
+from pipelines.policy import load_policy
+from workers.settings import Settings
+from workers.stream.in_flight_record import InFlightRecord
+from workers.stream.kafka_clients import group_consumer, producer
+from workers.stream.message_trace import StreamTracer
+from workers.stream.publisher import Publisher
+from workers.stream.worker import StreamWorker
+from workers.telemetry import Tracing
+
+
+def moderation_of(settings: Settings) -> Moderation:
+    """Judgement before and after the model, as set.
+
+    Raises:
+        ConfigurationError: the policy file is wrong.
+    """
+    length = settings.length
+    return Moderation(
+        load_policy(settings.policy.file),
+        LengthPolicy(length.mode, length.max_tokens, length.overlap_tokens, length.max_windows),
+        max_event_bytes=settings.limits.max_event_bytes,
+        group=settings.kafka.group_id,
+    )
+
+
+def judge_of(settings: Settings, guard: Guard) -> Judge:
+    """Retry and isolation around a guard, as set."""
+    delivery = settings.delivery
+    return Judge(
+        guard,
+        max_attempts=delivery.max_attempts,
+        max_crashes=delivery.max_crashes,
+        new_backoff=partial(Backoff, delivery.backoff_initial_s, delivery.backoff_max_s),
+    )
+
+
+def stream_worker(
+    settings: Settings, guard: Guard, loop: asyncio.AbstractEventLoop, tracing: Tracing
+) -> StreamWorker:
+    """A worker that judges with `guard` on `loop`."""
+    judge = judge_of(settings, guard)
+    delivery = settings.delivery
+
+    def new_publisher(
+        acknowledged: Callable[[Sequence[InFlightRecord]], None], held: Callable[[], None]
+    ) -> Publisher:
+        judge.held = held
+        return Publisher(
+            partial(producer, settings.kafka),
+            settings.topics,
+            settings.kafka.group_id,
+            Backoff(delivery.backoff_initial_s, delivery.backoff_max_s),
+            acknowledged,
+            held,
+        )
+
+    tracer = StreamTracer(
+        enabled=tracing.enabled,
+        parent_decides=tracing.parent_decides,
+        as_child=settings.telemetry.process_span == "child",
+        group=settings.kafka.group_id,
+    )
+    return StreamWorker(
+        settings, moderation_of(settings), judge, loop, partial(group_consumer, settings.kafka), new_publisher, tracer
+    )

@@ -1,0 +1,104 @@
+"""kafka-python clients built from our settings; the one place where the two vocabularies meet.
+
+Does not decide anything: what a setting means is said in `workers.sections`.
+"""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.net.sasl.oauth import AbstractTokenProvider
+from kafka.partitioner.default import DefaultPartitioner
+
+from workers.sections import KafkaSettings
+
+
+class TokenFile(AbstractTokenProvider):
+    """Bearer token from a file, read anew at each login: whoever owns the file rotates it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def token(self) -> str:
+        """The token, without white space around it."""
+        return self._path.read_text(encoding="utf-8").strip()
+
+
+def connection(settings: KafkaSettings) -> dict[str, Any]:
+    """Arguments that every client takes: addresses, TLS, SASL."""
+    config: dict[str, Any] = {
+        "bootstrap_servers": [server.strip() for server in settings.bootstrap_servers.split(",")],
+        "client_id": settings.client_id,
+        "security_protocol": settings.security_protocol,
+        "ssl_check_hostname": settings.ssl_check_hostname,
+    }
+    for name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile"):
+        if (path := getattr(settings, name)) is not None:
+            config[name] = str(path)
+    if settings.ssl_password is not None:
+        config["ssl_password"] = settings.ssl_password.get_secret_value()
+    if settings.api_version is not None:
+        config["api_version"] = tuple(int(part) for part in settings.api_version.split("."))
+    if settings.sasl_mechanism is not None:
+        config["sasl_mechanism"] = settings.sasl_mechanism
+        if settings.sasl_oauth_token_file is not None:
+            config["sasl_oauth_token_provider"] = TokenFile(settings.sasl_oauth_token_file)
+        else:
+            config["sasl_plain_username"] = settings.sasl_username
+            password = settings.sasl_password
+            config["sasl_plain_password"] = password.get_secret_value() if password else None
+    return config
+
+
+def group_consumer(settings: KafkaSettings) -> KafkaConsumer:
+    """A member of the group, not yet subscribed; offsets are committed by us alone."""
+    return KafkaConsumer(
+        **connection(settings),
+        group_id=settings.group_id,
+        enable_auto_commit=False,
+        auto_offset_reset=settings.auto_offset_reset,
+        partition_assignment_strategy=[CooperativeStickyAssignor],
+        session_timeout_ms=settings.session_timeout_ms,
+        heartbeat_interval_ms=settings.heartbeat_interval_ms,
+        max_poll_interval_ms=settings.max_poll_interval_ms,
+        max_poll_records=settings.max_poll_records,
+        fetch_max_bytes=settings.fetch_max_bytes,
+        allow_auto_create_topics=False,
+    )
+
+
+def reader(settings: KafkaSettings) -> KafkaConsumer:
+    """A consumer outside any group, for looking at topics; it never commits."""
+    return KafkaConsumer(
+        **connection(settings),
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        fetch_max_bytes=settings.fetch_max_bytes,
+        allow_auto_create_topics=False,
+    )
+
+
+def producer(settings: KafkaSettings) -> KafkaProducer:
+    """The idempotent producer of outcomes."""
+    return KafkaProducer(
+        **connection(settings),
+        acks="all",
+        enable_idempotence=True,
+        linger_ms=settings.linger_ms,
+        compression_type=None if settings.compression == "none" else settings.compression,
+        batch_size=131_072,
+        max_block_ms=10_000,
+        max_request_size=settings.max_request_bytes,
+        partitioner=DefaultPartitioner(),
+        allow_auto_create_topics=False,
+    )
+
+
+def admin(settings: KafkaSettings) -> KafkaAdminClient:
+    """An admin client."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return KafkaAdminClient(**connection(settings))

@@ -1,0 +1,49 @@
+"""Whether the worker gets anywhere (P12): a loop that turns and outcomes that are acknowledged.
+
+Waiting for a guard or broker that is known to be down is no lack of progress (P5). Does not act on the answer.
+"""
+
+from collections.abc import Callable
+
+
+class Progress:
+    """Times of the last signs of life.
+
+    Args:
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        now = clock()
+        self._beat = now
+        self._advanced = now
+        self._held = -float("inf")
+        self.completed = 0
+
+    def beat(self) -> None:
+        """The loop has turned."""
+        self._beat = self._clock()
+
+    def advanced(self, completed: int = 0) -> None:
+        """Records were completed, or the first ones came in after an idle time."""
+        self.completed += completed
+        self._advanced = self._clock()
+
+    def held(self) -> None:
+        """Something around the records is known to be down."""
+        self._held = self._clock()
+
+    def stuck_reason(self, timeout_s: float, in_flight: int) -> str | None:
+        """Why this worker counts as stuck, or None.
+
+        Args:
+            timeout_s: longest time without a sign of life.
+            in_flight: records in flight.
+        """
+        now = self._clock()
+        if now - self._beat > timeout_s:
+            return f"the loop has not turned for {now - self._beat:.0f} s"
+        if in_flight and now - max(self._advanced, self._held) > timeout_s:
+            return f"{in_flight} records in flight and none completed for {now - self._advanced:.0f} s"
+        return None

@@ -1,0 +1,175 @@
+"""Produces outcomes in order and reports each one when the broker has acknowledged all its records.
+
+A thread of its own, because `send` can block for metadata and the poll loop must not. One batch is acknowledged
+before the next is sent, so that a failed record is sent again before anything after it (P8).
+Never gives up on an outcome (P5) and never publishes for a partition that is lost.
+"""
+
+import logging
+import queue
+import threading
+from collections.abc import Callable, Sequence
+
+from kafka import KafkaProducer
+from kafka.errors import KafkaError, KafkaTimeoutError
+from kafka.future import Future
+
+from pipelines.backoff import Backoff
+from pipelines.moderation import Ruling
+from schemas.dead_letter import DeadLetter, dead_letter
+from schemas.errors import TerminalError
+from schemas.reasons import Reason
+from workers.log import event
+from workers.sections import TopicSettings
+from workers.stream.in_flight_record import InFlightRecord
+from workers.stream.kafka_errors import Meaning, meaning_of
+from workers.stream.outcome_records import outcome_records, outcome_topic
+
+log = logging.getLogger(__name__)
+FLUSH_WAIT_S = 1.0
+
+
+class Publisher:
+    """Owner of the producer.
+
+    Args:
+        new_producer: makes a producer; called again when one is finished.
+        topics: topic names.
+        group: consumer group, named in dead letters made here.
+        backoff: waits between attempts while something is down.
+        acknowledged: called on the publisher's thread with the outcomes that the broker has stored.
+        held: called on the publisher's thread when the broker is what holds outcomes up.
+    """
+
+    def __init__(
+        self,
+        new_producer: Callable[[], KafkaProducer],
+        topics: TopicSettings,
+        group: str,
+        backoff: Backoff,
+        acknowledged: Callable[[Sequence[InFlightRecord]], None],
+        held: Callable[[], None],
+    ) -> None:
+        self._new_producer = new_producer
+        self._producer: KafkaProducer | None = None
+        self._topics = topics
+        self._group = group
+        self._backoff = backoff
+        self._acknowledged = acknowledged
+        self._held = held
+        self._queue: queue.SimpleQueue[Sequence[InFlightRecord]] = queue.SimpleQueue()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="weir-publisher", daemon=True)
+        self.failure: BaseException | None = None
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def publish(self, outcomes: Sequence[InFlightRecord]) -> None:
+        """Queue decided records, in the order in which they shall leave."""
+        self._queue.put(outcomes)
+
+    def stop(self, timeout_s: float) -> None:
+        """Finish the batch at hand and close the producer; what is not acknowledged stays uncommitted."""
+        self._stopping.set()
+        self._queue.put(())  # wakes the thread
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                self._publish(self._next_batch())
+        except BaseException as error:
+            self.failure = error
+            log.exception(event("publisher_failed"))
+        finally:
+            if self._producer is not None:
+                self._producer.close(timeout=FLUSH_WAIT_S)
+
+    def _next_batch(self) -> list[InFlightRecord]:
+        """Wait for outcomes, then take all that are there: under load, one wait for many."""
+        batch = list(self._queue.get())
+        while not self._queue.empty():
+            batch.extend(self._queue.get())
+        return batch
+
+    def _publish(self, remaining: list[InFlightRecord]) -> None:
+        while remaining and not self._stopping.is_set():
+            remaining = [item for item in remaining if not item.partition.is_lost]
+            remaining = self._attempt(remaining)
+            if remaining:
+                self._stopping.wait(self._backoff.next_wait_s())
+        self._backoff.reset()
+
+    def _attempt(self, outcomes: list[InFlightRecord]) -> list[InFlightRecord]:
+        """Send a batch and wait for its acknowledgements; returns what has to be sent again, in order."""
+        sent: list[tuple[InFlightRecord, list[Future]]] = []
+        held: list[InFlightRecord] = []
+        error: BaseException | None = None
+        try:
+            if self._producer is None:
+                self._producer = self._new_producer()
+            for item in outcomes:
+                sent.append((item, []))
+                self._send(self._producer, item, sent[-1][1])
+        except (KafkaError, ValueError) as raised:  # ValueError: a topic lost the partition it had
+            error = raised
+        self._flush(self._producer)
+        done: list[InFlightRecord] = []
+        for item, futures in sent:
+            failed = next((future.exception for future in futures if future.failed()), None)
+            if failed is None and (error is None or item is not sent[-1][0]):
+                done.append(item)
+                continue
+            held.append(item)
+            self._handle(item, failed if failed is not None else error)
+        if done:
+            self._acknowledged(done)
+        return held + outcomes[len(sent) :]
+
+    def _send(self, producer: KafkaProducer, item: InFlightRecord, futures: list[Future]) -> None:
+        ruling = item.ruling
+        assert ruling is not None
+        topic = outcome_topic(ruling, self._topics)
+        partitions = len(producer.partitions_for(topic)) if isinstance(ruling.outcome, DeadLetter) else 0
+        trace_headers = item.trace.headers_of_send(ruling.outcome, topic)
+        futures.extend(
+            producer.send(record.topic, record.value, record.key, record.headers, partition=record.partition)
+            for record in outcome_records(ruling, self._topics, item.record.key, trace_headers, partitions)
+        )
+
+    def _flush(self, producer: KafkaProducer | None) -> None:
+        while producer is not None:
+            try:
+                producer.flush(timeout=FLUSH_WAIT_S)
+            except KafkaTimeoutError:
+                # Neither acknowledged nor failed: the client goes on trying until delivery_timeout_ms.
+                continue
+            return
+
+    def _handle(self, item: InFlightRecord, error: BaseException | None) -> None:
+        meaning = Meaning.HOLD if error is None else meaning_of(error)
+        if meaning is Meaning.TOO_LARGE:
+            item.ruling = self._smaller(item)
+            return
+        self._held()
+        log.warning(event("publish_held", record_id=item.record.record_id, error=type(error).__name__))
+        if meaning in (Meaning.NEW_PRODUCER, Meaning.FATAL) and self._producer is not None:
+            self._producer.close(timeout=0)
+            self._producer = None
+
+    def _smaller(self, item: InFlightRecord) -> Ruling:
+        """An outcome that fits: a dead letter for a verdict, and for a dead letter one without its value."""
+        ruling = item.ruling
+        assert ruling is not None
+        if isinstance(ruling.outcome, DeadLetter):
+            log.warning(event("dead_letter_value_dropped", record_id=item.record.record_id))
+            return Ruling(without_value(ruling.outcome))
+        error = TerminalError(Reason.VERDICT_TOO_LARGE, "the verdict is larger than its topic allows")
+        return Ruling(dead_letter(item.record, error, group=self._group, provenance=ruling.outcome.provenance))
+
+
+def without_value(letter: DeadLetter) -> DeadLetter:
+    """The pointer form of a dead letter: place and reason without the original's value and headers."""
+    return letter.model_copy(update={"value": b"", "headers": (), "value_dropped": True})

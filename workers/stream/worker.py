@@ -1,0 +1,296 @@
+"""The stream worker: records from Kafka, outcomes to Kafka, offsets committed only behind acknowledged outcomes.
+
+One thread owns consumer, offsets and limits. It polls, admits, releases and commits; guard calls run on an asyncio
+loop and the publisher on its own thread, and both answer through a mailbox. While kafka-python runs a rebalance
+callback, that thread sits inside `poll`, so the callback may act for it (see `workers.stream.rebalance`).
+Knows nothing of Ray.
+"""
+
+import asyncio
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Collection, Sequence
+
+from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
+from kafka.errors import KafkaError
+
+from pipelines.guard import Judged
+from pipelines.in_flight import InFlightLimits, Load
+from pipelines.judging import Judge
+from pipelines.moderation import Admitted, Moderation, Ruling, is_mixed
+from schemas.dead_letter import DeadLetter
+from schemas.record import SourceRecord
+from workers.log import event
+from workers.settings import Settings
+from workers.stream.in_flight_record import AssignedPartition, InFlightRecord
+from workers.stream.kafka_errors import Meaning, meaning_of
+from workers.stream.message_trace import StreamTracer
+from workers.stream.progress import Progress
+from workers.stream.publisher import Publisher
+from workers.stream.rebalance import Rebalance
+
+log = logging.getLogger(__name__)
+BUSY_POLL_MS = 5
+IDLE_POLL_MS = 100
+COMMIT_ANSWER_S = 30.0
+Work = tuple[InFlightRecord, Admitted]
+NewPublisher = Callable[[Callable[[Sequence[InFlightRecord]], None], Callable[[], None]], Publisher]
+
+
+class StreamWorker:
+    """Moderates the partitions that the group gives it.
+
+    Args:
+        settings: all settings.
+        moderation: judgement before and after the model.
+        judge: gets answers from the guard.
+        loop: running asyncio loop for guard calls; not this worker's thread.
+        new_consumer: makes the group's consumer.
+        new_publisher: makes the publisher; takes what to call with acknowledged records, and on a hold.
+        tracer: spans of messages.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        moderation: Moderation,
+        judge: Judge,
+        loop: asyncio.AbstractEventLoop,
+        new_consumer: Callable[[], KafkaConsumer],
+        new_publisher: NewPublisher,
+        tracer: StreamTracer,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings = settings
+        self._moderation = moderation
+        self._judge = judge
+        self._loop = loop
+        self._new_consumer = new_consumer
+        self._tracer = tracer
+        self._clock = clock
+        limits = settings.limits
+        self._limits = InFlightLimits(
+            Load(limits.in_flight_records, limits.in_flight_bytes, limits.in_flight_tokens), limits.resume_ratio
+        )
+        self._partitions: dict[TopicPartition, AssignedPartition] = {}
+        self._undecided: list[Work] = []
+        self._judged: queue.SimpleQueue[tuple[Sequence[Work], list[list[Judged]] | BaseException]] = queue.SimpleQueue()
+        self._acknowledged: queue.SimpleQueue[Sequence[InFlightRecord]] = queue.SimpleQueue()
+        self._stopping = threading.Event()
+        self._commit_answer_due: float | None = None
+        self._next_commit = 0.0
+        self._thread = threading.Thread(target=self._run, name="weir-stream", daemon=True)
+        self.progress = Progress(clock)
+        self._publisher = new_publisher(self._acknowledged.put, self.progress.held)
+        self.failure: BaseException | None = None
+
+    # -- from other threads ------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start consuming."""
+        self._publisher.start()
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> bool:
+        """Stop intake, drain, commit and leave the group; True where that was done in time."""
+        self._stopping.set()
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def stuck_reason(self) -> str | None:
+        """Why this worker is not healthy, or None."""
+        if self.failure is not None:
+            return f"the worker failed: {type(self.failure).__name__}"
+        if not self._thread.is_alive():
+            return "the worker is not running"
+        return self.progress.stuck_reason(self._settings.health.progress_timeout_s, self._limits.records)
+
+    # -- the worker's own thread -------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            consumer = self._new_consumer()
+            try:
+                consumer.subscribe(list(self._settings.topics.events), listener=self._rebalance(consumer))
+                while not self._stopping.is_set():
+                    self._turn(consumer)
+                self._drain(consumer)
+            finally:
+                consumer.close()
+        except BaseException as error:
+            self.failure = error
+            log.exception(event("worker_failed"))
+        finally:
+            self._publisher.stop(timeout_s=2.0)
+            log.info(event("worker_stopped"))
+
+    def _rebalance(self, consumer: KafkaConsumer) -> Rebalance:
+        return Rebalance(self, consumer, self._settings.delivery.drain_timeout_s, self._clock)
+
+    def _turn(self, consumer: KafkaConsumer) -> None:
+        self._apply_pressure(consumer)
+        self._take(self._poll(consumer))
+        self.advance()
+        self._commit_when_due(consumer)
+        self.progress.beat()
+
+    def _poll(self, consumer: KafkaConsumer) -> list[SourceRecord]:
+        timeout_ms = BUSY_POLL_MS if self._limits.records else IDLE_POLL_MS
+        room = min(self._settings.kafka.max_poll_records, self._limits.room) or 1  # paused when 0: nothing comes
+        try:
+            polled = consumer.poll(timeout_ms, max_records=room)
+        except KafkaError as error:
+            if meaning_of(error) is Meaning.FATAL:
+                raise
+            log.warning(event("poll_failed", error=str(error)))
+            self._stopping.wait(self._settings.kafka.heartbeat_interval_ms / 3000)
+            return []
+        return [
+            SourceRecord(topic, partition, item.offset, item.timestamp, item.key, item.value, tuple(item.headers))
+            for (topic, partition), items in polled.items()
+            for item in items
+        ]
+
+    def _take(self, records: list[SourceRecord]) -> None:
+        if not records:
+            return
+        if not self._limits.records:
+            self.progress.advanced()
+        polled_ns = time.time_ns()
+        taken = []
+        for record in records:
+            partition = self._partitions.get(TopicPartition(record.topic, record.partition))
+            if partition is None:
+                continue  # revoked between the fetch and now: its next owner reads it
+            item = InFlightRecord(partition, record, self._tracer.start(record))
+            partition.offsets.deliver(item)
+            taken.append(item)
+            admitted = self._moderation.admit(record, item.trace.carrier)
+            if isinstance(admitted, DeadLetter):
+                item.ruling = Ruling(admitted)
+            else:
+                item.tokens = sum(admitted.fitted.tokens)
+                self._undecided.append((item, admitted))
+            self._limits.add(item.size_bytes, item.tokens)
+        self._tracer.polled(polled_ns, [item.record for item in taken], [item.trace for item in taken])
+        size = self._settings.delivery.chunk_size
+        for start in range(0, len(self._undecided), size):
+            self._ask(self._undecided[start : start + size])
+        self._undecided.clear()
+
+    def _ask(self, work: Sequence[Work]) -> None:
+        future = asyncio.run_coroutine_threadsafe(self._judge_all(work), self._loop)
+        future.add_done_callback(lambda done: self._judged.put((work, done.exception() or done.result())))
+
+    async def _judge_all(self, work: Sequence[Work]) -> list[list[Judged]]:
+        judged = await self._judge.judge([request for _, admitted in work for request in admitted.requests])
+        answers = iter(judged)
+        return [[next(answers) for _ in admitted.requests] for _, admitted in work]
+
+    def advance(self) -> None:
+        """Decide what was judged, release in offset order, complete what was acknowledged. Never waits."""
+        if self._publisher.failure is not None:
+            raise self._publisher.failure
+        while not self._judged.empty():
+            work, judged = self._judged.get()
+            if isinstance(judged, BaseException):
+                raise judged
+            for (item, admitted), answers in zip(work, judged, strict=True):
+                self._decide(item, admitted, answers)
+        released = [item for partition in self._partitions.values() for item in partition.offsets.release()]
+        if released:
+            self._publisher.publish(released)
+        while not self._acknowledged.empty():
+            items = self._acknowledged.get()
+            for item in items:
+                self._complete(item)
+            self.progress.advanced(len(items))
+
+    def _decide(self, item: InFlightRecord, admitted: Admitted, answers: list[Judged]) -> None:
+        if item.partition.is_lost:
+            return
+        if is_mixed(answers):
+            self._ask([(item, admitted)])
+            return
+        for answer in answers:
+            if not isinstance(answer.result, BaseException):
+                item.trace.add_batch(answer.result.carrier, answer.result.queue_ms, answer.result.guard_ms)
+        item.ruling = self._moderation.decide(admitted, answers)
+
+    def _complete(self, item: InFlightRecord) -> None:
+        if item.partition.is_lost:
+            return
+        item.is_completed = True
+        item.trace.end()
+        self._limits.remove(item.size_bytes, item.tokens)
+
+    def _apply_pressure(self, consumer: KafkaConsumer) -> None:
+        paused = consumer.paused()
+        if self._limits.is_full:
+            consumer.pause(*(consumer.assignment() - paused))
+        elif paused:
+            consumer.resume(*paused)
+
+    # -- commits and partitions, also from a rebalance callback ------------------------------------------------------
+
+    def committable(self, partitions: Collection[TopicPartition] | None = None) -> dict[TopicPartition, OffsetAndMetadata]:
+        """Offsets that are ahead of what is committed, of all or of some partitions."""
+        chosen = self._partitions if partitions is None else {tp for tp in partitions if tp in self._partitions}
+        return {
+            tp: OffsetAndMetadata(offset, "", -1)
+            for tp in chosen
+            if (offset := self._partitions[tp].offsets.uncommitted) is not None
+        }
+
+    def assign(self, partitions: Collection[TopicPartition]) -> None:
+        """Begin to own partitions."""
+        for tp in partitions:
+            self._partitions[tp] = AssignedPartition(tp)
+
+    def in_flight(self, partitions: Collection[TopicPartition]) -> int:
+        """Records in flight of some partitions."""
+        return sum(len(self._partitions[tp].offsets.in_flight()) for tp in partitions if tp in self._partitions)
+
+    def forget(self, partitions: Collection[TopicPartition]) -> None:
+        """Stop owning partitions: nothing of theirs is published or committed from now on."""
+        for tp in partitions:
+            partition = self._partitions.pop(tp, None)
+            if partition is None:
+                continue
+            partition.is_lost = True
+            for item in partition.offsets.in_flight():
+                item.trace.end()
+                self._limits.remove(item.size_bytes, item.tokens)
+
+    def _commit_when_due(self, consumer: KafkaConsumer) -> None:
+        now = self._clock()
+        if now < self._next_commit or (self._commit_answer_due is not None and now < self._commit_answer_due):
+            return
+        self._next_commit = now + self._settings.delivery.commit_interval_s
+        if offsets := self.committable():
+            self._commit_answer_due = now + COMMIT_ANSWER_S
+            consumer.commit_async(offsets, callback=self._commit_answered)
+
+    def _commit_answered(self, offsets: dict[TopicPartition, OffsetAndMetadata], answer: object) -> None:
+        # kafka-python calls this from poll(), so on this thread.
+        self._commit_answer_due = None
+        if isinstance(answer, BaseException):
+            log.warning(event("commit_failed", error=type(answer).__name__))
+            return
+        for tp, stored in offsets.items():
+            if tp in self._partitions:
+                self._partitions[tp].offsets.committed = stored.offset
+
+    def _drain(self, consumer: KafkaConsumer) -> None:
+        """Finish what is in flight, bounded in time; polling goes on, so that the member stays in the group."""
+        deadline = self._clock() + self._settings.delivery.drain_timeout_s
+        while self._limits.records and self._clock() < deadline:
+            consumer.pause(*consumer.assignment())
+            self._take(self._poll(consumer))
+            self.advance()
+            self.progress.beat()
+        log.info(event("drained", left_in_flight=self._limits.records))
+
