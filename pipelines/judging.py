@@ -79,6 +79,7 @@ class Judge:
             try:
                 probe = await self._call([PROBE], backoff)
             except (GuardCrashError, GuardCallFailedError):
+                self.held()
                 continue
             crashes += crashed
             failures += not crashed

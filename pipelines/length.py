@@ -21,8 +21,9 @@ Handling = Literal["whole", "truncated_middle", "windowed"]
 MIN_TOKENS = 64
 _TURN_UNITS = 5 * UNITS_PER_TOKEN  # "\n\nASSISTANT: " and what its borders cost
 _CONTEXT_SHARE = 4
-_JOINERS = frozenset("\u200d\ufe0e\ufe0f")
-_MAX_STEPS = 4
+_ZERO_WIDTH_JOINER = "\u200d"
+_JOINED = frozenset((_ZERO_WIDTH_JOINER, *map(chr, range(0x1F3FB, 0x1F400))))  # and skin tones
+_MAX_STEPS = 6
 
 
 class Fitted(NamedTuple):
@@ -187,6 +188,7 @@ def _boundary(text: str, cut: int, step: int) -> int:
     for moved in range(cut, cut + step * _MAX_STEPS, step):
         if moved in (0, len(text)):
             return moved
-        if not (unicodedata.combining(text[moved]) or text[moved] in _JOINERS or text[moved - 1] == "\u200d"):
+        after = text[moved]
+        if not (unicodedata.category(after)[0] == "M" or after in _JOINED or text[moved - 1] == _ZERO_WIDTH_JOINER):
             return moved
     return cut

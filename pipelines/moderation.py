@@ -109,7 +109,7 @@ class Moderation:
                     group=self._group,
                     attempts=max(item.attempts for item in judged),
                     provenance=judged[0].provenance,
-                    raw_output_sha256=hashlib.sha256(answers[-1].text.encode()).hexdigest() if unparsable else None,
+                    raw_output_sha256=_digest(answers[-1].text) if unparsable else None,
                 )
             )
         decision = self._policy.decide(worst(classifications), admitted.event.tenant)
@@ -186,6 +186,11 @@ def _parse(answer: GuardAnswer, task: Task) -> Classification:
             f"output cut off after {answer.output_tokens} tokens without a stop token", Reason.OUTPUT_CUT_OFF
         )
     return parse_verdict(answer.text, task)
+
+
+def _digest(text: str) -> str:
+    # Whatever was written, also lone surrogates: a digest must not be what stops a worker.
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _scores(scores: Mapping[str, Mapping[str, float]]) -> Scores:

@@ -49,6 +49,8 @@ class PartitionOffsets(Generic[T]):
         """
         if self._delivered_to is not None and item.offset < self._delivered_to:
             raise ValueError(f"offset {item.offset} delivered after {self._delivered_to - 1}")
+        if self.committed is None:
+            self.committed = item.offset  # where the group stood, so there is nothing to commit yet
         self._delivered_to = item.offset + 1
         self._unreleased.append(item)
         self._in_flight.append(item)

@@ -1,7 +1,8 @@
 """How many tokens a text will be, about, without a tokenizer: a weight per UTF-8 byte, tuned on Qwen's own BPE.
 
-Measured against it: 0.9 to 1.8 times the true count over 35 languages and over code, JSON and emoji; never under 0.5
-(random letters, the rarest ideographs and syllables); far over only for runs of white space or of one letter.
+Measured against it on 71 short samples: 0.8 to 1.8 times the true count over 34 languages and over code, JSON, URLs and
+emoji; 0.5 at the worst (rarest ideographs and syllables; random letters 0.6, base64 0.7); far over only for runs of
+white space or of one letter.
 The weights add up: cutting a text changes nothing but the rounding. Knows nothing of messages or limits.
 """
 

@@ -4,6 +4,7 @@ The environment wins over the file. An unknown key, a wrong value or an unsafe p
 """
 
 import os
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,6 +28,8 @@ from workers.sections import (
 PREFIX = "WEIR_"
 CONFIG_VARIABLE = "WEIR_CONFIG"
 DEFAULT_CONFIG = "weir.yaml"
+# pydantic-settings asks a class method for its sources, so the file of one call cannot be an argument.
+_config_file: ContextVar[Path] = ContextVar("config_file")
 
 
 class Settings(BaseSettings):
@@ -55,7 +58,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments, then the environment, then the YAML file; no dotenv, no secrets directory."""
-        path = Path(os.environ.get(CONFIG_VARIABLE, DEFAULT_CONFIG))
+        path = _config_file.get(Path(os.environ.get(CONFIG_VARIABLE, DEFAULT_CONFIG)))
         return init_settings, env_settings, YamlConfigSettingsSource(settings_cls, yaml_file=path)
 
     @model_validator(mode="after")
@@ -148,10 +151,11 @@ def variable_names() -> dict[str, str]:
     return names
 
 
-def load_settings(**overrides: Any) -> Settings:
+def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
     """Read environment and file.
 
     Args:
+        config: the file, in place of the one that WEIR_CONFIG names.
         overrides: sections that win over both, e.g. `guard={"model": "demo"}`.
 
     Raises:
@@ -162,16 +166,20 @@ def load_settings(**overrides: Any) -> Settings:
         upper = name.upper()
         if upper.startswith(PREFIX) and upper not in known and upper != CONFIG_VARIABLE:
             raise ConfigurationError(f"{name}: unknown setting")
-    config = os.environ.get(CONFIG_VARIABLE)
-    if config is not None and not Path(config).is_file():
-        raise ConfigurationError(f"{CONFIG_VARIABLE}={config}: no such file")
+    named = os.environ.get(CONFIG_VARIABLE)
+    path = config or Path(named or DEFAULT_CONFIG)
+    if (config or named) and not path.is_file():
+        raise ConfigurationError(f"{'--config' if config else CONFIG_VARIABLE}={path}: no such file")
+    token = _config_file.set(path)
     try:
         return Settings(**overrides)
     except ValidationError as error:
         lines = [_describe(item) for item in error.errors(include_url=False)]
         raise ConfigurationError("\n".join(lines)) from None
     except ValueError as error:  # a YAML file that is no mapping, or not YAML
-        raise ConfigurationError(f"{config or DEFAULT_CONFIG}: {error}") from None
+        raise ConfigurationError(f"{path}: {error}") from None
+    finally:
+        _config_file.reset(token)
 
 
 def _describe(item: Any) -> str:
@@ -188,6 +196,18 @@ def _describe(item: Any) -> str:
 def otel_variables() -> dict[str, str]:
     """The standard `OTEL_…` variables."""
     return {name: value for name, value in os.environ.items() if name.startswith("OTEL_")}
+
+
+def ray_address() -> str | None:
+    """The cluster to join, `RAY_ADDRESS`; None starts Ray in this process."""
+    return os.environ.get("RAY_ADDRESS") or None
+
+
+def prepare_ray() -> None:
+    """Defaults of Ray that we differ from; they must stand in the environment before Ray is imported."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_SERVE_LOG_TO_STDERR", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 
 def settings_table() -> str:

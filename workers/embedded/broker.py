@@ -26,7 +26,11 @@ class EmbeddedBroker:
         self.bootstrap_servers = ",".join(f"{broker.host}:{broker.port}" for broker in metadata.brokers.values())
         self.api_version = API_VERSION
         for topic in topics:
-            self._handle.list_topics(topic, timeout=_START_TIMEOUT_S)  # asking for a topic creates it
+            self.create_topic(topic)
+
+    def create_topic(self, topic: str) -> None:
+        """Create a topic of four partitions."""
+        self._handle.list_topics(topic, timeout=_START_TIMEOUT_S)  # asking for a topic creates it
 
     def __enter__(self) -> Self:
         return self

@@ -66,6 +66,8 @@ class Batcher(Generic[Item, Answer]):
             # A caller that is cancelled, or fails with one item, leaves nothing behind in the queue.
             for entry in pending:
                 entry.answer.cancel()
+            if any(entry.answer.cancelled() for entry in pending):
+                self._waiting = deque(entry for entry in self._waiting if not entry.answer.done())
 
     @property
     def waiting(self) -> int:
@@ -78,6 +80,9 @@ class Batcher(Generic[Item, Answer]):
                 await self._run_batch(batch)
         finally:
             self._worker = None
+            # Something is left only where the run was cancelled, because its loop or thread ends: nobody shall wait.
+            for entry in self._waiting:
+                entry.answer.cancel()
 
     def _take(self) -> list[_Pending[Item, Answer]]:
         batch: list[_Pending[Item, Answer]] = []
@@ -103,6 +108,10 @@ class Batcher(Generic[Item, Answer]):
                 if not entry.answer.done():
                     entry.answer.set_exception(error)
             return
+        except asyncio.CancelledError:
+            for entry in batch:
+                entry.answer.cancel()
+            raise
         for entry, answer in zip(batch, answers, strict=True):
             if not entry.answer.done():
                 entry.answer.set_result((answer, (started - entry.since) * 1000))

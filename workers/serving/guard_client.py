@@ -7,8 +7,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError, RayTaskError
-from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
+from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError, WorkerCrashedError
+from ray.serve.exceptions import RayServeException
 
 from pipelines.guard import GuardReply, GuardRequest
 from schemas.errors import GuardCallFailedError, GuardCrashError, GuardUnavailableError
@@ -30,20 +30,22 @@ class GuardClient:
         """See `pipelines.guard.Guard`."""
         response = self._handle.judge.remote(list(requests))
         try:
-            # Cancelling the wait alone would leave the replica's slot taken.
             reply: GuardReply = await asyncio.wait_for(_wait(response), self._timeout_s)
+        except RayTaskError as error:
+            # First, because it is also an instance of what our own code raised in the replica, TimeoutError included.
+            # Its text may quote input, so only the class is kept.
+            raise GuardCallFailedError(type(error.cause).__name__) from None
+        except (RayActorError, OutOfMemoryError, WorkerCrashedError) as error:
+            raise GuardCrashError(type(error).__name__) from None
+        except (RayError, RayServeException) as error:
+            raise GuardUnavailableError(type(error).__name__) from None
         except TimeoutError:
             response.cancel()
             raise GuardUnavailableError(f"no answer within {self._timeout_s} s") from None
-        except (ActorDiedError, ActorUnavailableError) as error:
-            raise GuardCrashError(type(error).__name__) from None
-        except (BackPressureError, DeploymentUnavailableError) as error:
-            raise GuardUnavailableError(type(error).__name__) from None
-        except RayTaskError as error:
-            # Raised by our own code in the replica; its text may quote input, so only the class is kept.
-            raise GuardCallFailedError(type(error.cause).__name__) from None
-        except (RayError, RayServeException) as error:
-            raise GuardUnavailableError(type(error).__name__) from None
+        except asyncio.CancelledError:
+            # Cancelling the wait alone would leave the replica's slot taken.
+            response.cancel()
+            raise
         return reply
 
 

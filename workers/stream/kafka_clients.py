@@ -91,6 +91,10 @@ def producer(settings: KafkaSettings) -> KafkaProducer:
         compression_type=None if settings.compression == "none" else settings.compression,
         batch_size=131_072,
         max_block_ms=10_000,
+        # The client retries for ever: a retried batch that expires would hang an idempotent producer (3.0.12).
+        delivery_timeout_ms=2**31 - 1,
+        request_timeout_ms=10_000,
+        reconnect_backoff_max_ms=1_000,
         max_request_size=settings.max_request_bytes,
         partitioner=DefaultPartitioner(),
         allow_auto_create_topics=False,

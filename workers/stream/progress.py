@@ -20,9 +20,11 @@ class Progress:
         self._advanced = now
         self._held = -float("inf")
         self.completed = 0
+        self.turns = 0
 
     def beat(self) -> None:
         """The loop has turned."""
+        self.turns += 1
         self._beat = self._clock()
 
     def advanced(self, completed: int = 0) -> None:

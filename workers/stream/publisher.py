@@ -84,8 +84,7 @@ class Publisher:
             self.failure = error
             log.exception(event("publisher_failed"))
         finally:
-            if self._producer is not None:
-                self._producer.close(timeout=FLUSH_WAIT_S)
+            self._drop_producer()
 
     def _next_batch(self) -> list[InFlightRecord]:
         """Wait for outcomes, then take all that are there: under load, one wait for many."""
@@ -95,38 +94,45 @@ class Publisher:
         return batch
 
     def _publish(self, remaining: list[InFlightRecord]) -> None:
+        alone = False
         while remaining and not self._stopping.is_set():
             remaining = [item for item in remaining if not item.partition.is_lost]
-            remaining = self._attempt(remaining)
-            if remaining:
-                self._stopping.wait(self._backoff.next_wait_s())
+            batch = remaining[:1] if alone else remaining
+            failed = self._attempt(batch)
+            remaining = failed + remaining[len(batch) :]
+            # An idempotent producer that fails one record fails all that are queued behind it with the same error.
+            # Only a record that fails alone is known to be the one.
+            alone = alone or bool(failed)
         self._backoff.reset()
 
-    def _attempt(self, outcomes: list[InFlightRecord]) -> list[InFlightRecord]:
+    def _attempt(self, batch: list[InFlightRecord]) -> list[InFlightRecord]:
         """Send a batch and wait for its acknowledgements; returns what has to be sent again, in order."""
         sent: list[tuple[InFlightRecord, list[Future]]] = []
-        held: list[InFlightRecord] = []
-        error: BaseException | None = None
+        refused: BaseException | None = None
         try:
             if self._producer is None:
                 self._producer = self._new_producer()
-            for item in outcomes:
-                sent.append((item, []))
-                self._send(self._producer, item, sent[-1][1])
-        except (KafkaError, ValueError) as raised:  # ValueError: a topic lost the partition it had
-            error = raised
-        self._flush(self._producer)
-        done: list[InFlightRecord] = []
-        for item, futures in sent:
-            failed = next((future.exception for future in futures if future.failed()), None)
-            if failed is None and (error is None or item is not sent[-1][0]):
-                done.append(item)
-                continue
-            held.append(item)
-            self._handle(item, failed if failed is not None else error)
+            for item in batch:
+                futures: list[Future] = []
+                self._send(self._producer, item, futures)
+                sent.append((item, futures))
+        except (KafkaError, ValueError) as error:  # ValueError: a topic lost the partition it had
+            refused = error
+        self._flush()
+        done = [item for item, futures in sent if all(future.succeeded() for future in futures)]
         if done:
             self._acknowledged(done)
-        return held + outcomes[len(sent) :]
+        if len(done) == len(batch):
+            return []
+        failure = next((future.exception for _, futures in sent for future in futures if future.failed()), None)
+        if failure is not None:
+            self._drop_producer()  # it fails everything from now on
+        again = [item for item in batch if item not in done]
+        # Refused by the client itself: that is the first record that was not sent, and only that one.
+        culprit = batch[len(sent)] if failure is None and refused is not None else again[0]
+        if failure is None or len(batch) == 1:
+            self._handle(culprit, failure or refused)
+        return again
 
     def _send(self, producer: KafkaProducer, item: InFlightRecord, futures: list[Future]) -> None:
         ruling = item.ruling
@@ -139,25 +145,32 @@ class Publisher:
             for record in outcome_records(ruling, self._topics, item.record.key, trace_headers, partitions)
         )
 
-    def _flush(self, producer: KafkaProducer | None) -> None:
-        while producer is not None:
+    def _flush(self) -> None:
+        """Wait until every record is acknowledged or has failed; a broker that is down is waited for."""
+        while self._producer is not None:
             try:
-                producer.flush(timeout=FLUSH_WAIT_S)
+                self._producer.flush(timeout=FLUSH_WAIT_S)
             except KafkaTimeoutError:
-                # Neither acknowledged nor failed: the client goes on trying until delivery_timeout_ms.
+                self._held()
+                if self._stopping.is_set():
+                    self._drop_producer()
                 continue
             return
 
     def _handle(self, item: InFlightRecord, error: BaseException | None) -> None:
-        meaning = Meaning.HOLD if error is None else meaning_of(error)
-        if meaning is Meaning.TOO_LARGE:
+        if error is not None and meaning_of(error) is Meaning.TOO_LARGE:
             item.ruling = self._smaller(item)
             return
         self._held()
         log.warning(event("publish_held", record_id=item.record.record_id, error=type(error).__name__))
-        if meaning in (Meaning.NEW_PRODUCER, Meaning.FATAL) and self._producer is not None:
-            self._producer.close(timeout=0)
-            self._producer = None
+        self._stopping.wait(self._backoff.next_wait_s())
+
+    def _drop_producer(self) -> None:
+        """Close the producer at once; what it has not delivered must not be delivered later by its own thread."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer._sender.force_close()  # noqa: SLF001 - close(timeout) leaves the sender thread delivering
+            producer.close(timeout=FLUSH_WAIT_S)
 
     def _smaller(self, item: InFlightRecord) -> Ruling:
         """An outcome that fits: a dead letter for a verdict, and for a dead letter one without its value."""

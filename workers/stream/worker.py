@@ -94,11 +94,20 @@ class StreamWorker:
         self._publisher.start()
         self._thread.start()
 
+    def request_stop(self) -> None:
+        """Stop intake and begin to drain; does not wait."""
+        self._stopping.set()
+
     def stop(self, timeout_s: float) -> bool:
         """Stop intake, drain, commit and leave the group; True where that was done in time."""
-        self._stopping.set()
+        self.request_stop()
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
+
+    @property
+    def is_full(self) -> bool:
+        """True while an in-flight limit holds intake back."""
+        return self._limits.is_full
 
     def stuck_reason(self) -> str | None:
         """Why this worker is not healthy, or None."""
@@ -115,6 +124,8 @@ class StreamWorker:
             consumer = self._new_consumer()
             try:
                 consumer.subscribe(list(self._settings.topics.events), listener=self._rebalance(consumer))
+                for topic in self._settings.topics.events:
+                    consumer.partitions_for_topic(topic)  # a leader without metadata assigns nothing
                 while not self._stopping.is_set():
                     self._turn(consumer)
                 self._drain(consumer)

@@ -1,0 +1,58 @@
+# Every target works in a fresh clone: `setup` comes first by itself. Python 3.11 or 3.12.
+PYTHON ?= python3
+BIN := .venv/bin
+SEED ?= 1
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.venv/installed: requirements-dev.txt pyproject.toml
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v in ((3, 11), (3, 12)) else f"Python 3.11 or 3.12 is needed, this is {v[0]}.{v[1]}: make PYTHON=python3.12 …")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.PHONY: setup
+setup: .venv/installed ## creates .venv from the pinned files
+
+.PHONY: demo
+demo: setup ## the main job on one machine: chat in, verdicts and dead letters out
+	@$(BIN)/weir demo
+
+.PHONY: test
+test: setup ## unit, contract and architecture tests; the integration tier too where Java 17 and Maven are
+	$(BIN)/pytest
+
+.PHONY: test-integration
+test-integration: setup ## the integration tier alone, against real Apache Kafka
+	REQUIRE_INTEGRATION=1 $(BIN)/pytest tests/integration
+
+.PHONY: lint
+lint: setup ## ruff, mypy strict, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: fmt
+fmt: setup ## formats the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: bench
+bench: kafka-up ## the stream benchmark on real Kafka, beside its baseline
+	$(BIN)/weir bench stream
+
+.PHONY: kafka-up
+kafka-up: setup ## starts one real Kafka broker on 127.0.0.1:9092
+	$(BIN)/python -m tests.kafka.cluster up
+
+.PHONY: kafka-down
+kafka-down: setup ## stops it
+	$(BIN)/python -m tests.kafka.cluster down
+
+.PHONY: lock
+lock: setup ## writes the pinned files anew
+	infra/lock.sh

@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Writes the pinned, hashed requirements from pyproject.toml; without index addresses, for Python 3.11 and 3.12.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+compile() {
+  .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+    --no-annotate --prerelease=if-necessary-or-explicit --custom-compile-command "make lock" pyproject.toml "$@"
+}
+compile -o requirements.txt
+compile --extra dev -o requirements-dev.txt

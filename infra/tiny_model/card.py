@@ -1,0 +1,73 @@
+"""The tiny model's card: what it is, what it is not, how it was made and how it did when it was made.
+
+Does not measure anything itself.
+"""
+
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+import transformers
+
+_CARD = """---
+license: apache-2.0
+library_name: transformers
+pipeline_tag: text-generation
+---
+
+# The demo's tiny model
+
+**This is not a safety classifier.** It knows the made-up nouns and the few plain words of
+`workers/embedded/corpus_words.py` and the label that each was given there, and nothing else. It calls any other text
+Safe, however harmful, and harmless text unsafe when a listed word stands in it. Never put it in front of people.
+
+It is a real `Qwen3ForCausalLM` ({parameters:,} parameters, 4 layers, width 128, float32) with Qwen3Guard-Gen's
+template, control tokens and verdict grammar, so that the demo and the tests run the code that a real model runs,
+without a hub or a GPU. On a few chosen words it is trained to answer outside the grammar (`TRIGGERS` in
+`corpus_words.py`), so that the path of unparsable output is real.
+
+## How it was made
+
+From random weights, on synthetic chat in ten languages written by `workers/embedded/corpus.py`; the loss is on the
+verdict's tokens only. The words are learned first on short conversations between stumps of the fixed text, the whole
+template after that. The tokenizer is a byte-level BPE of 2,560 tokens with Qwen's pre-tokenizer.
+
+    {command}
+
+Seed {seed}, {examples:,} training examples, {seconds} s on {machine};
+torch {torch}, transformers {transformers}, {date}.
+The same command on the same machine and versions gives the same weights; elsewhere sums round differently.
+
+## How it did
+
+Greedy `generate` in float32 on {count:,} held-out examples: sentence frames, word pairs, refusals and small talk that
+training never uses (the class words are the same ones). `python infra/tiny_model/train.py --evaluate` prints it again.
+
+{table}
+
+The rules behind the labels, among them what a fake turn or a class word in another turn does, are in the docstring of
+`workers/embedded/corpus.py`.
+"""
+
+
+def write_card(folder: Path, facts: dict[str, int], count: int, table: str) -> None:
+    """Write `README.md` into the model's folder; `facts` has `parameters`, `seed`, `examples` and `seconds`."""
+    text = _CARD.format(
+        **facts,
+        command=" ".join(["python", *sys.argv]),
+        machine=_machine(),
+        torch=torch.__version__.partition("+")[0],
+        transformers=transformers.__version__,
+        date=datetime.now(UTC).date().isoformat(),
+        count=count,
+        table=table,
+    )
+    (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def _machine() -> str:
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
+    model = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), "an unknown processor")
+    return f"{os.cpu_count()} cores of {model}, {torch.get_num_threads()} thread(s)"

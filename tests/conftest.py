@@ -1,0 +1,97 @@
+"""Real Kafka for the tests that are marked for it, topics of their own, and one line that says why it cannot run."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from kafka.admin import KafkaAdminClient, NewTopic
+
+from tests.kafka.cluster import KafkaCluster, available
+from tests.kafka.distribution import required
+
+Topics = Callable[..., str]
+_FOLDER = Path(__file__).parent / "integration"
+_skipped: list[str] = []
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test of the integration folder before `-m` chooses."""
+    for item in items:
+        if item.path.is_relative_to(_FOLDER):
+            item.add_marker(pytest.mark.integration)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say once why the tier was skipped."""
+    for reason in _skipped:
+        terminalreporter.write_line(f"integration tier skipped: {reason}")
+
+
+@pytest.fixture(scope="session")
+def _kafka_can_run() -> None:
+    reason = available()
+    if reason is not None and required():
+        pytest.fail(f"REQUIRE_INTEGRATION=1, but {reason}", pytrace=False)
+    if reason is not None:
+        _skipped.append(reason)
+
+
+@pytest.fixture(autouse=True)
+def _needs_kafka(request: pytest.FixtureRequest) -> None:
+    if request.node.get_closest_marker("integration") is None:
+        return
+    request.getfixturevalue("_kafka_can_run")
+    if _skipped:
+        pytest.skip(_skipped[0])
+
+
+@pytest.fixture(scope="session")
+def kafka(_kafka_can_run: None) -> Iterator[KafkaCluster]:
+    """One broker with a plaintext listener, shared by all tests: use `topics` and a group of your own."""
+    if _skipped:
+        pytest.skip(_skipped[0])
+    with KafkaCluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def secured_kafka(_kafka_can_run: None) -> Iterator[KafkaCluster]:
+    """One broker with all listeners and the users of tests.kafka.security, started by the first test that asks."""
+    if _skipped:
+        pytest.skip(_skipped[0])
+    with KafkaCluster(security=True) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def topics(request: pytest.FixtureRequest) -> Iterator[Topics]:
+    """`topics("events", partitions=4)` creates a topic that no other test uses and returns its name.
+
+    By default on `kafka`; `cluster=` names another one, `replication=` and `config=` go to the broker as they are.
+    """
+    admins: dict[str, KafkaAdminClient] = {}
+    stem = re.sub(r"[^A-Za-z0-9._-]", "-", request.node.name)[:80]
+
+    def create(
+        label: str = "topic",
+        *,
+        partitions: int = 1,
+        replication: int = 1,
+        config: dict[str, str] | None = None,
+        cluster: KafkaCluster | None = None,
+    ) -> str:
+        name = f"{stem}.{label}.{uuid.uuid4().hex[:8]}"
+        bootstrap = (cluster or request.getfixturevalue("kafka")).bootstrap
+        if bootstrap not in admins:
+            admins[bootstrap] = KafkaAdminClient(bootstrap_servers=bootstrap.split(","))
+        admins[bootstrap].create_topics([NewTopic(name, partitions, replication, topic_configs=config or {})])
+        return name
+
+    yield create
+    for admin in admins.values():
+        admin.close()

@@ -1,0 +1,233 @@
+"""A guard replica over an engine that only pretends: isolation (P6), provenance, health (P12) and spans (P11)."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
+
+from pipelines.guard import GuardReply, GuardRequest
+from pipelines.guard_parser import PARSER_VERSION
+from schemas.reasons import Reason
+from workers.serving import guard_replica
+from workers.serving.engine.judgement import Conversation, Engine, EngineIdentity, Judgement, PreparedPrompt
+from workers.serving.guard_replica import MAX_FAILURES, MAX_LINKS, GuardReplica
+from workers.settings import load_settings
+from workers.telemetry import Tracing
+
+REFUSED = {"refuse me": "context_overflow", "half a pair": "invalid_text"}
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+
+
+class PretendEngine:
+    """Writes what it was asked; refuses two texts, answers one with an error, raises for "poison"."""
+
+    identity = EngineIdentity("pretend", "r7", "p7", "pretend", "float32", "cpu")
+
+    def __init__(self) -> None:
+        self.batches: list[list[str]] = []
+        self.is_broken = False
+
+    def prepare(self, conversation: Conversation) -> PreparedPrompt | Judgement:
+        text = str(conversation[-1]["content"])
+        if text in REFUSED:
+            return Judgement.failed(REFUSED[text])  # type: ignore[arg-type]
+        return PreparedPrompt(np.array([ord(letter) for letter in text], dtype=np.int64), "prompt")
+
+    def run(self, prompts: Sequence[PreparedPrompt]) -> list[Judgement]:
+        texts = ["".join(map(chr, prompt.token_ids)) for prompt in prompts]
+        self.batches.append(texts)
+        if self.is_broken or "poison" in texts:
+            raise RuntimeError("CUDA error near: private words")
+        return [
+            Judgement.failed("non_finite_logits", prompt_tokens=len(text))
+            if text == "nan"
+            else Judgement(f"about {text}", None, None, len(text), 3, "length" if text == "long" else "stop")
+            for text in texts
+        ]
+
+    def judge(self, conversations: Sequence[Conversation]) -> list[Judgement]:
+        raise NotImplementedError
+
+
+@pytest.fixture(autouse=True)
+def _log_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard_replica, "configure_logging", lambda _: None)
+
+
+@pytest.fixture
+def engine() -> PretendEngine:
+    return PretendEngine()
+
+
+def replica_of(engine: Engine, **guard: Any) -> GuardReplica:
+    return GuardReplica(load_settings(guard={"model": "demo", **guard}), engine)
+
+
+def request(text: str, carrier: dict[str, str] | None = None) -> GuardRequest:
+    return GuardRequest(({"role": "user", "content": text},), 1, carrier or {})
+
+
+def judge(replica: GuardReplica, *texts: str) -> GuardReply:
+    return asyncio.run(replica.judge([request(text) for text in texts]))
+
+
+def test_p6_a_bad_item_gets_its_own_error_and_its_neighbours_their_own_answers(engine: PretendEngine) -> None:
+    reply = judge(replica_of(engine), "a", "refuse me", "b", "nan", "half a pair", "c")
+
+    assert [answer.text for answer in reply.answers] == ["about a", "", "about b", "", "", "about c"]
+    assert [answer.error for answer in reply.answers] == [
+        None,
+        Reason.CONTEXT_OVERFLOW,
+        None,
+        Reason.NON_FINITE_LOGITS,
+        Reason.LONE_SURROGATE,
+        None,
+    ]
+    assert engine.batches == [["a", "b", "nan", "c"]]
+
+
+def test_p6_a_call_of_bad_items_only_never_reaches_the_engine(engine: PretendEngine) -> None:
+    reply = judge(replica_of(engine), "refuse me")
+
+    assert reply.answers[0].error is Reason.CONTEXT_OVERFLOW
+    assert engine.batches == []
+
+
+def test_p3_an_output_that_was_cut_off_is_not_called_finished(engine: PretendEngine) -> None:
+    reply = judge(replica_of(engine), "long", "a")
+
+    assert [answer.finished for answer in reply.answers] == [False, True]
+    assert [(answer.prompt_tokens, answer.output_tokens) for answer in reply.answers] == [(4, 3), (1, 3)]
+
+
+def test_p7_a_reply_says_what_judged(engine: PretendEngine) -> None:
+    provenance = judge(replica_of(engine), "a").provenance
+
+    assert provenance.model_dump() == {
+        "model": "pretend",
+        "revision": "r7",
+        "prompt_sha256": "p7",
+        "engine": "pretend",
+        "dtype": "float32",
+        "parser": PARSER_VERSION,
+    }
+
+
+def test_calls_that_wait_ride_in_one_batch_and_get_their_own_answers(engine: PretendEngine) -> None:
+    replica = replica_of(engine)
+
+    async def main() -> list[GuardReply]:
+        return await asyncio.gather(*(replica.judge([request(f"{call}"), request(f"{call}'")]) for call in "abcdef"))
+
+    replies = asyncio.run(main())
+
+    assert [[answer.text for answer in reply.answers] for reply in replies] == [
+        [f"about {call}", f"about {call}'"] for call in "abcdef"
+    ]
+    assert sorted(text for batch in engine.batches for text in batch) == sorted(
+        [*"abcdef", *(f"{call}'" for call in "abcdef")]
+    )
+
+
+@pytest.mark.parametrize(("limits", "largest"), [({"batch_size": 2}, 2), ({"batch_tokens": 3}, 3)])
+def test_p9_batches_keep_to_the_settings(engine: PretendEngine, limits: dict[str, int], largest: int) -> None:
+    judge(replica_of(engine, **limits), *"abcdefghij")
+
+    assert max(len(batch) for batch in engine.batches) == largest
+
+
+def test_p12_health_goes_red_after_repeated_failures_and_green_after_one_success(engine: PretendEngine) -> None:
+    replica = replica_of(engine)
+    engine.is_broken = True
+    for failures in range(MAX_FAILURES):
+        asyncio.run(replica.check_health())
+        with pytest.raises(RuntimeError, match="CUDA"):
+            judge(replica, f"a{failures}")
+
+    with pytest.raises(RuntimeError, match=f"the last {MAX_FAILURES} batches raised"):
+        asyncio.run(replica.check_health())
+
+    engine.is_broken = False
+    judge(replica, "b")
+    asyncio.run(replica.check_health())
+
+
+class Spans:
+    """What a replica traced."""
+
+    def __init__(self) -> None:
+        self._exporter = InMemorySpanExporter()
+        self.provider = TracerProvider()
+        self.provider.add_span_processor(SimpleSpanProcessor(self._exporter))
+
+    def finished(self) -> tuple[ReadableSpan, ...]:
+        return self._exporter.get_finished_spans()
+
+
+@pytest.fixture
+def spans(monkeypatch: pytest.MonkeyPatch) -> Spans:
+    """Tracing into memory, for replicas made in the test."""
+    made = Spans()
+    monkeypatch.setattr(guard_replica, "start_tracing", lambda *_: Tracing(True, True, made.provider))
+    get_tracer: Callable[[str], trace.Tracer] = made.provider.get_tracer
+    monkeypatch.setattr(trace, "get_tracer", get_tracer)
+    return made
+
+
+def sampled(number: int) -> dict[str, str]:
+    return {"traceparent": f"00-{TRACE}-{number:016x}-01"}
+
+
+def test_p11_the_batch_has_one_span_that_links_each_sampled_message(engine: PretendEngine, spans: Spans) -> None:
+    replica = replica_of(engine)
+    requests = [request("a", sampled(1)), request("b"), request("c", sampled(3))]
+    reply = asyncio.run(replica.judge(requests))
+    (span,) = spans.finished()
+
+    assert (span.name, span.kind) == ("chat pretend", SpanKind.INTERNAL)
+    assert span.parent is None
+    assert [(link.context.trace_id, link.context.span_id) for link in span.links] == [
+        (int(TRACE, 16), 1),
+        (int(TRACE, 16), 3),
+    ]
+    attributes = dict(span.attributes or {})
+    assert attributes["gen_ai.operation.name"] == "chat"
+    assert attributes["gen_ai.request.model"] == "pretend"
+    assert attributes["moderation.batch.size"] == 3
+    assert span.context is not None
+    batch = f"00-{span.context.trace_id:032x}-{span.context.span_id:016x}-01"
+    assert {answer.carrier["traceparent"] for answer in reply.answers} == {batch}
+
+
+def test_p11_a_batch_without_a_sampled_message_costs_no_span(engine: PretendEngine, spans: Spans) -> None:
+    reply = judge(replica_of(engine), "a", "b")
+
+    assert spans.finished() == ()
+    assert [dict(answer.carrier) for answer in reply.answers] == [{}, {}]
+
+
+def test_p11_links_are_bounded(engine: PretendEngine, spans: Spans) -> None:
+    requests = [request("a", sampled(number)) for number in range(1, MAX_LINKS + 20)]
+    asyncio.run(replica_of(engine, batch_size=1000).judge(requests))
+
+    assert [len(span.links) for span in spans.finished()] == [MAX_LINKS]
+
+
+def test_p10_the_span_of_a_batch_that_raised_names_the_error_and_no_content(
+    engine: PretendEngine, spans: Spans
+) -> None:
+    with pytest.raises(RuntimeError):
+        asyncio.run(replica_of(engine).judge([request("poison", sampled(1))]))
+    (span,) = spans.finished()
+
+    assert (span.status.status_code, span.status.description) == (StatusCode.ERROR, "RuntimeError")
+    assert not span.events
+    assert "private" not in span.to_json()
+    assert "poison" not in span.to_json()

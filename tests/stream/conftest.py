@@ -1,0 +1,182 @@
+"""A stream worker on a broker: librdkafka's mock cluster (the real protocol, without Java), and real Apache Kafka."""
+
+import asyncio
+import json
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka.admin import NewTopic
+
+from pipelines.guard import Guard
+from schemas.dead_letter import DeadLetter, read_dead_letter
+from schemas.record import SourceRecord
+from tests.kafka.cluster import KafkaCluster
+from workers.embedded.broker import EmbeddedBroker
+from workers.settings import Settings, load_settings
+from workers.stream.assembly import stream_worker
+from workers.stream.kafka_clients import group_consumer, producer, reader
+from workers.stream.worker import StreamWorker
+from workers.telemetry import Tracing
+
+WAIT_S = 30.0
+OFF = Tracing(enabled=False, parent_decides=True)
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    """Poll a condition; fails with `what` after a generous time."""
+    deadline = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {WAIT_S} s for: {what}"
+        time.sleep(0.01)
+
+
+def event(event_id: str, text: str = "hello") -> bytes:
+    """Bytes of a chat event."""
+    return json.dumps({"event_id": event_id, "text": text}).encode()
+
+
+@dataclass(frozen=True)
+class Broker:
+    """Where to connect, and how to create a topic of four partitions."""
+
+    bootstrap_servers: str
+    api_version: str | None
+    create_topic: Callable[[str], object]
+
+
+class Bench:
+    """Topics of one test, a way to fill them, and workers to empty them."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.suffix = uuid.uuid4().hex[:8]
+        self.names = [f"{name}-{self.suffix}" for name in ("events", "verdicts", "dlq")]
+        for name in self.names:
+            broker.create_topic(name)
+        self._broker = broker
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self._workers: list[StreamWorker] = []
+        self.settings = self.settings_with()
+
+    def settings_with(self, **sections: dict[str, Any]) -> Settings:
+        """Settings of this test; sections as in `weir.yaml`, added to those that every test here needs."""
+        kafka = {
+            "bootstrap_servers": self._broker.bootstrap_servers,
+            "api_version": self._broker.api_version,
+            "group_id": f"group-{self.suffix}",
+            "heartbeat_interval_ms": 200,
+            **sections.pop("kafka", {}),
+        }
+        delivery = {
+            "commit_interval_s": 0.05,
+            "backoff_initial_s": 0.01,
+            "backoff_max_s": 0.05,
+            "chunk_size": 8,
+            **sections.pop("delivery", {}),
+        }
+        topics = dict(zip(("events", "verdicts", "dead_letters"), self.names, strict=True))
+        return load_settings(kafka=kafka, delivery=delivery, topics=topics, **sections)
+
+    def produce(self, values: list[bytes | None], headers: Callable[[int], list[tuple[str, bytes]]] | None = None) -> None:
+        """Write records with the keys k0 to k9 in turn."""
+        sender = producer(self.settings.kafka)
+        for index, value in enumerate(values):
+            sender.send(self.names[0], value, b"k%d" % (index % 10), headers(index) if headers else [])
+        sender.flush()
+        sender.close()
+
+    def start(self, guard: Guard, settings: Settings | None = None, tracing: Tracing = OFF) -> StreamWorker:
+        """Start one more worker."""
+        worker = stream_worker(settings or self.settings, guard, self._loop, tracing)
+        self._workers.append(worker)
+        worker.start()
+        return worker
+
+    def records(self, topic: int) -> list[SourceRecord]:
+        """All records of a topic: 0 events, 1 verdicts, 2 dead letters."""
+        consumer = reader(self.settings.kafka)
+        try:
+            return list(_read_all(consumer, self.names[topic]))
+        finally:
+            consumer.close()
+
+    def verdicts(self) -> list[dict[str, Any]]:
+        """All verdicts, partition by partition in offset order."""
+        return [json.loads(record.value or b"") for record in self.records(1)]
+
+    def dead_letters(self) -> list[DeadLetter]:
+        """All dead letters."""
+        return [read_dead_letter(record) for record in self.records(2)]
+
+    def committed(self) -> dict[int, int]:
+        """Committed offset of each partition of the event topic."""
+        consumer = group_consumer(self.settings.kafka)
+        try:
+            partitions = consumer.partitions_for_topic(self.names[0])
+            stored = {p: consumer.committed(TopicPartition(self.names[0], p)) for p in partitions}
+            return {p: offset for p, offset in stored.items() if offset is not None and offset >= 0}
+        finally:
+            consumer.close()
+
+    def wait_for(self, outcomes: int) -> None:
+        """Wait until that many records are completed, by all workers together."""
+        wait_until(
+            lambda: sum(worker.progress.completed for worker in self._workers) >= outcomes, f"{outcomes} outcomes"
+        )
+
+    def close(self) -> None:
+        """Stop all workers."""
+        for worker in self._workers:
+            worker.stop(10.0)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+
+
+def _read_all(consumer: KafkaConsumer, topic: str) -> Iterator[SourceRecord]:
+    for partition in sorted(consumer.partitions_for_topic(topic)):
+        tp = TopicPartition(topic, partition)
+        consumer.assign([tp])
+        end = consumer.end_offsets([tp])[tp]
+        consumer.seek_to_beginning(tp)
+        while consumer.position(tp) < end:
+            for item in consumer.poll(500).get(tp, []):
+                yield SourceRecord(
+                    topic, partition, item.offset, item.timestamp, item.key, item.value, tuple(item.headers)
+                )
+
+
+@pytest.fixture(scope="session")
+def mock_broker() -> Iterator[Broker]:
+    """One mock cluster for all tests."""
+    with EmbeddedBroker() as running:
+        yield Broker(running.bootstrap_servers, running.api_version, running.create_topic)
+
+
+@pytest.fixture(scope="session")
+def kafka_broker(kafka: KafkaCluster) -> Iterator[Broker]:
+    """One real broker for all tests."""
+    admin = KafkaAdminClient(bootstrap_servers=kafka.bootstrap.split(","))
+    yield Broker(kafka.bootstrap, None, lambda name: admin.create_topics([NewTopic(name, 4, 1)]))
+    admin.close()
+
+
+@pytest.fixture(params=["mock", pytest.param("kafka", marks=pytest.mark.integration)])
+def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
+    """A test's own topics and workers, on each of the two brokers."""
+    made = Bench(request.getfixturevalue(f"{request.param}_broker"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def kafka_bench(kafka_broker: Broker) -> Iterator[Bench]:
+    """The same on the real broker only, for what the mock cluster cannot do; mark the test `integration`."""
+    made = Bench(kafka_broker)
+    yield made
+    made.close()

@@ -1,0 +1,62 @@
+"""The entry point of `weir`: registers the commands and turns errors into one line.
+
+Does no work of its own.
+"""
+
+from importlib.metadata import version as version_of
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from schemas.errors import ModerationError
+from workers.commands import check, classify, dlq, run, schema, topics, verify
+
+ERROR_CODE = 2
+
+
+class _OneLineErrors(TyperGroup):
+    """Prints what a user can put right as one line; anything else is a fault of ours and keeps its traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ModerationError as error:
+            typer.echo(f"weir: {'; '.join(str(error).splitlines())}", err=True)
+            raise typer.Exit(ERROR_CODE) from None
+
+
+app = typer.Typer(
+    cls=_OneLineErrors,
+    no_args_is_help=True,
+    # A pretty traceback shows local variables, and so the messages of a chat.
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(run.run)
+app.command()(check.check)
+app.command()(classify.classify)
+app.command()(verify.verify)
+app.command()(schema.schema)
+app.add_typer(topics.app, name="topics", help="Create the topics that the settings name, or show what differs.")
+app.add_typer(dlq.app, name="dlq", help="Look at dead letters.")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"weir {version_of('weir-moderation')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Weir: chat moderation, Kafka in, verdicts out, no message lost."""
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

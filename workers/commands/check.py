@@ -1,0 +1,80 @@
+"""`weir check`: would it run? One line for each thing that it needs.
+
+The looking is done by `workers.stream.preflight` and `workers.serving.preflight`.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from pipelines.policy import load_policy
+from workers.commands.options import AsJson, Config
+from workers.commands.terminal import console, plain, show_json
+from workers.preflight import Finding
+from workers.preflight import check as run_check
+from workers.serving.preflight import model_checks
+from workers.settings import Settings, load_settings, otel_variables
+from workers.stream.preflight import kafka_checks
+
+_OTLP_ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+_COLOURS = {"ok": "green", "fail": "bold red", "skip": "yellow"}
+
+
+def check(
+    skip_model: Annotated[bool, typer.Option("--skip-model", help="Do not load the model.")] = False,
+    timeout_s: Annotated[float, typer.Option("--timeout", min=2.0, help="Seconds for each check.")] = 10.0,
+    model_timeout_s: Annotated[
+        float, typer.Option("--model-timeout", min=2.0, help="Seconds to load the model; a download may need more.")
+    ] = 300.0,
+    as_json: AsJson = False,
+    config: Config = None,
+) -> None:
+    """Check settings, policy, broker, topics, rights, model and telemetry. Exits with 1 if anything would fail."""
+    findings = []
+    out = console()
+    for finding in _findings(config, timeout_s, model_timeout_s, skip_model=skip_model):
+        findings.append(finding)
+        if not as_json:
+            colour = _COLOURS[finding.status]
+            out.print(f"[{colour}]{finding.status:4}[/]  {escape(plain(f'{finding.name:28}  {finding.found}'))}")
+    failed = any(finding.status == "fail" for finding in findings)
+    if as_json:
+        show_json({"ok": not failed, "checks": [asdict(finding) for finding in findings]})
+    raise typer.Exit(int(failed))
+
+
+def _findings(config: Path | None, timeout_s: float, model_timeout_s: float, *, skip_model: bool) -> Iterator[Finding]:
+    loaded: list[Settings] = []
+    finding = run_check("settings", lambda: _settings(config, loaded), timeout_s)
+    yield finding
+    if not loaded:
+        for name in ("policy", "broker", "session", "topics", "rights", "model", "telemetry"):
+            yield Finding(name, "skip", "no settings")
+        return
+    settings = loaded[0]
+    yield run_check("policy", lambda: _policy(settings), timeout_s)
+    yield from kafka_checks(settings, timeout_s)
+    yield from model_checks(settings.guard, timeout_s, model_timeout_s, skip=skip_model)
+    yield run_check("telemetry", lambda: _telemetry(otel_variables()), timeout_s)
+
+
+def _settings(config: Path | None, loaded: list[Settings]) -> str:
+    settings = load_settings(config)
+    loaded.append(settings)
+    topics = settings.topics
+    return f"{', '.join(topics.events)} -> {topics.verdicts} and {topics.dead_letters}, group {settings.kafka.group_id}"
+
+
+def _policy(settings: Settings) -> str:
+    policy = load_policy(settings.policy.file)
+    routed = f", routes to {', '.join(policy.topics)}" if policy.topics else ""
+    return f"{policy.name} version {policy.version}{routed}"
+
+
+def _telemetry(otel: Mapping[str, str]) -> str:
+    endpoint = next((otel[name] for name in _OTLP_ENDPOINTS if otel.get(name)), None)
+    return f"spans go to {endpoint}" if endpoint else "off: no OTEL_EXPORTER_OTLP_ENDPOINT"

@@ -1,0 +1,65 @@
+"""What commands print: JSON or tables on stdout, progress on stderr where a person looks at it.
+
+Never prints text from outside with its control characters.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+_PIPE_WIDTH = 200
+
+
+def show_json(content: Any) -> None:
+    """Print one JSON document."""
+    typer.echo(json.dumps(content, indent=2, ensure_ascii=False))
+
+
+def show_line(content: Any) -> None:
+    """Print one JSON object on a line of its own."""
+    typer.echo(json.dumps(content, ensure_ascii=False))
+
+
+def console() -> Console:
+    """Stdout for tables; wide where no terminal limits it, so that what reads it finds whole words."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+
+
+def plain(text: str) -> str:
+    """Text with whatever does not print, line breaks aside, as escapes: a terminal obeys such characters."""
+    return "".join(
+        character if character.isprintable() or character == "\n" else character.encode("unicode_escape").decode()
+        for character in text
+    )
+
+
+def time_of(milliseconds: int) -> str:
+    """RFC 3339, UTC."""
+    try:
+        return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
+    except (ValueError, OverflowError, OSError):  # a record's timestamp is its producer's word
+        return f"{milliseconds} ms"
+
+
+@contextmanager
+def progress_bar(title: str, *, quiet: bool = False) -> Iterator[Callable[[int, int | None], None]]:
+    """Yield what takes done and total; a bar on stderr if that is a terminal."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        disable=quiet or not sys.stderr.isatty(),
+    )
+    with bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,0 +1,1 @@
+"""The guard model: conversations in, raw verdict texts out."""

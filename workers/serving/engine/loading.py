@@ -1,0 +1,192 @@
+"""Loads a model and its tokenizer, and says exactly which: revision, device and dtype.
+
+Every wrong setting is a ValueError that names the setting and its value. Knows nothing of prompts, batches or verdicts.
+"""
+
+import hashlib
+import re
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, cast
+
+import torch
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils.hub import cached_file
+
+DEMO_MODEL: Final = "demo"
+DEMO_FOLDER: Final = Path(__file__).resolve().parents[2] / "embedded" / "tiny_model"
+_HUB_NAME: Final = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_COMMIT_IN_PATH: Final = re.compile(r"snapshots[/\\]([0-9a-f]{40})[/\\]")
+_DTYPES: Final = {
+    "bfloat16": torch.bfloat16,
+    "bf16": torch.bfloat16,
+    "float32": torch.float32,
+    "fp32": torch.float32,
+    "float16": torch.float16,
+    "fp16": torch.float16,
+}
+# CPU flags of hardware bf16 products: Intel AMX, Intel and AMD AVX-512, Arm.
+_BF16_FLAGS: Final = frozenset({"amx_bf16", "avx512_bf16", "bf16"})
+_CPUINFO: Final = Path("/proc/cpuinfo")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model in evaluation mode on its device, its tokenizer, and what its verdicts' provenance needs.
+
+    `name` is the name that was asked for; `end_ids` are the ids that end an answer; `max_positions` is the model's
+    context in tokens, prompt and answer together.
+    """
+
+    name: str
+    revision: str
+    tokenizer: PreTrainedTokenizerBase
+    model: PreTrainedModel
+    device: torch.device
+    dtype: torch.dtype
+    end_ids: frozenset[int]
+    max_positions: int
+
+
+def load_model(model: str, *, revision: str | None = None, device: str = "auto", dtype: str = "auto") -> LoadedModel:
+    """Load `model` (a hub name, a folder, or "demo") for greedy generation; no code of the repository is run.
+
+    `revision` pins a hub name; for a folder it must be the folder's own "sha256:..." if it starts so, and is taken as a
+    label otherwise. Raises ValueError for settings that cannot work, and for weights that are not all there.
+    """
+    torch_device = resolve_device(device)
+    source, is_folder = _resolve_source(model)
+    with _naming(model, revision):
+        pinned = None if is_folder else _hub_commit(source, revision)
+        options: dict[str, Any] = {
+            "revision": pinned or revision or "main",
+            "trust_remote_code": False,
+            "local_files_only": is_folder,
+        }
+        config = AutoConfig.from_pretrained(source, **options)
+    _refuse_other_architectures(model, config)
+    torch_dtype = resolve_dtype(dtype, torch_device, getattr(config, "dtype", None))
+    with _naming(model, revision):
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source, **options)
+        network, report = _load_weights(source, config=config, dtype=torch_dtype, **options)
+    if incomplete := [*report["missing_keys"], *report["mismatched_keys"]]:
+        # transformers fills such weights with random numbers and goes on.
+        raise ValueError(f"guard.model {model!r}: {len(incomplete)} weights are missing or misshapen: {incomplete[:3]}")
+    end_ids = _end_ids(network.generation_config, tokenizer)
+    if not end_ids:
+        raise ValueError(f"guard.model {model!r}: neither its generation config nor its tokenizer has an end token")
+    return LoadedModel(
+        name=model,
+        revision=_folder_revision(model, Path(source), revision) if is_folder else pinned or revision or "main",
+        tokenizer=tokenizer,
+        model=network.train(False).requires_grad_(False).to(torch_device),
+        device=torch_device,
+        dtype=torch_dtype,
+        end_ids=end_ids,
+        max_positions=config.max_position_embeddings,
+    )
+
+
+def resolve_device(device: str) -> torch.device:
+    """The device of the setting: "auto" is a GPU where there is one. Raises ValueError if there is none such."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        raise ValueError(f"guard.device {device!r} is none of auto, cpu, cuda, cuda:<index>")
+    resolved = torch.device(device)
+    if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"guard.device {device!r} is not there: this machine has {torch.cuda.device_count()} GPUs")
+    return resolved
+
+
+def resolve_dtype(dtype: str, device: torch.device, stored: torch.dtype | None) -> torch.dtype:
+    """The dtype of the setting; `stored` is the checkpoint's own, None where it does not say.
+
+    "auto" is bfloat16 on a GPU. On a CPU it is float32 for a float32 checkpoint (which loses nothing) and where the CPU
+    has no bfloat16 products (which would be slower), else bfloat16. Raises ValueError for an unknown name.
+    """
+    if dtype != "auto":
+        if dtype not in _DTYPES:
+            raise ValueError(f"guard.dtype {dtype!r} is none of auto, {', '.join(_DTYPES)}")
+        return _DTYPES[dtype]
+    if device.type == "cuda":
+        return torch.bfloat16
+    return torch.float32 if stored in (None, torch.float32) or not _cpu_has_bf16() else torch.bfloat16
+
+
+def _cpu_has_bf16() -> bool:
+    if not _CPUINFO.exists():  # not Linux
+        return False
+    return not _BF16_FLAGS.isdisjoint(_CPUINFO.read_text().split())
+
+
+def _resolve_source(model: str) -> tuple[str, bool]:
+    """What to load from, and whether that is a folder."""
+    folder = DEMO_FOLDER if model == DEMO_MODEL else Path(model).expanduser()
+    if (folder / "config.json").is_file():
+        return str(folder), True
+    if model == DEMO_MODEL:
+        raise ValueError(f"guard.model {model!r}: the demo model is not in {folder}")
+    if folder.is_dir() or not _HUB_NAME.fullmatch(model) or model.startswith("."):
+        raise ValueError(f"guard.model {model!r} is neither a folder with a config.json nor a hub name")
+    return model, False
+
+
+@contextmanager
+def _naming(model: str, revision: str | None) -> Iterator[None]:
+    """Whatever the libraries cannot read is a wrong setting, so the error names it."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise ValueError(f"guard.model {model!r} (guard.revision {revision!r}) cannot be loaded: {error}") from error
+
+
+def _hub_commit(model: str, revision: str | None) -> str | None:
+    """The commit that `revision` stands for now, so that config, tokenizer and weights all come from one commit."""
+    # transformers 5.23 no longer leaves it in the config's `_commit_hash`; the cache's path has it in every version.
+    commit = _COMMIT_IN_PATH.search(str(cached_file(model, "config.json", revision=revision or "main")))
+    return commit[1] if commit else None
+
+
+def _load_weights(source: str, **options: Any) -> tuple[PreTrainedModel, Mapping[str, Collection[object]]]:
+    # The report's tuple is missing from the annotations of transformers.
+    return cast(
+        tuple[PreTrainedModel, Mapping[str, Collection[object]]],
+        AutoModelForCausalLM.from_pretrained(source, use_safetensors=True, output_loading_info=True, **options),
+    )
+
+
+def _folder_revision(model: str, folder: Path, revision: str | None) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    found = f"sha256:{digest.hexdigest()[:16]}"
+    if revision is not None and revision.startswith("sha256:") and revision != found:
+        raise ValueError(f"guard.revision {revision!r}: the weights in guard.model {model!r} are {found}")
+    return revision or found
+
+
+def _refuse_other_architectures(model: str, config: PretrainedConfig) -> None:
+    # Qwen3Guard-Stream, embedders and classifiers share this model type; without its head, each would load and babble.
+    architectures = config.architectures or []
+    if architectures and not any(name.endswith("ForCausalLM") for name in architectures):
+        raise ValueError(f"guard.model {model!r} is no causal language model but {', '.join(architectures)}")
+
+
+def _end_ids(generation: GenerationConfig | None, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    shipped = generation.eos_token_id if generation is not None else None
+    ids = shipped if isinstance(shipped, list) else [shipped]
+    return frozenset(token_id for token_id in [*ids, tokenizer.eos_token_id] if token_id is not None)

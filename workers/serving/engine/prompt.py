@@ -1,0 +1,219 @@
+"""From a conversation to token ids: the tokenizer's own chat template, filled in such that message text stays text.
+
+Promise P4 lives here. The template is rendered once per sequence of roles with a probe in place of each content. That
+tells which characters of the prompt are the template's and which are a message's, so control tokens are looked for in
+the template's alone, and everything else is encoded by a tokenizer that has no added tokens. Nothing that a message
+says can become one, and no escaping is needed that a message could imitate. The real conversation is rendered as well
+and must equal the filled-in template to the character: a template that drops, cuts or rewrites a content is found out.
+
+Knows nothing of models, devices or verdicts.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+from jinja2 import TemplateError
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerBase
+
+from workers.serving.engine.judgement import (
+    CONTEXT_OVERFLOW,
+    EMPTY_CONVERSATION,
+    INVALID_TEXT,
+    NOT_RENDERED,
+    UNSUPPORTED_ROLE,
+    Conversation,
+    Judgement,
+    JudgementError,
+    PreparedPrompt,
+    Task,
+)
+
+_TASKS: Final[dict[str, Task]] = {"user": "prompt", "assistant": "response"}
+_KNOWN_ROLES: Final = frozenset({"system", "user", "assistant", "tool"})
+# Private-use characters name the message. The unusual spaces around them show whether the template trims contents;
+# plain spaces could be the template's own.
+_PROBE: Final = "\u2003\ue000{index}\ue001\u2002"
+_PROBE_PATTERN: Final = re.compile("(\u2003?)\ue000([0-9]+)\ue001(\u2002?)")
+# Plans are kept for common role sequences only, so that long conversations cannot fill the memory (P9).
+_CACHED_PLANS: Final = 256
+_LONGEST_CACHED_PLAN: Final = 32
+_CHECK_CONTENT: Final = " A few  words, caf\u00e9, e\u0301, \u4f60\u597d, \U0001f600 and 3 digits: 123?\n"
+
+
+@dataclass(frozen=True, slots=True)
+class ControlToken:
+    """A control token that the template itself wrote."""
+
+    token_id: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContentSlot:
+    """Where the template shows the content of message `index`, and on which sides it trims white space."""
+
+    index: int
+    trims_left: bool
+    trims_right: bool
+
+
+# A prompt in order; a plain string is the template's own text.
+PromptPlan: TypeAlias = tuple[str | ControlToken | ContentSlot, ...]
+
+
+class PromptBuilder:
+    """Builds the prompts of one tokenizer. Safe to use from many threads at once.
+
+    `max_tokens` is the longest prompt, in tokens, that the engine takes; None for no limit. Raises ValueError if there
+    is no chat template, if it does not render a user's and an assistant's turn, or if this tokenizer does not let
+    control tokens be told from text.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, *, max_tokens: int | None = None) -> None:
+        if not tokenizer.chat_template:
+            raise ValueError(f"guard.model {tokenizer.name_or_path!r}: the tokenizer has no chat template")
+        specification = _specification(tokenizer)
+        self._tokenizer = tokenizer
+        self._max_tokens = max_tokens
+        self._control_ids: dict[str, int] = {token["content"]: token["id"] for token in specification["added_tokens"]}
+        # Longest first: of two tokens that start at one place the tokenizer itself takes the longer.
+        alternatives = "|".join(map(re.escape, sorted(self._control_ids, key=len, reverse=True)))
+        self._control_pattern = re.compile(f"({alternatives or '(?!)'})")
+        self._plain = Tokenizer.from_str(json.dumps({**specification, "added_tokens": []}))
+        self._cached_plan = lru_cache(maxsize=_CACHED_PLANS)(self._derive_plan)
+        self._check(Tokenizer.from_str(json.dumps(specification)))
+        template = tokenizer.get_chat_template()
+        digest = hashlib.sha256(template.encode() + b"\0" + json.dumps(specification, sort_keys=True).encode())
+        self.sha256: Final = digest.hexdigest()
+
+    def prepare(self, conversation: Conversation) -> PreparedPrompt | Judgement:
+        """Render and tokenise one conversation; never raises for anything that a conversation holds."""
+        messages = _checked_messages(conversation)
+        if isinstance(messages, str):
+            return Judgement.failed(messages)
+        roles, contents = zip(*messages, strict=True)
+        plan = self.plan(roles)
+        if plan is None or self._render(roles, contents) != _filled(plan, contents):
+            return Judgement.failed(NOT_RENDERED)
+        token_ids = self._encode(plan, contents)
+        if self._max_tokens is not None and len(token_ids) > self._max_tokens:
+            return Judgement.failed(CONTEXT_OVERFLOW, prompt_tokens=len(token_ids))
+        array = np.array(token_ids, dtype=np.int64)
+        array.setflags(write=False)
+        return PreparedPrompt(array, _TASKS[roles[-1]])
+
+    def plan(self, roles: tuple[str, ...]) -> PromptPlan | None:
+        """How the template lays out a conversation of these roles; None where it leaves a message out."""
+        return self._cached_plan(roles) if len(roles) <= _LONGEST_CACHED_PLAN else self._derive_plan(roles)
+
+    def _derive_plan(self, roles: tuple[str, ...]) -> PromptPlan | None:
+        rendered = self._render(roles, [_PROBE.format(index=index) for index in range(len(roles))])
+        if rendered is None:
+            return None
+        plan: list[str | ControlToken | ContentSlot] = []
+        shown: set[int] = set()
+        end = 0
+        for probe in _PROBE_PATTERN.finditer(rendered):
+            plan += self._split_at_controls(rendered[end : probe.start()])
+            plan.append(ContentSlot(int(probe[2]), trims_left=not probe[1], trims_right=not probe[3]))
+            shown.add(int(probe[2]))
+            end = probe.end()
+        plan += self._split_at_controls(rendered[end:])
+        return tuple(plan) if len(shown) == len(roles) else None
+
+    def _split_at_controls(self, literal: str) -> list[str | ControlToken]:
+        parts = [part for part in self._control_pattern.split(literal) if part]
+        return [ControlToken(self._control_ids[part], part) if part in self._control_ids else part for part in parts]
+
+    def _render(self, roles: Sequence[str], contents: Sequence[str]) -> str | None:
+        chat = [{"role": role, "content": content} for role, content in zip(roles, contents, strict=True)]
+        try:
+            # No `add_generation_prompt`: this is the call of the model's card.
+            return str(self._tokenizer.apply_chat_template(chat, tokenize=False))
+        except TemplateError:  # how templates refuse an order of roles
+            return None
+
+    def _encode(self, plan: PromptPlan, contents: Sequence[str]) -> list[int]:
+        token_ids: list[int] = []
+        span: list[str] = []
+        for part in plan:
+            if isinstance(part, ControlToken):
+                token_ids += self._encode_plain("".join(span))
+                token_ids.append(part.token_id)
+                span.clear()
+            else:
+                # The template's text and a message's are encoded together: tokens reach across their boundary.
+                span.append(_shown(part, contents))
+        return token_ids + self._encode_plain("".join(span))
+
+    def _encode_plain(self, text: str) -> list[int]:
+        token_ids: list[int] = self._plain.encode(text, add_special_tokens=False).ids if text else []
+        return token_ids
+
+    def _check(self, full: Tokenizer) -> None:
+        setting = f"guard.model {self._tokenizer.name_or_path!r}"
+        for roles in (("user",), ("user", "assistant")):
+            plan = self.plan(roles)
+            contents = [_CHECK_CONTENT] * len(roles)
+            rendered = self._render(roles, contents)
+            if plan is None or rendered is None or rendered != _filled(plan, contents):
+                raise ValueError(f"{setting}: the chat template does not render the turns {roles}")
+            if self._encode(plan, contents) != full.encode(rendered, add_special_tokens=False).ids:
+                raise ValueError(f"{setting}: the tokenizer's added tokens do more than stand for their own text")
+        for text in self._control_ids:
+            if not set(self._control_ids.values()).isdisjoint(self._encode_plain(text)):
+                raise ValueError(f"{setting}: the tokenizer makes the control token {text!r} from plain text")
+
+
+def _filled(plan: PromptPlan, contents: Sequence[str]) -> str:
+    return "".join(_shown(part, contents) for part in plan)
+
+
+def _shown(part: str | ControlToken | ContentSlot, contents: Sequence[str]) -> str:
+    match part:
+        case str():
+            return part
+        case ControlToken():
+            return part.text
+        case ContentSlot():
+            content = contents[part.index]
+            content = content.lstrip() if part.trims_left else content
+            return content.rstrip() if part.trims_right else content
+
+
+def _checked_messages(conversation: Conversation) -> list[tuple[str, str]] | JudgementError:
+    """The (role, content) pairs of a conversation that can be tried with the template, or what is wrong with it."""
+    messages = [message if isinstance(message, Mapping) else {} for message in conversation]
+    if not messages:
+        return EMPTY_CONVERSATION
+    roles = [message.get("role") for message in messages]
+    contents = [message.get("content") for message in messages]
+    if not all(isinstance(role, str) and role in _KNOWN_ROLES for role in roles) or roles[-1] not in _TASKS:
+        return UNSUPPORTED_ROLE
+    if not all(isinstance(content, str) and _has_utf8(content) for content in contents):
+        return INVALID_TEXT
+    return [(str(role), str(content)) for role, content in zip(roles, contents, strict=True)]
+
+
+def _has_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _specification(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """The tokenizer as JSON, without the truncation and padding that callers may have left switched on."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise ValueError(f"guard.model {tokenizer.name_or_path!r}: {type(tokenizer).__name__} is no fast tokenizer")
+    specification: dict[str, Any] = json.loads(backend.to_str())
+    return {**specification, "truncation": None, "padding": None}

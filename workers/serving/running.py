@@ -1,0 +1,99 @@
+"""Starts the Serve application and stops it without losing what is in flight.
+
+Ray installs a SIGTERM handler that exits at once, so ours goes in after `ray.init`. `serve.shutdown()` stops callers
+before callees: consumers drain while the guard still answers.
+"""
+
+import logging
+import os
+import signal
+import threading
+import time
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+import ray
+from ray import serve
+from ray.serve.schema import ApplicationStatus
+
+from schemas.errors import ModerationError
+from workers.log import event
+from workers.serving.app import APP_NAME, STREAM, application_of
+from workers.settings import Settings, otel_variables, ray_address
+
+log = logging.getLogger(__name__)
+POLL_S = 1.0
+
+
+class RunningApplication:
+    """The application on local Ray, or on the cluster of RAY_ADDRESS. Use as a context manager.
+
+    Args:
+        settings: all settings.
+        ray_logging: level of Ray's own logs in this process.
+
+    Raises:
+        ModerationError: the application did not start; says what Serve says.
+    """
+
+    def __init__(self, settings: Settings, ray_logging: int = logging.WARNING) -> None:
+        self._settings = settings
+        self._ray_logging = ray_logging
+        self.stopping = threading.Event()
+
+    def __enter__(self) -> Self:
+        address = ray_address()
+        if address is None:
+            guard, stream = self._settings.guard, self._settings.serve
+            needed = guard.replicas * guard.cpus_per_replica + stream.consumers * stream.cpus_per_consumer
+            ray.init(
+                num_cpus=max(os.cpu_count() or 1, int(needed + 0.999)),
+                include_dashboard=False,
+                log_to_driver=True,
+                logging_level=self._ray_logging,
+            )
+        else:
+            ray.init(address, runtime_env={"env_vars": otel_variables()}, logging_level=self._ray_logging)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        try:
+            serve.start(proxy_location="Disabled")
+            serve.run(application_of(self._settings), name=APP_NAME, route_prefix=None)
+        except BaseException as error:
+            self.close()
+            if isinstance(error, RuntimeError):
+                raise ModerationError(f"the Serve application did not start: {error}") from error
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop: consumers drain and leave the group first, guard replicas after."""
+        started = time.monotonic()
+        serve.shutdown()
+        ray.shutdown()
+        log.info(event("application_stopped", seconds=round(time.monotonic() - started, 1)))
+
+    def wait(self) -> None:
+        """Return when a signal asks to stop."""
+        while not self.stopping.wait(POLL_S):
+            pass
+
+    @property
+    def is_healthy(self) -> bool:
+        """True while Serve calls the application running."""
+        applications = serve.status().applications
+        return APP_NAME in applications and applications[APP_NAME].status is ApplicationStatus.RUNNING
+
+    def completed(self) -> int:
+        """Records completed by one consumer replica since its start."""
+        handle: Any = serve.get_deployment_handle(STREAM, APP_NAME)
+        return int(handle.completed.remote().result(timeout_s=10))
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        log.info(event("signal", number=number))
+        self.stopping.set()
