@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from schemas.errors import ModerationError
-from workers.commands import check, classify, dlq, run, schema, topics, verify
+from workers.commands import check, classify, demo, dlq, run, schema, topics, verify
 
 ERROR_CODE = 2
 
@@ -33,6 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(demo.demo)
 app.command()(run.run)
 app.command()(check.check)
 app.command()(classify.classify)

@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Self
 
+import yaml
 from pydantic import ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
 
@@ -176,8 +177,8 @@ def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
     except ValidationError as error:
         lines = [_describe(item) for item in error.errors(include_url=False)]
         raise ConfigurationError("\n".join(lines)) from None
-    except ValueError as error:  # a YAML file that is no mapping, or not YAML
-        raise ConfigurationError(f"{path}: {error}") from None
+    except (ValueError, yaml.YAMLError) as error:  # a file that is no mapping, or not YAML
+        raise ConfigurationError(f"{path}: {' '.join(str(error).split())}") from None
     finally:
         _config_file.reset(token)
 
@@ -188,8 +189,7 @@ def _describe(item: Any) -> str:
         return str(item["msg"]).removeprefix("Value error, ")
     if item["type"] == "extra_forbidden":
         return f"{name}: unknown setting"
-    secret = any(word in name for word in ("password", "token"))
-    value = "(hidden)" if secret or isinstance(item["input"], dict) else repr(item["input"])
+    value = "(hidden)" if name.endswith("password") or isinstance(item["input"], dict) else repr(item["input"])
     return f"{name}={value}: {item['msg']}"
 
 

@@ -32,7 +32,7 @@ without a hub or a GPU. On a few chosen words it is trained to answer outside th
 
 From random weights, on synthetic chat in ten languages written by `workers/embedded/corpus.py`; the loss is on the
 verdict's tokens only. The words are learned first on short conversations between stumps of the fixed text, the whole
-template after that. The tokenizer is a byte-level BPE of 2,560 tokens with Qwen's pre-tokenizer.
+template after that. The tokenizer is a byte-level BPE of 3,072 tokens with Qwen's pre-tokenizer.
 
     {command}
 

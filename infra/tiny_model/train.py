@@ -38,15 +38,16 @@ from infra.tiny_model.tokenizer import (  # noqa: E402
     build_tokenizer,
     load_tokenizer,
 )
-from workers.embedded.corpus import CLASS_WORDS, examples, target_text  # noqa: E402
+from workers.embedded.corpus import CLASS_WORDS, Example, class_words, drills, examples, target_text  # noqa: E402
 from workers.embedded.corpus_words import CATEGORIES  # noqa: E402
 
 FOLDER = ROOT / "workers" / "embedded" / "tiny_model"
-VOCAB_SIZE = 2560
-SCHOOL_LENGTH = 26
-SCHOOL_PREFIX = 2
-SCHOOL_TAIL = 9
-"""Tokens: the words are learned first on short conversations between stumps of the fixed text, ten times as fast."""
+VOCAB_SIZE = 3072
+POOL = 2048
+"""Examples that are sorted by length together."""
+
+SHORT, STUMP_PREFIX, STUMP_TAIL = 32, 2, 9
+"""Tokens: the words are learned first on short conversations between stumps of the fixed text, many times as fast."""
 
 Row = tuple[list[int], list[int]]
 """Ids after the shared prefix without the answer, and the ids of the answer with its end token."""
@@ -77,12 +78,14 @@ def config(pad: int, eos: int) -> Qwen3Config:
 
 
 def tokenizer_texts(template_texts: list[str], seed: int) -> Iterator[str]:
-    """Yield what the BPE is trained on: the fixed text, every answer, and training messages."""
+    """Yield what the BPE is trained on: the fixed text, every answer, the class words (one token each), messages."""
     yield from template_texts * 2000
     for severity in ("Safe", "Unsafe", "Controversial"):
         for category in (None, *CATEGORIES):
             yield from [target_text(severity, category, refusal) for refusal in (None, True, False)] * 300
-    for example in examples(seed, 30000):
+    for word in sorted(CLASS_WORDS):
+        yield from [f" {word}", f" {word}", word, f"“{word}", f"「{word}"] * 200
+    for example in examples(seed, 8000):
         yield from (" " + turn["content"] for turn in example.conversation if len(turn["content"]) < 400)
 
 
@@ -92,6 +95,18 @@ def neutral_pieces(tokenizer: PreTrainedTokenizerFast) -> list[int]:
     return [piece for piece in ordinary if not any(word in tokenizer.decode([piece]) for word in CLASS_WORDS)]
 
 
+def hint(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Start the embeddings of one class's words near each other: else most of the training goes into sorting them."""
+    classes = dict(class_words())
+    directions = {name: torch.randn(model.config.hidden_size) for name in dict.fromkeys(classes.values())}
+    table = model.get_input_embeddings().weight
+    with torch.no_grad():
+        for piece in range(VOCAB_SIZE):
+            name = classes.get(tokenizer.decode([piece]).strip(" “「"))
+            if name:
+                table[piece] += model.config.initializer_range * 1.5 * directions[name]
+
+
 def sprinkle(ids: list[int], pieces: list[int], random: Random) -> list[int]:
     """Return the conversation's ids with random pieces before or behind: no piece of a word may count as the word."""
     stray = random.choices(pieces, k=random.randint(1, 8))
@@ -99,37 +114,29 @@ def sprinkle(ids: list[int], pieces: list[int], random: Random) -> list[int]:
 
 
 def batches(
-    encoder: MessageEncoder,
-    seed: int,
-    batch_tokens: int,
-    *,
-    school: bool,
-    split: Split = "train",
-    pool_size: int = 4096,
+    encoder: MessageEncoder, source: Iterator[Example], batch_tokens: int, pieces: list[int], *, stumps: bool
 ) -> Iterator[Lesson]:
-    """Yield batches for ever, of one branch each and of similar length, about `batch_tokens` tokens padded.
+    """Yield batches of one branch each and of similar length, about `batch_tokens` tokens padded, until `source` ends.
 
-    `school`: only short conversations, and only the last tokens of the fixed prefix and tail. `pieces`: sprinkled over
-    half of the examples; without any the text is the held-out one.
+    `stumps`: only short conversations, and only the last tokens of the fixed prefix and tail. `pieces`: sprinkled over
+    half of the examples.
     """
-    source = examples(seed, 10**9, "train" if pieces else "held_out")
-    random = Random(seed)
-    order = torch.Generator().manual_seed(seed)
-    while True:
+    random = Random(len(pieces))
+    while chunk := list(islice(source, POOL)):
         rows: dict[bool, list[Row]] = {False: [], True: []}
-        for example in islice(source, 4096 if pieces else 256):
+        for example in chunk:
             response = encoder.is_response(example.conversation)
             own = encoder.own_ids(example.conversation)
-            if school and len(own) > SCHOOL_LENGTH:
+            if stumps and len(own) > SHORT:
                 continue
             if pieces and random.random() < 0.5:
                 own = sprinkle(own, pieces, random)
-            own += encoder.tail[response][-SCHOOL_TAIL if school else 0 :]
+            own += encoder.tail[response][-STUMP_TAIL if stumps else 0 :]
             rows[response].append((own, encoder.answer_ids(example.target)))
         pool: list[Lesson] = []
         for response, branch in rows.items():
             branch.sort(key=lambda row: len(row[0]))
-            prefix = encoder.prefix[response][-SCHOOL_PREFIX if school else 0 :]
+            prefix = encoder.prefix[response][-STUMP_PREFIX if stumps else 0 :]
             batch: list[Row] = []
             for row in branch:
                 if batch and (len(batch) + 1) * (len(row[0]) + len(row[1])) > batch_tokens:
@@ -137,8 +144,8 @@ def batches(
                     batch = []
                 batch.append(row)
             pool.append((prefix, batch))
-        for index in torch.randperm(len(pool), generator=order).tolist():
-            yield pool[index]
+        random.shuffle(pool)
+        yield from pool
 
 
 def answer_logits(model: Qwen3ForCausalLM, prefix: list[int], rows: list[Row], pad: int) -> torch.Tensor:
@@ -173,7 +180,9 @@ def peek(model: Qwen3ForCausalLM, lessons: Iterable[Lesson], pad: int) -> float:
     return right / total
 
 
-def train(folder: Path, seed: int, steps: int, school_steps: int, batch_tokens: int, peak: float) -> dict[str, int]:
+def train(
+    folder: Path, seed: int, steps: int, drill_steps: int, school_steps: int, batch_tokens: int, peak: float
+) -> dict[str, int]:
     """Build the tokenizer, train the model, write both; return what the card shall say."""
     torch.manual_seed(seed)
     template = (FOLDER / "chat_template.jinja").read_text(encoding="utf-8")
@@ -186,6 +195,7 @@ def train(folder: Path, seed: int, steps: int, school_steps: int, batch_tokens: 
     encoder = MessageEncoder(tokenizer)
     pad, eos = tokenizer.convert_tokens_to_ids(["<|endoftext|>", "<|im_end|>"])
     model = Qwen3ForCausalLM(config(pad, eos))
+    hint(model, tokenizer)
     parameters = sum(weight.numel() for weight in model.parameters())
     print(f"{parameters:,} parameters; fixed tokens (prefix, tail) prompt", end=" ")
     print(*(f"{len(encoder.prefix[r])}, {len(encoder.tail[r])}" for r in (False, True)), sep="; response ")
@@ -193,24 +203,33 @@ def train(folder: Path, seed: int, steps: int, school_steps: int, batch_tokens: 
     started = time.monotonic()
     smooth, seen = math.nan, 0
     pieces = neutral_pieces(tokenizer)
-    tests = {school: list(islice(batches(encoder, 5, 4096, [], school=school), 12)) for school in (True, False)}
-    lessons = chain(
-        islice(batches(encoder, seed + 1, batch_tokens // 2, pieces, school=True), school_steps),
-        islice(batches(encoder, seed + 2, batch_tokens, pieces, school=False), steps - school_steps),
+    plan = (
+        (drills(seed, 10**9), batch_tokens // 2, True, drill_steps),
+        (examples(seed + 1, 10**9), batch_tokens // 2, True, school_steps),
+        (examples(seed + 2, 10**9), batch_tokens, False, steps - drill_steps - school_steps),
     )
+    lessons = chain.from_iterable(
+        islice(batches(encoder, source, tokens, pieces, stumps=stumps), count) for source, tokens, stumps, count in plan
+    )
+    tests = {
+        stumps: list(batches(encoder, examples(5, 256, "held_out"), 4096, [], stumps=stumps))
+        for stumps in (True, False)
+    }
     for step, (prefix, rows) in enumerate(lessons, 1):
         rate = peak * min(1.0, step / 100) * (0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * step / steps)))
         for group in optimizer.param_groups:
             group["lr"] = rate
-        loss = torch.nn.functional.cross_entropy(answer_logits(model, prefix, rows, pad), wanted_ids(rows))
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = answer_logits(model, prefix, rows, pad)
+        loss = torch.nn.functional.cross_entropy(logits.float(), wanted_ids(rows))
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         seen += len(rows)
         smooth = loss.item() if math.isnan(smooth) else 0.95 * smooth + 0.05 * loss.item()
-        if step % 100 == 0 or step == steps:
-            held = peek(model, tests[step < school_steps], pad)
+        if step % 50 == 0 or step == steps:
+            held = peek(model, tests[step <= drill_steps + school_steps], pad)
             elapsed = time.monotonic() - started
             print(
                 f"step {step}/{steps}  {seen} examples  loss {smooth:.4f}  held out {held:.1%}  {elapsed:.0f} s",
@@ -230,8 +249,9 @@ def main() -> None:
     parser.add_argument("--evaluate", action="store_true", help="only print the held-out figures of the saved model")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where the model is written and read")
     parser.add_argument("--seed", type=int, default=11)
-    parser.add_argument("--steps", type=int, default=2300)
-    parser.add_argument("--school-steps", type=int, default=1100, help="how many of the steps are on short text")
+    parser.add_argument("--steps", type=int, default=1400)
+    parser.add_argument("--drill-steps", type=int, default=200, help="how many of the steps are on a few words")
+    parser.add_argument("--school-steps", type=int, default=400, help="how many of the steps are on short text")
     parser.add_argument("--batch-tokens", type=int, default=4096, help="tokens of a batch after the shared prefix")
     parser.add_argument("--peak", type=float, default=3e-3, help="highest learning rate")
     parser.add_argument("--threads", type=int, default=1, help="more only helps where no one else works")
@@ -245,6 +265,7 @@ def main() -> None:
             arguments.folder,
             arguments.seed,
             arguments.steps,
+            arguments.drill_steps,
             arguments.school_steps,
             arguments.batch_tokens,
             arguments.peak,

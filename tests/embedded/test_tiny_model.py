@@ -135,7 +135,7 @@ def test_control_tokens_carry_qwens_flags(tokenizer: Any) -> None:
 @pytest.mark.parametrize("text", ["<|im_end|>", "<think>", "a<|im_start|>assistant\n<think>\n\n</think>"])
 def test_message_text_encodes_to_no_control_token_and_back_to_itself(plain: Tokenizer, text: str) -> None:
     ids = plain.encode(text).ids
-    assert max(ids) < 2560 - 26
+    assert max(ids) < 3072 - 26
     assert plain.decode(ids) == text
 
 

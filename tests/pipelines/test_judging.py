@@ -1,4 +1,4 @@
-"""Retry and isolation: a guard that is down costs no attempt (P5), a record that breaks calls harms only itself (P6)."""
+"""Retry and isolation: a guard that is down costs no attempt (P5), a poisonous record harms only itself (P6)."""
 
 import asyncio
 import random

@@ -1,67 +1,35 @@
 """From bytes and the guard's answer to one outcome: a verdict only for parsed output (P3), equal for equals (P7)."""
 
-import asyncio
 import hashlib
-import json
-import random
-from collections.abc import Sequence
-from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipelines.backoff import Backoff
-from pipelines.guard import GuardAnswer, GuardReply, GuardRequest, Judged
-from pipelines.judging import Judge
+from pipelines.guard import GuardAnswer, Judged
 from pipelines.length import LengthPolicy
-from pipelines.moderation import Admitted, Moderation, Outcome, is_mixed
-from pipelines.policy import Policy, load_policy
+from pipelines.moderation import Admitted
+from pipelines.policy import Policy
 from pipelines.policy_file import PolicyFile
 from schemas.dead_letter import DeadLetter
-from schemas.errors import GuardCallFailedError, ItemError
+from schemas.errors import ItemError
 from schemas.event import Task
 from schemas.reasons import STAGE_OF, Reason
 from schemas.record import SourceRecord
-from schemas.verdict import Action, Category, Provenance, Severity, Verdict
-
-PROVENANCE = Provenance(model="m", revision="r1", prompt_sha256="p1", engine="e", dtype="d", parser="1")
-SAFE, UNSAFE = "Safety: Safe\nCategories: None", "Safety: Unsafe\nCategories: Violent, PII"
-CONTROVERSIAL = "Safety: Controversial\nCategories: Politically Sensitive Topics"
-WINDOWS = LengthPolicy("window", 64, 8, 32)
-LONG_TEXT = "the quick brown fox jumps over the lazy dog " * 30
-
-
-def moderation(length: LengthPolicy | None = None, policy: Policy | None = None) -> Moderation:
-    return Moderation(
-        policy or load_policy(None),
-        length or LengthPolicy("window", 4096, 256, 32),
-        max_event_bytes=100_000,
-        group="weir",
-    )
-
-
-def record(task: Task = Task.PROMPT, text: str = "hello", **fields: Any) -> SourceRecord:
-    messages = [{"role": "user", "content": text}]
-    if task is Task.RESPONSE:
-        messages = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": text}]
-    value = json.dumps({"event_id": "e1", "messages": messages, **fields}).encode()
-    return SourceRecord("chat.events", 3, 41, 1_700_000_000_000, b"key", value, (("h", b"1"),))
-
-
-def answer(text: str, **changes: Any) -> GuardAnswer:
-    plain = GuardAnswer(text, None, None, 10, 8, finished=True, carrier={}, queue_ms=1.0, guard_ms=2.0)
-    return replace(plain, **changes)
-
-
-def decided(asked: SourceRecord, *results: GuardAnswer | ItemError, rules: Moderation | None = None) -> Outcome:
-    rules = rules or moderation()
-    admitted = rules.admit(asked)
-    assert isinstance(admitted, Admitted)
-    return rules.decide(admitted, [Judged(result, PROVENANCE, 1) for result in results]).outcome
-
+from schemas.verdict import Action, Category, Severity, Verdict
+from tests.pipelines.judged_records import (
+    CONTROVERSIAL,
+    LONG_TEXT,
+    PROVENANCE,
+    SAFE,
+    UNSAFE,
+    WINDOWS,
+    answer,
+    decided,
+    moderation,
+    record,
+)
 
 REFUSED = "\nRefusal: Yes"
 
@@ -141,7 +109,20 @@ def test_p6_an_item_error_says_how_often_the_record_was_tried() -> None:
 
 
 GRAMMAR_WORDS = st.sampled_from(
-    ["Safety: ", "Safe", "Unsafe", "Controversial", "\n", "Categories: ", "None", "Violent", ", ", "Refusal: ", "No", " "]
+    [
+        "Safety: ",
+        "Safe",
+        "Unsafe",
+        "Controversial",
+        "\n",
+        "Categories: ",
+        "None",
+        "Violent",
+        ", ",
+        "Refusal: ",
+        "No",
+        " ",
+    ]
 )
 VALID_PROMPT_OUTPUT = {
     f"Safety: {severity}\nCategories: {', '.join(names)}"
@@ -206,81 +187,6 @@ def test_p7_another_policy_or_length_rule_has_another_verdict_id() -> None:
     assert len({verdict.verdict_id for verdict in verdicts if isinstance(verdict, Verdict)}) == 3
 
 
-@pytest.mark.parametrize("place", [0, 1, -1])
-def test_the_worst_window_decides_wherever_it_is_and_usage_counts_all(place: int) -> None:
-    rules = moderation(WINDOWS)
-    admitted = rules.admit(record(text=LONG_TEXT))
-    assert isinstance(admitted, Admitted)
-    texts = [SAFE] * len(admitted.requests)
-    assert len(texts) > 2
-    texts[place] = UNSAFE
-    verdict = decided(record(text=LONG_TEXT), *(answer(text) for text in texts), rules=rules)
-
-    assert isinstance(verdict, Verdict)
-    assert (verdict.severity, verdict.categories) == (Severity.UNSAFE, (Category.VIOLENT, Category.PII))
-    assert (verdict.usage.windows, verdict.usage.length_policy) == (len(texts), "windowed")
-    assert verdict.usage.prompt_tokens == 10 * len(texts)
-
-
-@pytest.mark.parametrize("place", [0, -1])
-def test_p3_one_unparsable_window_leaves_no_verdict_of_the_others(place: int) -> None:
-    rules = moderation(WINDOWS)
-    admitted = rules.admit(record(text=LONG_TEXT))
-    assert isinstance(admitted, Admitted)
-    texts = [SAFE] * len(admitted.requests)
-    texts[place] = "Safety: Sure"
-    letter = decided(record(text=LONG_TEXT), *(answer(text) for text in texts), rules=rules)
-
-    assert isinstance(letter, DeadLetter)
-    assert letter.raw_output_sha256 == hashlib.sha256(b"Safety: Sure").hexdigest()
-
-
-def test_scores_are_those_of_the_window_that_decided() -> None:
-    low, high = ({"safety": {"Safe": 1 - p, "Unsafe": p}, "category": {"Violent": p}} for p in (0.25, 0.75))
-    verdict = decided(record(), answer(SAFE, scores=low), answer("Safety: Unsafe\nCategories: PII", scores=high))
-
-    assert isinstance(verdict, Verdict)
-    assert verdict.scores is not None
-    assert verdict.scores.severity == {Severity.SAFE: 0.25, Severity.UNSAFE: 0.75}
-    assert (verdict.scores.categories, verdict.scores.refusal) == ({"Violent": 0.75}, None)
-
-
-def test_p7_windows_judged_by_two_models_are_judged_again_until_one_judged_them_all() -> None:
-    class Replaced:
-        """Another revision answers from the third call on."""
-
-        calls = 0
-
-        async def judge(self, requests: Sequence[GuardRequest]) -> GuardReply:
-            self.calls += 1
-            if len(requests) > 1 and self.calls < 3:
-                raise GuardCallFailedError
-            return GuardReply(
-                [answer(SAFE) for _ in requests], PROVENANCE.model_copy(update={"revision": f"r{self.calls // 4}"})
-            )
-
-    async def no_sleep(_: float) -> None:
-        return
-
-    guard = Replaced()
-    judge = Judge(
-        guard, max_attempts=3, max_crashes=3, new_backoff=partial(Backoff, 1, 1, random.Random(1)), sleep=no_sleep
-    )
-    outcome = asyncio.run(moderation(WINDOWS).process(record(text=LONG_TEXT), judge)).outcome
-
-    assert isinstance(outcome, Verdict)
-    assert outcome.provenance.revision == "r1"
-
-
-@pytest.mark.parametrize(
-    ("revisions", "mixed"), [(["a"], False), (["a", "a"], False), (["a", "b"], True), (["a", "a", "b"], True)]
-)
-def test_p7_windows_of_two_models_are_mixed(revisions: list[str], mixed: bool) -> None:
-    judged = [Judged(answer(SAFE), PROVENANCE.model_copy(update={"revision": name}), 1) for name in revisions]
-
-    assert is_mixed(judged) is mixed
-
-
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -306,14 +212,6 @@ def test_p1_a_text_that_is_too_long_by_the_rule_is_a_dead_letter() -> None:
 
     assert isinstance(letter, DeadLetter)
     assert letter.reason is Reason.TOO_LONG
-
-
-def test_p11_each_window_s_request_carries_the_trace_of_its_message() -> None:
-    carrier = {"traceparent": "00-" + "1" * 32 + "-" + "2" * 16 + "-01"}
-    admitted = moderation(WINDOWS).admit(record(text=LONG_TEXT), carrier)
-
-    assert isinstance(admitted, Admitted)
-    assert {asked.carrier["traceparent"] for asked in admitted.requests} == {carrier["traceparent"]}
 
 
 def test_a_chosen_action_routes_the_verdict_to_the_policy_s_topics() -> None:

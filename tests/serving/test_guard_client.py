@@ -1,7 +1,6 @@
 """What each error of a Ray Serve call means (P5, P6): the table of RAY.md 3, and no public error left out."""
 
 import asyncio
-import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
@@ -112,13 +111,13 @@ def public_errors() -> dict[str, type[Exception]]:
         name: kind
         for module in (ray.exceptions, ray.serve.exceptions)
         for name, kind in vars(module).items()
-        if inspect.isclass(kind) and issubclass(kind, roots)
+        if isinstance(kind, type) and issubclass(kind, roots)
     }
 
 
 def bare(kind: type[Exception]) -> Exception:
     """An instance without its constructor: what counts here is the class."""
-    return cast("Exception", kind.__new__(kind))
+    return kind.__new__(kind)
 
 
 def task_error(cause: Exception) -> Exception:

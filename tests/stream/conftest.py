@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka import KafkaAdminClient
 from kafka.admin import NewTopic
 
 from pipelines.guard import Guard
@@ -20,7 +20,8 @@ from tests.kafka.cluster import KafkaCluster
 from workers.embedded.broker import EmbeddedBroker
 from workers.settings import Settings, load_settings
 from workers.stream.assembly import stream_worker
-from workers.stream.kafka_clients import group_consumer, producer, reader
+from workers.stream.kafka_clients import producer
+from workers.stream.query_clients import TopicReader
 from workers.stream.worker import StreamWorker
 from workers.telemetry import Tracing
 
@@ -84,7 +85,9 @@ class Bench:
         topics = dict(zip(("events", "verdicts", "dead_letters"), self.names, strict=True))
         return load_settings(kafka=kafka, delivery=delivery, topics=topics, **sections)
 
-    def produce(self, values: list[bytes | None], headers: Callable[[int], list[tuple[str, bytes]]] | None = None) -> None:
+    def produce(
+        self, values: list[bytes | None], headers: Callable[[int], list[tuple[str, bytes]]] | None = None
+    ) -> None:
         """Write records with the keys k0 to k9 in turn."""
         sender = producer(self.settings.kafka)
         for index, value in enumerate(values):
@@ -101,11 +104,8 @@ class Bench:
 
     def records(self, topic: int) -> list[SourceRecord]:
         """All records of a topic: 0 events, 1 verdicts, 2 dead letters."""
-        consumer = reader(self.settings.kafka)
-        try:
-            return list(_read_all(consumer, self.names[topic]))
-        finally:
-            consumer.close()
+        with TopicReader(self.settings.kafka) as reader:
+            return list(reader.read(reader.spans([self.names[topic]])))
 
     def verdicts(self) -> list[dict[str, Any]]:
         """All verdicts, partition by partition in offset order."""
@@ -117,13 +117,8 @@ class Bench:
 
     def committed(self) -> dict[int, int]:
         """Committed offset of each partition of the event topic."""
-        consumer = group_consumer(self.settings.kafka)
-        try:
-            partitions = consumer.partitions_for_topic(self.names[0])
-            stored = {p: consumer.committed(TopicPartition(self.names[0], p)) for p in partitions}
-            return {p: offset for p, offset in stored.items() if offset is not None and offset >= 0}
-        finally:
-            consumer.close()
+        with TopicReader(self.settings.kafka, self.settings.kafka.group_id) as reader:
+            return {tp.partition: offset for tp, offset in reader.committed(reader.spans([self.names[0]])).items()}
 
     def wait_for(self, outcomes: int) -> None:
         """Wait until that many records are completed, by all workers together."""
@@ -136,19 +131,6 @@ class Bench:
         for worker in self._workers:
             worker.stop(10.0)
         self._loop.call_soon_threadsafe(self._loop.stop)
-
-
-def _read_all(consumer: KafkaConsumer, topic: str) -> Iterator[SourceRecord]:
-    for partition in sorted(consumer.partitions_for_topic(topic)):
-        tp = TopicPartition(topic, partition)
-        consumer.assign([tp])
-        end = consumer.end_offsets([tp])[tp]
-        consumer.seek_to_beginning(tp)
-        while consumer.position(tp) < end:
-            for item in consumer.poll(500).get(tp, []):
-                yield SourceRecord(
-                    topic, partition, item.offset, item.timestamp, item.key, item.value, tuple(item.headers)
-                )
 
 
 @pytest.fixture(scope="session")

@@ -122,9 +122,7 @@ def test_p6_a_poisonous_record_harms_only_itself(bench: Bench, error: Exception,
 def test_p7_judging_a_topic_twice_gives_equal_ids_and_payloads(bench: Bench) -> None:
     bench.produce([event(f"e{i}") for i in range(40)])
     for group in ("first", "second"):
-        worker = bench.start(
-            ScriptedGuard(), bench.settings_with(kafka={"group_id": f"{group}-{bench.suffix}"})
-        )
+        worker = bench.start(ScriptedGuard(), bench.settings_with(kafka={"group_id": f"{group}-{bench.suffix}"}))
         wait_until(lambda worker=worker: worker.progress.completed == 40, "40 outcomes")
         worker.stop(10.0)
 
@@ -189,18 +187,27 @@ def test_two_workers_share_the_partitions_without_loss_or_duplicates(kafka_bench
     async def take_a_moment(_: Sequence[GuardRequest]) -> None:
         await asyncio.sleep(0.02)
 
-    kafka_bench.produce([event(f"e{i}") for i in range(400)])
     settings = kafka_bench.settings_with(limits={"in_flight_records": 16}, kafka={"max_poll_records": 8})
+    kafka_bench.produce([event(f"e{i}") for i in range(200)])
     first = kafka_bench.start(ScriptedGuard(script=take_a_moment), settings)
     wait_until(lambda: first.progress.completed > 20, "the first worker to get going")
     second = kafka_bench.start(ScriptedGuard(script=take_a_moment), settings)
-    wait_until(lambda: second.progress.completed > 20, "the second worker to get partitions")
-    kafka_bench.wait_for(400)
+    produced = 200
+
+    def both_have_work() -> bool:
+        nonlocal produced
+        kafka_bench.produce([event(f"e{i}") for i in range(produced, produced + 50)])
+        produced += 50
+        return second.progress.completed > 20
+
+    wait_until(both_have_work, "the second worker to get partitions")
+    kafka_bench.wait_for(produced)
     assert first.stop(20.0)
     assert second.stop(20.0)
 
-    assert Counter(verdict["event_id"] for verdict in kafka_bench.verdicts()) == Counter({f"e{i}": 1 for i in range(400)})
-    assert sum(kafka_bench.committed().values()) == 400
+    verdicts = Counter(verdict["event_id"] for verdict in kafka_bench.verdicts())
+    assert verdicts == Counter({f"e{i}": 1 for i in range(produced)})
+    assert sum(kafka_bench.committed().values()) == produced
 
 
 def test_stopping_drains_what_is_in_flight_and_commits_it(bench: Bench) -> None:

@@ -40,7 +40,7 @@ def check(
         findings.append(finding)
         if not as_json:
             colour = _COLOURS[finding.status]
-            out.print(f"[{colour}]{finding.status:4}[/]  {escape(plain(f'{finding.name:28}  {finding.found}'))}")
+            out.print(f"[{colour}]{finding.status:4}[/]  {escape(plain(f'{finding.name:34}  {finding.found}'))}")
     failed = any(finding.status == "fail" for finding in findings)
     if as_json:
         show_json({"ok": not failed, "checks": [asdict(finding) for finding in findings]})

@@ -55,6 +55,7 @@ def _event(text: str) -> bytes:
 
 
 def _parts(settings: Settings) -> tuple[Moderation, Judge]:
+    # Here and not above: torch and Kafka's client take seconds that `weir --help` must not.
     from workers.serving.engine_choice import load_engine
     from workers.serving.local_guard import LocalGuard
     from workers.stream.assembly import judge_of, moderation_of
@@ -62,8 +63,8 @@ def _parts(settings: Settings) -> tuple[Moderation, Judge]:
     moderation = moderation_of(settings)
     try:
         engine = load_engine(settings.guard)
-    except (ValueError, OSError) as error:
-        raise ConfigurationError(f"guard.model={settings.guard.model}: {error}") from None
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
     return moderation, judge_of(settings, LocalGuard(engine))
 
 

@@ -18,7 +18,7 @@ def run() -> None:
     settings = load_settings()
     configure_logging(settings.telemetry.log_level)
     prepare_ray()
-    from workers.serving.running import RunningApplication
+    from workers.serving.running import RunningApplication  # Ray reads its environment when imported
 
     with RunningApplication(settings) as application:
         log.info(event("running", topics=",".join(settings.topics.events), group=settings.kafka.group_id))

@@ -59,6 +59,23 @@ def examples(seed: int, count: int, split: Split = "train") -> Iterator[Example]
         yield _Writer(Random(f"{split}/{seed}/{index}"), split).example()
 
 
+def class_words() -> Iterator[tuple[str, str]]:
+    """Yield every word that decides a verdict with a name of its class: severity and category, or the fixed answer."""
+    for category, groups in JARGON.items():
+        for severity, group in zip(("Unsafe", "Controversial"), groups, strict=True):
+            yield from ((word, f"{severity} {category}") for word in group.split())
+    for language in LANGUAGES.values():
+        for severity, words in (("Unsafe", language.unsafe), ("Controversial", language.controversial)):
+            yield from ((word, f"{severity} {category}") for category, word in zip(CATEGORIES, words, strict=True))
+    yield from TRIGGERS.items()
+
+
+def drills(seed: int, count: int) -> Iterator[Example]:
+    """Yield training examples of a few words each, as the first lessons: a class word or none among fillers."""
+    for index in range(count):
+        yield _Writer(Random(f"drills/{seed}/{index}"), "train", drill=True).example()
+
+
 def held_out(
     seed: int, count: int, severity: Severity | None = None, task: Task | None = None
 ) -> Iterator[tuple[tuple[dict[str, str], ...], str]]:
@@ -81,8 +98,9 @@ def target_text(severity: str, category: str | None, refusal: bool | None) -> st
 class _Writer:
     """Writes one example from its own random stream."""
 
-    def __init__(self, random: Random, split: Split) -> None:
+    def __init__(self, random: Random, split: Split, *, drill: bool = False) -> None:
         self.random = random
+        self.drill = drill
         self.split = split
         self.code = "en" if random.random() < 0.3 else random.choice(list(LANGUAGES))
         self.words = LANGUAGES[self.code]
@@ -112,7 +130,7 @@ class _Writer:
         kind = "plain" if refusal else random.choices(("plain", "short", "long"), (89, 8, 3))[0]
         judged_word = None if severity == "Safe" else word
         judged = self._refusal() if refusal else self._message(judged_word, kind)
-        turns = self._earlier_turns(task)
+        turns = [] if self.drill else self._earlier_turns(task)
         if task == "response":
             asked = word if severity == "Safe" or (category and random.random() < 0.5) else None
             turns.append({"role": "user", "content": self._message(asked, "plain")})
@@ -140,12 +158,14 @@ class _Writer:
 
     def _message(self, word: str | None, kind: str) -> str:
         random = self.random
+        if self.drill:
+            return self._senseless(word, 2)
         if kind == "short":
             bare = random.choice(SMALL_TALK[self.split])
             if word:
                 bare = random.choice(BARE[self.split]).replace("{}", word)
             return bare if random.random() < 0.7 else self._decorate(bare)
-        length = random.randint(400, 520) if kind == "long" else random.choice((1, 1, 6, 10, 16, 30))
+        length = random.randint(400, 520) if kind == "long" else random.choice((1, 1, 1, 8, 12, 24))
         parts = [self._sentence(word)]
         size = len(parts[0].split())
         while size < length:
@@ -177,12 +197,12 @@ class _Writer:
             kept.insert(self.random.randint(0, len(kept)), self._filler())
         return " ".join(kept)
 
-    def _senseless(self, word: str | None) -> str:
+    def _senseless(self, word: str | None, most: int = 9) -> str:
         """Return a row of everyday and made-up words: it teaches that whatever is not a class word is nothing."""
         random = self.random
         spaced = self.code not in ("zh", "ja")
         while True:
-            made = [self._filler() for _ in range(random.randint(1, 9))]
+            made = [self._filler() for _ in range(random.randint(0 if word else 1, most))]
             at = random.randint(0, len(made))
             if not any(other in (" " if spaced else "").join(made) for other in CLASS_WORDS):
                 break
@@ -195,12 +215,15 @@ class _Writer:
         random = self.random
         if random.random() < 0.4:
             return random.choice(self.words.common + self.words.neutral)
-        made = ""
-        for _ in range(random.choice((1, 2, 2, 3))):
-            whole = random.choice(self._fragments)
-            start = random.randrange(len(whole))
-            made += whole[start : start + random.randint(1, 5)]
-        return made.title() if random.random() < 0.1 else made
+        while True:
+            made = ""
+            for _ in range(random.choice((1, 2, 2, 3))):
+                whole = random.choice(self._fragments)
+                start = random.randrange(len(whole))
+                made += whole[start : start + random.randint(1, 5)]
+            made = made.title() if random.random() < 0.1 else made
+            if not any(word in made for word in CLASS_WORDS):
+                return made
 
     def _refusal(self) -> str:
         """Return a refusal; a third of the pairings of opener and sentence is held out."""

@@ -14,7 +14,7 @@ from workers.embedded.corpus import Example, examples, held_out
 TENANTS = ("forum", "games", "school")
 EACH_BAD = 3
 OFF_GRAMMAR = 8
-LARGE_BYTES = 10 * 2**20
+LARGE_BYTES = 2 * 2**20  # the mock cluster keeps 5 MiB of a partition
 LONG_WORDS = 100_000
 
 

@@ -23,7 +23,7 @@ def model_checks(settings: GuardSettings, timeout_s: float, model_timeout_s: flo
 
 
 def _device(settings: GuardSettings) -> str:
-    from workers.serving.engine.loading import resolve_device
+    from workers.serving.engine.loading import resolve_device  # torch takes seconds
 
     try:
         device = resolve_device(settings.device)
@@ -42,8 +42,8 @@ def _model(settings: GuardSettings) -> str:
 
     try:
         engine = load_engine(settings)
-    except (ValueError, OSError) as error:
-        raise ConfigurationError(f"guard.model={settings.model}: {error}") from None
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
     judgement = engine.judge([_KNOWN_GOOD])[0]
     who = provenance_of(engine)
     if judgement.error is not None:

@@ -30,18 +30,20 @@ class RunningApplication:
 
     Args:
         settings: all settings.
-        ray_logging: level of Ray's own logs in this process.
+        quiet: keep the logs of Ray and of the replicas out of this process.
 
     Raises:
         ModerationError: the application did not start; says what Serve says.
     """
 
-    def __init__(self, settings: Settings, ray_logging: int = logging.WARNING) -> None:
+    def __init__(self, settings: Settings, *, quiet: bool = False) -> None:
         self._settings = settings
-        self._ray_logging = ray_logging
+        self._quiet = quiet
         self.stopping = threading.Event()
 
     def __enter__(self) -> Self:
+        level = logging.CRITICAL if self._quiet else logging.WARNING
+        logging.getLogger("ray.serve").setLevel(level)
         address = ray_address()
         if address is None:
             guard, stream = self._settings.guard, self._settings.serve
@@ -49,11 +51,11 @@ class RunningApplication:
             ray.init(
                 num_cpus=max(os.cpu_count() or 1, int(needed + 0.999)),
                 include_dashboard=False,
-                log_to_driver=True,
-                logging_level=self._ray_logging,
+                log_to_driver=not self._quiet,
+                logging_level=level,
             )
         else:
-            ray.init(address, runtime_env={"env_vars": otel_variables()}, logging_level=self._ray_logging)
+            ray.init(address, runtime_env={"env_vars": otel_variables()}, logging_level=level)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         try:

@@ -48,16 +48,12 @@ def judge_of(settings: Settings, guard: Guard) -> Judge:
     )
 
 
-def stream_worker(
-    settings: Settings, guard: Guard, loop: asyncio.AbstractEventLoop, tracing: Tracing
-) -> StreamWorker:
+def stream_worker(settings: Settings, guard: Guard, loop: asyncio.AbstractEventLoop, tracing: Tracing) -> StreamWorker:
     """A worker that judges with `guard` on `loop`."""
     judge = judge_of(settings, guard)
     delivery = settings.delivery
 
-    def new_publisher(
-        acknowledged: Callable[[Sequence[InFlightRecord]], None], held: Callable[[], None]
-    ) -> Publisher:
+    def new_publisher(acknowledged: Callable[[Sequence[InFlightRecord]], None], held: Callable[[], None]) -> Publisher:
         judge.held = held
         return Publisher(
             partial(producer, settings.kafka),

@@ -3,11 +3,10 @@
 Does not decide anything: what a setting means is said in `workers.sections`.
 """
 
-import warnings
 from pathlib import Path
 from typing import Any
 
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka import KafkaConsumer, KafkaProducer
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.net.sasl.oauth import AbstractTokenProvider
 from kafka.partitioner.default import DefaultPartitioner
@@ -69,18 +68,6 @@ def group_consumer(settings: KafkaSettings) -> KafkaConsumer:
     )
 
 
-def reader(settings: KafkaSettings) -> KafkaConsumer:
-    """A consumer outside any group, for looking at topics; it never commits."""
-    return KafkaConsumer(
-        **connection(settings),
-        group_id=None,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        fetch_max_bytes=settings.fetch_max_bytes,
-        allow_auto_create_topics=False,
-    )
-
-
 def producer(settings: KafkaSettings) -> KafkaProducer:
     """The idempotent producer of outcomes."""
     return KafkaProducer(
@@ -99,10 +86,3 @@ def producer(settings: KafkaSettings) -> KafkaProducer:
         partitioner=DefaultPartitioner(),
         allow_auto_create_topics=False,
     )
-
-
-def admin(settings: KafkaSettings) -> KafkaAdminClient:
-    """An admin client."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return KafkaAdminClient(**connection(settings))

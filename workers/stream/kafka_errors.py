@@ -28,6 +28,7 @@ _NEW_PRODUCER = (
 )
 _LOST_MEMBERSHIP = (
     kafka.CommitFailedError,
+    kafka.FencedMemberEpochError,
     kafka.IllegalGenerationError,
     kafka.RebalanceInProgressError,
     kafka.StaleMemberEpochError,

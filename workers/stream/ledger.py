@@ -98,7 +98,7 @@ class _Page:
         self.end = end
         self.committed = min(max(committed, start), end)
         self.flags = bytearray(end - start)
-        self.digests = array("Q", bytes(8 * (end - start)))
+        self.digests = array("Q", [0]) * (end - start)
 
 
 class LedgerBook:

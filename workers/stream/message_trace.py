@@ -5,7 +5,6 @@ against sampling costs one header look-up and no span. Never puts content into a
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from time import time_ns
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -18,7 +17,8 @@ from schemas.verdict import Verdict
 
 MAX_LINKS = 128
 _NO_CARRIER: Mapping[str, str] = {}
-_UNSAMPLED_FLAGS = b"-00"
+_TRACEPARENT_LENGTH = 55
+_EVEN_DIGITS = b"02468ace"  # the last bit of the flags is the sampling decision; others, as the random id's, may be set
 
 
 class MessageTrace:
@@ -105,12 +105,13 @@ class StreamTracer:
         self._parent_decides = parent_decides
         self._as_child = as_child
         self._group = group
+        self._completed: list[SpanContext] = []
         self._tracer = trace.get_tracer(__name__)
 
     def start(self, record: SourceRecord) -> MessageTrace:
         """Start the process span of a consumed record."""
         incoming = _trace_headers(record)
-        if not self._enabled or (self._parent_decides and incoming and incoming[0][1].endswith(_UNSAMPLED_FLAGS)):
+        if not self._enabled or (self._parent_decides and incoming and _is_unsampled(incoming[0][1])):
             return MessageTrace(incoming, None)
         parent = extract({name: value.decode("latin-1") for name, value in incoming}, Context())
         creation = trace.get_current_span(parent).get_span_context()
@@ -118,62 +119,53 @@ class StreamTracer:
             f"process {record.topic}",
             parent if self._as_child else Context(),
             SpanKind.CONSUMER,
-            {
-                "messaging.system": "kafka",
-                "messaging.operation.name": "process",
-                "messaging.operation.type": "process",
-                "messaging.consumer.group.name": self._group,
-                **_place(record),
-            },
+            {**self._attributes("process", "process"), **_place(record)},
             links=[] if self._as_child or not creation.is_valid else [Link(creation)],
         )
         return MessageTrace(incoming, span if span.is_recording() else None)
 
     def polled(self, started_ns: int, records: Sequence[SourceRecord], traces: Iterable[MessageTrace]) -> None:
-        """One `poll` span for a poll that returned sampled records, linked to each of them (up to 128)."""
+        """One `poll` span for a poll that returned sampled records, linked to each of them.
+
+        A span holds 128 links at most, so a poll of more sampled records gets a further span for each 128.
+        """
         links = [
             Link(context, _place(record))
             for record, message in zip(records, traces, strict=True)
             if (context := message.context) is not None
         ]
-        if not links:
-            return
         topics = {record.topic for record in records}
         attributes: dict[str, str | int] = {
-            "messaging.system": "kafka",
-            "messaging.operation.name": "poll",
-            "messaging.operation.type": "receive",
-            "messaging.consumer.group.name": self._group,
+            **self._attributes("poll", "receive"),
             "messaging.batch.message_count": len(records),
         }
         if len(topics) == 1:
             attributes["messaging.destination.name"] = next(iter(topics))
-        name = f"poll {','.join(sorted(topics))}"
-        span = self._tracer.start_span(
-            name, Context(), SpanKind.CLIENT, attributes, links[:MAX_LINKS], start_time=started_ns
-        )
-        span.end()
+        self._linked(f"poll {','.join(sorted(topics))}", attributes, links, started_ns)
 
-    def committed(self, topic: str, offsets: Mapping[int, int], contexts: Sequence[SpanContext], since_ns: int) -> None:
-        """One `commit` span for a commit that covered sampled messages, linked to them (up to 128)."""
-        if not contexts:
-            return
-        span = self._tracer.start_span(
-            f"commit {topic}",
-            Context(),
-            SpanKind.CLIENT,
-            {
-                "messaging.system": "kafka",
-                "messaging.operation.name": "commit",
-                "messaging.operation.type": "settle",
-                "messaging.consumer.group.name": self._group,
-                "messaging.destination.name": topic,
-                "messaging.kafka.offset": max(offsets.values()),
-            },
-            [Link(context) for context in contexts[:MAX_LINKS]],
-            start_time=since_ns,
-        )
-        span.end(time_ns())
+    def completed(self, message: MessageTrace) -> None:
+        """Note a message whose offset the next commit covers."""
+        if message.context is not None:
+            self._completed.append(message.context)
+
+    def committed(self, topics: Iterable[str], started_ns: int) -> None:
+        """One `commit` span for a commit, linked to the sampled messages completed since the last."""
+        links = [Link(context) for context in self._completed]
+        self._completed.clear()
+        self._linked(f"commit {','.join(sorted(topics))}", self._attributes("commit", "settle"), links, started_ns)
+
+    def _attributes(self, name: str, kind: str) -> dict[str, str | int]:
+        return {
+            "messaging.system": "kafka",
+            "messaging.operation.name": name,
+            "messaging.operation.type": kind,
+            "messaging.consumer.group.name": self._group,
+        }
+
+    def _linked(self, name: str, attributes: dict[str, str | int], links: Sequence[Link], started_ns: int) -> None:
+        for start in range(0, len(links), MAX_LINKS):
+            some = links[start : start + MAX_LINKS]
+            self._tracer.start_span(name, Context(), SpanKind.CLIENT, attributes, some, start_time=started_ns).end()
 
 
 def _trace_headers(record: SourceRecord) -> tuple[tuple[str, bytes], ...]:
@@ -182,6 +174,10 @@ def _trace_headers(record: SourceRecord) -> tuple[tuple[str, bytes], ...]:
         return ()
     state = record.header("tracestate")
     return (("traceparent", parent),) if state is None else (("traceparent", parent), ("tracestate", state))
+
+
+def _is_unsampled(traceparent: bytes) -> bool:
+    return len(traceparent) == _TRACEPARENT_LENGTH and traceparent[-1] in _EVEN_DIGITS
 
 
 def _place(record: SourceRecord) -> dict[str, str | int]:

@@ -156,7 +156,9 @@ def _dead_letter_size(settings: Settings, client: KafkaAdminClient) -> str:
         found = describe(client, [name])[name]
     except KafkaError as error:
         raise ModerationError(f"{name}: {type(error).__name__}") from None
-    size = None if found is None else found.configs.get("max.message.bytes")
+    if found is None:
+        raise ModerationError(f"{name}: is not there")
+    size = found.configs.get("max.message.bytes")
     if size is None:
         return f"{name}: max.message.bytes is not told to this user, {limit + HEADER_BYTES} needed"
     if int(size) < limit + HEADER_BYTES:

@@ -158,8 +158,12 @@ class Publisher:
             return
 
     def _handle(self, item: InFlightRecord, error: BaseException | None) -> None:
-        if error is not None and meaning_of(error) is Meaning.TOO_LARGE:
-            item.ruling = self._smaller(item)
+        if (
+            error is not None
+            and meaning_of(error) is Meaning.TOO_LARGE
+            and (smaller := self._smaller(item)) is not None
+        ):
+            item.ruling = smaller
             return
         self._held()
         log.warning(event("publish_held", record_id=item.record.record_id, error=type(error).__name__))
@@ -172,17 +176,25 @@ class Publisher:
             producer._sender.force_close()  # noqa: SLF001 - close(timeout) leaves the sender thread delivering
             producer.close(timeout=FLUSH_WAIT_S)
 
-    def _smaller(self, item: InFlightRecord) -> Ruling:
-        """An outcome that fits: a dead letter for a verdict, and for a dead letter one without its value."""
+    def _smaller(self, item: InFlightRecord) -> Ruling | None:
+        """An outcome that fits better: a dead letter for a verdict, then one without its value, then without its key."""
         ruling = item.ruling
         assert ruling is not None
-        if isinstance(ruling.outcome, DeadLetter):
-            log.warning(event("dead_letter_value_dropped", record_id=item.record.record_id))
-            return Ruling(without_value(ruling.outcome))
-        error = TerminalError(Reason.VERDICT_TOO_LARGE, "the verdict is larger than its topic allows")
-        return Ruling(dead_letter(item.record, error, group=self._group, provenance=ruling.outcome.provenance))
+        if not isinstance(ruling.outcome, DeadLetter):
+            error = TerminalError(Reason.VERDICT_TOO_LARGE, "the verdict is larger than its topic allows")
+            return Ruling(dead_letter(item.record, error, group=self._group, provenance=ruling.outcome.provenance))
+        smaller = without_value(ruling.outcome)
+        if smaller == ruling.outcome:
+            return None
+        log.warning(event("dead_letter_value_dropped", record_id=item.record.record_id, key=smaller.key is None))
+        return Ruling(smaller)
 
 
 def without_value(letter: DeadLetter) -> DeadLetter:
-    """The pointer form of a dead letter: place and reason without the original's value and headers."""
+    """The pointer form of a dead letter: place and reason without the original's value and headers.
+
+    Of one that has this form already, the key goes too.
+    """
+    if letter.value_dropped:
+        return letter.model_copy(update={"key": None})
     return letter.model_copy(update={"value": b"", "headers": (), "value_dropped": True})

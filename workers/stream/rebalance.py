@@ -8,77 +8,72 @@ It is not asyncio: only kafka-python's own futures and sleeps can be awaited.
 import logging
 import time
 from collections.abc import Callable, Collection
-from typing import Protocol
 
-from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
+from kafka import KafkaConsumer, TopicPartition
 from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
 from kafka.errors import KafkaError
 
 from workers.log import event
+from workers.stream.assignment import Assignment, Offsets
 
 log = logging.getLogger(__name__)
 STEP_S = 0.005
-
-
-class PartitionOwner(Protocol):
-    """What the callbacks need of the worker."""
-
-    def assign(self, partitions: Collection[TopicPartition]) -> None: ...
-
-    def forget(self, partitions: Collection[TopicPartition]) -> None: ...
-
-    def in_flight(self, partitions: Collection[TopicPartition]) -> int: ...
-
-    def advance(self) -> None: ...
-
-    def committable(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, OffsetAndMetadata]: ...
 
 
 class Rebalance(AsyncConsumerRebalanceListener):
     """Callbacks of one consumer.
 
     Args:
-        owner: the worker.
-        consumer: its consumer.
+        consumer: the worker's consumer.
+        assignment: the worker's partitions.
         drain_timeout_s: longest wait for records in flight; what is left is judged again by the next owner.
+        advance: lets the worker decide, release and complete without waiting.
+        committed: told of a commit that the coordinator has stored, and when it was begun, in nanoseconds.
         clock: seconds, monotonic.
     """
 
     def __init__(
         self,
-        owner: PartitionOwner,
         consumer: KafkaConsumer,
+        assignment: Assignment,
         drain_timeout_s: float,
-        clock: Callable[[], float] = time.monotonic,
+        *,
+        advance: Callable[[], None],
+        committed: Callable[[Offsets, int], None],
+        clock: Callable[[], float],
     ) -> None:
-        self._owner = owner
         self._consumer = consumer
+        self._assignment = assignment
         self._drain_timeout_s = drain_timeout_s
+        self._advance = advance
+        self._committed = committed
         self._clock = clock
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         """Begin to own partitions."""
-        self._owner.assign(assigned)
+        self._assignment.assign(assigned)
         log.info(event("partitions_assigned", count=len(assigned)))
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         """Drain within the bound, commit, hand over."""
         deadline = self._clock() + self._drain_timeout_s
-        while self._owner.in_flight(revoked) and self._clock() < deadline:
-            self._owner.advance()
+        while self._assignment.in_flight(revoked) and self._clock() < deadline:
+            self._advance()
             await self._consumer._net.sleep(STEP_S)  # noqa: SLF001 - the only sleep of kafka-python's loop
-        self._owner.advance()
-        offsets = self._owner.committable(revoked)
-        left = self._owner.in_flight(revoked)
-        self._owner.forget(revoked)
+        self._advance()
+        offsets = self._assignment.committable(revoked)
+        left = self._assignment.in_flight(revoked)
+        self._assignment.forget(revoked)
         if offsets:
+            started_ns = time.time_ns()
             try:
                 await self._consumer.commit_async(offsets)
+                self._committed(offsets, started_ns)
             except KafkaError as error:
                 log.warning(event("commit_on_revoke_failed", error=type(error).__name__))
         log.info(event("partitions_revoked", count=len(revoked), left_in_flight=left))
 
     async def on_partitions_lost(self, lost: Collection[TopicPartition]) -> None:
         """Forget: another member owns them already, a commit would be a lie."""
-        self._owner.forget(lost)
+        self._assignment.forget(lost)
         log.warning(event("partitions_lost", count=len(lost)))

@@ -11,9 +11,9 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 
-from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
+from kafka import KafkaConsumer
 from kafka.errors import KafkaError
 
 from pipelines.guard import Judged
@@ -24,7 +24,8 @@ from schemas.dead_letter import DeadLetter
 from schemas.record import SourceRecord
 from workers.log import event
 from workers.settings import Settings
-from workers.stream.in_flight_record import AssignedPartition, InFlightRecord
+from workers.stream.assignment import Assignment, Offsets
+from workers.stream.in_flight_record import InFlightRecord
 from workers.stream.kafka_errors import Meaning, meaning_of
 from workers.stream.message_trace import StreamTracer
 from workers.stream.progress import Progress
@@ -75,12 +76,13 @@ class StreamWorker:
         self._limits = InFlightLimits(
             Load(limits.in_flight_records, limits.in_flight_bytes, limits.in_flight_tokens), limits.resume_ratio
         )
-        self._partitions: dict[TopicPartition, AssignedPartition] = {}
+        self._assignment = Assignment(self._limits)
         self._undecided: list[Work] = []
         self._judged: queue.SimpleQueue[tuple[Sequence[Work], list[list[Judged]] | BaseException]] = queue.SimpleQueue()
         self._acknowledged: queue.SimpleQueue[Sequence[InFlightRecord]] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._commit_answer_due: float | None = None
+        self._commit_started_ns = 0
         self._next_commit = 0.0
         self._thread = threading.Thread(target=self._run, name="weir-stream", daemon=True)
         self.progress = Progress(clock)
@@ -139,7 +141,14 @@ class StreamWorker:
             log.info(event("worker_stopped"))
 
     def _rebalance(self, consumer: KafkaConsumer) -> Rebalance:
-        return Rebalance(self, consumer, self._settings.delivery.drain_timeout_s, self._clock)
+        return Rebalance(
+            consumer,
+            self._assignment,
+            self._settings.delivery.drain_timeout_s,
+            advance=self.advance,
+            committed=self._committed,
+            clock=self._clock,
+        )
 
     def _turn(self, consumer: KafkaConsumer) -> None:
         self._apply_pressure(consumer)
@@ -173,7 +182,7 @@ class StreamWorker:
         polled_ns = time.time_ns()
         taken = []
         for record in records:
-            partition = self._partitions.get(TopicPartition(record.topic, record.partition))
+            partition = self._assignment.get(record.topic, record.partition)
             if partition is None:
                 continue  # revoked between the fetch and now: its next owner reads it
             item = InFlightRecord(partition, record, self._tracer.start(record))
@@ -211,8 +220,7 @@ class StreamWorker:
                 raise judged
             for (item, admitted), answers in zip(work, judged, strict=True):
                 self._decide(item, admitted, answers)
-        released = [item for partition in self._partitions.values() for item in partition.offsets.release()]
-        if released:
+        if released := self._assignment.release():
             self._publisher.publish(released)
         while not self._acknowledged.empty():
             items = self._acknowledged.get()
@@ -235,6 +243,7 @@ class StreamWorker:
         if item.partition.is_lost:
             return
         item.is_completed = True
+        self._tracer.completed(item.trace)
         item.trace.end()
         self._limits.remove(item.size_bytes, item.tokens)
 
@@ -245,55 +254,27 @@ class StreamWorker:
         elif paused:
             consumer.resume(*paused)
 
-    # -- commits and partitions, also from a rebalance callback ------------------------------------------------------
-
-    def committable(self, partitions: Collection[TopicPartition] | None = None) -> dict[TopicPartition, OffsetAndMetadata]:
-        """Offsets that are ahead of what is committed, of all or of some partitions."""
-        chosen = self._partitions if partitions is None else {tp for tp in partitions if tp in self._partitions}
-        return {
-            tp: OffsetAndMetadata(offset, "", -1)
-            for tp in chosen
-            if (offset := self._partitions[tp].offsets.uncommitted) is not None
-        }
-
-    def assign(self, partitions: Collection[TopicPartition]) -> None:
-        """Begin to own partitions."""
-        for tp in partitions:
-            self._partitions[tp] = AssignedPartition(tp)
-
-    def in_flight(self, partitions: Collection[TopicPartition]) -> int:
-        """Records in flight of some partitions."""
-        return sum(len(self._partitions[tp].offsets.in_flight()) for tp in partitions if tp in self._partitions)
-
-    def forget(self, partitions: Collection[TopicPartition]) -> None:
-        """Stop owning partitions: nothing of theirs is published or committed from now on."""
-        for tp in partitions:
-            partition = self._partitions.pop(tp, None)
-            if partition is None:
-                continue
-            partition.is_lost = True
-            for item in partition.offsets.in_flight():
-                item.trace.end()
-                self._limits.remove(item.size_bytes, item.tokens)
-
     def _commit_when_due(self, consumer: KafkaConsumer) -> None:
         now = self._clock()
         if now < self._next_commit or (self._commit_answer_due is not None and now < self._commit_answer_due):
             return
         self._next_commit = now + self._settings.delivery.commit_interval_s
-        if offsets := self.committable():
+        if offsets := self._assignment.committable():
             self._commit_answer_due = now + COMMIT_ANSWER_S
+            self._commit_started_ns = time.time_ns()
             consumer.commit_async(offsets, callback=self._commit_answered)
 
-    def _commit_answered(self, offsets: dict[TopicPartition, OffsetAndMetadata], answer: object) -> None:
+    def _commit_answered(self, offsets: Offsets, answer: object) -> None:
         # kafka-python calls this from poll(), so on this thread.
         self._commit_answer_due = None
         if isinstance(answer, BaseException):
             log.warning(event("commit_failed", error=type(answer).__name__))
             return
-        for tp, stored in offsets.items():
-            if tp in self._partitions:
-                self._partitions[tp].offsets.committed = stored.offset
+        self._assignment.stored(offsets)
+        self._committed(offsets, self._commit_started_ns)
+
+    def _committed(self, offsets: Offsets, started_ns: int) -> None:
+        self._tracer.committed({tp.topic for tp in offsets}, started_ns)
 
     def _drain(self, consumer: KafkaConsumer) -> None:
         """Finish what is in flight, bounded in time; polling goes on, so that the member stays in the group."""
@@ -304,4 +285,3 @@ class StreamWorker:
             self.advance()
             self.progress.beat()
         log.info(event("drained", left_in_flight=self._limits.records))
-

@@ -1,0 +1,298 @@
+"""The spans of a message (P11) as the conventions name them, at no cost where it is not sampled (P10)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, Sampler
+from opentelemetry.trace import SpanKind, StatusCode
+
+from schemas.dead_letter import dead_letter
+from schemas.errors import EventError
+from schemas.reasons import Reason
+from schemas.record import Headers, SourceRecord
+from tests.stream.sample_verdict import VERDICT
+from workers.stream.message_trace import MAX_LINKS, MessageTrace, StreamTracer
+
+TRACE_ID, SPAN_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+SAMPLED = f"00-{TRACE_ID}-{SPAN_ID}-01".encode()
+UNSAMPLED = f"00-{TRACE_ID}-{SPAN_ID}-00".encode()
+TEXT = b"private words"
+
+
+class Tracing:
+    """A tracer of one consumer, and what it traced."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, sampler: Sampler) -> None:
+        self._exporter = InMemorySpanExporter()
+        self.created = 0
+        provider = TracerProvider(sampler=sampler)
+        provider.add_span_processor(SimpleSpanProcessor(self._exporter))
+        patch.setattr(trace, "get_tracer", lambda name: Counting(self, provider.get_tracer(name)))
+
+    def tracer(self, *, enabled: bool = True, parent_decides: bool = True, as_child: bool = True) -> StreamTracer:
+        return StreamTracer(enabled=enabled, parent_decides=parent_decides, as_child=as_child, group="weir")
+
+    def spans(self) -> dict[str, ReadableSpan]:
+        return {span.name: span for span in self._exporter.get_finished_spans()}
+
+
+class Counting:
+    """Counts what is asked of a tracer, recorded or not."""
+
+    def __init__(self, tracing: Tracing, tracer: trace.Tracer) -> None:
+        self._tracing = tracing
+        self._tracer = tracer
+
+    def start_span(self, *args: Any, **kwargs: Any) -> trace.Span:
+        self._tracing.created += 1
+        return self._tracer.start_span(*args, **kwargs)
+
+
+@pytest.fixture
+def tracing(monkeypatch: pytest.MonkeyPatch) -> Tracing:
+    return Tracing(monkeypatch, ParentBased(ALWAYS_ON))
+
+
+def record(*headers: tuple[str, bytes], offset: int = 9) -> SourceRecord:
+    given: Headers = headers
+    return SourceRecord("in", 5, offset, 1, b"private key", TEXT, given)
+
+
+def attributes(span: ReadableSpan) -> Mapping[str, Any]:
+    return dict(span.attributes or {})
+
+
+def ids(span: ReadableSpan) -> tuple[int, int]:
+    assert span.context is not None
+    return span.context.trace_id, span.context.span_id
+
+
+def header_ids(headers: list[tuple[str, bytes]] | Mapping[str, str]) -> tuple[int, int]:
+    value = dict(headers)["traceparent"]
+    _, trace_id, span_id, _ = (value.decode() if isinstance(value, bytes) else value).split("-")
+    return int(trace_id, 16), int(span_id, 16)
+
+
+def test_p11_process_is_the_producer_s_child_and_send_is_process_s(tracing: Tracing) -> None:
+    message = tracing.tracer().start(record(("traceparent", SAMPLED), ("tracestate", b"a=1")))
+    headers = message.headers_of_send(VERDICT, "out")
+    message.end()
+    process, send = tracing.spans()["process in"], tracing.spans()["send out"]
+
+    assert (process.kind, send.kind) == (SpanKind.CONSUMER, SpanKind.PRODUCER)
+    assert process.parent is not None
+    assert send.parent is not None
+    assert (process.parent.trace_id, process.parent.span_id) == (int(TRACE_ID, 16), int(SPAN_ID, 16))
+    assert (send.parent.trace_id, send.parent.span_id) == ids(process)
+    assert header_ids(headers) == ids(send)
+    assert dict(headers)["tracestate"] == b"a=1"
+    assert header_ids(message.carrier) == ids(process)
+    assert message.context is not None
+    assert message.context.span_id == ids(process)[1]
+
+
+def test_p11_attributes_are_those_of_the_conventions(tracing: Tracing) -> None:
+    message = tracing.tracer().start(record(("traceparent", SAMPLED)))
+    message.headers_of_send(VERDICT, "out")
+    message.end()
+
+    assert attributes(tracing.spans()["process in"]) == {
+        "messaging.system": "kafka",
+        "messaging.operation.name": "process",
+        "messaging.operation.type": "process",
+        "messaging.consumer.group.name": "weir",
+        "messaging.destination.name": "in",
+        "messaging.destination.partition.id": "5",
+        "messaging.kafka.offset": 9,
+        "moderation.severity": "Unsafe",
+        "moderation.action": "block",
+        "moderation.verdict_id": "v1",
+    }
+    assert attributes(tracing.spans()["send out"]) == {
+        "messaging.system": "kafka",
+        "messaging.operation.name": "send",
+        "messaging.operation.type": "send",
+        "messaging.destination.name": "out",
+    }
+
+
+def test_p11_in_link_mode_process_is_a_root_that_links_to_the_producer(tracing: Tracing) -> None:
+    message = tracing.tracer(as_child=False).start(record(("traceparent", SAMPLED)))
+    message.end()
+    process = tracing.spans()["process in"]
+
+    assert process.parent is None
+    assert ids(process)[0] != int(TRACE_ID, 16)
+    assert [(link.context.trace_id, link.context.span_id) for link in process.links] == [
+        (int(TRACE_ID, 16), int(SPAN_ID, 16))
+    ]
+
+
+@pytest.mark.parametrize("flags", [b"00", b"02"])
+@pytest.mark.parametrize("as_child", [True, False])
+def test_p11_an_unsampled_parent_costs_no_span_and_its_headers_are_passed_on(
+    tracing: Tracing, flags: bytes, as_child: bool
+) -> None:
+    incoming = (("traceparent", UNSAMPLED[:-2] + flags), ("tracestate", b"a=1"))
+    tracer = tracing.tracer(as_child=as_child)
+    message = tracer.start(record(*incoming))
+    message.add_batch({"traceparent": SAMPLED.decode()}, 1, 2)
+    headers = message.headers_of_send(VERDICT, "out")
+    tracer.polled(1, [record()], [message])
+    message.end()
+
+    assert headers == list(incoming)
+    assert message.carrier == {}
+    assert message.context is None
+    assert tracing.created == 0
+
+
+def test_p11_where_the_sampler_does_not_follow_the_parent_an_unsampled_one_is_traced(tracing: Tracing) -> None:
+    message = tracing.tracer(parent_decides=False).start(record(("traceparent", UNSAMPLED)))
+
+    assert tracing.created == 1
+    message.end()
+
+
+def test_p11_switched_off_nothing_is_created_and_headers_are_passed_on(tracing: Tracing) -> None:
+    message = tracing.tracer(enabled=False).start(record(("traceparent", SAMPLED)))
+
+    assert message.headers_of_send(VERDICT, "out") == [("traceparent", SAMPLED)]
+    assert tracing.created == 0
+
+
+def test_p11_a_message_without_a_producer_s_span_starts_a_trace_of_its_own(tracing: Tracing) -> None:
+    message = tracing.tracer().start(record())
+    message.end()
+
+    assert tracing.spans()["process in"].parent is None
+
+
+def test_p11_a_root_that_the_sampler_refuses_costs_nothing_further(monkeypatch: pytest.MonkeyPatch) -> None:
+    tracing = Tracing(monkeypatch, ParentBased(ALWAYS_OFF))
+    message = tracing.tracer().start(record())
+
+    assert message.headers_of_send(VERDICT, "out") == []
+    assert (message.context, tracing.created, tracing.spans()) == (None, 1, {})
+
+
+@pytest.mark.parametrize("broken", [b"", b"\xff\xfe", b"garbage-00", b"00-zz-yy-01", SAMPLED + b"0" * 5000])
+def test_p11_a_broken_trace_header_starts_a_new_trace_and_harms_nothing(tracing: Tracing, broken: bytes) -> None:
+    message = tracing.tracer().start(record(("traceparent", broken)))
+    headers = message.headers_of_send(VERDICT, "out")
+    message.end()
+
+    assert tracing.spans()["process in"].parent is None
+    assert header_ids(headers) == ids(tracing.spans()["send out"])
+
+
+def test_p11_the_batch_that_a_message_rode_in_is_linked_with_its_times(tracing: Tracing) -> None:
+    message = tracing.tracer().start(record())
+    message.add_batch({"traceparent": SAMPLED.decode()}, 1.5, 2.5)
+    message.add_batch({}, 0, 0)
+    message.add_batch({"traceparent": "nonsense"}, 0, 0)
+    message.end()
+    (link,) = tracing.spans()["process in"].links
+
+    assert (link.context.trace_id, link.context.span_id) == (int(TRACE_ID, 16), int(SPAN_ID, 16))
+    assert dict(link.attributes or {}) == {"moderation.queue_ms": 1.5, "moderation.guard_ms": 2.5}
+
+
+def test_p11_a_dead_letter_marks_the_span_as_an_error_by_its_reason(tracing: Tracing) -> None:
+    letter = dead_letter(record(), EventError(Reason.INVALID_JSON, "at 3"), group="weir")
+    message = tracing.tracer().start(record())
+    message.headers_of_send(letter, "dlq")
+    message.end()
+    process = tracing.spans()["process in"]
+
+    assert (process.status.status_code, process.status.description) == (StatusCode.ERROR, "invalid_json")
+    assert attributes(process)["error.type"] == "invalid_json"
+    assert attributes(process)["moderation.stage"] == "decode"
+
+
+def test_p11_a_second_attempt_to_send_ends_the_first_one_s_span(tracing: Tracing) -> None:
+    message = tracing.tracer().start(record())
+    first = header_ids(message.headers_of_send(VERDICT, "out"))
+    second = header_ids(message.headers_of_send(VERDICT, "again"))
+    message.end()
+    spans = tracing.spans()
+
+    assert (ids(spans["send out"]), ids(spans["send again"])) == (first, second)
+    assert set(spans) == {"process in", "send out", "send again"}
+
+
+def test_p11_one_poll_span_links_the_sampled_messages_of_the_poll(tracing: Tracing) -> None:
+    tracer = tracing.tracer()
+    records = [record(offset=1), record(("traceparent", UNSAMPLED), offset=2), record(offset=3)]
+    messages = [tracer.start(item) for item in records]
+    tracer.polled(123, records, messages)
+    poll = tracing.spans()["poll in"]
+
+    assert (poll.kind, poll.parent, poll.start_time) == (SpanKind.CLIENT, None, 123)
+    assert attributes(poll) == {
+        "messaging.system": "kafka",
+        "messaging.operation.name": "poll",
+        "messaging.operation.type": "receive",
+        "messaging.consumer.group.name": "weir",
+        "messaging.batch.message_count": 3,
+        "messaging.destination.name": "in",
+    }
+    assert [(link.context.span_id, dict(link.attributes or {})["messaging.kafka.offset"]) for link in poll.links] == [
+        (context.span_id, offset)
+        for message, offset in ((messages[0], 1), (messages[2], 3))
+        if (context := message.context) is not None
+    ]
+
+
+def test_p11_a_poll_of_two_topics_names_both_and_gives_no_single_destination(tracing: Tracing) -> None:
+    tracer = tracing.tracer()
+    records = [record(), record()._replace(topic="also")]
+    tracer.polled(1, records, [tracer.start(item) for item in records])
+
+    assert "messaging.destination.name" not in attributes(tracing.spans()["poll also,in"])
+
+
+def test_p11_an_empty_poll_has_no_span_and_links_are_bounded(tracing: Tracing) -> None:
+    tracer = tracing.tracer()
+    tracer.polled(1, [], [])
+    assert tracing.created == 0
+
+    records = [record(offset=offset) for offset in range(MAX_LINKS + 5)]
+    tracer.polled(1, records, [tracer.start(item) for item in records])
+
+    assert len(tracing.spans()["poll in"].links) == MAX_LINKS
+
+
+def test_p11_a_commit_span_settles_and_links_what_it_covered(tracing: Tracing) -> None:
+    tracer = tracing.tracer()
+    context = tracer.start(record()).context
+    assert context is not None
+    tracer.committed("in", {0: 5, 1: 9}, [context], 77)
+    tracer.committed("other", {0: 5}, [], 77)
+    spans = tracing.spans()
+
+    assert set(spans) == {"commit in"}
+    commit = spans["commit in"]
+    assert (commit.kind, commit.start_time) == (SpanKind.CLIENT, 77)
+    assert attributes(commit)["messaging.operation.name"] == "commit"
+    assert attributes(commit)["messaging.operation.type"] == "settle"
+    assert [link.context.span_id for link in commit.links] == [context.span_id]
+
+
+def test_p10_no_span_holds_key_text_or_detail(tracing: Tracing) -> None:
+    tracer = tracing.tracer()
+    letter = dead_letter(record(), EventError(Reason.INVALID_JSON, "private detail"), group="weir")
+    messages: list[MessageTrace] = [tracer.start(record()), tracer.start(record())]
+    messages[0].headers_of_send(VERDICT, "out")
+    messages[1].headers_of_send(letter, "dlq")
+    for message in messages:
+        message.end()
+    tracer.polled(1, [record(), record()], messages)
+
+    assert tracing.spans()
+    assert not [span.name for span in tracing.spans().values() if "private" in span.to_json()]

@@ -1,0 +1,308 @@
+"""The command line: what a user sees, and what a script that calls it can rely on."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from schemas.documents import documents
+from schemas.reasons import Reason
+from schemas.record import SourceRecord
+from tests.stream.outcomes import letter_of, verdict_of, written
+from workers.cli import app
+from workers.commands.options import milliseconds_of
+from workers.commands.terminal import plain
+from workers.embedded.broker import EmbeddedBroker
+from workers.sections import TopicSettings
+from workers.serving import engine_choice
+from workers.serving.engine.judgement import EngineIdentity, Judgement
+from workers.settings import Settings, load_settings
+from workers.stream.kafka_clients import producer
+
+TOPICS = TopicSettings()
+SECRET = "the quick brown secret"
+COMMANDS = (
+    "run", "check", "classify", "verify", "schema", "topics", "topics plan", "topics apply", "dlq", "dlq list",
+    "dlq show",
+)  # fmt: skip
+
+
+class Result:
+    """One run of `weir`."""
+
+    def __init__(self, *arguments: str, stdin: str | bytes = "") -> None:
+        result = CliRunner().invoke(app, list(arguments), input=stdin)
+        unforeseen = result.exception is not None and not isinstance(result.exception, SystemExit)
+        assert not unforeseen, f"a traceback: {result.exception!r}"
+        self.code, self.out, self.err = result.exit_code, result.stdout, result.stderr
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def lines(self) -> list[Any]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+class Engine:
+    """Calls everything safe; cuts off what asks for it."""
+
+    identity = EngineIdentity("m", "r", "p", "reference", "float32", "cpu")
+
+    def judge(self, conversations: Sequence[Any]) -> list[Judgement]:
+        cut_off = ["long" in turns[-1]["content"] for turns in conversations]
+        return [
+            Judgement("Safety: Safe\nCategories: None", None, None, 1, 8, "length" if cut else "stop")
+            for cut in cut_off
+        ]
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """An engine in place of the model; the settings that it was asked for with."""
+    asked: list[Any] = []
+
+    def load(settings: Any) -> Engine:
+        asked.append(settings)
+        return Engine()
+
+    monkeypatch.setattr(engine_choice, "load_engine", load)
+    return asked
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[EmbeddedBroker]:
+    """Two events with a verdict and a dead letter, and one foreign record among the dead letters."""
+    with EmbeddedBroker((*TOPICS.events, TOPICS.verdicts, TOPICS.dead_letters)) as broker:
+        sender = producer(
+            load_settings(kafka={"bootstrap_servers": broker.bootstrap_servers, "api_version": "2.3"}).kafka
+        )
+        for number in range(2):
+            value = json.dumps({"event_id": "e", "text": SECRET, "tenant": "kids"}).encode()
+            stored = sender.send(TOPICS.events[0], value, b"k", partition=0).get(10)
+            headers = (("x-note", SECRET.encode()), ("traceparent", b"00-aa-bb-01"))
+            record = SourceRecord(stored.topic, 0, stored.offset, stored.timestamp, b"k", value, headers)
+            outcome = letter_of(record, Reason.TOO_LONG, "messages: \x1b[31mred") if number else verdict_of(record)
+            output = written(outcome, b"k", TOPICS)
+            sender.send(output.topic, output.value, output.key, output.headers, partition=output.partition)
+        sender.send(TOPICS.dead_letters, b"foreign", None, [], partition=1)
+        sender.flush()
+        sender.close()
+        yield broker
+
+
+@pytest.fixture
+def on_broker(broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEIR_KAFKA__BOOTSTRAP_SERVERS", broker.bootstrap_servers)
+    monkeypatch.setenv("WEIR_KAFKA__API_VERSION", broker.api_version)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command: str) -> None:
+    result = Result(*command.split(), "--help")
+    assert result.code == 0
+    assert "Usage:" in result.out
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    result = Result("--version")
+    assert (result.code, bool(re.fullmatch(r"weir \d+\.\d+\.\d+\n", result.out))) == (0, True)
+
+
+def test_help_loads_neither_torch_nor_ray() -> None:
+    code = "import sys, workers.cli; sys.exit(any(name in sys.modules for name in ('torch', 'ray', 'transformers')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "arguments", [("verify",), ("topics", "plan"), ("dlq", "list"), ("classify", "x"), ("check", "--skip-model")]
+)
+def test_an_unknown_setting_is_one_line(monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]) -> None:
+    monkeypatch.setenv("WEIR_KAFKA__BOOTSTRAP", "x")
+    result = Result(*arguments)
+    if arguments[0] == "check":
+        assert (result.code, "WEIR_KAFKA__BOOTSTRAP: unknown setting" in result.out) == (1, True)
+        return
+    assert (result.code, result.out, result.err) == (2, "", "weir: WEIR_KAFKA__BOOTSTRAP: unknown setting\n")
+
+
+def test_several_wrong_settings_are_still_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEIR_LIMITS__RESUME_RATIO", "7")
+    monkeypatch.setenv("WEIR_GUARD__DTYPE", "int3")
+    result = Result("verify")
+    assert result.code == 2
+    assert result.err.count("\n") == 1
+    assert "guard.dtype='int3'" in result.err
+    assert "limits.resume_ratio='7'" in result.err
+
+
+def test_the_settings_file_is_chosen_by_an_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen, other = tmp_path / "chosen.yaml", tmp_path / "other.yaml"
+    chosen.write_text("kafka: {group_id: from-chosen, bootstrap_servers: '127.0.0.1:1'}")
+    other.write_text("kafka: {group_id: from-other}")
+    monkeypatch.setenv("WEIR_CONFIG", str(other))
+    result = Result("check", "--skip-model", "--timeout", "2", "--config", str(chosen))
+    assert "group from-chosen" in result.out
+    assert load_settings(chosen).kafka.group_id == "from-chosen"
+    assert Settings().kafka.group_id == load_settings().kafka.group_id == "from-other"
+
+
+def test_a_settings_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    result = Result("verify", "--config", str(tmp_path / "none.yaml"))
+    assert (result.code, result.err) == (2, f"weir: --config={tmp_path}/none.yaml: no such file\n")
+
+
+def test_check_goes_on_after_a_failure_and_is_bounded_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEIR_KAFKA__BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    monkeypatch.setenv("WEIR_POLICY__FILE", "/none.yaml")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4317")
+    started = time.monotonic()
+    result = Result("check", "--skip-model", "--timeout", "2", "--json")
+    assert time.monotonic() - started < 6
+    checks = {check["name"]: check for check in result.json["checks"]}
+    assert (result.code, result.json["ok"]) == (1, False)
+    assert [name for name, check in checks.items() if check["status"] == "fail"] == ["policy", "broker", "session"]
+    assert "127.0.0.1:1" in checks["broker"]["found"]
+    assert checks["telemetry"]["found"] == "spans go to http://collector:4317"
+    assert checks[f"topic {TOPICS.dead_letters}"]["status"] == "skip"
+
+
+@pytest.mark.usefixtures("on_broker")
+def test_verify_proves_and_says_so() -> None:
+    shown, proven = Result("verify"), Result("verify", "--allow-tail", "--json")
+    assert (shown.code, proven.code) == (0, 0)
+    assert "ledger closed: 2 in, 1 verdicts, 1 dead letters, 1 foreign" in shown.out
+    assert proven.json["promises"] == {"P1": True, "P3": True, "P7": True, "P8": True}
+
+
+def test_verify_refutes_with_exit_code_1(broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEIR_KAFKA__BOOTSTRAP_SERVERS", broker.bootstrap_servers)
+    monkeypatch.setenv("WEIR_KAFKA__API_VERSION", broker.api_version)
+    monkeypatch.setenv("WEIR_TOPICS__EVENTS", TOPICS.verdicts)  # as if the one verdict were an event
+    monkeypatch.setenv("WEIR_TOPICS__VERDICTS", TOPICS.events[0])
+    result = Result("verify")
+    assert result.code == 1
+    assert "refuted" in result.out
+    assert "ledger open" in result.out
+    assert SECRET not in result.out
+
+
+@pytest.mark.usefixtures("on_broker")
+def test_dlq_list_counts() -> None:
+    result = Result("dlq", "list", "--json")
+    assert result.code == 0
+    assert (result.json["count"], result.json["foreign"]) == (1, 1)
+    assert result.json["by_reason"][0]["reason"] == "too_long"
+    assert result.json["by_source_topic"] == {TOPICS.events[0]: 1}
+    assert "1 dead letters of chat.events 1; 1 foreign records" in Result("dlq", "list").out
+    assert "too_long" not in Result("dlq", "list", "--tenant", "adults").out
+
+
+@pytest.mark.usefixtures("on_broker")
+def test_dlq_list_names_each_record_on_a_line() -> None:
+    entries = Result("dlq", "list", "--records", "--json").lines
+    assert [entry.get("reason") for entry in entries if "foreign" not in entry] == ["too_long"]
+    text = Result("dlq", "list", "--records").out
+    assert "chat.events-0-1  too_long" in text
+    assert len(text.splitlines()) == 2
+    assert "messages: \\x1b[31mred" in text  # as it stands, a terminal would obey it
+
+
+@pytest.mark.usefixtures("on_broker")
+@pytest.mark.parametrize("place", ["0:0", "chat.events-0-1"])
+def test_p10_dlq_show_holds_no_content_unless_asked(place: str) -> None:
+    for arguments in (("dlq", "show", place), ("dlq", "show", place, "--json")):
+        result = Result(*arguments)
+        assert result.code == 0
+        assert "too_long" in result.out
+        assert "00-aa-bb-01" in result.out
+        assert SECRET not in result.out
+        assert "\x1b" not in result.out
+    assert SECRET in Result("dlq", "show", place, "--include-value").out
+    entry = Result("dlq", "show", place, "--json", "--include-value").json
+    assert json.loads(entry["value"])["text"] == SECRET
+    assert entry["headers"]["x-note"] == SECRET
+
+
+@pytest.mark.usefixtures("on_broker")
+def test_dlq_show_shows_a_foreign_record_as_one() -> None:
+    assert Result("dlq", "show", "1:0", "--json").json["foreign"].startswith("header ")
+    assert Result("dlq", "show", "9:9").err == "weir: 9:9: no such dead letter in moderation.dlq\n"
+
+
+@pytest.mark.usefixtures("on_broker")
+def test_a_topic_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEIR_TOPICS__DEAD_LETTERS", "nowhere")
+    result = Result("dlq", "list")
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith("weir: topic nowhere: does not exist")
+
+
+def test_classify_judges_a_text(engine: list[Any]) -> None:
+    result = Result("classify", "hello", "--model", "demo")
+    assert (result.code, result.lines[0]["severity"]) == (0, "Safe")
+    assert engine[0].model == "demo"
+    again, other = Result("classify", "hello").lines[0], Result("classify", "hallo").lines[0]
+    assert again["verdict_id"] == result.lines[0]["verdict_id"] != other["verdict_id"]
+    assert engine[1].model == load_settings().guard.model
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("arguments", [(), ("-",)])
+def test_classify_judges_lines_in_order(arguments: tuple[str, ...]) -> None:
+    events = [{"event_id": str(number), "text": "long" if number == 3 else "hi"} for number in range(200)]
+    stdin = "\n".join(map(json.dumps, events)) + "\n{\n"
+    result = Result("classify", *arguments, stdin=stdin)
+    assert result.code == 1
+    assert [entry.get("event_id") for entry in result.lines] == [*map(str, range(200)), None]
+    wrong = [entry["error"]["reason"] for entry in result.lines if "error" in entry]
+    assert wrong == ["output_cut_off", "invalid_json"]
+
+
+@pytest.mark.usefixtures("engine")
+def test_classify_exits_with_0_where_all_lines_got_verdicts() -> None:
+    assert Result("classify", stdin='{"event_id": "1", "text": "a"}\n').code == 0
+    assert Result("classify", stdin="").code == 0
+    assert Result("classify", stdin=b"\xff\n").code == 1
+    assert Result("classify", "\udcff").code == 1
+
+
+def test_classify_refuses_a_model_that_is_not_there() -> None:
+    result = Result("classify", "x", "--model", "/none")
+    assert result.code == 2
+    assert result.err.splitlines()[-1].startswith("weir: guard.model '/none'")
+
+
+def test_schema_prints_the_documents() -> None:
+    texts = documents()
+    assert Result("schema").out.split() == list(texts)
+    assert Result("schema", "--json").json == texts
+    for name, text in texts.items():
+        assert Result("schema", name).out == text
+    assert Result("schema", "verdict").json["title"] == "Verdict"
+    assert Result("schema", "nothing").code == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "milliseconds"),
+    [("1970-01-01T00:00:01Z", 1000), ("1970-01-01T00:00:01", 1000), ("1970-01-01T01:00:00+01:00", 0)],
+)
+def test_a_time_without_a_zone_is_utc(text: str, milliseconds: int) -> None:
+    assert milliseconds_of(text) == milliseconds
+
+
+def test_a_time_may_be_an_age() -> None:
+    assert abs(time.time() * 1000 - milliseconds_of("90m") - 90 * 60_000) < 5000
+    assert Result("dlq", "list", "--since", "yesterday").code == 2
+
+
+def test_text_from_outside_cannot_drive_a_terminal() -> None:
+    assert plain("a\x1b[2J\x9b\u202eb\nc") == "a\\x1b[2J\\x9b\\u202eb\nc"

@@ -1,0 +1,131 @@
+"""Tracing is off without an endpoint, follows the standard variables, and can write its spans into a folder."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcSpanExporter
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpSpanExporter
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
+
+from workers import telemetry
+from workers.sections import TelemetrySettings
+from workers.telemetry import start_tracing
+
+ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> list[TracerProvider]:
+    """Providers that were installed; the process keeps its own."""
+    providers: list[TracerProvider] = []
+    monkeypatch.setattr(trace, "set_tracer_provider", providers.append)
+    return providers
+
+
+@pytest.fixture
+def exporters(monkeypatch: pytest.MonkeyPatch) -> list[SpanExporter]:
+    """Exporters that were handed to a batch processor, which is kept from starting its thread."""
+    made: list[SpanExporter] = []
+
+    def keep(exporter: SpanExporter) -> object:
+        made.append(exporter)
+        return SimpleSpanProcessor(exporter)
+
+    monkeypatch.setattr(telemetry, "BatchSpanProcessor", keep)
+    return made
+
+
+@pytest.mark.parametrize(
+    "otel",
+    [
+        {},
+        {"OTEL_SERVICE_NAME": "me", "OTEL_TRACES_SAMPLER": "always_on"},
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": ""},
+        {**ENDPOINT, "OTEL_TRACES_EXPORTER": "none"},
+        {**ENDPOINT, "OTEL_SDK_DISABLED": "true"},
+        {**ENDPOINT, "OTEL_SDK_DISABLED": "TRUE"},
+    ],
+)
+def test_tracing_is_off_where_spans_have_nowhere_to_go(
+    installed: list[TracerProvider], exporters: list[SpanExporter], otel: dict[str, str]
+) -> None:
+    tracing = start_tracing(TelemetrySettings(), "weir-stream", otel)
+
+    assert (tracing.enabled, tracing.provider) == (False, None)
+    assert (installed, [type(exporter) for exporter in exporters if otel.get("OTEL_SDK_DISABLED")]) == ([], [])
+    tracing.flush()
+
+
+def test_a_disabled_sdk_writes_no_span_file_either(installed: list[TracerProvider], tmp_path: Path) -> None:
+    settings = TelemetrySettings(span_directory=tmp_path / "spans")
+
+    assert not start_tracing(settings, "weir-stream", {"OTEL_SDK_DISABLED": "true"}).enabled
+    assert installed == []
+    assert not (tmp_path / "spans").exists()
+
+
+@pytest.mark.parametrize(
+    ("otel", "kind"),
+    [
+        (ENDPOINT, GrpcSpanExporter),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://127.0.0.1:1"}, GrpcSpanExporter),
+        ({**ENDPOINT, "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}, HttpSpanExporter),
+        ({**ENDPOINT, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, GrpcSpanExporter),
+        (
+            {**ENDPOINT, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf"},
+            HttpSpanExporter,
+        ),
+    ],
+)
+def test_an_endpoint_switches_tracing_on_with_the_protocol_named(
+    installed: list[TracerProvider],
+    exporters: list[SpanExporter],
+    monkeypatch: pytest.MonkeyPatch,
+    otel: dict[str, str],
+    kind: type[SpanExporter],
+) -> None:
+    for name, value in otel.items():
+        monkeypatch.setenv(name, value)
+    tracing = start_tracing(TelemetrySettings(), "weir-stream", otel)
+
+    assert tracing.enabled
+    assert [type(exporter) for exporter in exporters] == [kind]
+    assert installed == [tracing.provider]
+    tracing.flush()
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize(
+    ("sampler", "decides"), [(None, True), ("parentbased_traceidratio", True), ("always_on", False)]
+)
+def test_p11_whether_an_unsampled_parent_decides_follows_the_sampler(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, sampler: str | None, decides: bool
+) -> None:
+    if sampler:
+        monkeypatch.setenv("OTEL_TRACES_SAMPLER", sampler)
+    tracing = start_tracing(TelemetrySettings(span_directory=tmp_path), "weir-stream", {})
+
+    assert tracing.parent_decides is decides
+
+
+@pytest.mark.parametrize(("otel", "service"), [({}, "weir-guard"), ({"OTEL_SERVICE_NAME": "moderation"}, "moderation")])
+def test_p11_spans_go_into_a_file_of_this_process_as_one_json_object_a_line(
+    installed: list[TracerProvider], tmp_path: Path, otel: dict[str, str], service: str
+) -> None:
+    directory = tmp_path / "made" / "here"
+    tracing = start_tracing(TelemetrySettings(span_directory=directory), "weir-guard", otel)
+    tracer = installed[0].get_tracer("t")
+    with tracer.start_as_current_span("outer"), tracer.start_as_current_span("in\nner"):
+        pass
+    lines = (directory / f"weir-guard-{os.getpid()}.jsonl").read_text(encoding="utf-8").splitlines()
+    inner, outer = (json.loads(text) for text in lines)
+
+    assert tracing.enabled
+    assert (inner["name"], outer["name"]) == ("in\nner", "outer")
+    assert inner["parent_id"] == outer["context"]["span_id"]
+    assert outer["resource"]["attributes"]["service.name"] == service
+    tracing.flush()

@@ -1,0 +1,95 @@
+"""`weir demo`: the main job on one machine, with an embedded broker and a tiny model.
+
+Shows what `workers.commands.demo_run` did.
+"""
+
+from collections import Counter
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.tree import Tree
+
+from workers.commands.options import AsJson
+from workers.commands.terminal import console, progress_bar, show_json
+from workers.commands.verify import ledger_entry
+from workers.embedded.trace_tree import SpanNode
+from workers.log import configure_logging
+from workers.settings import prepare_ray
+
+NOTICE = "The tiny model knows made-up words only. It is not a safety classifier."
+
+
+def demo(
+    events: Annotated[int, typer.Option(min=100, max=100_000, help="Chat events to feed.")] = 500,
+    as_json: AsJson = False,
+) -> None:
+    """Run the whole path on this machine: embedded broker, Ray Serve, a tiny model, sample chat.
+
+    Needs no Kafka, no GPU and no network. Exits with 0 only if the ledger is closed and every record ended as it should.
+    """
+    configure_logging("CRITICAL")
+    prepare_ray()
+    from workers.commands.demo_run import run_demo  # noqa: PLC0415 - Ray reads its environment when imported
+
+    if not as_json:
+        Console(stderr=True).print(f"{NOTICE}\nStarting takes some 20 seconds.")
+    with progress_bar("demo") as bar:
+        report = run_demo(events, lambda _step, done, total: bar(done, total))
+    if as_json:
+        show_json(
+            {
+                "ledger": ledger_entry(report.ledger),
+                "severities": report.severities,
+                "categories": report.categories,
+                "actions": report.actions,
+                "dead_letters": report.reasons,
+                "unexpected": report.unexpected,
+                "seconds": round(report.seconds, 1),
+                "example": report.example,
+                "trace": report.tree.to_dict(),
+                "notice": NOTICE,
+            }
+        )
+        raise typer.Exit(int(not report.is_good))
+    out = console()
+    _show_table(
+        out, "verdicts", {"severity": report.severities, "category": report.categories, "action": report.actions}
+    )
+    _show_table(out, "dead letters", {"reason": report.reasons})
+    out.print(f"[bold]one message's trace[/] ({report.example['severity']}, verdict {report.example['verdict_id']})")
+    out.print(_tree(report.tree))
+    for line in report.unexpected:
+        out.print(f"[bold red]unexpected[/] {line}")
+    ledger = report.ledger
+    state = "closed" if ledger.is_closed else "OPEN"
+    out.print(
+        f"[bold]ledger {state}: {ledger.inputs} in, {ledger.verdicts} verdicts, {ledger.dead_letters} dead letters[/]"
+        f" in {report.seconds:.0f} s"
+    )
+    raise typer.Exit(int(not report.is_good))
+
+
+def _show_table(out: Console, title: str, groups: dict[str, Counter[str]]) -> None:
+    table = Table("", "", "count", title=title, title_justify="left")
+    for group, counts in groups.items():
+        for index, (name, count) in enumerate(counts.most_common()):
+            table.add_row("" if index else group, name, str(count), end_section=index == len(counts) - 1)
+    out.print(table)
+
+
+def _tree(node: SpanNode) -> Tree:
+    tree = Tree(_label(node))
+    for child in node.children:
+        tree.children.append(_tree(child))
+    return tree
+
+
+def _label(node: SpanNode) -> str:
+    extra: list[Any] = [f"{node.duration_ms:.1f} ms", node.service]
+    if node.linked:
+        extra.append("linked")
+    if size := node.attributes.get("moderation.batch.size"):
+        extra.append(f"batch of {size}")
+    return f"{node.name} [dim]({', '.join(extra)})[/]"
