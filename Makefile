@@ -37,9 +37,10 @@ lint: setup ## ruff, mypy strict, import contracts
 	$(BIN)/lint-imports
 
 .PHONY: fmt
-fmt: setup ## formats the code
+fmt: setup ## formats the code, writes the generated parts of README.md and schemas/published
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+	$(BIN)/python infra/readme_table.py
 
 .PHONY: bench
 bench: kafka-up ## the stream benchmark on real Kafka, beside its baseline

@@ -1,11 +1,11 @@
 """The port to whatever runs the model: what is asked, what comes back, and how it may fail.
 
+Tuples rather than dataclasses, because one of each is made for every message.
 Knows nothing of Ray, of engines or of the verdict grammar.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from schemas.errors import ItemError
 from schemas.reasons import Reason
@@ -14,8 +14,7 @@ from schemas.verdict import Provenance
 Conversation = tuple[dict[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class GuardRequest:
+class GuardRequest(NamedTuple):
     """One conversation to judge.
 
     Attributes:
@@ -29,8 +28,7 @@ class GuardRequest:
     carrier: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class GuardAnswer:
+class GuardAnswer(NamedTuple):
     """The model's answer to one request.
 
     Attributes:
@@ -54,16 +52,14 @@ class GuardAnswer:
     guard_ms: float
 
 
-@dataclass(frozen=True, slots=True)
-class GuardReply:
+class GuardReply(NamedTuple):
     """Answers of one call, one per request and in their order, and what gave them."""
 
     answers: Sequence[GuardAnswer]
     provenance: Provenance
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
+class Judged(NamedTuple):
     """What became of one request: an answer, or an error of this item alone, and what judged."""
 
     result: GuardAnswer | ItemError

@@ -90,6 +90,8 @@ def worst(classifications: Iterable[Classification]) -> Classification:
     where any window holds one.
     """
     windows = tuple(classifications)
+    if len(windows) == 1:  # nearly every message
+        return windows[0]
     severity = max((window.severity for window in windows), key=_RANK.__getitem__)
     listed = (category for window in windows if window.severity is severity for category in window.categories)
     refusals = [window.refusal for window in windows if window.refusal is not None]

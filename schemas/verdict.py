@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.event import Identifier, Task
+from schemas.record import SourceRecord
 
 SCHEMA_VERSION = "1.0"
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -131,21 +132,18 @@ class Verdict(_Part):
         return self.model_dump_json().encode()
 
 
-def verdict_id(
-    source: Source, timestamp_ms: int, event_id: str, provenance: Provenance, policy_sha256: str, input_policy: str
-) -> str:
+def verdict_id_base(provenance: Provenance | None, policy_sha256: str, length_signature: str) -> "hashlib._Hash":
+    """What all verdict ids of one model, policy and length rule share; to be given to `verdict_id`."""
+    parts = (*(provenance.model_dump().values() if provenance else ()), policy_sha256, length_signature)
+    return hashlib.sha256("\x1f".join(parts).encode())
+
+
+def verdict_id(base: "hashlib._Hash", record: SourceRecord, event_id: str) -> str:
     """Deterministic id: the record's place and all that decides its verdict, never its text.
 
     The record's timestamp is in it, because a topic that is deleted and created again gives its offsets anew.
     """
-    parts = (
-        source.topic,
-        source.partition,
-        source.offset,
-        timestamp_ms,
-        event_id,
-        *provenance.__dict__.values(),
-        policy_sha256,
-        input_policy,
-    )
-    return hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()[:32]
+    digest = base.copy()
+    place = f"\x1e{record.topic}\x1f{record.partition}\x1f{record.offset}\x1f{record.timestamp_ms}\x1f{event_id}"
+    digest.update(place.encode())
+    return digest.hexdigest()[:32]

@@ -39,6 +39,8 @@ ALLOWED_IMPORTS = {
         "huggingface_hub",
         "jinja2",  # of transformers
         "numpy",
+        "typer",  # of its benchmark
+        "rich",
     },
 }
 # A file, a line added to it, and the rule that must catch it.

@@ -16,13 +16,13 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import (
     BatchSpanProcessor,
     ConsoleSpanExporter,
-    SimpleSpanProcessor,
     SpanExporter,
 )
 from opentelemetry.sdk.trace.sampling import ParentBased
 
 from workers.sections import TelemetrySettings
 
+FILE_DELAY_MS = 500
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 
@@ -56,7 +56,8 @@ def start_tracing(settings: TelemetrySettings, role: str, otel: Mapping[str, str
     if exporter is not None:
         provider.add_span_processor(BatchSpanProcessor(exporter))
     if settings.span_directory is not None:
-        provider.add_span_processor(SimpleSpanProcessor(_file_exporter(settings.span_directory, role)))
+        exporter = _file_exporter(settings.span_directory, role)
+        provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=FILE_DELAY_MS))
     trace.set_tracer_provider(provider)
     return Tracing(True, isinstance(provider.sampler, ParentBased), provider)
 

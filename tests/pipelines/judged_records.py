@@ -1,7 +1,6 @@
 """Records, guard answers and the outcome that `Moderation` makes of them."""
 
 import json
-from dataclasses import replace
 from typing import Any
 
 from pipelines.guard import GuardAnswer, Judged
@@ -39,7 +38,7 @@ def record(task: Task = Task.PROMPT, text: str = "hello", **fields: Any) -> Sour
 
 def answer(text: str, **changes: Any) -> GuardAnswer:
     plain = GuardAnswer(text, None, None, 10, 8, finished=True, carrier={}, queue_ms=1.0, guard_ms=2.0)
-    return replace(plain, **changes)
+    return plain._replace(**changes)
 
 
 def decided(asked: SourceRecord, *results: GuardAnswer | ItemError, rules: Moderation | None = None) -> Outcome:

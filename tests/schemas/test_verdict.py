@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from schemas.event import Task
+from schemas.record import SourceRecord
 from schemas.verdict import (
     Action,
     AppliedPolicy,
@@ -19,6 +20,7 @@ from schemas.verdict import (
     Usage,
     Verdict,
     verdict_id,
+    verdict_id_base,
 )
 
 SOURCE = Source(topic="chat.events", partition=3, offset=41)
@@ -84,33 +86,41 @@ def test_p3_a_severity_that_the_model_does_not_know_is_refused(severity: object)
         Verdict(**{**FIELDS, "severity": severity})
 
 
+RECORD = SourceRecord(SOURCE.topic, SOURCE.partition, SOURCE.offset, 1_700_000_000_000, None, b"", ())
 IDENTITY: dict[str, Any] = {
-    "source": SOURCE,
-    "timestamp_ms": 1_700_000_000_000,
+    "record": RECORD,
     "event_id": "e1",
     "provenance": PROVENANCE,
     "policy_sha256": "aa",
-    "input_policy": "window:64",
+    "length_signature": "window:64",
 }
 CHANGES: list[tuple[str, Any]] = [
     *(
-        ("source", SOURCE.model_copy(update={name: value}))
-        for name, value in (("topic", "t"), ("partition", 4), ("offset", 1))
+        ("record", RECORD._replace(**{name: value}))
+        for name, value in (("topic", "t"), ("partition", 4), ("offset", 1), ("timestamp_ms", 1))
     ),
     *(("provenance", PROVENANCE.model_copy(update={name: "other"})) for name in Provenance.model_fields),
-    ("timestamp_ms", 1),
     ("event_id", "e2"),
     ("policy_sha256", "bb"),
-    ("input_policy", "dead_letter"),
+    ("length_signature", "dead_letter"),
 ]
 
 
+def id_of(record: SourceRecord, event_id: str, **base: Any) -> str:
+    return verdict_id(verdict_id_base(**base), record, event_id)
+
+
 def test_p7_the_verdict_id_is_deterministic_and_its_form_is_fixed() -> None:
-    assert verdict_id(**IDENTITY) == verdict_id(**IDENTITY)
-    assert len(verdict_id(**IDENTITY)) == 32
-    assert int(verdict_id(**IDENTITY), 16) >= 0
+    assert id_of(**IDENTITY) == id_of(**IDENTITY)
+    assert len(id_of(**IDENTITY)) == 32
+    assert int(id_of(**IDENTITY), 16) >= 0
 
 
 @pytest.mark.parametrize(("name", "value"), CHANGES)
 def test_the_verdict_id_differs_where_the_judgement_could(name: str, value: object) -> None:
-    assert verdict_id(**{**IDENTITY, name: value}) != verdict_id(**IDENTITY)
+    assert id_of(**{**IDENTITY, name: value}) != id_of(**IDENTITY)
+
+
+def test_the_verdict_id_does_not_depend_on_key_text_or_headers() -> None:
+    other = RECORD._replace(key=b"k", value=b"text", headers=(("h", b"v"),))
+    assert id_of(**{**IDENTITY, "record": other}) == id_of(**IDENTITY)

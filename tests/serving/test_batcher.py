@@ -128,24 +128,26 @@ def test_p9_an_item_larger_than_the_budget_goes_alone_and_holds_nobody_up() -> N
     run(main())
 
 
-@given(poison=st.sets(st.integers(0, 19)), size=st.integers(1, 6))
+@given(poison=st.sets(st.integers(0, 19)), size=st.integers(1, 50), items=st.integers(1, 3))
 @settings(max_examples=80, deadline=None, derandomize=True)
-def test_p6_a_batch_that_raises_fails_its_own_calls_and_later_batches_work(poison: set[int], size: int) -> None:
-    bad = {str(number) for number in poison}
-    engine = Engine(lambda batch: bool(bad.intersection(batch)))
+def test_p6_a_batch_that_raises_fails_the_calls_at_fault_and_not_those_beside_them(
+    poison: set[int], size: int, items: int
+) -> None:
+    engine = Engine(lambda batch: any(int(item.partition(".")[0]) in poison for item in batch))
 
     async def main() -> None:
         batcher = batcher_of(engine, size=size)
-        calls = [asyncio.create_task(batcher.submit([(str(number), 1)])) for number in range(20)]
-        results = await asyncio.gather(*calls, return_exceptions=True)
-        for number, result in enumerate(results):
-            batch = next(batch for batch in engine.batches if str(number) in batch)
-            if bad.intersection(batch):
+        calls = [
+            asyncio.create_task(batcher.submit([(f"{number}.{item}", 1) for item in range(items)]))
+            for number in range(20)
+        ]
+        for number, result in enumerate(await asyncio.gather(*calls, return_exceptions=True)):
+            if number in poison:
                 assert isinstance(result, RuntimeError)
             else:
                 assert isinstance(result, list)
-                assert result[0][0] == f"answer to {number}"
-        assert [answer for answer, _ in await batcher.submit([("after", 1)])] == ["answer to after"]
+                assert [answer for answer, _ in result] == [f"answer to {number}.{item}" for item in range(items)]
+        assert [answer for answer, _ in await batcher.submit([("99.after", 1)])] == ["answer to 99.after"]
 
     run(main())
 
@@ -203,6 +205,26 @@ def test_p9_a_cancelled_call_frees_the_queue_at_once_although_the_engine_hangs()
     run(main())
 
 
+def test_p9_calls_cancelled_as_the_engine_becomes_free_are_not_run() -> None:
+    async def main() -> None:
+        engine = Engine()
+        engine.gate = asyncio.Event()
+        batcher = batcher_of(engine)
+        running = asyncio.create_task(batcher.submit([("running", 1)]))
+        await turns()
+        given_up = [asyncio.create_task(batcher.submit([(f"{call}", 1)])) for call in range(5)]
+        kept = asyncio.create_task(batcher.submit([("kept", 1)]))
+        await turns()
+        engine.gate.set()  # the engine takes its next batch before the cancelled calls come to clean up
+        for call in given_up:
+            call.cancel()
+        await asyncio.gather(running, kept)
+
+        assert engine.batches == [["running"], ["kept"]]
+
+    run(main())
+
+
 def test_a_call_cancelled_while_its_batch_runs_leaves_its_neighbours_their_answers() -> None:
     async def main() -> None:
         engine = Engine()
@@ -220,13 +242,17 @@ def test_a_call_cancelled_while_its_batch_runs_leaves_its_neighbours_their_answe
     run(main())
 
 
-def test_p5_an_engine_run_that_is_cancelled_leaves_no_call_waiting_for_ever() -> None:
+@pytest.mark.parametrize("size", [1, 2, 10])
+@pytest.mark.parametrize("failing_first", [False, True])
+def test_p5_an_engine_run_that_is_cancelled_leaves_no_call_waiting_for_ever(size: int, failing_first: bool) -> None:
     async def main() -> None:
-        async def cancelled(_: Sequence[str]) -> list[str]:
+        async def cancelled(batch: Sequence[str]) -> list[str]:
+            if failing_first and len(batch) > 1:
+                raise RuntimeError("engine")
             raise asyncio.CancelledError
 
-        batcher: Batcher[str, str] = Batcher(cancelled, batch_tokens=10, batch_size=1)
-        calls = [asyncio.create_task(batcher.submit([(name, 1)])) for name in ("a", "b")]
+        batcher: Batcher[str, str] = Batcher(cancelled, batch_tokens=10, batch_size=size)
+        calls = [asyncio.create_task(batcher.submit([(name, 1)])) for name in "abc"]
         for call in calls:
             with pytest.raises(asyncio.CancelledError):
                 await asyncio.wait_for(asyncio.shield(call), 1)

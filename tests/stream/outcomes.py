@@ -17,6 +17,7 @@ from schemas.verdict import (
     Usage,
     Verdict,
     verdict_id,
+    verdict_id_base,
 )
 from workers.sections import TopicSettings
 from workers.stream.outcome_records import outcome_records
@@ -32,7 +33,7 @@ def verdict_of(
     )
     event_id = f"e{record.offset}"
     return Verdict(
-        verdict_id=verdict_id(source, record.timestamp_ms, event_id, provenance, "0" * 64, "window:4096:256:32:1"),
+        verdict_id=verdict_id(verdict_id_base(provenance, "0" * 64, "window:4096:256:32:1"), record, event_id),
         event_id=event_id,
         conversation_id=None,
         tenant="default",

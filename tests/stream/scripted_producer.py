@@ -147,6 +147,7 @@ class Stage:
             broker.new_producer,
             TOPICS,
             "weir",
+            0.0,
             Backoff(0.0001, 0.001, random.Random(1)),
             self.acknowledged.put,
             self._held,

@@ -1,70 +1,23 @@
 """The spans of a message (P11) as the conventions name them, at no cost where it is not sampled (P10)."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import pytest
-from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, Sampler
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
 from opentelemetry.trace import SpanKind, StatusCode
 
 from schemas.dead_letter import dead_letter
 from schemas.errors import EventError
 from schemas.reasons import Reason
-from schemas.record import Headers, SourceRecord
+from tests.stream.recorded_spans import SAMPLED, SPAN_ID, TRACE_ID, UNSAMPLED, Tracing, attributes, record
 from tests.stream.sample_verdict import VERDICT
-from workers.stream.message_trace import MAX_LINKS, MessageTrace, StreamTracer
-
-TRACE_ID, SPAN_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-SAMPLED = f"00-{TRACE_ID}-{SPAN_ID}-01".encode()
-UNSAMPLED = f"00-{TRACE_ID}-{SPAN_ID}-00".encode()
-TEXT = b"private words"
-
-
-class Tracing:
-    """A tracer of one consumer, and what it traced."""
-
-    def __init__(self, patch: pytest.MonkeyPatch, sampler: Sampler) -> None:
-        self._exporter = InMemorySpanExporter()
-        self.created = 0
-        provider = TracerProvider(sampler=sampler)
-        provider.add_span_processor(SimpleSpanProcessor(self._exporter))
-        patch.setattr(trace, "get_tracer", lambda name: Counting(self, provider.get_tracer(name)))
-
-    def tracer(self, *, enabled: bool = True, parent_decides: bool = True, as_child: bool = True) -> StreamTracer:
-        return StreamTracer(enabled=enabled, parent_decides=parent_decides, as_child=as_child, group="weir")
-
-    def spans(self) -> dict[str, ReadableSpan]:
-        return {span.name: span for span in self._exporter.get_finished_spans()}
-
-
-class Counting:
-    """Counts what is asked of a tracer, recorded or not."""
-
-    def __init__(self, tracing: Tracing, tracer: trace.Tracer) -> None:
-        self._tracing = tracing
-        self._tracer = tracer
-
-    def start_span(self, *args: Any, **kwargs: Any) -> trace.Span:
-        self._tracing.created += 1
-        return self._tracer.start_span(*args, **kwargs)
+from workers.stream.message_trace import MessageTrace
 
 
 @pytest.fixture
 def tracing(monkeypatch: pytest.MonkeyPatch) -> Tracing:
     return Tracing(monkeypatch, ParentBased(ALWAYS_ON))
-
-
-def record(*headers: tuple[str, bytes], offset: int = 9) -> SourceRecord:
-    given: Headers = headers
-    return SourceRecord("in", 5, offset, 1, b"private key", TEXT, given)
-
-
-def attributes(span: ReadableSpan) -> Mapping[str, Any]:
-    return dict(span.attributes or {})
 
 
 def ids(span: ReadableSpan) -> tuple[int, int]:
@@ -224,64 +177,6 @@ def test_p11_a_second_attempt_to_send_ends_the_first_one_s_span(tracing: Tracing
 
     assert (ids(spans["send out"]), ids(spans["send again"])) == (first, second)
     assert set(spans) == {"process in", "send out", "send again"}
-
-
-def test_p11_one_poll_span_links_the_sampled_messages_of_the_poll(tracing: Tracing) -> None:
-    tracer = tracing.tracer()
-    records = [record(offset=1), record(("traceparent", UNSAMPLED), offset=2), record(offset=3)]
-    messages = [tracer.start(item) for item in records]
-    tracer.polled(123, records, messages)
-    poll = tracing.spans()["poll in"]
-
-    assert (poll.kind, poll.parent, poll.start_time) == (SpanKind.CLIENT, None, 123)
-    assert attributes(poll) == {
-        "messaging.system": "kafka",
-        "messaging.operation.name": "poll",
-        "messaging.operation.type": "receive",
-        "messaging.consumer.group.name": "weir",
-        "messaging.batch.message_count": 3,
-        "messaging.destination.name": "in",
-    }
-    assert [(link.context.span_id, dict(link.attributes or {})["messaging.kafka.offset"]) for link in poll.links] == [
-        (context.span_id, offset)
-        for message, offset in ((messages[0], 1), (messages[2], 3))
-        if (context := message.context) is not None
-    ]
-
-
-def test_p11_a_poll_of_two_topics_names_both_and_gives_no_single_destination(tracing: Tracing) -> None:
-    tracer = tracing.tracer()
-    records = [record(), record()._replace(topic="also")]
-    tracer.polled(1, records, [tracer.start(item) for item in records])
-
-    assert "messaging.destination.name" not in attributes(tracing.spans()["poll also,in"])
-
-
-def test_p11_an_empty_poll_has_no_span_and_links_are_bounded(tracing: Tracing) -> None:
-    tracer = tracing.tracer()
-    tracer.polled(1, [], [])
-    assert tracing.created == 0
-
-    records = [record(offset=offset) for offset in range(MAX_LINKS + 5)]
-    tracer.polled(1, records, [tracer.start(item) for item in records])
-
-    assert len(tracing.spans()["poll in"].links) == MAX_LINKS
-
-
-def test_p11_a_commit_span_settles_and_links_what_it_covered(tracing: Tracing) -> None:
-    tracer = tracing.tracer()
-    context = tracer.start(record()).context
-    assert context is not None
-    tracer.committed("in", {0: 5, 1: 9}, [context], 77)
-    tracer.committed("other", {0: 5}, [], 77)
-    spans = tracing.spans()
-
-    assert set(spans) == {"commit in"}
-    commit = spans["commit in"]
-    assert (commit.kind, commit.start_time) == (SpanKind.CLIENT, 77)
-    assert attributes(commit)["messaging.operation.name"] == "commit"
-    assert attributes(commit)["messaging.operation.type"] == "settle"
-    assert [link.context.span_id for link in commit.links] == [context.span_id]
 
 
 def test_p10_no_span_holds_key_text_or_detail(tracing: Tracing) -> None:

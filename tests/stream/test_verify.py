@@ -2,23 +2,17 @@
 
 import tracemalloc
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from itertools import count
 
 import pytest
-from kafka import OffsetAndMetadata, TopicPartition
 
 from pipelines.moderation import Outcome
 from schemas.reasons import Reason
 from schemas.record import SourceRecord
 from schemas.verdict import Severity
 from tests.stream.outcomes import letter_of, verdict_of, written
-from workers.embedded.broker import EmbeddedBroker
 from workers.sections import TopicSettings
-from workers.settings import Settings, load_settings
-from workers.stream.kafka_clients import group_consumer, producer
 from workers.stream.ledger import Ledger, LedgerBook
-from workers.stream.verify import verify
 
 TOPICS = TopicSettings()
 EVENTS = TOPICS.events[0]
@@ -270,50 +264,3 @@ def test_p9_an_input_takes_nine_bytes() -> None:
         tracemalloc.stop()
     assert 9_000_000 <= held < 9_100_000
     assert book.close().is_proven
-
-
-@pytest.fixture(scope="module")
-def settings() -> Iterator[Settings]:
-    with EmbeddedBroker((EVENTS, TOPICS.verdicts, TOPICS.dead_letters)) as broker:
-        yield load_settings(kafka={"bootstrap_servers": broker.bootstrap_servers, "api_version": broker.api_version})
-
-
-def test_the_topics_of_a_broker_are_read_to_their_ends(settings: Settings) -> None:
-    sender = producer(settings.kafka)
-    sources = []
-    for index in range(40):
-        stored = sender.send(EVENTS, b"{", b"k%d" % index).get(10)
-        sources.append(
-            SourceRecord(EVENTS, stored.partition, stored.offset, stored.timestamp, b"k%d" % index, b"{", ())
-        )
-    for index, source in enumerate(sources[:39]):
-        outcome = letter_of(source) if index % 4 == 0 else verdict_of(source)
-        record = written(outcome, source.key, settings.topics, 4)
-        sender.send(record.topic, record.value, record.key, record.headers, partition=record.partition)
-    sender.flush()
-
-    steps: list[tuple[int, int]] = []
-    ledger = verify(settings, progress=lambda done, total: steps.append((done, total)))
-    assert (ledger.inputs, ledger.verdicts, ledger.dead_letters) == (40, 29, 10)
-    assert (ledger.missing, ledger.not_yet_judged) == (0, 1)  # nothing is committed
-    assert replace(ledger, tail_allowed=True).is_proven
-    assert steps[-1] == (79, 79)
-
-    assert verify(settings, allow_tail=True).is_proven
-    last = sources[39]
-    commit(settings, last)
-    assert verify(settings, allow_tail=True).findings[0].record_id == last.record_id  # committed, so lost
-
-    record = written(verdict_of(last), last.key, settings.topics)
-    sender.send(record.topic, record.value, record.key, record.headers).get(10)
-    sender.close()
-    assert verify(settings).is_proven
-
-
-def commit(settings: Settings, record: SourceRecord) -> None:
-    """Commit past a record."""
-    member = group_consumer(settings.kafka)
-    partition = TopicPartition(record.topic, record.partition)
-    member.assign([partition])
-    member.commit({partition: OffsetAndMetadata(record.offset + 1, "", -1)})
-    member.close(autocommit=False)

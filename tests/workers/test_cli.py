@@ -5,24 +5,20 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from schemas.documents import documents
 from schemas.reasons import Reason
 from schemas.record import SourceRecord
 from tests.stream.outcomes import letter_of, verdict_of, written
-from workers.cli import app
+from tests.workers.weir_result import Result
 from workers.commands.options import milliseconds_of
 from workers.commands.terminal import plain
 from workers.embedded.broker import EmbeddedBroker
 from workers.sections import TopicSettings
-from workers.serving import engine_choice
-from workers.serving.engine.judgement import EngineIdentity, Judgement
 from workers.settings import Settings, load_settings
 from workers.stream.kafka_clients import producer
 
@@ -32,50 +28,6 @@ COMMANDS = (
     "run", "check", "classify", "verify", "schema", "topics", "topics plan", "topics apply", "dlq", "dlq list",
     "dlq show",
 )  # fmt: skip
-
-
-class Result:
-    """One run of `weir`."""
-
-    def __init__(self, *arguments: str, stdin: str | bytes = "") -> None:
-        result = CliRunner().invoke(app, list(arguments), input=stdin)
-        unforeseen = result.exception is not None and not isinstance(result.exception, SystemExit)
-        assert not unforeseen, f"a traceback: {result.exception!r}"
-        self.code, self.out, self.err = result.exit_code, result.stdout, result.stderr
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-    @property
-    def lines(self) -> list[Any]:
-        return [json.loads(line) for line in self.out.splitlines()]
-
-
-class Engine:
-    """Calls everything safe; cuts off what asks for it."""
-
-    identity = EngineIdentity("m", "r", "p", "reference", "float32", "cpu")
-
-    def judge(self, conversations: Sequence[Any]) -> list[Judgement]:
-        cut_off = ["long" in turns[-1]["content"] for turns in conversations]
-        return [
-            Judgement("Safety: Safe\nCategories: None", None, None, 1, 8, "length" if cut else "stop")
-            for cut in cut_off
-        ]
-
-
-@pytest.fixture
-def engine(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """An engine in place of the model; the settings that it was asked for with."""
-    asked: list[Any] = []
-
-    def load(settings: Any) -> Engine:
-        asked.append(settings)
-        return Engine()
-
-    monkeypatch.setattr(engine_choice, "load_engine", load)
-    return asked
 
 
 @pytest.fixture(scope="module")
@@ -244,41 +196,6 @@ def test_a_topic_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     result = Result("dlq", "list")
     assert (result.code, result.out) == (2, "")
     assert result.err.startswith("weir: topic nowhere: does not exist")
-
-
-def test_classify_judges_a_text(engine: list[Any]) -> None:
-    result = Result("classify", "hello", "--model", "demo")
-    assert (result.code, result.lines[0]["severity"]) == (0, "Safe")
-    assert engine[0].model == "demo"
-    again, other = Result("classify", "hello").lines[0], Result("classify", "hallo").lines[0]
-    assert again["verdict_id"] == result.lines[0]["verdict_id"] != other["verdict_id"]
-    assert engine[1].model == load_settings().guard.model
-
-
-@pytest.mark.usefixtures("engine")
-@pytest.mark.parametrize("arguments", [(), ("-",)])
-def test_classify_judges_lines_in_order(arguments: tuple[str, ...]) -> None:
-    events = [{"event_id": str(number), "text": "long" if number == 3 else "hi"} for number in range(200)]
-    stdin = "\n".join(map(json.dumps, events)) + "\n{\n"
-    result = Result("classify", *arguments, stdin=stdin)
-    assert result.code == 1
-    assert [entry.get("event_id") for entry in result.lines] == [*map(str, range(200)), None]
-    wrong = [entry["error"]["reason"] for entry in result.lines if "error" in entry]
-    assert wrong == ["output_cut_off", "invalid_json"]
-
-
-@pytest.mark.usefixtures("engine")
-def test_classify_exits_with_0_where_all_lines_got_verdicts() -> None:
-    assert Result("classify", stdin='{"event_id": "1", "text": "a"}\n').code == 0
-    assert Result("classify", stdin="").code == 0
-    assert Result("classify", stdin=b"\xff\n").code == 1
-    assert Result("classify", "\udcff").code == 1
-
-
-def test_classify_refuses_a_model_that_is_not_there() -> None:
-    result = Result("classify", "x", "--model", "/none")
-    assert result.code == 2
-    assert result.err.splitlines()[-1].startswith("weir: guard.model '/none'")
 
 
 def test_schema_prints_the_documents() -> None:

@@ -110,6 +110,7 @@ def test_p11_whether_an_unsampled_parent_decides_follows_the_sampler(
     tracing = start_tracing(TelemetrySettings(span_directory=tmp_path), "weir-stream", {})
 
     assert tracing.parent_decides is decides
+    tracing.flush()
 
 
 @pytest.mark.parametrize(("otel", "service"), [({}, "weir-guard"), ({"OTEL_SERVICE_NAME": "moderation"}, "moderation")])
@@ -121,6 +122,7 @@ def test_p11_spans_go_into_a_file_of_this_process_as_one_json_object_a_line(
     tracer = installed[0].get_tracer("t")
     with tracer.start_as_current_span("outer"), tracer.start_as_current_span("in\nner"):
         pass
+    tracing.flush()
     lines = (directory / f"weir-guard-{os.getpid()}.jsonl").read_text(encoding="utf-8").splitlines()
     inner, outer = (json.loads(text) for text in lines)
 
@@ -128,4 +130,3 @@ def test_p11_spans_go_into_a_file_of_this_process_as_one_json_object_a_line(
     assert (inner["name"], outer["name"]) == ("in\nner", "outer")
     assert inner["parent_id"] == outer["context"]["span_id"]
     assert outer["resource"]["attributes"]["service.name"] == service
-    tracing.flush()

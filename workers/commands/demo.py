@@ -3,7 +3,10 @@
 Shows what `workers.commands.demo_run` did.
 """
 
+import os
 from collections import Counter
+from contextlib import redirect_stdout
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -27,15 +30,16 @@ def demo(
 ) -> None:
     """Run the whole path on this machine: embedded broker, Ray Serve, a tiny model, sample chat.
 
-    Needs no Kafka, no GPU and no network. Exits with 0 only if the ledger is closed and every record ended as it should.
+    Needs no Kafka, no GPU and no network. Exits with 0 only if the ledger is closed and all ended as it should.
     """
     configure_logging("CRITICAL")
     prepare_ray()
-    from workers.commands.demo_run import run_demo  # noqa: PLC0415 - Ray reads its environment when imported
+    from workers.commands.demo_run import run_demo  # Ray reads its environment when imported
 
     if not as_json:
         Console(stderr=True).print(f"{NOTICE}\nStarting takes some 20 seconds.")
-    with progress_bar("demo") as bar:
+    # Ray prints the end of its own controller to stdout as a warning; stdout is for the report.
+    with progress_bar("demo") as bar, Path(os.devnull).open("w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
         report = run_demo(events, lambda _step, done, total: bar(done, total))
     if as_json:
         show_json(

@@ -9,6 +9,7 @@ from typing import Any
 from ray import serve
 from ray.serve import Application
 
+from pipelines.policy import load_policy
 from workers.serving.guard_replica import GuardReplica
 from workers.serving.stream_replica import STOP_MARGIN_S, StreamReplica
 from workers.settings import Settings, load_settings
@@ -33,7 +34,12 @@ def build_app(args: dict[str, Any] | None = None) -> Application:
 
 
 def application_of(settings: Settings) -> Application:
-    """The application of given settings."""
+    """The application of given settings.
+
+    Raises:
+        ConfigurationError: the policy file is wrong; found out here, where a replica would fail start after start.
+    """
+    load_policy(settings.policy.file)
     guard = serve.deployment(
         GuardReplica,
         name=GUARD,

@@ -1,13 +1,16 @@
 """Dynamic batching inside a replica: what waits when the engine is free becomes one batch, within a token budget.
 
 Items leave in the order in which they came, so none starves; an item larger than the budget goes alone.
-A batch that raises fails its own items only. `@serve.batch` does not do this (infra/decisions/0004).
+A batch that raises is run again call by call, and fails only the calls that raise by themselves: whoever bisects its
+own call must not be failed by the call beside it (P6). `@serve.batch` does not do this (infra/decisions/0004).
 Knows nothing of Ray, tokens' meaning or judgements.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import groupby
+from operator import attrgetter
 from time import perf_counter
 from typing import Generic, TypeVar
 
@@ -16,9 +19,10 @@ Answer = TypeVar("Answer")
 
 
 class _Pending(Generic[Item, Answer]):
-    __slots__ = ("answer", "item", "since", "tokens")
+    __slots__ = ("answer", "call", "item", "since", "tokens")
 
-    def __init__(self, item: Item, tokens: int, answer: "asyncio.Future[tuple[Answer, float]]") -> None:
+    def __init__(self, call: object, item: Item, tokens: int, answer: "asyncio.Future[tuple[Answer, float]]") -> None:
+        self.call = call
         self.item = item
         self.tokens = tokens
         self.answer = answer
@@ -53,10 +57,11 @@ class Batcher(Generic[Item, Answer]):
             For each item its answer and the milliseconds that it waited for its batch.
 
         Raises:
-            Exception: what `run` raised for a batch that held one of them.
+            Exception: what `run` raised for a batch of nothing but them.
         """
         loop = asyncio.get_running_loop()
-        pending = [_Pending[Item, Answer](item, tokens, loop.create_future()) for item, tokens in items]
+        call = object()
+        pending = [_Pending[Item, Answer](call, item, tokens, loop.create_future()) for item, tokens in items]
         self._waiting.extend(pending)
         if self._worker is None:
             self._worker = loop.create_task(self._work())
@@ -75,13 +80,14 @@ class Batcher(Generic[Item, Answer]):
         return len(self._waiting)
 
     async def _work(self) -> None:
+        batch: list[_Pending[Item, Answer]] = []
         try:
             while batch := self._take():
                 await self._run_batch(batch)
         finally:
             self._worker = None
             # Something is left only where the run was cancelled, because its loop or thread ends: nobody shall wait.
-            for entry in self._waiting:
+            for entry in (*batch, *self._waiting):
                 entry.answer.cancel()
 
     def _take(self) -> list[_Pending[Item, Answer]]:
@@ -102,16 +108,17 @@ class Batcher(Generic[Item, Answer]):
         try:
             answers = await self._run([entry.item for entry in batch])
             if len(answers) != len(batch):
-                raise ValueError(f"{len(answers)} answers to a batch of {len(batch)}")
+                raise ValueError(f"{len(answers)} answers to a batch of {len(batch)}")  # noqa: TRY301 - as an engine's own
         except Exception as error:  # noqa: BLE001 - whatever the engine raised belongs to this batch's callers
+            shares = [list(share) for _, share in groupby(batch, key=attrgetter("call"))]
+            if len(shares) > 1:
+                for share in shares:
+                    await self._run_batch(share)
+                return
             for entry in batch:
                 if not entry.answer.done():
                     entry.answer.set_exception(error)
             return
-        except asyncio.CancelledError:
-            for entry in batch:
-                entry.answer.cancel()
-            raise
         for entry, answer in zip(batch, answers, strict=True):
             if not entry.answer.done():
                 entry.answer.set_result((answer, (started - entry.since) * 1000))

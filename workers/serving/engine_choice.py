@@ -20,7 +20,7 @@ def load_engine(settings: GuardSettings) -> "Engine":
     Raises:
         ValueError: names the setting and its value.
     """
-    from workers.serving.engine.reference import ReferenceEngine  # noqa: PLC0415 - see above
+    from workers.serving.engine.reference import ReferenceEngine  # see above
 
     return ReferenceEngine.load(
         settings.model,

@@ -5,8 +5,10 @@ A plain class; `workers.serving.app` makes the deployment of it. Does not parse 
 
 import asyncio
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -51,7 +53,8 @@ class GuardReplica:
     """
 
     def __init__(self, settings: Settings, engine: Engine | None = None) -> None:
-        configure_logging(settings.telemetry.log_level)
+        with redirect_stderr(sys.__stderr__):  # Serve's stand-in for it writes to a file that nobody collects
+            configure_logging(settings.telemetry.log_level)
         self._tracing = start_tracing(settings.telemetry, "weir-guard", otel_variables())
         self._tracer = trace.get_tracer(__name__)
         started = perf_counter()

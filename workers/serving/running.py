@@ -42,6 +42,7 @@ class RunningApplication:
         self.stopping = threading.Event()
 
     def __enter__(self) -> Self:
+        application = application_of(self._settings)  # before Ray, so that what is wrong is refused at once
         level = logging.CRITICAL if self._quiet else logging.WARNING
         logging.getLogger("ray.serve").setLevel(level)
         address = ray_address()
@@ -49,6 +50,7 @@ class RunningApplication:
             guard, stream = self._settings.guard, self._settings.serve
             needed = guard.replicas * guard.cpus_per_replica + stream.consumers * stream.cpus_per_consumer
             ray.init(
+                "local",  # without it, Ray joins whatever cluster an earlier `ray start` left on this machine
                 num_cpus=max(os.cpu_count() or 1, int(needed + 0.999)),
                 include_dashboard=False,
                 log_to_driver=not self._quiet,
@@ -60,7 +62,7 @@ class RunningApplication:
             signal.signal(number, self._on_signal)
         try:
             serve.start(proxy_location="Disabled")
-            serve.run(application_of(self._settings), name=APP_NAME, route_prefix=None)
+            serve.run(application, name=APP_NAME, route_prefix=None)
         except BaseException as error:
             self.close()
             if isinstance(error, RuntimeError):

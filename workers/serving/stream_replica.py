@@ -8,12 +8,14 @@ import faulthandler
 import logging
 import sys
 import time
+from contextlib import redirect_stderr
 from typing import Any
 
 from workers.log import configure_logging, event
 from workers.serving.guard_client import GuardClient
 from workers.settings import Settings, otel_variables
 from workers.stream.assembly import stream_worker
+from workers.stream.process_tuning import tune_process
 from workers.telemetry import start_tracing
 
 log = logging.getLogger(__name__)
@@ -30,7 +32,9 @@ class StreamReplica:
 
     # Serve awaits the constructor on its event loop, which is what gives us the loop.
     async def __init__(self, settings: Settings, guard: Any) -> None:  # type: ignore[misc]
-        configure_logging(settings.telemetry.log_level)
+        with redirect_stderr(sys.__stderr__):  # Serve's stand-in for it writes to a file that nobody collects
+            configure_logging(settings.telemetry.log_level)
+        tune_process()
         self._settings = settings
         self._tracing = start_tracing(settings.telemetry, "weir-stream", otel_variables())
         client = GuardClient(guard, settings.delivery.call_timeout_s)

@@ -13,6 +13,7 @@ from pipelines.judging import Judge
 from pipelines.length import LengthPolicy
 from pipelines.moderation import Moderation
 from pipelines.policy import load_policy
+from schemas.errors import ConfigurationError
 from workers.settings import Settings
 from workers.stream.in_flight_record import InFlightRecord
 from workers.stream.kafka_clients import group_consumer, producer
@@ -26,11 +27,15 @@ def moderation_of(settings: Settings) -> Moderation:
     """Judgement before and after the model, as set.
 
     Raises:
-        ConfigurationError: the policy file is wrong.
+        ConfigurationError: the policy file is wrong, or routes verdicts into one of our own topics.
     """
     length = settings.length
+    policy = load_policy(settings.policy.file)
+    # A verdict in an input topic would be read as an event again.
+    if loops := {*policy.topics} & {*settings.topics.events, settings.topics.verdicts, settings.topics.dead_letters}:
+        raise ConfigurationError(f"policy.file={settings.policy.file}: routes to {min(loops)}, which has another role")
     return Moderation(
-        load_policy(settings.policy.file),
+        policy,
         LengthPolicy(length.mode, length.max_tokens, length.overlap_tokens, length.max_windows),
         max_event_bytes=settings.limits.max_event_bytes,
         group=settings.kafka.group_id,
@@ -59,6 +64,7 @@ def stream_worker(settings: Settings, guard: Guard, loop: asyncio.AbstractEventL
             partial(producer, settings.kafka),
             settings.topics,
             settings.kafka.group_id,
+            settings.kafka.linger_ms / 1000,
             Backoff(delivery.backoff_initial_s, delivery.backoff_max_s),
             acknowledged,
             held,

@@ -74,7 +74,6 @@ def producer(settings: KafkaSettings) -> KafkaProducer:
         **connection(settings),
         acks="all",
         enable_idempotence=True,
-        linger_ms=settings.linger_ms,
         compression_type=None if settings.compression == "none" else settings.compression,
         batch_size=131_072,
         max_block_ms=10_000,

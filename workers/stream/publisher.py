@@ -36,6 +36,7 @@ class Publisher:
         new_producer: makes a producer; called again when one is finished.
         topics: topic names.
         group: consumer group, named in dead letters made here.
+        linger_s: wait for more outcomes before a batch is sent.
         backoff: waits between attempts while something is down.
         acknowledged: called on the publisher's thread with the outcomes that the broker has stored.
         held: called on the publisher's thread when the broker is what holds outcomes up.
@@ -46,6 +47,7 @@ class Publisher:
         new_producer: Callable[[], KafkaProducer],
         topics: TopicSettings,
         group: str,
+        linger_s: float,
         backoff: Backoff,
         acknowledged: Callable[[Sequence[InFlightRecord]], None],
         held: Callable[[], None],
@@ -54,6 +56,7 @@ class Publisher:
         self._producer: KafkaProducer | None = None
         self._topics = topics
         self._group = group
+        self._linger_s = linger_s
         self._backoff = backoff
         self._acknowledged = acknowledged
         self._held = held
@@ -87,8 +90,9 @@ class Publisher:
             self._drop_producer()
 
     def _next_batch(self) -> list[InFlightRecord]:
-        """Wait for outcomes, then take all that are there: under load, one wait for many."""
+        """Wait for outcomes, linger, then take all that are there: under load, one wait for many."""
         batch = list(self._queue.get())
+        self._stopping.wait(self._linger_s)
         while not self._queue.empty():
             batch.extend(self._queue.get())
         return batch
@@ -177,7 +181,7 @@ class Publisher:
             producer.close(timeout=FLUSH_WAIT_S)
 
     def _smaller(self, item: InFlightRecord) -> Ruling | None:
-        """An outcome that fits better: a dead letter for a verdict, then one without its value, then without its key."""
+        """An outcome that fits better: a dead letter for a verdict, one without its value, one without its key."""
         ruling = item.ruling
         assert ruling is not None
         if not isinstance(ruling.outcome, DeadLetter):

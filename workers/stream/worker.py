@@ -19,7 +19,7 @@ from kafka.errors import KafkaError
 from pipelines.guard import Judged
 from pipelines.in_flight import InFlightLimits, Load
 from pipelines.judging import Judge
-from pipelines.moderation import Admitted, Moderation, Ruling, is_mixed
+from pipelines.moderation import Admitted, Moderation, Ruling, is_mixed, timestamp
 from schemas.dead_letter import DeadLetter
 from schemas.record import SourceRecord
 from workers.log import event
@@ -111,6 +111,11 @@ class StreamWorker:
         """True while an in-flight limit holds intake back."""
         return self._limits.is_full
 
+    @property
+    def in_flight(self) -> int:
+        """Records in flight."""
+        return self._limits.records
+
     def stuck_reason(self) -> str | None:
         """Why this worker is not healthy, or None."""
         if self.failure is not None:
@@ -180,6 +185,7 @@ class StreamWorker:
         if not self._limits.records:
             self.progress.advanced()
         polled_ns = time.time_ns()
+        received_at = timestamp()
         taken = []
         for record in records:
             partition = self._assignment.get(record.topic, record.partition)
@@ -188,7 +194,7 @@ class StreamWorker:
             item = InFlightRecord(partition, record, self._tracer.start(record))
             partition.offsets.deliver(item)
             taken.append(item)
-            admitted = self._moderation.admit(record, item.trace.carrier)
+            admitted = self._moderation.admit(record, item.trace.carrier, received_at)
             if isinstance(admitted, DeadLetter):
                 item.ruling = Ruling(admitted)
             else:
@@ -218,8 +224,9 @@ class StreamWorker:
             work, judged = self._judged.get()
             if isinstance(judged, BaseException):
                 raise judged
+            judged_at = timestamp()
             for (item, admitted), answers in zip(work, judged, strict=True):
-                self._decide(item, admitted, answers)
+                self._decide(item, admitted, answers, judged_at)
         if released := self._assignment.release():
             self._publisher.publish(released)
         while not self._acknowledged.empty():
@@ -228,7 +235,7 @@ class StreamWorker:
                 self._complete(item)
             self.progress.advanced(len(items))
 
-    def _decide(self, item: InFlightRecord, admitted: Admitted, answers: list[Judged]) -> None:
+    def _decide(self, item: InFlightRecord, admitted: Admitted, answers: list[Judged], judged_at: str) -> None:
         if item.partition.is_lost:
             return
         if is_mixed(answers):
@@ -237,7 +244,7 @@ class StreamWorker:
         for answer in answers:
             if not isinstance(answer.result, BaseException):
                 item.trace.add_batch(answer.result.carrier, answer.result.queue_ms, answer.result.guard_ms)
-        item.ruling = self._moderation.decide(admitted, answers)
+        item.ruling = self._moderation.decide(admitted, answers, judged_at)
 
     def _complete(self, item: InFlightRecord) -> None:
         if item.partition.is_lost:

@@ -1,0 +1,199 @@
+"""Events per second through one stream worker with an instant guard, beside a bare consume-and-produce loop.
+
+Both run in processes of their own on the same broker and the same events, alternating. The bare loop keeps the same
+rule: poll, send with acks=all, wait for every acknowledgement, commit. Does not measure the model.
+"""
+
+import asyncio
+import json
+import multiprocessing
+import platform
+import statistics
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from random import Random
+
+from kafka import KafkaProducer, OffsetAndMetadata, TopicPartition
+from kafka.admin import NewTopic
+
+from pipelines.guard import GuardAnswer, GuardReply, GuardRequest
+from schemas.verdict import Provenance
+from workers.settings import Settings, load_settings, otel_variables
+from workers.stream.assembly import stream_worker
+from workers.stream.kafka_clients import group_consumer, producer
+from workers.stream.process_tuning import tune_process
+from workers.stream.query_clients import admin
+from workers.telemetry import start_tracing
+
+POLL_S = 0.01
+WORDS = (
+    "hey", "team", "who", "is", "up", "for", "the", "raid", "tonight", "i", "think", "patch", "broke", "my", "aim",
+    "again", "lol",
+)  # fmt: skip
+DEADLINE_S = 600.0
+PROVENANCE = Provenance(model="stub", revision="0", prompt_sha256="0", engine="stub", dtype="none", parser="1")
+Step = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class StreamBenchResult:
+    """Events per second of each run, in the order in which they were made."""
+
+    events: int
+    partitions: int
+    runs: int
+    weir: list[float]
+    bare: list[float]
+    machine: str
+
+    @property
+    def ratio(self) -> float:
+        """Median of Weir over median of the bare loop."""
+        return statistics.median(self.weir) / statistics.median(self.bare)
+
+    def to_dict(self) -> dict[str, object]:
+        """As JSON shows it."""
+        return {**asdict(self), "ratio": round(self.ratio, 3)}
+
+
+class InstantGuard:
+    """Answers every prompt at once with Safe: the guard costs nothing, so that the stream is what is measured."""
+
+    async def judge(self, requests: Sequence[GuardRequest]) -> GuardReply:
+        """See `pipelines.guard.Guard`."""
+        answer = GuardAnswer("Safety: Safe\nCategories: None", None, None, 300, 8, True, {}, 0.0, 0.0)
+        return GuardReply([answer] * len(requests), PROVENANCE)
+
+
+def run_stream_bench(settings: Settings, events: int, partitions: int, runs: int, step: Step) -> StreamBenchResult:
+    """Alternate `runs` runs of each on fresh topics.
+
+    Args:
+        settings: where Kafka is; topics and group are the benchmark's own.
+        events: chat events of each run, one in a hundred of them sampled for tracing.
+        partitions: of the event topic.
+        runs: of each side.
+        step: told what is being done.
+    """
+    rates: dict[str, list[float]] = {"weir": [], "bare": []}
+    names = [f"bench-{uuid.uuid4().hex[:8]}-{name}" for name in ("events", "verdicts", "dlq")]
+    with admin(settings.kafka) as client:
+        client.create_topics([NewTopic(name, partitions, 1) for name in names])
+        try:
+            step(f"producing {events} events")
+            produce_events(settings, names[0], events)
+            for run in range(runs):
+                for side in ("weir", "bare") if run % 2 == 0 else ("bare", "weir"):
+                    step(f"run {run + 1} of {runs}: {side}")
+                    rates[side].append(_measure(side, settings, names, events))
+        finally:
+            client.delete_topics(names)
+    return StreamBenchResult(events, partitions, runs, rates["weir"], rates["bare"], machine())
+
+
+def machine() -> str:
+    """Processor, cores and Python, in words."""
+    models = [line for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if "model name" in line]
+    name = models[0].partition(":")[2].strip() if models else platform.machine()
+    return f"{name}, {multiprocessing.cpu_count()} cores, Python {platform.python_version()}"
+
+
+def produce_events(settings: Settings, topic: str, events: int) -> None:
+    """Write chat-length events, one in a hundred of them sampled."""
+    random = Random(1)
+    sender = producer(settings.kafka)
+    for index in range(events):
+        text = " ".join(random.choices(WORDS, k=random.randint(3, 30)))
+        value = {"event_id": f"event-{index}", "conversation_id": f"c-{index % 5000}", "tenant": "bench", "text": text}
+        flags = "01" if index % 100 == 0 else "00"
+        context = f"00-{random.getrandbits(128):032x}-{random.getrandbits(64):016x}-{flags}".encode()
+        sender.send(topic, json.dumps(value).encode(), b"c-%d" % (index % 5000), [("traceparent", context)])
+    sender.flush()
+    sender.close()
+
+
+def _measure(side: str, settings: Settings, names: list[str], events: int) -> float:
+    # A process for each run: neither side inherits the other's heap, threads or connections.
+    context = multiprocessing.get_context("spawn")
+    queue: multiprocessing.Queue[float] = context.Queue()
+    target = _run_weir if side == "weir" else _run_bare
+    sections = settings.model_dump(mode="python", include={"kafka", "telemetry"})
+    process = context.Process(target=target, args=(sections, names, events, queue))
+    process.start()
+    seconds = queue.get(timeout=DEADLINE_S)
+    process.join()
+    return events / seconds
+
+
+def bench_settings(sections: dict[str, dict[str, object]], names: list[str]) -> Settings:
+    """Settings with the benchmark's own topics and a new group."""
+    kafka = {**sections["kafka"], "group_id": f"bench-{uuid.uuid4().hex[:8]}"}
+    topics = {"events": (names[0],), "verdicts": names[1], "dead_letters": names[2]}
+    return load_settings(kafka=kafka, telemetry=sections["telemetry"], topics=topics)
+
+
+def _run_weir(
+    sections: dict[str, dict[str, object]], names: list[str], events: int, queue: "multiprocessing.Queue[float]"
+) -> None:
+    with tempfile.TemporaryDirectory() as spans:
+        sections["telemetry"]["span_directory"] = spans  # somewhere to export to, or nothing would be traced
+        settings = bench_settings(sections, names)
+        tune_process()
+        tracing = start_tracing(settings.telemetry, "weir-stream", otel_variables())
+        worker = stream_worker(settings, InstantGuard(), running_loop(), tracing)
+        worker.start()
+        started = _wait_for(lambda: worker.progress.completed > 0)
+        first = worker.progress.completed
+        _wait_for(lambda: worker.progress.completed >= events)
+        seconds = (time.perf_counter() - started) * events / (events - first)
+        worker.stop(30.0)
+        tracing.flush()
+        queue.put(seconds)
+
+
+def running_loop() -> asyncio.AbstractEventLoop:
+    """An asyncio loop that runs on a thread of its own."""
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, daemon=True).start()
+    return loop
+
+
+def _wait_for(condition: Callable[[], bool]) -> float:
+    while not condition():
+        time.sleep(POLL_S)
+    return time.perf_counter()
+
+
+def _run_bare(
+    sections: dict[str, dict[str, object]], names: list[str], events: int, queue: "multiprocessing.Queue[float]"
+) -> None:
+    settings = bench_settings(sections, names)
+    consumer = group_consumer(settings.kafka)
+    consumer.subscribe([names[0]])
+    sender: KafkaProducer = producer(settings.kafka)
+    done = first = 0
+    started = 0.0
+    while done < events:
+        polled = consumer.poll(100)
+        records = [record for batch in polled.values() for record in batch]
+        if not records:
+            continue
+        sent = [sender.send(names[1], record.value, record.key, list(record.headers)) for record in records]
+        sender.flush()
+        for future in sent:
+            future.get(0)
+        consumer.commit(
+            {TopicPartition(*tp): OffsetAndMetadata(batch[-1].offset + 1, "", -1) for tp, batch in polled.items()}
+        )
+        done += len(records)
+        if not first:
+            first, started = done, time.perf_counter()
+    seconds = (time.perf_counter() - started) * events / (events - first)
+    consumer.close()
+    sender.close()
+    queue.put(seconds)
