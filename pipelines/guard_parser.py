@@ -11,6 +11,7 @@ Does not search, trim, fold case or repair, and holds no default severity.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from schemas.errors import UnparsableOutputError
 from schemas.event import Task
@@ -39,6 +40,7 @@ class Classification:
     refusal: bool | None
 
 
+@lru_cache(1024)  # nearly every output is one of a few dozen strings; errors are not kept
 def parse_verdict(text: str, task: Task) -> Classification:
     """Read one raw output.
 
