@@ -7,6 +7,7 @@ Does not read the answers.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
 
 from pipelines.backoff import Backoff
 from pipelines.guard import Guard, GuardReply, GuardRequest, Judged
@@ -44,6 +45,7 @@ class Judge:
         self._max_crashes = max_crashes
         self._new_backoff = new_backoff
         self._sleep = sleep
+        self._suspects = asyncio.Lock()
         self.held = held
 
     async def judge(self, requests: Sequence[GuardRequest]) -> list[Judged]:
@@ -68,18 +70,25 @@ class Judge:
     async def _judge_alone(self, request: GuardRequest) -> Judged:
         backoff = self._new_backoff()
         failures = crashes = 0
+        suspected = False
         while True:
-            try:
-                reply = await self._call([request], backoff)
-            except (GuardCrashError, GuardCallFailedError) as error:
-                crashed = isinstance(error, GuardCrashError)
-            else:
-                return Judged(reply.answers[0], reply.provenance, failures + crashes + 1)
-            await self._sleep(backoff.next_wait_s())
-            try:
-                probe = await self._call([PROBE], backoff)
-            except (GuardCrashError, GuardCallFailedError):
-                self.held()
+            # All calls on a dying replica see its death. So after the first one this request waits for its turn among
+            # those that are suspected too, and only a death in its own turn is counted.
+            async with self._suspects if suspected else nullcontext():
+                try:
+                    reply = await self._call([request], backoff)
+                except (GuardCrashError, GuardCallFailedError) as error:
+                    crashed = isinstance(error, GuardCrashError)
+                else:
+                    return Judged(reply.answers[0], reply.provenance, failures + crashes + 1)
+                await self._sleep(backoff.next_wait_s())
+                try:
+                    probe = await self._call([PROBE], backoff)
+                except (GuardCrashError, GuardCallFailedError):
+                    self.held()
+                    continue
+            if crashed and not suspected:
+                suspected = True
                 continue
             crashes += crashed
             failures += not crashed

@@ -4,6 +4,7 @@ Does not call the guard itself; `pipelines.judging` does. Knows nothing of Kafka
 """
 
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import repeat
@@ -23,7 +24,9 @@ from schemas.record import SourceRecord
 from schemas.verdict import AppliedPolicy, Provenance, Scores, Severity, Verdict, verdict_id, verdict_id_base
 
 Outcome = Verdict | DeadLetter
+log = logging.getLogger(__name__)
 NO_TRACE: Mapping[str, str] = {}
+_ROUNDING = 1e-3
 
 
 class Admitted(NamedTuple):
@@ -88,8 +91,8 @@ class Moderation:
         try:
             event = decode_event(record, self._max_event_bytes)
             fitted = self._length.fit(event.conversation())
-        except TerminalError as error:
-            return dead_letter(record, error, group=self._group)
+        except Exception as error:  # noqa: BLE001 - see _terminal
+            return dead_letter(record, _terminal(error), group=self._group)
         requests = tuple(map(GuardRequest, fitted.conversations, fitted.tokens, repeat(carrier)))
         return Admitted(record, event, fitted, requests, received_at or timestamp())
 
@@ -107,59 +110,80 @@ class Moderation:
             for item in judged:
                 answers.append(_answer(item))
                 classifications.append(_parse(answers[-1], admitted.event.task))
-        except TerminalError as error:
+            return self._rule(admitted, answers, classifications, judged[0].provenance, judged_at or timestamp())
+        except Exception as error:  # noqa: BLE001 - see _terminal
             unparsable = isinstance(error, UnparsableOutputError)
             return Ruling(
                 dead_letter(
                     admitted.record,
-                    error,
+                    _terminal(error),
                     group=self._group,
                     attempts=max(item.attempts for item in judged),
                     provenance=judged[0].provenance,
                     raw_output_sha256=_digest(answers[-1].text) if unparsable else None,
                 )
             )
+
+    def _rule(
+        self,
+        admitted: Admitted,
+        answers: Sequence[GuardAnswer],
+        classifications: Sequence[Classification],
+        provenance: Provenance,
+        judged_at: str,
+    ) -> Ruling:
         classification = worst(classifications)
         decision = self._policy.decide(classification, admitted.event.tenant)
         # The scores are those of the first window that is as bad as the whole.
         scores = next(
             a.scores for a, c in zip(answers, classifications, strict=True) if c.severity is classification.severity
         )
-        provenance = judged[0].provenance
-        return Ruling(
-            # One validation of nested plain values: several times as fast as building each part as a model first.
-            Verdict.model_validate(
-                {
-                    "verdict_id": self._verdict_id(admitted, provenance),
-                    "event_id": admitted.event.event_id,
-                    "conversation_id": admitted.event.conversation_id,
-                    "tenant": admitted.event.tenant,
-                    "task": admitted.event.task,
-                    "severity": classification.severity,
-                    "categories": classification.categories,
-                    "refusal": classification.refusal,
-                    "scores": None if scores is None else _scores(scores),
-                    "action": decision.action,
-                    "policy": self._applied[decision.treated_as],
-                    "source": _place(admitted.record),
-                    "provenance": provenance,
-                    "usage": _usage(admitted.fitted, answers),
-                    "timing": {
-                        "received_at": admitted.received_at,
-                        "judged_at": judged_at or timestamp(),
-                        "queue_ms": max([answer.queue_ms for answer in answers]),
-                        "guard_ms": max([answer.guard_ms for answer in answers]),
-                    },
-                }
-            ),
-            decision.topics,
+        # One validation of nested plain values: several times as fast as building each part as a model first.
+        verdict = Verdict.model_validate(
+            {
+                "verdict_id": self._verdict_id(admitted, provenance),
+                "event_id": admitted.event.event_id,
+                "conversation_id": admitted.event.conversation_id,
+                "tenant": admitted.event.tenant,
+                "task": admitted.event.task,
+                "severity": classification.severity,
+                "categories": classification.categories,
+                "refusal": classification.refusal,
+                "scores": None if scores is None else _scores(scores),
+                "action": decision.action,
+                "policy": self._applied[decision.treated_as],
+                "source": _place(admitted.record),
+                "provenance": provenance,
+                "usage": _usage(admitted.fitted, answers),
+                "timing": {
+                    "received_at": admitted.received_at,
+                    "judged_at": judged_at,
+                    "queue_ms": max([answer.queue_ms for answer in answers]),
+                    "guard_ms": max([answer.guard_ms for answer in answers]),
+                },
+            }
         )
+        return Ruling(verdict, decision.topics)
 
     def _verdict_id(self, admitted: Admitted, provenance: Provenance) -> str:
         if provenance is not self._id_provenance:
             self._id_provenance = provenance
             self._id_base = verdict_id_base(provenance, self._policy.sha256, self._length.signature)
         return verdict_id(self._id_base, admitted.record, admitted.event.event_id)
+
+
+def _terminal(error: Exception) -> TerminalError:
+    """What a record's dead letter says.
+
+    An error that nobody foresaw is a fault of ours that this record met. Raising it would stop the partition at this
+    record for ever, and its neighbours with it (P6); so it is told loudly, and nothing is lost.
+    """
+    if isinstance(error, TerminalError):
+        return error
+    if isinstance(error, MemoryError):
+        raise error
+    log.error("internal error: %s", type(error).__name__, exc_info=error)
+    return TerminalError(Reason.INTERNAL_ERROR, f"internal error: {type(error).__name__}")
 
 
 def timestamp() -> str:
@@ -213,7 +237,14 @@ def _digest(text: str) -> str:
 def _scores(scores: Mapping[str, Mapping[str, float]]) -> Scores:
     refusal = scores.get("refusal")
     return Scores(
-        severity={Severity(label): value for label, value in scores["safety"].items()},
-        categories=dict(scores["category"]),
-        refusal=None if refusal is None else refusal["Yes"],
+        severity={Severity(label): _probability(value) for label, value in scores["safety"].items()},
+        categories={label: _probability(value) for label, value in scores["category"].items()},
+        refusal=None if refusal is None else _probability(refusal["Yes"]),
     )
+
+
+def _probability(value: float) -> float:
+    """A probability out of floating-point arithmetic: at most a rounding error outside of 0 to 1, or an error."""
+    if not -_ROUNDING <= value <= 1 + _ROUNDING:  # NaN, too
+        raise ItemError(Reason.NON_FINITE_LOGITS, "a score is not a probability")
+    return min(1.0, max(0.0, value))

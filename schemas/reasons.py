@@ -46,6 +46,7 @@ class Reason(StrEnum):
     UNPARSABLE_OUTPUT = "unparsable_output"
     OUTPUT_CUT_OFF = "output_cut_off"
     VERDICT_TOO_LARGE = "verdict_too_large"
+    INTERNAL_ERROR = "internal_error"
 
 
 STAGE_OF: dict[Reason, Stage] = {
@@ -73,4 +74,5 @@ STAGE_OF: dict[Reason, Stage] = {
     Reason.UNPARSABLE_OUTPUT: Stage.PARSE,
     Reason.OUTPUT_CUT_OFF: Stage.PARSE,
     Reason.VERDICT_TOO_LARGE: Stage.PUBLISH,
+    Reason.INTERNAL_ERROR: Stage.CONSUME,
 }

@@ -223,3 +223,32 @@ def test_a_chosen_action_routes_the_verdict_to_the_policy_s_topics() -> None:
     assert judging.decide(admitted, [Judged(answer(UNSAFE), PROVENANCE, 1)]).topics == ("blocked",)
     assert judging.decide(admitted, [Judged(answer(SAFE), PROVENANCE, 1)]).topics == ()
     assert judging.decide(admitted, [Judged(answer("?"), PROVENANCE, 1)]).topics == ()
+
+
+@pytest.mark.parametrize("value", [float("nan"), 1.5, -0.5])
+def test_a_score_that_is_no_probability_is_an_item_error(value: float) -> None:
+    scores = {"safety": {"Safe": value}, "category": {"None": 1.0}}
+    letter = decided(record(), answer("Safety: Safe\nCategories: None", scores=scores))
+
+    assert isinstance(letter, DeadLetter)
+    assert letter.reason is Reason.NON_FINITE_LOGITS
+
+
+def test_a_score_off_by_rounding_is_a_probability() -> None:
+    scores = {"safety": {"Safe": 1.0000001}, "category": {"None": -1e-9}}
+    verdict = decided(record(), answer("Safety: Safe\nCategories: None", scores=scores))
+
+    assert isinstance(verdict, Verdict)
+    assert verdict.scores is not None
+    assert (verdict.scores.severity["Safe"], verdict.scores.categories["None"]) == (1.0, 0.0)
+
+
+def test_p6_a_fault_of_ours_that_one_record_meets_is_its_own_dead_letter(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("secret text")
+
+    monkeypatch.setattr("pipelines.moderation.decode_event", fail)
+    letter = moderation().admit(record())
+
+    assert isinstance(letter, DeadLetter)
+    assert (letter.reason, letter.detail) == (Reason.INTERNAL_ERROR, "internal error: ZeroDivisionError")
