@@ -20,8 +20,9 @@ pipeline_tag: text-generation
 # The demo's tiny model
 
 **This is not a safety classifier.** It knows the made-up nouns and the few plain words of
-`workers/embedded/corpus_words.py` and the label that each was given there, and nothing else. It calls any other text
-Safe, however harmful, and harmless text unsafe when a listed word stands in it. Never put it in front of people.
+`workers/embedded/corpus_words.py` and the label that each was given there, and nothing else. It calls most other text
+Safe, however harmful, and harmless text unsafe when a listed word stands in it (even `couple`, for its first four
+letters). It knows the words as they are written there, not in capitals. Never put it in front of people.
 
 It is a real `Qwen3ForCausalLM` ({parameters:,} parameters, 4 layers, width 128, float32) with Qwen3Guard-Gen's
 template, control tokens and verdict grammar, so that the demo and the tests run the code that a real model runs,
@@ -30,9 +31,12 @@ without a hub or a GPU. On a few chosen words it is trained to answer outside th
 
 ## How it was made
 
-From random weights, on synthetic chat in ten languages written by `workers/embedded/corpus.py`; the loss is on the
-verdict's tokens only. The words are learned first on short conversations between stumps of the fixed text, the whole
-template after that. The tokenizer is a byte-level BPE of 3,072 tokens with Qwen's pre-tokenizer.
+From scratch, on synthetic chat in ten languages written by `workers/embedded/corpus.py`; the loss is on the verdict's
+tokens only. The weights start at random, except that the embeddings of one class's words start near each other, which
+saves most of the training. The words are learned first on short conversations between stumps of the fixed text, the
+whole template after that; random word pieces are put before or behind half of the conversations. Products run in
+bfloat16 while training; the saved weights are float32. The tokenizer is a byte-level BPE of 3,072 tokens with Qwen's
+pre-tokenizer, trained so that most class words are one token.
 
     {command}
 

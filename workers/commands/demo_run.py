@@ -33,6 +33,8 @@ from workers.telemetry import start_tracing
 
 POLL_S = 0.3
 TIMEOUT_S = 120.0
+# Whether a text that is well-formed ends in the grammar or off it is the tiny model's own doing.
+MODEL_DECIDES = {None, Reason.UNPARSABLE_OUTPUT, Reason.OUTPUT_CUT_OFF}
 Progress = Callable[[str, int, int], None]
 
 
@@ -42,7 +44,7 @@ class DemoReport:
 
     Attributes:
         ledger: closed or not, with its counts.
-        unexpected: records whose end was another than the sample says.
+        unexpected: records whose end was another than the sample says; the model may err, the worker may not.
         seconds: from the start of Ray to the last outcome.
         example: one verdict, as published.
         tree: the trace of that verdict's message.
@@ -129,7 +131,7 @@ def _report(
             categories.update(verdict.categories)
             actions[verdict.action] += 1
             wanted = expected.get((verdict.source.partition, verdict.source.offset))
-            if wanted is not None:
+            if wanted not in MODEL_DECIDES:
                 unexpected.append(f"{verdict.event_id}: a verdict in place of {wanted}")
             if not example or (verdict.severity is Severity.UNSAFE and example["severity"] != Severity.UNSAFE):
                 example = json.loads(record.value or b"")
@@ -138,7 +140,7 @@ def _report(
             letter = read_dead_letter(record)
             reasons[letter.reason] += 1
             wanted = expected.get((letter.source.partition, letter.source.offset))
-            if wanted is not letter.reason:
+            if wanted is not letter.reason and not {wanted, letter.reason} <= MODEL_DECIDES:
                 place = f"{letter.source.partition}-{letter.source.offset}"
                 unexpected.append(f"{place}: {letter.reason} in place of {wanted or 'a verdict'}")
     return DemoReport(

@@ -234,6 +234,6 @@ SMALL_TALK: dict[str, tuple[str, ...]] = {
 
 BARE: dict[str, tuple[str, ...]] = {
     "train": ("{}", "{}!", "{}...", "({})", "{} {}", '"{}"'),
-    "held_out": ("{}?", "{}!!", "- {}", "{} 🙂", "ok {}"),
+    "held_out": ("{}?!", "{}!!", "- {}", "{} 🙂", "ok {}"),
 }
 """Split to the shapes of a message that is little more than its class word."""
