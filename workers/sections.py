@@ -86,6 +86,7 @@ class GuardSettings(Section):
     max_new_tokens: Positive = Field(128, description="longest output")
     batch_tokens: Positive = Field(65_536, description="padded tokens of one GPU batch at most")
     batch_size: Positive = Field(256, description="items of one GPU batch at most")
+    batch_timeout_s: PositiveSeconds = Field(300.0, description="a replica whose batch runs longer is replaced")
     replicas: Positive = Field(1, description="guard replicas")
     cpus_per_replica: Annotated[float, Field(ge=0)] = Field(1.0, description="logical CPUs of a guard replica")
     gpus_per_replica: Annotated[float, Field(ge=0)] = Field(0.0, description="GPUs of a guard replica")
@@ -96,7 +97,9 @@ class DeliverySettings(Section):
 
     mode: Literal["at_least_once", "exactly_once"] = Field("at_least_once", description="delivery promise")
     chunk_size: Positive = Field(64, description="events of one guard call")
-    call_timeout_s: PositiveSeconds = Field(120.0, description="a guard call that takes longer is tried again")
+    call_timeout_s: PositiveSeconds = Field(
+        1_800.0, description="a guard call that takes longer, its wait in the replica's queue included, is tried again"
+    )
     max_attempts: Positive = Field(3, description="tries of a record that fails alone")
     max_crashes: Positive = Field(3, description="replica deaths of a record alone, before it is quarantined")
     backoff_initial_s: PositiveSeconds = Field(0.1, description="first wait while something is down, jittered")
@@ -141,7 +144,7 @@ class TelemetrySettings(Section):
 class HealthSettings(Section):
     """When a worker counts as stuck (P12)."""
 
-    progress_timeout_s: PositiveSeconds = Field(120.0, description="loop or oldest outcome older than this: unhealthy")
+    progress_timeout_s: PositiveSeconds = Field(120.0, description="a consumer without progress of its own for so long is replaced")
     dead_man_s: PositiveSeconds = Field(60.0, description="without a Serve health check for so long: stop consuming")
 
 

@@ -28,7 +28,8 @@ from workers.telemetry import start_tracing
 
 log = logging.getLogger(__name__)
 MAX_LINKS = 128
-MAX_FAILURES = 3
+# More than the splitting of one poisonous chunk makes in a row.
+MAX_FAILURES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,9 @@ class GuardReplica:
         self._batcher = Batcher[_Asked, _Ran](
             self._run, batch_tokens=settings.guard.batch_tokens, batch_size=settings.guard.batch_size
         )
+        self._batch_timeout_s = settings.guard.batch_timeout_s
         self._failures = 0
+        self._running_since: float | None = None
 
     async def judge(self, requests: Sequence[GuardRequest]) -> GuardReply:
         """Judge the conversations of one call; see `pipelines.guard.Guard`."""
@@ -88,8 +91,11 @@ class GuardReplica:
         """Serve's health check.
 
         Raises:
-            RuntimeError: batch after batch has raised, so the device or engine is broken.
+            RuntimeError: batch after batch has raised, or one does not end: the device or engine is broken.
         """
+        running_s = 0.0 if self._running_since is None else perf_counter() - self._running_since
+        if running_s > self._batch_timeout_s:
+            raise RuntimeError(f"a batch has been running for {running_s:.0f} s")
         if self._failures >= MAX_FAILURES:
             raise RuntimeError(f"the last {self._failures} batches raised")
 
@@ -127,7 +133,7 @@ class GuardReplica:
                 [Link(context) for context in contexts[:MAX_LINKS]],
             )
             inject(carrier, trace.set_span_in_context(span))
-        started = perf_counter()
+        started = self._running_since = perf_counter()
         try:
             prompts = [asked.prompt for asked in batch]
             judgements = await asyncio.get_running_loop().run_in_executor(self._gpu, self._engine.run, prompts)
@@ -137,6 +143,7 @@ class GuardReplica:
             span.set_status(Status(StatusCode.ERROR, type(error).__name__))
             raise
         finally:
+            self._running_since = None
             span.end()
         self._failures = 0
         guard_ms = (perf_counter() - started) * 1000

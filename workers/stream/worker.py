@@ -81,9 +81,11 @@ class StreamWorker:
         self._judged: queue.SimpleQueue[tuple[Sequence[Work], list[list[Judged]] | BaseException]] = queue.SimpleQueue()
         self._acknowledged: queue.SimpleQueue[Sequence[InFlightRecord]] = queue.SimpleQueue()
         self._stopping = threading.Event()
+        self._asked = 0
         self._commit_answer_due: float | None = None
         self._commit_started_ns = 0
         self._next_commit = 0.0
+        self._stop_deadline: float | None = None
         self._thread = threading.Thread(target=self._run, name="weir-stream", daemon=True)
         self.progress = Progress(clock)
         self._publisher = new_publisher(self._acknowledged.put, self.progress.held)
@@ -122,7 +124,9 @@ class StreamWorker:
             return f"the worker failed: {type(self.failure).__name__}"
         if not self._thread.is_alive():
             return "the worker is not running"
-        return self.progress.stuck_reason(self._settings.health.progress_timeout_s, self._limits.records)
+        # While a guard call is out, waiting is not this worker's doing: the guard has a health check of its own.
+        waiting_for_us = 0 if self._asked else self._limits.records
+        return self.progress.stuck_reason(self._settings.health.progress_timeout_s, waiting_for_us)
 
     # -- the worker's own thread -------------------------------------------------------------------------------------
 
@@ -149,11 +153,15 @@ class StreamWorker:
         return Rebalance(
             consumer,
             self._assignment,
-            self._settings.delivery.drain_timeout_s,
+            self._drain_deadline,
             advance=self.advance,
             committed=self._committed,
             clock=self._clock,
         )
+
+    def _drain_deadline(self) -> float:
+        """Until when a drain may wait; leaving the group after a stop is part of the stop's own drain."""
+        return self._stop_deadline or self._clock() + self._settings.delivery.drain_timeout_s
 
     def _turn(self, consumer: KafkaConsumer) -> None:
         self._apply_pressure(consumer)
@@ -208,6 +216,7 @@ class StreamWorker:
         self._undecided.clear()
 
     def _ask(self, work: Sequence[Work]) -> None:
+        self._asked += 1
         future = asyncio.run_coroutine_threadsafe(self._judge_all(work), self._loop)
         future.add_done_callback(lambda done: self._judged.put((work, done.exception() or done.result())))
 
@@ -222,6 +231,7 @@ class StreamWorker:
             raise self._publisher.failure
         while not self._judged.empty():
             work, judged = self._judged.get()
+            self._asked -= 1
             if isinstance(judged, BaseException):
                 raise judged
             judged_at = timestamp()
@@ -285,7 +295,7 @@ class StreamWorker:
 
     def _drain(self, consumer: KafkaConsumer) -> None:
         """Finish what is in flight, bounded in time; polling goes on, so that the member stays in the group."""
-        deadline = self._clock() + self._settings.delivery.drain_timeout_s
+        deadline = self._stop_deadline = self._drain_deadline()
         while self._limits.records and self._clock() < deadline:
             consumer.pause(*consumer.assignment())
             self._take(self._poll(consumer))

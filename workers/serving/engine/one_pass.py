@@ -1,0 +1,149 @@
+"""The fast engine: one pass and one verdict for a usual message, and plain greedy decoding's text for every one.
+
+Knows nothing of how batches are gathered, and does not parse what the model wrote.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Final
+
+import torch
+
+from workers.serving.engine.judgement import (
+    NON_FINITE_LOGITS,
+    Conversation,
+    Engine,
+    EngineIdentity,
+    Judgement,
+    PreparedPrompt,
+)
+from workers.serving.engine.loading import LoadedModel, load_model
+from workers.serving.engine.output import judgement_of
+from workers.serving.engine.passes import PassLimits
+from workers.serving.engine.prefix import PromptFrame, derive_frames
+from workers.serving.engine.prompt import PromptBuilder
+from workers.serving.engine.scores import LabelScores
+from workers.serving.engine.suffix_forward import SuffixForward, refuse_other_models
+from workers.serving.engine.verdict_decoder import Answer, VerdictDecoder
+from workers.serving.engine.verdict_draft import VerdictDrafts
+
+# A CPU is busy with a few messages, and its caches are small; a GPU wants thousands of tokens to be busy at all.
+_CPU_LIMITS: Final = PassLimits(tokens=1024, rows=8, padding=0.1)
+_GPU_LIMITS: Final = PassLimits(tokens=32_768, rows=256, padding=0.1, small_rows=32)
+_ONE_BY_ONE: Final = PassLimits(tokens=1, rows=1, padding=0.0)
+
+
+def limits_of(device: torch.device, *, batch_invariant: bool) -> PassLimits:
+    """How large a pass is on this device."""
+    if batch_invariant:
+        return _ONE_BY_ONE
+    return _GPU_LIMITS if device.type == "cuda" else _CPU_LIMITS
+
+
+class OnePassEngine(Engine):
+    """Judges with drafted and verified verdicts; see `Engine` for the contract. Built by `load`.
+
+    Texts are those of `ReferenceEngine`. In bf16, where the order of summation can flip near-ties, that holds but for
+    those (as between any two ways to run the model), and which way a near-tie falls can depend on the batch.
+    `batch_invariant` removes that: each message is a pass of its own with a draft that never changes. Without
+    `score_temperature`, `scores` is None; a temperature of 1 leaves the model's probabilities as they are.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        *,
+        max_new_tokens: int = 128,
+        max_prompt_tokens: int | None = None,
+        score_temperature: float | None = None,
+        batch_invariant: bool = False,
+    ) -> None:
+        limit = loaded.max_positions - max_new_tokens
+        if limit < 1:
+            raise ValueError(f"max_new_tokens {max_new_tokens} leaves no room in a context of {loaded.max_positions}")
+        refuse_other_models(loaded.name, loaded.model)
+        self._loaded = loaded
+        self._builder = PromptBuilder(loaded.tokenizer, max_tokens=min(limit, max_prompt_tokens or limit))
+        self._frames = derive_frames(self._builder)
+        self._scores = None if score_temperature is None else LabelScores(self._encode, score_temperature)
+        self._decoder = VerdictDecoder(
+            SuffixForward(loaded.model),
+            list({frame.prefix.tobytes(): frame.prefix for frame in self._frames}.values()),
+            VerdictDrafts(self._encode, adapts=not batch_invariant),
+            end_ids=loaded.end_ids,
+            max_new_tokens=max_new_tokens,
+            limits=limits_of(loaded.device, batch_invariant=batch_invariant),
+            label_ids=self._scores.token_ids if self._scores else (),
+        )
+        self._identity = EngineIdentity(
+            model=loaded.name,
+            revision=loaded.revision,
+            prompt_sha256=self._builder.sha256,
+            engine="one_pass",
+            dtype=str(loaded.dtype).removeprefix("torch."),
+            device=loaded.device.type,
+        )
+
+    @classmethod
+    def load(
+        cls,
+        model: str,
+        *,
+        revision: str | None = None,
+        device: str = "auto",
+        dtype: str = "auto",
+        max_new_tokens: int = 128,
+        max_prompt_tokens: int | None = None,
+        score_temperature: float | None = None,
+        batch_invariant: bool = False,
+    ) -> "OnePassEngine":
+        """Load a hub name, a folder or "demo"; lengths are in tokens. Raises ValueError for wrong settings."""
+        return cls(
+            load_model(model, revision=revision, device=device, dtype=dtype),
+            max_new_tokens=max_new_tokens,
+            max_prompt_tokens=max_prompt_tokens,
+            score_temperature=score_temperature,
+            batch_invariant=batch_invariant,
+        )
+
+    @property
+    def identity(self) -> EngineIdentity:
+        return self._identity
+
+    @property
+    def frames(self) -> tuple[PromptFrame, ...]:
+        """What the prompts of each opening share, and why nothing where they share nothing."""
+        return self._frames
+
+    def prepare(self, conversation: Conversation) -> PreparedPrompt | Judgement:
+        return self._builder.prepare(conversation)
+
+    def run(self, prompts: Sequence[PreparedPrompt]) -> list[Judgement]:
+        # Equal prompts have equal answers.
+        keys = [prompt.token_ids.tobytes() for prompt in prompts]
+        distinct = dict(zip(keys, prompts, strict=True))
+        judged = {
+            key: self._judgement(prompt, answer)
+            for (key, prompt), answer in zip(
+                distinct.items(), self._decoder.decode(list(distinct.values())), strict=True
+            )
+        }
+        return [judged[key] for key in keys]
+
+    def _judgement(self, prompt: PreparedPrompt, answer: Answer) -> Judgement:
+        if not answer.finite:
+            return Judgement.failed(NON_FINITE_LOGITS, prompt_tokens=len(prompt))
+        judgement = judgement_of(
+            answer.ids,
+            end_ids=self._loaded.end_ids,
+            tokenizer=self._loaded.tokenizer.backend_tokenizer,
+            prompt_tokens=len(prompt),
+        )
+        if self._scores is None:
+            return judgement
+        scores = self._scores.of(answer.ids, torch.cat(answer.label_logits), prompt.task)
+        return dataclasses.replace(judgement, scores=scores)
+
+    def _encode(self, text: str) -> list[int]:
+        ids: list[int] = self._loaded.tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
+        return ids

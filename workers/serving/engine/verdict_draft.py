@@ -1,0 +1,113 @@
+"""Drafts what the model will probably write, from the verdict grammar and from what it has written lately.
+
+A draft is only a guess that the model is then asked about; a bad one costs a pass, never a word of the answer.
+Knows nothing of torch, batches or prompts.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from workers.serving.engine.judgement import Task
+
+SAFETY_LABELS: Final = ("Safe", "Unsafe", "Controversial")
+CATEGORY_LABELS: Final = (
+    "None",
+    "Violent",
+    "Non-violent Illegal Acts",
+    "Sexual Content or Sexual Acts",
+    "PII",
+    "Suicide & Self-Harm",
+    "Unethical Acts",
+    "Politically Sensitive Topics",
+    "Copyright Violation",
+    "Jailbreak",
+)
+REFUSAL_LABELS: Final = ("No", "Yes")
+
+# Traffic changes slowly: a verdict weighs half as much after this many others.
+_HALF_LIFE: Final = 128
+# The grammar's verdicts together weigh as much as this many seen ones, so a few odd messages change nothing at start.
+_PRIOR: Final = 8.0
+_LONGEST_KEPT: Final = 48
+_MOST_KEPT: Final = 128
+
+TokenSequence = tuple[int, ...]
+
+
+def category_labels(task: Task) -> tuple[str, ...]:
+    """The categories that a task's template names; a response cannot be a jailbreak."""
+    return CATEGORY_LABELS if task == "prompt" else CATEGORY_LABELS[:-1]
+
+
+def verdict_texts(task: Task) -> tuple[str, ...]:
+    """All canonical verdicts of a task as the model writes them, the most expected first (MODEL.md 1e)."""
+    categories = category_labels(task)
+    texts = [f"Safety: {SAFETY_LABELS[0]}\nCategories: {categories[0]}"]
+    texts += [f"Safety: {safety}\nCategories: {name}" for safety in SAFETY_LABELS[1:] for name in categories[1:]]
+    if task == "prompt":
+        return tuple(texts)
+    return tuple(f"{text}\nRefusal: {refusal}" for text in texts for refusal in REFUSAL_LABELS)
+
+
+class VerdictDrafts:
+    """Guesses answers as token ids without their end token, one memory per task.
+
+    `encode` makes token ids of a text. With `adapts` off every draft is the same for ever: Safe first.
+    """
+
+    def __init__(self, encode: Callable[[str], Sequence[int]], *, adapts: bool = True) -> None:
+        self._adapts = adapts
+        self._step = 1.0
+        self._weights: dict[Task, dict[TokenSequence, float]] = {}
+        self._drafts: dict[tuple[Task, TokenSequence], TokenSequence] = {}
+        for task in ("prompt", "response"):
+            texts = verdict_texts(task)
+            rest = _PRIOR / 4 / (len(texts) - 1)
+            # Strictly falling, so that ties go to the more expected one.
+            self._weights[task] = {
+                tuple(encode(text)): _PRIOR if place == 0 else rest * (1 - place / 100)
+                for place, text in enumerate(texts)
+            }
+
+    def after(self, task: Task, written: Sequence[int]) -> TokenSequence:
+        """The likeliest continuation of `written`; empty if nothing known begins so."""
+        key = (task, tuple(written))
+        if key not in self._drafts:
+            self._drafts[key] = self._likeliest(task, key[1])
+        return self._drafts[key]
+
+    def note(self, task: Task, answer: Sequence[int]) -> None:
+        """Learn from a complete answer (without its end token)."""
+        if not self._adapts or not 0 < len(answer) <= _LONGEST_KEPT:
+            return
+        weights = self._weights[task]
+        weights[tuple(answer)] = weights.get(tuple(answer), 0.0) + self._step
+        self._step *= 2 ** (1 / _HALF_LIFE)
+        if len(weights) > _MOST_KEPT:
+            del weights[min(weights, key=weights.__getitem__)]
+        if self._step > 2**32:
+            self._rescale()
+        self._drafts.clear()
+
+    def _likeliest(self, task: Task, written: TokenSequence) -> TokenSequence:
+        """Goes from token to token, each the one that most weight of known answers lies behind."""
+        candidates = {ids: weight for ids, weight in self._weights[task].items() if ids[: len(written)] == written}
+        draft: list[int] = []
+        while candidates:
+            place = len(written) + len(draft)
+            behind: defaultdict[int | None, float] = defaultdict(float)
+            for ids, weight in candidates.items():
+                behind[ids[place] if place < len(ids) else None] += weight
+            best = max(behind, key=behind.__getitem__)
+            if best is None:
+                break
+            draft.append(best)
+            candidates = {ids: weight for ids, weight in candidates.items() if len(ids) > place and ids[place] == best}
+        return tuple(draft)
+
+    def _rescale(self) -> None:
+        for weights in self._weights.values():
+            for ids in weights:
+                weights[ids] /= self._step
+        self._step = 1.0
