@@ -144,7 +144,7 @@ class TelemetrySettings(Section):
 class HealthSettings(Section):
     """When a worker counts as stuck (P12)."""
 
-    progress_timeout_s: PositiveSeconds = Field(120.0, description="a consumer without progress of its own for so long is replaced")
+    progress_timeout_s: PositiveSeconds = Field(120.0, description="a consumer stuck for so long is replaced")
     dead_man_s: PositiveSeconds = Field(60.0, description="without a Serve health check for so long: stop consuming")
 
 

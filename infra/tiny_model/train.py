@@ -1,13 +1,14 @@
 """Train the demo's tiny model from scratch on synthetic chat and print how it does on held-out synthetic chat.
 
-The result is NOT a safety classifier: it knows the made-up nouns and few plain words of `workers/embedded/corpus.py`,
-their labels, and nothing else. It exists so that the demo and the tests run a real `Qwen3ForCausalLM` with Qwen3Guard's
-template and grammar without a hub or a GPU.
+The result is NOT a safety classifier: it knows the made-up nouns and few plain words of
+`workers/embedded/corpus_words.py`, their labels, and nothing else. It exists so that the demo and
+the tests run a real `Qwen3ForCausalLM` with Qwen3Guard's template and grammar without a hub or a GPU.
 
-    python infra/tiny_model/train.py               # trains and writes workers/embedded/tiny_model/: minutes
+    python infra/tiny_model/train.py               # trains, writes workers/embedded/tiny_model/; 10-20 minutes
     python infra/tiny_model/train.py --evaluate    # prints the held-out figures of the model in that folder
 
-Does not touch the folder's `chat_template.jinja`, which is written by hand.
+Held-out figures, time and machine of the committed model stand in its card, `workers/embedded/tiny_model/README.md`.
+Does not make `chat_template.jinja`: that is written by hand in the model's folder, and read and saved unchanged.
 """
 
 # ruff: noqa: T201  what a script prints is its result

@@ -13,6 +13,9 @@ from kafka.partitioner.default import DefaultPartitioner
 
 from workers.sections import KafkaSettings
 
+# A topic or partition that appears, or may be read at last, after a member has joined is seen no later than this.
+METADATA_MAX_AGE_MS = 10_000
+
 
 class TokenFile(AbstractTokenProvider):
     """Bearer token from a file, read anew at each login: whoever owns the file rotates it."""
@@ -23,6 +26,24 @@ class TokenFile(AbstractTokenProvider):
     def token(self) -> str:
         """The token, without white space around it."""
         return self._path.read_text(encoding="utf-8").strip()
+
+
+class CooperativeAssignor(CooperativeStickyAssignor):
+    """Tells the group's leader what this member owns now.
+
+    kafka-python 3.0.12 tells what the member was last given, lost since or not: after an expelled member has come back,
+    a partition then has two owners at a time.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.consumer: KafkaConsumer | None = None
+
+    def metadata(self, topics: list[str]) -> Any:
+        """What this member says of itself when it joins."""
+        owned = self.consumer.assignment() if self.consumer is not None else ()
+        self.member_assignment = sorted(owned) or None
+        return super().metadata(topics)
 
 
 def connection(settings: KafkaSettings) -> dict[str, Any]:
@@ -53,19 +74,22 @@ def connection(settings: KafkaSettings) -> dict[str, Any]:
 
 def group_consumer(settings: KafkaSettings) -> KafkaConsumer:
     """A member of the group, not yet subscribed; offsets are committed by us alone."""
-    return KafkaConsumer(
+    assignor = CooperativeAssignor()
+    assignor.consumer = KafkaConsumer(
         **connection(settings),
         group_id=settings.group_id,
         enable_auto_commit=False,
         auto_offset_reset=settings.auto_offset_reset,
-        partition_assignment_strategy=[CooperativeStickyAssignor],
+        partition_assignment_strategy=[assignor],
         session_timeout_ms=settings.session_timeout_ms,
         heartbeat_interval_ms=settings.heartbeat_interval_ms,
         max_poll_interval_ms=settings.max_poll_interval_ms,
         max_poll_records=settings.max_poll_records,
         fetch_max_bytes=settings.fetch_max_bytes,
         allow_auto_create_topics=False,
+        metadata_max_age_ms=METADATA_MAX_AGE_MS,
     )
+    return assignor.consumer
 
 
 def producer(settings: KafkaSettings) -> KafkaProducer:

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from kafka import KafkaProducer
-from kafka.errors import KafkaError, KafkaTimeoutError
+from kafka.errors import KafkaError, KafkaTimeoutError, UnknownError
 from kafka.future import Future
 
 from pipelines.backoff import Backoff
@@ -158,6 +158,8 @@ class Publisher:
                 self._held()
                 if self._stopping.is_set():
                     self._drop_producer()
+                continue
+            except UnknownError:  # kafka-python 3.0.12 says so of a batch too large for its topic that it has split
                 continue
             return
 

@@ -26,7 +26,7 @@ class Rebalance(AsyncConsumerRebalanceListener):
     Args:
         consumer: the worker's consumer.
         assignment: the worker's partitions.
-        drain_timeout_s: longest wait for records in flight; what is left is judged again by the next owner.
+        drain_deadline: until when a drain that begins now may wait; what is left is judged again by the next owner.
         advance: lets the worker decide, release and complete without waiting.
         committed: told of a commit that the coordinator has stored, and when it was begun, in nanoseconds.
         clock: seconds, monotonic.
@@ -36,7 +36,7 @@ class Rebalance(AsyncConsumerRebalanceListener):
         self,
         consumer: KafkaConsumer,
         assignment: Assignment,
-        drain_timeout_s: float,
+        drain_deadline: Callable[[], float],
         *,
         advance: Callable[[], None],
         committed: Callable[[Offsets, int], None],
@@ -44,7 +44,7 @@ class Rebalance(AsyncConsumerRebalanceListener):
     ) -> None:
         self._consumer = consumer
         self._assignment = assignment
-        self._drain_timeout_s = drain_timeout_s
+        self._drain_deadline = drain_deadline
         self._advance = advance
         self._committed = committed
         self._clock = clock
@@ -56,7 +56,7 @@ class Rebalance(AsyncConsumerRebalanceListener):
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         """Drain within the bound, commit, hand over."""
-        deadline = self._clock() + self._drain_timeout_s
+        deadline = self._drain_deadline()
         while self._assignment.in_flight(revoked) and self._clock() < deadline:
             self._advance()
             await self._consumer._net.sleep(STEP_S)  # noqa: SLF001 - the only sleep of kafka-python's loop
