@@ -5,6 +5,7 @@ Does not judge anything.
 
 import asyncio
 import multiprocessing
+import os
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -90,6 +91,9 @@ def _watch(
         time.sleep(SAMPLE_S)
         after.append(_resident_mib())
     queue.put(StallResult(events, before, full, after, worker.in_flight, machine()))
+    queue.close()
+    queue.join_thread()
+    os._exit(0)  # the worker could only be stopped by a guard that answers
 
 
 def _resident_mib() -> float:
