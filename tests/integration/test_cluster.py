@@ -12,8 +12,8 @@ import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError, TopicAuthorizationFailedError
 from kafka.net.sasl.oauth import AbstractTokenProvider
-
 from tests.integration.conftest import Topics
+
 from tests.kafka.cluster import KafkaCluster
 from tests.kafka.security import unsigned_token
 
