@@ -18,8 +18,8 @@ SHAPES: dict[str, dict[str, int]] = {
 }
 
 
-def random_model(shape: str, *, layers: int, dtype: torch.dtype, vocabulary: int = 151_936) -> Any:
-    """Real widths, head counts, positions and vocabulary; the larger shapes have a head of their own."""
+def random_model(shape: str, *, layers: int, dtype: torch.dtype, vocabulary: int) -> Any:
+    """Real widths, head counts and positions; the larger shapes have a head of their own."""
     torch.manual_seed(11)
     config = Qwen3Config(
         **SHAPES[shape],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError, TopicAuthorizationFailedError
 from kafka.net.sasl.oauth import AbstractTokenProvider
-from tests.integration.conftest import Topics
 
 from tests.kafka.cluster import KafkaCluster
 from tests.kafka.security import unsigned_token
+
+Topics = Callable[..., str]
 
 _START_AND_DIE = """
 import os, pathlib, sys

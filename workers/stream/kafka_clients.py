@@ -3,14 +3,17 @@
 Does not decide anything: what a setting means is said in `workers.sections`.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kafka import KafkaConsumer, KafkaProducer
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.consumer.fetcher import ConsumerRecord
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.net.sasl.oauth import AbstractTokenProvider
 from kafka.partitioner.default import DefaultPartitioner
 
+from schemas.record import SourceRecord
 from workers.sections import KafkaSettings
 
 # A topic or partition that appears, or may be read at last, after a member has joined is seen no later than this.
@@ -90,6 +93,15 @@ def group_consumer(settings: KafkaSettings) -> KafkaConsumer:
         metadata_max_age_ms=METADATA_MAX_AGE_MS,
     )
     return assignor.consumer
+
+
+def records_of(polled: Mapping[TopicPartition, Sequence[ConsumerRecord]]) -> list[SourceRecord]:
+    """What a poll returned, as our records."""
+    return [
+        SourceRecord(topic, partition, item.offset, item.timestamp, item.key, item.value, tuple(item.headers))
+        for (topic, partition), items in polled.items()
+        for item in items
+    ]
 
 
 def producer(settings: KafkaSettings) -> KafkaProducer:

@@ -26,6 +26,7 @@ from workers.log import event
 from workers.settings import Settings
 from workers.stream.assignment import Assignment, Offsets
 from workers.stream.in_flight_record import InFlightRecord
+from workers.stream.kafka_clients import records_of
 from workers.stream.kafka_errors import Meaning, meaning_of
 from workers.stream.message_trace import StreamTracer
 from workers.stream.progress import Progress
@@ -35,6 +36,7 @@ from workers.stream.rebalance import Rebalance
 log = logging.getLogger(__name__)
 BUSY_POLL_MS = 5
 IDLE_POLL_MS = 100
+JOIN_POLL_MS = 700  # a join that ends between two polls is begun again (3.0.12): few polls, none ending at Kafka's 3 s
 COMMIT_ANSWER_S = 30.0
 Work = tuple[InFlightRecord, Admitted]
 NewPublisher = Callable[[Callable[[Sequence[InFlightRecord]], None], Callable[[], None]], Publisher]
@@ -77,7 +79,6 @@ class StreamWorker:
             Load(limits.in_flight_records, limits.in_flight_bytes, limits.in_flight_tokens), limits.resume_ratio
         )
         self._assignment = Assignment(self._limits)
-        self._undecided: list[Work] = []
         self._judged: queue.SimpleQueue[tuple[Sequence[Work], list[list[Judged]] | BaseException]] = queue.SimpleQueue()
         self._acknowledged: queue.SimpleQueue[Sequence[InFlightRecord]] = queue.SimpleQueue()
         self._stopping = threading.Event()
@@ -171,21 +172,16 @@ class StreamWorker:
         self.progress.beat()
 
     def _poll(self, consumer: KafkaConsumer) -> list[SourceRecord]:
-        timeout_ms = BUSY_POLL_MS if self._limits.records else IDLE_POLL_MS
+        timeout_ms = BUSY_POLL_MS if self._limits.records else IDLE_POLL_MS if consumer.assignment() else JOIN_POLL_MS
         room = min(self._settings.kafka.max_poll_records, self._limits.room) or 1  # paused when 0: nothing comes
         try:
-            polled = consumer.poll(timeout_ms, max_records=room)
+            return records_of(consumer.poll(timeout_ms, max_records=room))
         except KafkaError as error:
             if meaning_of(error) is Meaning.FATAL:
                 raise
             log.warning(event("poll_failed", error=str(error)))
             self._stopping.wait(self._settings.kafka.heartbeat_interval_ms / 3000)
             return []
-        return [
-            SourceRecord(topic, partition, item.offset, item.timestamp, item.key, item.value, tuple(item.headers))
-            for (topic, partition), items in polled.items()
-            for item in items
-        ]
 
     def _take(self, records: list[SourceRecord]) -> None:
         if not records:
@@ -194,7 +190,8 @@ class StreamWorker:
             self.progress.advanced()
         polled_ns = time.time_ns()
         received_at = timestamp()
-        taken = []
+        taken: list[InFlightRecord] = []
+        undecided: list[Work] = []
         for record in records:
             partition = self._assignment.get(record.topic, record.partition)
             if partition is None:
@@ -207,13 +204,12 @@ class StreamWorker:
                 item.ruling = Ruling(admitted)
             else:
                 item.tokens = sum(admitted.fitted.tokens)
-                self._undecided.append((item, admitted))
+                undecided.append((item, admitted))
             self._limits.add(item.size_bytes, item.tokens)
         self._tracer.polled(polled_ns, [item.record for item in taken], [item.trace for item in taken])
         size = self._settings.delivery.chunk_size
-        for start in range(0, len(self._undecided), size):
-            self._ask(self._undecided[start : start + size])
-        self._undecided.clear()
+        for start in range(0, len(undecided), size):
+            self._ask(undecided[start : start + size])
 
     def _ask(self, work: Sequence[Work]) -> None:
         self._asked += 1

@@ -3,10 +3,13 @@
 Every new token sees all of the shared keys. Knows nothing of layers, prompts or caches.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 import torch
 from torch.nn import functional
+
+from workers.serving.engine.layer_pieces import weighed
 
 # A row with more scores than this (1 GB at work) is left to the fused kernel, which never holds all at once.
 _MOST_SCORES: Final = 2**26
@@ -17,11 +20,22 @@ _SCORES_AT_ONCE: Final = 2**20
 class PrefixAttention:
     """Attention for one forward: `seen`, of shape (rows or 1, new tokens, own keys), says what each token may look at.
 
-    `groups` is the number of query heads that share a key head. torch's fused kernel is three times slower on a CPU
-    than two plain products (bfloat16, 300 keys), and has no rival on a GPU or for long prompts.
+    `weigh` is `layer_pieces.weighed` or the same compiled; `groups` query heads share a key head. torch's fused kernel
+    is three times slower on a CPU than two plain products (bfloat16, 300 keys), and has no rival on a GPU or for long
+    prompts.
     """
 
-    def __init__(self, seen: torch.Tensor, *, shared_keys: int, key_heads: int, groups: int, scale: float) -> None:
+    def __init__(
+        self,
+        seen: torch.Tensor,
+        weigh: Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor],
+        *,
+        shared_keys: int,
+        key_heads: int,
+        groups: int,
+        scale: float,
+    ) -> None:
+        self._weigh = weigh
         self._groups = groups
         self._scale = scale
         # The queries that share a key head become more queries of that head, so no key is copied for them.
@@ -29,10 +43,8 @@ class PrefixAttention:
         scores_per_row = key_heads * folded.shape[2] * (shared_keys + seen.shape[2])
         self._fused = seen.device.type != "cpu" or scores_per_row > _MOST_SCORES
         self._rows_at_once = max(1, _SCORES_AT_ONCE // scores_per_row)
-        if self._fused:
-            self._mask = functional.pad(folded, (shared_keys, 0), value=True)
-        else:
-            self._mask = torch.zeros(folded.shape).masked_fill_(~folded, float("-inf"))
+        sight = functional.pad(folded, (shared_keys, 0), value=True)
+        self._mask = sight if self._fused else torch.zeros(sight.shape).masked_fill_(~sight, float("-inf"))
 
     def __call__(
         self,
@@ -67,8 +79,9 @@ class PrefixAttention:
         )
         if self._fused:
             attended = functional.scaled_dot_product_attention(folded, keys, values, attn_mask=mask, scale=self._scale)
+        elif rows == 1:
+            # The usual piece, and the one that is compiled: always of three dimensions.
+            attended = self._weigh((folded @ keys.mT)[0], mask[0, 0], self._scale) @ values[0]
         else:
-            scores = (folded @ keys.mT).float().mul_(self._scale)
-            scores[..., shared[0].shape[1] :] += mask
-            attended = scores.softmax(dim=-1).to(values.dtype) @ values
+            attended = weighed(folded @ keys.mT, mask, self._scale) @ values
         return attended.view(rows, heads, tokens, size).transpose(1, 2).flatten(2)

@@ -82,7 +82,7 @@ def product_shapes(config: Any) -> list[tuple[int, int]]:
 
 
 def measure_products(network: Any, rows: int) -> float:
-    """GFLOP/s of one layer's products for so many rows, with every layer's own weights in turn."""
+    """GFLOP/s of a layer's products for so many rows, on weights too many for any cache, the best way there is."""
     device, dtype = network.device, network.dtype
     weights = [
         [torch.randn(out, inner, device=device).mul_(0.02).to(dtype) for out, inner in product_shapes(network.config)]
@@ -90,14 +90,21 @@ def measure_products(network: Any, rows: int) -> float:
     ]
     inputs = [torch.randn(rows, weight.shape[1], device=device).to(dtype) for weight in weights[0]]
 
-    def once() -> None:
-        for layer in weights:
+    def once(multiply: Callable[[torch.Tensor, Any], torch.Tensor], matrices: Sequence[Sequence[Any]]) -> None:
+        for layer in matrices:
             for matrix, weight in zip(inputs, layer, strict=True):
-                functional.linear(matrix, weight)
+                multiply(matrix, weight)
 
+    ways: list[tuple[Callable[[torch.Tensor, Any], torch.Tensor], Sequence[Sequence[Any]]]] = []
+    ways.append((functional.linear, weights))
+    if device.type == "cpu" and dtype == torch.bfloat16:
+        # What inductor's freezing does with weights: laid out for the product beforehand, in a second copy.
+        packed = [[torch.ops.mkldnn._reorder_linear_weight(weight, rows) for weight in layer] for layer in weights]  # noqa: SLF001
+        ways.append((lambda x, w: torch.ops.mkldnn._linear_pointwise(x, w, None, "none", [], ""), packed))  # noqa: SLF001
     with torch.inference_mode():
-        once()
-        best = min(_seconds(once, device) for _ in range(_GEMM_REPEATS))
+        for way in ways:
+            once(*way)
+        best = min(_seconds(lambda way=way: once(*way), device) for way in ways for _ in range(_GEMM_REPEATS))
     flops = 2 * rows * sum(weight.numel() for layer in weights for weight in layer)
     return float(flops) / best / 1e9
 
@@ -129,7 +136,7 @@ def machine_of(device: torch.device) -> dict[str, object]:
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu,
         "threads": torch.get_num_threads(),
-        "load_before": load,
+        "load_average": load,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
@@ -137,7 +144,14 @@ def machine_of(device: torch.device) -> dict[str, object]:
 
 
 def measure(
-    work: Work, *, accepted: float, limits: PassLimits, rounds: int, baselines: int, advance: Callable[[], None]
+    work: Work,
+    *,
+    accepted: float,
+    limits: PassLimits,
+    rounds: int,
+    baselines: int,
+    compiled: bool,
+    advance: Callable[[], None],
 ) -> dict[str, Any]:
     """Rounds of all contenders in turn; messages/s of each are its median round's, and `runs` holds every round."""
     device = work.network.device
@@ -145,12 +159,14 @@ def measure(
     lengths = [len(prompt) - FRAMES[work.task][0] + new_tokens - 1 for prompt in work.prompts]
     passes = list(cut_into_passes(lengths, limits))
     rows = round(statistics.median(len(indices) * max(lengths[i] for i in indices) for indices in passes))
-    # `generate` first: the one-pass engine merges the weights, which must not speed up or slow down the others.
     reference = ReferenceEngine(as_loaded(work.network, "random"), max_new_tokens=new_tokens)
     decoder = ScriptedDecoder(SuffixForward(work.network), work.prompts, limits, accepted=accepted)
     few = work.prompts[:baselines]
     runs: list[dict[str, float]] = []
-    decoder.decode(work.prompts[:2])
+    seconds = {"first_verdict": _seconds(lambda: decoder.decode(work.prompts[:1]), device)}
+    if compiled:
+        seconds["compiling"] = _seconds(decoder.compile, device)
+    decoder.decode(work.prompts[:8])
     model_card_loop(work.network, few[:1], new_tokens)
     for _ in range(rounds):
         run = {"one_pass": len(work.prompts) / _seconds(lambda: decoder.decode(work.prompts), device)}
@@ -172,6 +188,7 @@ def measure(
         "gflop_per_message": work.gflop_per_message(),
         "bound": bound,
         "share_of_bound": medians["one_pass"] / bound,
+        "seconds": seconds,
         "runs": runs,
     }
 
@@ -188,6 +205,8 @@ def main(
     mixed: Annotated[bool, typer.Option("--mixed", help="Spread the lengths as chat does.")] = False,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of all contenders in turn.")] = 3,
     batch_invariant: Annotated[bool, typer.Option("--batch-invariant", help="One message a pass.")] = False,
+    compiled: Annotated[bool, typer.Option(help="Measure compiled layers.")] = True,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 for torch's own choice.")] = 0,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Messages per second of the one-pass engine, the reference engine and the model card's loop, in one run."""
@@ -195,6 +214,7 @@ def main(
         raise typer.BadParameter(f"shape is one of {', '.join(SHAPES)} and task one of {', '.join(FRAMES)}")
     asked: Task = "prompt" if task == "prompt" else "response"
     where = resolve_device(device)
+    torch.set_num_threads(threads or torch.get_num_threads())
     machine = machine_of(where)
     with Progress(console=_PROGRESS, disable=not sys.stderr.isatty()) as progress:
         step = progress.add_task("measuring", total=rounds * 4)
@@ -206,6 +226,7 @@ def main(
             limits=limits_of(where, batch_invariant=batch_invariant),
             rounds=rounds,
             baselines=min(baselines, messages),
+            compiled=compiled and not batch_invariant,
             advance=lambda: progress.advance(step),
         )
     dtype_name = str(network.dtype).removeprefix("torch.")
@@ -227,6 +248,7 @@ def _print_table(report: dict[str, Any]) -> None:
     table.add_row("bound", f"{report['bound']:.2f}", f"one pass is at {report['share_of_bound']:.0%} of it")
     Console().print(table)
     Console().print(f"products: {report['products_gflops']:.0f} GFLOP/s at {report['rows_per_pass']} rows a pass")
+    Console().print(f"seconds: {report['seconds']}")
     Console().print(f"machine: {report['machine']}")
 
 

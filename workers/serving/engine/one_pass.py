@@ -4,6 +4,7 @@ Knows nothing of how batches are gathered, and does not parse what the model wro
 """
 
 import dataclasses
+import threading
 from collections.abc import Sequence
 from typing import Final
 
@@ -30,6 +31,8 @@ from workers.serving.engine.verdict_draft import VerdictDrafts
 # A CPU is busy with a few messages, and its caches are small; a GPU wants thousands of tokens to be busy at all.
 _CPU_LIMITS: Final = PassLimits(tokens=1024, rows=8, padding=0.1)
 _GPU_LIMITS: Final = PassLimits(tokens=32_768, rows=256, padding=0.1, small_rows=32)
+# A command that judges a few messages and ends is over before compiling would pay.
+_MESSAGES_UNTIL_COMPILING: Final = 256
 _ONE_BY_ONE: Final = PassLimits(tokens=1, rows=1, padding=0.0)
 
 
@@ -45,8 +48,10 @@ class OnePassEngine(Engine):
 
     Texts are those of `ReferenceEngine`. In bf16, where the order of summation can flip near-ties, that holds but for
     those (as between any two ways to run the model), and which way a near-tie falls can depend on the batch.
-    `batch_invariant` removes that: each message is a pass of its own with a draft that never changes. Without
-    `score_temperature`, `scores` is None; a temperature of 1 leaves the model's probabilities as they are.
+    `batch_invariant` removes that: each message is a pass of its own with a draft that never changes, and nothing is
+    compiled. Without `score_temperature`, `scores` is None; a temperature of 1 leaves the model's probabilities as they
+    are. With `compiled`, parts of the model are compiled in a thread of their own once the engine has been busy for a
+    while, and used from then on; where that fails, a warning says so and nothing changes.
     """
 
     def __init__(
@@ -57,6 +62,7 @@ class OnePassEngine(Engine):
         max_prompt_tokens: int | None = None,
         score_temperature: float | None = None,
         batch_invariant: bool = False,
+        compiled: bool = True,
     ) -> None:
         limit = loaded.max_positions - max_new_tokens
         if limit < 1:
@@ -75,6 +81,7 @@ class OnePassEngine(Engine):
             limits=limits_of(loaded.device, batch_invariant=batch_invariant),
             label_ids=self._scores.token_ids if self._scores else (),
         )
+        self._until_compiling = _MESSAGES_UNTIL_COMPILING if compiled and not batch_invariant else None
         self._identity = EngineIdentity(
             model=loaded.name,
             revision=loaded.revision,
@@ -96,6 +103,7 @@ class OnePassEngine(Engine):
         max_prompt_tokens: int | None = None,
         score_temperature: float | None = None,
         batch_invariant: bool = False,
+        compiled: bool = True,
     ) -> "OnePassEngine":
         """Load a hub name, a folder or "demo"; lengths are in tokens. Raises ValueError for wrong settings."""
         return cls(
@@ -104,6 +112,7 @@ class OnePassEngine(Engine):
             max_prompt_tokens=max_prompt_tokens,
             score_temperature=score_temperature,
             batch_invariant=batch_invariant,
+            compiled=compiled,
         )
 
     @property
@@ -119,6 +128,7 @@ class OnePassEngine(Engine):
         return self._builder.prepare(conversation)
 
     def run(self, prompts: Sequence[PreparedPrompt]) -> list[Judgement]:
+        self._compile_when_busy(len(prompts))
         # Equal prompts have equal answers.
         keys = [prompt.token_ids.tobytes() for prompt in prompts]
         distinct = dict(zip(keys, prompts, strict=True))
@@ -129,6 +139,14 @@ class OnePassEngine(Engine):
             )
         }
         return [judged[key] for key in keys]
+
+    def _compile_when_busy(self, messages: int) -> None:
+        if self._until_compiling is None:
+            return
+        self._until_compiling -= messages
+        if self._until_compiling <= 0:
+            self._until_compiling = None
+            threading.Thread(target=self._decoder.compile, name="weir-compile", daemon=True).start()
 
     def _judgement(self, prompt: PreparedPrompt, answer: Answer) -> Judgement:
         if not answer.finite:

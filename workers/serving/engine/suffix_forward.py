@@ -4,22 +4,24 @@ The layers are transformers' own modules with their own weights; what is done di
 them, and which keys their attention sees. Knows nothing of tokenizers, drafts or verdicts.
 """
 
+import copy
 from collections.abc import Sequence
 from typing import Any, Final
 
 import torch
 from torch.nn import functional
 from transformers import PreTrainedModel, Qwen3ForCausalLM
-from transformers.models.qwen3.modeling_qwen3 import apply_rotary_pos_emb
 
 from workers.serving.engine.attention import PrefixAttention
 from workers.serving.engine.kept_cache import KeptCache, PrefixCache
+from workers.serving.engine.layer_pieces import PLAIN, LayerPieces, compiled_pieces
 
 
 def refuse_other_models(name: str, model: PreTrainedModel) -> None:
     """Raise ValueError for a model whose layers are not those that `SuffixForward` runs."""
     config: Any = model.config
-    kinds = set(config.layer_types) if isinstance(model, Qwen3ForCausalLM) else set()
+    is_known = isinstance(model, Qwen3ForCausalLM) and config.hidden_act == "silu"
+    kinds = set(config.layer_types) if is_known else set()
     if kinds != {"full_attention"}:
         raise ValueError(
             f"guard.model {name!r}: guard.engine one_pass runs Qwen3 models with full attention only, guard.engine "
@@ -30,8 +32,8 @@ def refuse_other_models(name: str, model: PreTrainedModel) -> None:
 class SuffixForward:
     """One model's forward over rectangles of new tokens.
 
-    The model's query, key and value projections, and its gate and up projections, are each made views of one merged
-    weight, which computes the same products in fewer calls; the model itself goes on working.
+    The model's query, key and value projections are made views of one merged weight, which computes the same products
+    in one call; the model itself goes on working.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -48,12 +50,34 @@ class SuffixForward:
         self._key_heads: int = network.config.num_key_value_heads
         self._device: torch.device = network.device
         self._qkv = [_merged(x.self_attn.q_proj, x.self_attn.k_proj, x.self_attn.v_proj) for x in self._layers]
-        self._gate_up = [_merged(x.mlp.gate_proj, x.mlp.up_proj) for x in self._layers]
+        self._eps: float = network.config.rms_norm_eps
+        self._pieces = PLAIN
 
     @property
     def device(self) -> torch.device:
         """Where the model is."""
         return self._device
+
+    def compile(self, prefix: PrefixCache) -> bool:
+        """Compile what lies between the products, half a minute's work; False, and all as before, if it cannot be.
+
+        May run in a thread of its own while others run the model.
+        """
+
+        def try_out(pieces: LayerPieces) -> torch.Tensor:
+            trial = copy.copy(self)
+            trial._pieces = pieces  # noqa: SLF001 - its own class
+            logits = []
+            for rows, tokens in ((3, 37), (2, 53), (1, 41)):
+                ids = torch.arange(rows * tokens, device=self._device).view(rows, tokens)
+                places = torch.arange(tokens - 7, tokens, device=self._device).expand(rows, -1)
+                found: Any = trial.start(ids, prefix, places)[0]
+                logits.append(found.flatten(0, 1))
+            return torch.cat(logits)
+
+        if (pieces := compiled_pieces(try_out)) is not None:
+            self._pieces = pieces
+        return pieces is not None
 
     def no_prefix(self) -> PrefixCache:
         """What prompts that share nothing share."""
@@ -103,55 +127,61 @@ class SuffixForward:
         places: torch.Tensor | None,
         visible: int,
     ) -> torch.Tensor | None:
-        hidden = self._embed(ids)
-        rotation = self._rotary(hidden, own + prefix.tokens)
+        # One change of pieces, even if new ones are ready while this runs.
+        pieces = self._pieces if ids.numel() > 1 else PLAIN
+        rows, tokens = ids.shape
+        hidden = self._embed(ids).flatten(0, 1)
+        cos, sin = self._rotary(hidden, own + prefix.tokens)
+        rotation = tuple(angle.expand(rows, -1, -1).flatten(0, 1).contiguous() for angle in (cos, sin))
         # A token sees its row's tokens up to itself; what fills a row up lies behind all of them.
         seen = torch.arange(visible, device=self._device) <= own[..., None]
-        rows = torch.arange(ids.shape[0], device=self._device)[:, None]
-        attention = self._attention(seen, prefix)
-        for index in range(len(self._layers)):
-            query, *new = self._projected(index, hidden, rotation)
+        attention = self._attention(seen, prefix, pieces)
+        at = torch.arange(rows, device=self._device)[:, None]
+        into = pieces.normed(hidden, self._layers[0].input_layernorm.weight, self._eps)
+        for index, layer in enumerate(self._layers):
+            query, *new = self._projected(index, into, rotation, pieces, rows)
             kept = cache.keep(index, own, *new)
             if index == len(self._layers) - 1:
                 # Of the last layer only the keys and values are needed everywhere, the rest where logits are wanted.
                 if places is None:
                     return None
-                hidden, query = hidden[rows, places], query.transpose(1, 2)[rows, places].transpose(1, 2)
-                attention = self._attention(seen.expand(len(rows), -1, -1)[rows, places], prefix)
-            attended = attention(query, (prefix.keys[index], prefix.values[index]), kept)
-            hidden = self._rest(index, hidden, attended)
-        logits: torch.Tensor = self._head(self._norm(hidden))
+                query = query.transpose(1, 2)[at, places].transpose(1, 2)
+                hidden = hidden.unflatten(0, (rows, tokens))[at, places].flatten(0, 1)
+                attention = self._attention(seen.expand(rows, -1, -1)[at, places], prefix, pieces)
+            attended = attention(query, (prefix.keys[index], prefix.values[index]), kept).flatten(0, 1)
+            update = layer.self_attn.o_proj(attended)
+            norm = layer.post_attention_layernorm.weight
+            hidden, into = pieces.added_and_normed(hidden, update, norm, self._eps)
+            mlp = layer.mlp
+            update = mlp.down_proj(pieces.gated(mlp.gate_proj(into), mlp.up_proj(into)))
+            norm = (
+                self._layers[index + 1].input_layernorm.weight if index + 1 < len(self._layers) else self._norm.weight
+            )
+            hidden, into = pieces.added_and_normed(hidden, update, norm, self._eps)
+        logits: torch.Tensor = self._head(into).unflatten(0, (rows, -1))
         return logits
 
     def _projected(
-        self, index: int, hidden: torch.Tensor, rotation: tuple[torch.Tensor, torch.Tensor]
+        self, index: int, into: torch.Tensor, rotation: tuple[torch.Tensor, ...], pieces: LayerPieces, rows: int
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Rotated queries and keys, and values, of shape (rows, heads, tokens, head size)."""
-        layer = self._layers[index]
-        merged = functional.linear(layer.input_layernorm(hidden), *self._qkv[index])
-        heads = merged.unflatten(-1, (-1, self._head_size))
-        query, keys, values = heads.split([self._query_heads, self._key_heads, self._key_heads], dim=-2)
-        query = layer.self_attn.q_norm(query).transpose(1, 2)
-        keys = layer.self_attn.k_norm(keys).transpose(1, 2)
-        query, keys = apply_rotary_pos_emb(query, keys, *rotation)
-        return query, keys, values.transpose(1, 2)
+        attention = self._layers[index].self_attn
+        heads = functional.linear(into, *self._qkv[index]).unflatten(-1, (-1, self._head_size))
+        turned, values = heads.split([self._query_heads + self._key_heads, self._key_heads], dim=1)
+        norms = (attention.q_norm.weight, attention.k_norm.weight)
+        query, keys = pieces.rotated(turned, norms, self._eps, rotation, self._query_heads)
+        query, keys, values = (x.unflatten(0, (rows, -1)).transpose(1, 2) for x in (query, keys, values))
+        return query, keys, values
 
-    def _attention(self, seen: torch.Tensor, prefix: PrefixCache) -> PrefixAttention:
+    def _attention(self, seen: torch.Tensor, prefix: PrefixCache, pieces: LayerPieces) -> PrefixAttention:
         return PrefixAttention(
             seen,
+            pieces.weighed,
             shared_keys=prefix.tokens,
             key_heads=self._key_heads,
             groups=self._query_heads // self._key_heads,
             scale=self._scale,
         )
-
-    def _rest(self, index: int, hidden: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
-        """What follows attention in a layer."""
-        layer = self._layers[index]
-        hidden = hidden + layer.self_attn.o_proj(attended)
-        gate, up = functional.linear(layer.post_attention_layernorm(hidden), *self._gate_up[index]).chunk(2, dim=-1)
-        output: torch.Tensor = hidden + layer.mlp.down_proj(layer.mlp.act_fn(gate) * up)
-        return output
 
 
 def _merged(*projections: Any) -> tuple[torch.Tensor, torch.Tensor | None]:

@@ -98,6 +98,10 @@ class VerdictDecoder:
             ]
         self._prefixes = [*shared, (np.empty(0, dtype=np.int64), forward.no_prefix())]
 
+    def compile(self) -> bool:
+        """Compile the forward while others may be decoding; False, and all as before, if it cannot be."""
+        return self._forward.compile(self._prefixes[0][1])
+
     def decode(self, prompts: Sequence[PreparedPrompt]) -> list[Answer]:
         """One answer per prompt, in order. Raises torch.OutOfMemoryError if a single prompt does not fit."""
         with torch.inference_mode():
