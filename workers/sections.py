@@ -82,7 +82,16 @@ class GuardSettings(Section):
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
         "auto", description="auto: bfloat16 on a GPU, what suits on a CPU"
     )
-    engine: Literal["reference"] = Field("reference", description="reference: transformers greedy generation")
+    engine: Literal["one_pass", "reference"] = Field(
+        "one_pass", description="one_pass: a drafted verdict, verified in one pass; reference: plain greedy generation"
+    )
+    compile: bool = Field(True, description="one_pass: compile parts of the model in the background, once busy")
+    batch_invariant: bool = Field(
+        False, description="one_pass: one message a pass, so that in bf16 even near-ties do not depend on the batch"
+    )
+    score_temperature: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="one_pass: publish label probabilities, divided by this temperature; unset: none"
+    )
     max_new_tokens: Positive = Field(128, description="longest output")
     batch_tokens: Positive = Field(65_536, description="padded tokens of one GPU batch at most")
     batch_size: Positive = Field(256, description="items of one GPU batch at most")

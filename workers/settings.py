@@ -72,7 +72,7 @@ class Settings(BaseSettings):
 
 def _unsafe_pairs(settings: Settings) -> list[tuple[bool, str]]:
     kafka, topics, delivery = settings.kafka, settings.topics, settings.delivery
-    limits, length = settings.limits, settings.length
+    limits, length, guard = settings.limits, settings.length, settings.guard
     outputs = (topics.verdicts, topics.dead_letters)
     sasl = kafka.security_protocol.startswith("SASL")
     return [
@@ -135,6 +135,11 @@ def _unsafe_pairs(settings: Settings) -> list[tuple[bool, str]]:
         (
             kafka.sasl_mechanism == "OAUTHBEARER" and kafka.sasl_oauth_token_file is None,
             "kafka.sasl_mechanism=OAUTHBEARER needs kafka.sasl_oauth_token_file",
+        ),
+        (
+            guard.engine == "reference" and (guard.batch_invariant or guard.score_temperature is not None),
+            f"guard.engine={guard.engine} has neither guard.batch_invariant={guard.batch_invariant} nor"
+            f" guard.score_temperature={guard.score_temperature}",
         ),
         (
             delivery.mode == "exactly_once",

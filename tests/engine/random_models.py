@@ -51,25 +51,24 @@ def prompt_of(ids: Sequence[int], task: Task = "prompt") -> PreparedPrompt:
     return PreparedPrompt(np.array(ids, dtype=np.int64), task)
 
 
-@torch.inference_mode()
 def full_logits(model: Any, prompt: Sequence[int], answer: Sequence[int]) -> torch.Tensor:
     """The logits from which each token of `answer` would be chosen, by transformers' forward of everything at once."""
     ids = torch.tensor([[*prompt, *answer]])
-    logits: torch.Tensor = model(ids, logits_to_keep=len(answer) + 1).logits[0, :-1]
+    with torch.inference_mode():
+        logits: torch.Tensor = model(ids, logits_to_keep=len(answer) + 1).logits[0, :-1]
     return logits
 
 
-@torch.inference_mode()
 def prefix_cached_logits(model: Any, prompt: Sequence[int], answer: Sequence[int], prefix: int) -> torch.Tensor:
     """The same by transformers' own cache: its first `prefix` tokens in one forward, the rest in another."""
     cache = DynamicCache(config=model.config)
-    model(torch.tensor([[*prompt[:prefix]]]), past_key_values=cache, use_cache=True)
     rest = torch.tensor([[*prompt[prefix:], *answer]])
-    logits: torch.Tensor = model(rest, past_key_values=cache, logits_to_keep=len(answer) + 1).logits[0, :-1]
+    with torch.inference_mode():
+        model(torch.tensor([[*prompt[:prefix]]]), past_key_values=cache, use_cache=True)
+        logits: torch.Tensor = model(rest, past_key_values=cache, logits_to_keep=len(answer) + 1).logits[0, :-1]
     return logits
 
 
-@torch.inference_mode()
 def greedy(model: Any, prompt: Sequence[int], *, new_tokens: int, end_ids: Collection[int]) -> list[int]:
     """What `generate` writes after `prompt`, alone."""
     output = model.generate(

@@ -38,7 +38,8 @@ def test_safe_comes_first() -> None:
 def test_each_verdict_is_drafted_from_its_branches_on(task: Task) -> None:
     drafts = VerdictDrafts(_ids)
     for text in verdict_texts(task):
-        ids, written, passes = _ids(text), [], 0
+        ids, passes = _ids(text), 0
+        written: list[int] = []
         while written != ids:
             draft = drafts.after(task, written)
             agreed = next((n for n, (a, b) in enumerate(zip(draft, ids[len(written) :], strict=False)) if a != b), None)

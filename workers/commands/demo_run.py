@@ -91,7 +91,7 @@ def run_demo(count: int, progress: Progress) -> DemoReport:
 def _settings(broker: EmbeddedBroker, folder: Path) -> Settings:
     return load_settings(
         kafka={"bootstrap_servers": broker.bootstrap_servers, "api_version": broker.api_version},
-        guard={"model": "demo", "dtype": "float32", "max_new_tokens": 32},
+        guard={"model": "demo", "dtype": "float32", "max_new_tokens": 32, "compile": False},
         # The 100,000-word message of the sample shall be refused, not judged in hundreds of windows.
         length={"mode": "window", "max_tokens": 1024, "overlap_tokens": 64, "max_windows": 8},
         telemetry={"span_directory": str(folder)},

@@ -20,14 +20,26 @@ def load_engine(settings: GuardSettings) -> "Engine":
     Raises:
         ValueError: names the setting and its value.
     """
-    from workers.serving.engine.reference import ReferenceEngine  # see above
+    from workers.serving.engine.one_pass import OnePassEngine  # see above
+    from workers.serving.engine.reference import ReferenceEngine
 
-    return ReferenceEngine.load(
+    if settings.engine == "reference":
+        return ReferenceEngine.load(
+            settings.model,
+            revision=settings.revision,
+            device=settings.device,
+            dtype=settings.dtype,
+            max_new_tokens=settings.max_new_tokens,
+        )
+    return OnePassEngine.load(
         settings.model,
         revision=settings.revision,
         device=settings.device,
         dtype=settings.dtype,
         max_new_tokens=settings.max_new_tokens,
+        score_temperature=settings.score_temperature,
+        batch_invariant=settings.batch_invariant,
+        compiled=settings.compile,
     )
 
 

@@ -12,6 +12,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 
 from kafka import KafkaConsumer
 from kafka.errors import KafkaError
@@ -75,9 +76,8 @@ class StreamWorker:
         self._tracer = tracer
         self._clock = clock
         limits = settings.limits
-        self._limits = InFlightLimits(
-            Load(limits.in_flight_records, limits.in_flight_bytes, limits.in_flight_tokens), limits.resume_ratio
-        )
+        load = Load(limits.in_flight_records, limits.in_flight_bytes, limits.in_flight_tokens)
+        self._limits = InFlightLimits(load, limits.resume_ratio)
         self._assignment = Assignment(self._limits)
         self._judged: queue.SimpleQueue[tuple[Sequence[Work], list[list[Judged]] | BaseException]] = queue.SimpleQueue()
         self._acknowledged: queue.SimpleQueue[Sequence[InFlightRecord]] = queue.SimpleQueue()
@@ -133,16 +133,17 @@ class StreamWorker:
 
     def _run(self) -> None:
         try:
-            consumer = self._new_consumer()
-            try:
-                consumer.subscribe(list(self._settings.topics.events), listener=self._rebalance(consumer))
-                for topic in self._settings.topics.events:
-                    consumer.partitions_for_topic(topic)  # a leader without metadata assigns nothing
-                while not self._stopping.is_set():
-                    self._turn(consumer)
-                self._drain(consumer)
-            finally:
-                consumer.close()
+            with closing(self._new_consumer()) as consumer:
+                try:
+                    consumer.subscribe(list(self._settings.topics.events), listener=self._rebalance(consumer))
+                    for topic in self._settings.topics.events:
+                        consumer.partitions_for_topic(topic)  # a leader without metadata assigns nothing
+                    while not self._stopping.is_set():
+                        self._turn(consumer)
+                    self._drain(consumer)
+                except BaseException:
+                    self._stop_deadline = self._clock()  # nothing more will come of what is in flight
+                    raise
         except BaseException as error:
             self.failure = error
             log.exception(event("worker_failed"))
@@ -217,8 +218,7 @@ class StreamWorker:
         future.add_done_callback(lambda done: self._judged.put((work, done.exception() or done.result())))
 
     async def _judge_all(self, work: Sequence[Work]) -> list[list[Judged]]:
-        judged = await self._judge.judge([request for _, admitted in work for request in admitted.requests])
-        answers = iter(judged)
+        answers = iter(await self._judge.judge([request for _, admitted in work for request in admitted.requests]))
         return [[next(answers) for _ in admitted.requests] for _, admitted in work]
 
     def advance(self) -> None:

@@ -22,6 +22,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file
 
 DEMO_MODEL: Final = "demo"
@@ -66,6 +67,7 @@ def load_model(model: str, *, revision: str | None = None, device: str = "auto",
     label otherwise. Raises ValueError for settings that cannot work, and for weights that are not all there.
     """
     torch_device = resolve_device(device)
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # it draws without a terminal, too
     source, is_folder = _resolve_source(model)
     with _naming(model, revision):
         pinned = None if is_folder else _hub_commit(source, revision)
