@@ -67,7 +67,7 @@ def load_model(model: str, *, revision: str | None = None, device: str = "auto",
     label otherwise. Raises ValueError for settings that cannot work, and for weights that are not all there.
     """
     torch_device = resolve_device(device)
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # it draws without a terminal, too
+    transformers_logging.disable_progress_bar()  # it draws without a terminal, too
     source, is_folder = _resolve_source(model)
     with _naming(model, revision):
         pinned = None if is_folder else _hub_commit(source, revision)
