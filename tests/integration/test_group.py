@@ -62,12 +62,17 @@ class Load:
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_p1_p8_members_that_join_and_leave_under_load_lose_and_repeat_nothing(bench: Bench, seed: int) -> None:
     chance = random.Random(seed)
-    settings = bench.settings_with(kafka=QUICK, limits={"in_flight_records": 32})
+    settings = bench.settings_with(kafka=QUICK, limits={"in_flight_records": 32}, delivery={"chunk_size": 2})
     load = Load(bench)
+    delay = random.Random(seed + 100)
+
+    async def take_some_time(_: Sequence[GuardRequest]) -> None:
+        await asyncio.sleep(delay.random() * 0.05)  # so that answers come out of order
+
     members: list[StreamWorker] = []
     for _ in range(8):
         if len(members) < 2 and (not members or chance.random() < 0.7):
-            members.append(bench.start(ScriptedGuard(script=take_a_moment), settings))
+            members.append(bench.start(ScriptedGuard(script=take_some_time), settings))
         else:
             leaving = members.pop(chance.randrange(len(members)))
             load.more(60)
@@ -81,7 +86,7 @@ def test_p1_p8_members_that_join_and_leave_under_load_lose_and_repeat_nothing(be
 
             wait_until(has_work, "a member to get work")
     if not members:
-        members.append(bench.start(ScriptedGuard(script=take_a_moment), settings))
+        members.append(bench.start(ScriptedGuard(script=take_some_time), settings))
     ledger = load.until_done(settings)
 
     assert all(member.failure is None for member in members)
@@ -204,7 +209,7 @@ def test_p2_an_expelled_member_publishes_and_commits_nothing_of_what_it_lost(
     assert expelled.failure is None
     assert ledger.is_proven, ledger
     assert (ledger.verdicts, ledger.duplicates) == (load.produced, 0)
-    assert expelled.in_flight == 0
+    assert "is assigned to multiple consumers" not in caplog.text, "it claimed what it had lost"
     assert expelled.stop(20.0)
 
 
