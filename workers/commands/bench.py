@@ -47,6 +47,16 @@ def stream(
     out.print(f"ratio {result.ratio:.2f}")
 
 
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+def engine(context: typer.Context) -> None:
+    """Messages per second of the engines on random weights of the real shape; the options are those of its --help."""
+    from workers.serving.engine.bench import main  # torch takes seconds
+
+    measure = typer.Typer(add_completion=False)
+    measure.command()(main)
+    measure(args=context.args, prog_name="weir bench engine")
+
+
 @app.command()
 def stall(
     events: Annotated[int, typer.Option(min=1_000, help="Backlog.")] = 1_000_000,
