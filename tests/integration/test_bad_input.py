@@ -1,6 +1,5 @@
 """Bad input of every kind on real Kafka: each record gets its own reason, its neighbours get their verdicts (P6)."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 import confluent_kafka
@@ -9,10 +8,10 @@ from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import ACL, ACLOperation, ACLPermissionType, NewTopic, ResourcePattern, ResourceType
 
 from pipelines.guard import GuardAnswer, GuardReply, GuardRequest
-from schemas.dead_letter import BROKER, OWN, read_dead_letter
-from schemas.reasons import STAGE_OF, Reason
-from schemas.record import Headers, SourceRecord
-from schemas.verdict import Verdict
+from schemas.dead_letter import BROKER, OWN
+from schemas.reasons import Reason
+from schemas.record import Headers
+from tests.integration.ends import DLQ_PARTITIONS, check_all, produced
 from tests.kafka.cluster import KafkaCluster
 from tests.kafka.security import USERS
 from tests.stream.conftest import Bench, Broker, event, wait_until
@@ -24,7 +23,6 @@ from workers.stream.worker import StreamWorker
 
 LARGE = "17000000"
 LENGTH = {"max_tokens": 1024, "overlap_tokens": 64, "max_windows": 8}
-DLQ_PARTITIONS = 3
 NewBench = Callable[..., Bench]
 
 
@@ -66,48 +64,6 @@ def new_bench(kafka: KafkaCluster) -> Iterator[NewBench]:
     for bench in benches:
         bench.close()
     admin.close()
-
-
-def produced(bench: Bench) -> dict[tuple[int, int], SourceRecord]:
-    """What is in the event topic, as Kafka gives it back."""
-    return {(record.partition, record.offset): record for record in bench.records(0)}
-
-
-def check_letter(raw: SourceRecord, source: SourceRecord, reason: Reason | None, group: str) -> None:
-    """A dead letter holds its record's own bytes, and says in both header families what became of it."""
-    assert reason is not None, f"{source.record_id} was to get a verdict"
-    bare = [(name, value) for name, value in source.headers if not name.startswith((BROKER, OWN))]
-    assert (raw.key, raw.value or None) == (source.key, source.value or None)
-    assert raw.headers[: len(bare)] == tuple((name, value or b"") for name, value in bare)
-    own = {name: (value or b"").decode() for name, value in raw.headers[len(bare) :]}
-    assert len(own) == len(raw.headers) - len(bare), "a header of ours comes twice"
-    assert (own[OWN + "reason"], own[OWN + "stage"]) == (reason, STAGE_OF[reason])
-    place = tuple(own[BROKER + name] for name in ("topic", "partition", "offset", "group"))
-    assert place == (source.topic, str(source.partition), str(source.offset), group)
-    assert raw.partition == source.partition % DLQ_PARTITIONS
-    letter = read_dead_letter(raw)
-    assert (letter.key, letter.value, letter.headers) == (source.key, source.value, tuple(bare))
-
-
-def check_all(bench: Bench, expected: dict[tuple[int, int], Reason | None]) -> None:
-    """Every record ended as expected, once, and everything is committed."""
-    sources = produced(bench)
-    assert sources.keys() == expected.keys()
-    verdicts = Counter()
-    for record in bench.records(1):
-        verdict = Verdict.model_validate_json(record.value or b"")
-        place = verdict.source.partition, verdict.source.offset
-        verdicts[place] += 1
-        assert record.key == sources[place].key
-    assert verdicts == Counter(place for place, reason in expected.items() if reason is None)
-    letters = Counter()
-    for raw in bench.records(2):
-        letter = read_dead_letter(raw)
-        place = letter.source.partition, letter.source.offset
-        letters[place] += 1
-        check_letter(raw, sources[place], expected[place], bench.settings.kafka.group_id)
-    assert letters == Counter(place for place, reason in expected.items() if reason is not None)
-    assert bench.committed() == Counter(partition for partition, _ in sources)
 
 
 def not_utf8(bench: Bench) -> dict[tuple[int, int], Reason | None]:
@@ -202,7 +158,8 @@ def test_p6_a_verdict_too_large_for_its_topic_is_a_dead_letter_and_its_neighbour
     finish(bench, bench.start(ScriptedGuard()), 30)
 
     sources = produced(bench).items()
-    check_all(bench, {place: Reason.VERDICT_TOO_LARGE if r.value == wide else None for place, r in sources})
+    ends = {place: Reason.VERDICT_TOO_LARGE if r.value == wide else None for place, r in sources}
+    check_all(bench, ends, once=False)
     assert [letter.model_revision for letter in bench.dead_letters()] == [PROVENANCE.revision]
 
 
@@ -295,6 +252,7 @@ def test_p5_while_a_right_is_missing_all_is_held_and_with_it_all_goes_on(
 
     allow(*rights[denied])
     finish(bench, worker, 40)
-    check_all(bench, {place: Reason.NOT_UTF8 if r.value == b"\xff" else None for place, r in produced(bench).items()})
+    ends = {place: Reason.NOT_UTF8 if r.value == b"\xff" else None for place, r in produced(bench).items()}
+    check_all(bench, ends, once=denied in ("events", "group"))
     bench.close()
     admin.close()

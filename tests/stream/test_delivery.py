@@ -38,7 +38,7 @@ def test_p2_commits_never_pass_a_record_whose_outcome_is_not_acknowledged(bench:
             await gate.passed()
 
     bench.produce([event(f"e{i}", "stuck" if i == 60 else "hello") for i in range(200)])
-    bench.start(ScriptedGuard(script=hold_the_stuck_one), bench.settings_with(delivery={"chunk_size": 4}))
+    bench.start(ScriptedGuard(script=hold_the_stuck_one), bench.settings_with(delivery={"chunk_size": 1}))
     stuck = next(record for record in bench.records(0) if b"stuck" in (record.value or b""))
     others = 200 - len([r for r in bench.records(0) if r.partition == stuck.partition and r.offset >= stuck.offset])
     bench.wait_for(others)

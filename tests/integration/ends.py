@@ -1,0 +1,60 @@
+"""What must have become of each record of a bench: checked byte for byte against what was produced."""
+
+from collections import Counter
+
+from schemas.dead_letter import BROKER, OWN, read_dead_letter
+from schemas.reasons import STAGE_OF, Reason
+from schemas.record import SourceRecord
+from schemas.verdict import Verdict
+from tests.stream.conftest import Bench
+from workers.stream.verify import verify
+
+DLQ_PARTITIONS = 3
+
+
+def produced(bench: Bench) -> dict[tuple[int, int], SourceRecord]:
+    """What is in the event topic, as Kafka gives it back."""
+    return {(record.partition, record.offset): record for record in bench.records(0)}
+
+
+def check_letter(raw: SourceRecord, source: SourceRecord, reason: Reason | None, group: str) -> None:
+    """A dead letter holds its record's own bytes, and says in both header families what became of it."""
+    assert reason is not None, f"{source.record_id} was to get a verdict"
+    bare = [(name, value) for name, value in source.headers if not name.startswith((BROKER, OWN))]
+    assert (raw.key, raw.value or None) == (source.key, source.value or None)
+    assert raw.headers[: len(bare)] == tuple((name, value or b"") for name, value in bare)
+    own = {name: (value or b"").decode() for name, value in raw.headers[len(bare) :]}
+    assert len(own) == len(raw.headers) - len(bare), "a header of ours comes twice"
+    assert (own[OWN + "reason"], own[OWN + "stage"]) == (reason, STAGE_OF[reason])
+    place = tuple(own[BROKER + name] for name in ("topic", "partition", "offset", "group"))
+    assert place == (source.topic, str(source.partition), str(source.offset), group)
+    assert raw.partition == source.partition % DLQ_PARTITIONS
+    letter = read_dead_letter(raw)
+    assert (letter.key, letter.value, letter.headers) == (source.key, source.value, tuple(bare))
+
+
+def check_all(bench: Bench, expected: dict[tuple[int, int], Reason | None], *, once: bool = True) -> None:
+    """Every record ended as expected and everything is committed; `once`, or with equal copies (P7).
+
+    A producer that fails leaves the outcome of what it had under way unknown, so that is sent again.
+    """
+    sources = produced(bench)
+    assert sources.keys() == expected.keys()
+    verdicts = Counter()
+    for record in bench.records(1):
+        verdict = Verdict.model_validate_json(record.value or b"")
+        place = verdict.source.partition, verdict.source.offset
+        verdicts[place] += 1
+        assert record.key == sources[place].key
+    letters = Counter()
+    for raw in bench.records(2):
+        letter = read_dead_letter(raw)
+        place = letter.source.partition, letter.source.offset
+        letters[place] += 1
+        check_letter(raw, sources[place], expected[place], bench.settings.kafka.group_id)
+    if not once:
+        verdicts, letters = Counter(set(verdicts)), Counter(set(letters))
+        assert verify(bench.settings).is_proven
+    assert verdicts == Counter(place for place, reason in expected.items() if reason is None)
+    assert letters == Counter(place for place, reason in expected.items() if reason is not None)
+    assert bench.committed() == Counter(partition for partition, _ in sources)
