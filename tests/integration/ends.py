@@ -54,7 +54,8 @@ def check_all(bench: Bench, expected: dict[tuple[int, int], Reason | None], *, o
         check_letter(raw, sources[place], expected[place], bench.settings.kafka.group_id)
     if not once:
         verdicts, letters = Counter(set(verdicts)), Counter(set(letters))
-        assert verify(bench.settings).is_proven
+        ledger = verify(bench.settings)
+        assert ledger.is_proven, ledger
     assert verdicts == Counter(place for place, reason in expected.items() if reason is None)
     assert letters == Counter(place for place, reason in expected.items() if reason is not None)
     assert bench.committed() == Counter(partition for partition, _ in sources)

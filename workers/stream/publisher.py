@@ -120,6 +120,8 @@ class Publisher:
                 futures: list[Future] = []
                 self._send(self._producer, item, futures)
                 sent.append((item, futures))
+                if any(future.failed() for future in futures):
+                    break  # refused at once, as for want of a right: what follows must not overtake it
         except (KafkaError, ValueError) as error:  # ValueError: a topic lost the partition it had
             refused = error
         self._flush()
