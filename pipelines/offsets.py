@@ -75,11 +75,6 @@ class PartitionOffsets(Generic[T]):
             return None
         return committable
 
-    @property
-    def delivered_to(self) -> int | None:
-        """Next offset that the broker will deliver, as far as is known."""
-        return self._delivered_to
-
     def in_flight(self) -> list[T]:
         """Records delivered and not completed, in offset order."""
         return [item for item in self._in_flight if not item.is_completed]

@@ -3,7 +3,6 @@
 * ModerationError
   x RetriableError             the record is fine, something around it is not: hold and try again (P5)
     + GuardUnavailableError    no replica answered: dead, starting, overloaded, gone
-    + PublishFailedError       the broker has not acknowledged an outcome
   x GuardCallFailedError       a call raised in our own code: bisect, then blame the one record (P6)
   x GuardCrashError            the replica died while it ran the call: retry, count, isolate (P6)
   x TerminalError              this record alone is at fault: it becomes a dead letter
@@ -28,10 +27,6 @@ class RetriableError(ModerationError):
 
 class GuardUnavailableError(RetriableError):
     """No guard replica could answer."""
-
-
-class PublishFailedError(RetriableError):
-    """An outcome could not be handed to the broker yet."""
 
 
 class GuardCallFailedError(ModerationError):

@@ -96,7 +96,7 @@ TestP2P8AnyInterleavingKeepsTheOrderAndNeverCommitsAhead = Partition.TestCase
 def test_p2_nothing_is_committable_before_the_first_delivery() -> None:
     offsets: PartitionOffsets[Item] = PartitionOffsets()
 
-    assert (offsets.committable, offsets.uncommitted, offsets.delivered_to) == (None, None, None)
+    assert (offsets.committable, offsets.uncommitted) == (None, None)
 
 
 def test_p2_a_commit_restates_nothing_that_is_committed() -> None:

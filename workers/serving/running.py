@@ -14,7 +14,6 @@ from typing import Any, Self
 
 import ray
 from ray import serve
-from ray.serve.schema import ApplicationStatus
 
 from schemas.errors import ModerationError
 from workers.log import event
@@ -86,12 +85,6 @@ class RunningApplication:
         """Return when a signal asks to stop."""
         while not self.stopping.wait(POLL_S):
             pass
-
-    @property
-    def is_healthy(self) -> bool:
-        """True while Serve calls the application running."""
-        applications = serve.status().applications
-        return APP_NAME in applications and applications[APP_NAME].status is ApplicationStatus.RUNNING
 
     def completed(self) -> int:
         """Records completed by one consumer replica since its start."""

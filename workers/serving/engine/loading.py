@@ -25,6 +25,8 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file
 
+from workers.serving.engine.judgement import EngineIdentity
+
 DEMO_MODEL: Final = "demo"
 DEMO_FOLDER: Final = Path(__file__).resolve().parents[2] / "embedded" / "tiny_model"
 _HUB_NAME: Final = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -58,6 +60,17 @@ class LoadedModel:
     dtype: torch.dtype
     end_ids: frozenset[int]
     max_positions: int
+
+    def identity(self, engine: str, prompt_sha256: str) -> EngineIdentity:
+        """What the verdicts of this model say of it, run by `engine` on prompts of that digest."""
+        return EngineIdentity(
+            model=self.name,
+            revision=self.revision,
+            prompt_sha256=prompt_sha256,
+            engine=engine,
+            dtype=str(self.dtype).removeprefix("torch."),
+            device=self.device.type,
+        )
 
 
 def load_model(model: str, *, revision: str | None = None, device: str = "auto", dtype: str = "auto") -> LoadedModel:

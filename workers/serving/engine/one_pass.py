@@ -82,14 +82,7 @@ class OnePassEngine(Engine):
             label_ids=self._scores.token_ids if self._scores else (),
         )
         self._until_compiling = _MESSAGES_UNTIL_COMPILING if compiled and not batch_invariant else None
-        self._identity = EngineIdentity(
-            model=loaded.name,
-            revision=loaded.revision,
-            prompt_sha256=self._builder.sha256,
-            engine="one_pass",
-            dtype=str(loaded.dtype).removeprefix("torch."),
-            device=loaded.device.type,
-        )
+        self._identity = loaded.identity("one_pass", self._builder.sha256)
 
     @classmethod
     def load(

@@ -46,14 +46,7 @@ class ReferenceEngine(Engine):
         )
         # `generate` fills what a given config leaves open from the model's own, so that one must be as plain.
         loaded.model.generation_config = self._plain_greedy
-        self._identity = EngineIdentity(
-            model=loaded.name,
-            revision=loaded.revision,
-            prompt_sha256=self._builder.sha256,
-            engine="reference",
-            dtype=str(loaded.dtype).removeprefix("torch."),
-            device=loaded.device.type,
-        )
+        self._identity = loaded.identity("reference", self._builder.sha256)
 
     @classmethod
     def load(
