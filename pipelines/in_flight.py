@@ -33,17 +33,17 @@ class InFlightLimits:
         self.tokens = 0
         self.is_full = False
 
-    def add(self, bytes_: int, tokens: int) -> None:
-        """Count one record in."""
-        self.records += 1
+    def add(self, bytes_: int, tokens: int, records: int = 1) -> None:
+        """Count records in, with the bytes and tokens of them all."""
+        self.records += records
         self.bytes += bytes_
         self.tokens += tokens
         if self.records >= self._limit.records or self.bytes >= self._limit.bytes or self.tokens >= self._limit.tokens:
             self.is_full = True
 
-    def remove(self, bytes_: int, tokens: int) -> None:
-        """Count one record out."""
-        self.records -= 1
+    def remove(self, bytes_: int, tokens: int, records: int = 1) -> None:
+        """Count records out, with the bytes and tokens of them all."""
+        self.records -= records
         self.bytes -= bytes_
         self.tokens -= tokens
         if (

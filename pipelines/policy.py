@@ -6,8 +6,8 @@ Knows nothing of text, scores or Kafka.
 
 import hashlib
 import itertools
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from pipelines.guard_parser import Classification
 from pipelines.policy_file import ControversialRules, PolicyFile, Rules, Treatment, read_policy_file
@@ -23,8 +23,7 @@ _STRICTNESS = {Action.ALLOW: 0, Action.REVIEW: 1, Action.BLOCK: 2}
 _RANK = {Severity.SAFE: 0, Severity.CONTROVERSIAL: 1, Severity.UNSAFE: 2}
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """What to do; `topics` are the extra topics that the verdict goes to."""
 
     action: Action

@@ -6,7 +6,7 @@ Does not read bytes; `schemas.event_codec` does.
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
@@ -67,8 +67,19 @@ class ChatEvent(BaseModel):
             return data
         if "messages" in data:
             raise PydanticCustomError("text_and_messages", "text and messages exclude each other, both are given")
-        rest = {key: value for key, value in data.items() if key != "text"}
-        return {**rest, "messages": [{"role": "user", "content": data["text"]}]}
+        expanded = data.copy()
+        expanded["messages"] = ({"role": "user", "content": expanded.pop("text")},)
+        return expanded
+
+    @classmethod
+    def from_payload(cls, payload: dict[str, Any]) -> Self:
+        """Validate decoded JSON, as `model_validate` does, without its options: once for every message.
+
+        Raises:
+            ValidationError: pydantic's, naming each field.
+        """
+        event: Self = cls.__pydantic_validator__.validate_python(payload)
+        return event
 
     @property
     def task(self) -> Task:

@@ -18,7 +18,7 @@ from pydantic_core import from_json
 from schemas.errors import EventError
 from schemas.event import MAJOR_VERSION, ChatEvent
 from schemas.reasons import Reason
-from schemas.record import SourceRecord
+from schemas.record import Headers, SourceRecord
 
 MAX_DEPTH = 32
 _STRUCTURED_TYPE = "application/cloudevents+json"
@@ -53,8 +53,7 @@ def decode_event(record: SourceRecord, max_bytes: int) -> ChatEvent:
 
 
 def _payload(record: SourceRecord, value: bytes) -> dict[str, Any]:
-    content_type = _content_type(record)
-    binary = any(name.lower().startswith(CE_PREFIX) for name, _ in record.headers)
+    content_type, binary = _mode(record.headers)
     if content_type.startswith("application/cloudevents"):
         if content_type != _STRUCTURED_TYPE:
             raise EventError(Reason.INVALID_CLOUDEVENT, "content-type: Kafka has structured JSON and binary mode only")
@@ -83,11 +82,16 @@ def _payload(record: SourceRecord, value: bytes) -> dict[str, Any]:
     return payload
 
 
-def _content_type(record: SourceRecord) -> str:
-    for name, value in reversed(record.headers):
-        if name.lower() == "content-type" and value is not None:
-            return value.decode("utf-8", "replace").split(";")[0].strip().lower()
-    return ""
+def _mode(headers: Headers) -> tuple[str, bool]:
+    """The last content type, and whether there are attributes of a CloudEvent in binary mode."""
+    content_type, binary = "", False
+    for name, value in headers:
+        lower = name.lower()
+        if lower == "content-type" and value is not None:
+            content_type = value.decode("utf-8", "replace").split(";")[0].strip().lower()
+        elif lower.startswith(CE_PREFIX):
+            binary = True
+    return content_type, binary
 
 
 def _read_cloud_event(message: KafkaMessage, given: Set[str], *, structured: bool) -> BaseCloudEvent:
@@ -175,7 +179,7 @@ def _validate(payload: dict[str, Any]) -> ChatEvent:
                 Reason.UNSUPPORTED_VERSION, f"schema_version: major {int(major)}, this worker reads {MAJOR_VERSION}"
             )
     try:
-        return ChatEvent.model_validate(payload)
+        return ChatEvent.from_payload(payload)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     field = ".".join(str(part) for part in first["loc"]) or "value"

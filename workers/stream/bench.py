@@ -20,6 +20,7 @@ from random import Random
 
 from kafka import KafkaProducer, OffsetAndMetadata, TopicPartition
 from kafka.admin import NewTopic
+from kafka.partitioner.default import DefaultPartitioner
 
 from pipelines.guard import GuardAnswer, GuardReply, GuardRequest
 from schemas.verdict import Provenance
@@ -176,6 +177,7 @@ def _run_bare(
     consumer = group_consumer(settings.kafka)
     consumer.subscribe([names[0]])
     sender: KafkaProducer = producer(settings.kafka)
+    sender.config["partitioner"] = DefaultPartitioner()  # the library's own
     done = first = 0
     started = 0.0
     while done < events:

@@ -5,7 +5,7 @@ Does not track offsets; `pipelines.offsets` does, over these.
 
 from kafka import TopicPartition
 
-from pipelines.moderation import Ruling
+from pipelines.moderation import Admitted, Ruling
 from pipelines.offsets import PartitionOffsets
 from schemas.record import SourceRecord
 from workers.stream.message_trace import MessageTrace
@@ -25,21 +25,18 @@ class AssignedPartition:
 class InFlightRecord:
     """A delivered record on its way to an acknowledged outcome."""
 
-    __slots__ = ("is_completed", "partition", "record", "ruling", "size_bytes", "tokens", "trace")
+    __slots__ = ("admitted", "is_completed", "offset", "partition", "record", "ruling", "size_bytes", "tokens", "trace")
 
     def __init__(self, partition: AssignedPartition, record: SourceRecord, trace: MessageTrace) -> None:
         self.partition = partition
         self.record = record
+        self.offset = record.offset
         self.trace = trace
         self.size_bytes = record.size_bytes
         self.tokens = 0
+        self.admitted: Admitted | None = None  # while it is judged
         self.ruling: Ruling | None = None
         self.is_completed = False
-
-    @property
-    def offset(self) -> int:
-        """Offset of the record."""
-        return self.record.offset
 
     @property
     def is_decided(self) -> bool:

@@ -4,6 +4,7 @@ Does not decide anything: what a setting means is said in `workers.sections`.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,15 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.net.sasl.oauth import AbstractTokenProvider
-from kafka.partitioner.default import DefaultPartitioner
+from kafka.partitioner.default import DefaultPartitioner, murmur2
 
 from schemas.record import SourceRecord
 from workers.sections import KafkaSettings
 
 # A topic or partition that appears, or may be read at last, after a member has joined is seen no later than this.
 METADATA_MAX_AGE_MS = 10_000
+_MAX_REMEMBERED_KEY = 64  # bytes, so that the memory of it all is bounded
+_hash_of = lru_cache(32_768)(murmur2)
 
 
 class TokenFile(AbstractTokenProvider):
@@ -47,6 +50,29 @@ class CooperativeAssignor(CooperativeStickyAssignor):
         owned = self.consumer.assignment() if self.consumer is not None else ()
         self.member_assignment = sorted(owned) or None
         return super().metadata(topics)
+
+
+class RememberingPartitioner(DefaultPartitioner):
+    """The default partitioner, which remembers the hashes of keys: a conversation's key comes again with each message.
+
+    A hash in pure Python costs as much as the rest of choosing a partition several times over.
+    """
+
+    def partition(
+        self,
+        topic: str,
+        key: Any,
+        serialized_key: bytes | None,
+        value: Any,
+        serialized_value: bytes | None,
+        cluster: Any,
+    ) -> int:
+        """The same choice as the default's, which every Kafka client makes for a key."""
+        if serialized_key is None or len(serialized_key) > _MAX_REMEMBERED_KEY:
+            choice: int = super().partition(topic, key, serialized_key, value, serialized_value, cluster)
+            return choice
+        known: int = (_hash_of(serialized_key) & 0x7FFFFFFF) % len(cluster.partitions_for_topic(topic))
+        return known
 
 
 def connection(settings: KafkaSettings) -> dict[str, Any]:
@@ -118,6 +144,6 @@ def producer(settings: KafkaSettings) -> KafkaProducer:
         request_timeout_ms=10_000,
         reconnect_backoff_max_ms=1_000,
         max_request_size=settings.max_request_bytes,
-        partitioner=DefaultPartitioner(),
+        partitioner=RememberingPartitioner(),
         allow_auto_create_topics=False,
     )

@@ -37,6 +37,11 @@ class MessageTrace:
             self.carrier = carrier
 
     @property
+    def is_sampled(self) -> bool:
+        """False where every method does nothing."""
+        return self._process is not None
+
+    @property
     def context(self) -> SpanContext | None:
         """Context of the process span, where there is one."""
         return None if self._process is None else self._process.get_span_context()

@@ -3,7 +3,7 @@
 import gc
 import sys
 
-GC_THRESHOLD = 50_000
+GC_THRESHOLD = 200_000  # more than 4,096 records in flight hold
 SWITCH_INTERVAL_S = 0.001
 
 

@@ -111,26 +111,25 @@ class Publisher:
 
     def _attempt(self, batch: list[InFlightRecord]) -> list[InFlightRecord]:
         """Send a batch and wait for its acknowledgements; returns what has to be sent again, in order."""
-        sent: list[tuple[InFlightRecord, list[Future]]] = []
+        sent: list[list[Future]] = []
         refused: BaseException | None = None
         try:
             if self._producer is None:
                 self._producer = self._new_producer()
             for item in batch:
-                futures: list[Future] = []
-                self._send(self._producer, item, futures)
-                sent.append((item, futures))
-                if any(future.failed() for future in futures):
+                futures = self._send(self._producer, item)
+                sent.append(futures)
+                if any(map(Future.failed, futures)):
                     break  # refused at once, as for want of a right: what follows must not overtake it
         except (KafkaError, ValueError) as error:  # ValueError: a topic lost the partition it had
             refused = error
         self._flush()
-        done = [item for item, futures in sent if all(future.succeeded() for future in futures)]
+        done = [item for item, futures in zip(batch, sent, strict=False) if all(map(Future.succeeded, futures))]
         if done:
             self._acknowledged(done)
         if len(done) == len(batch):
             return []
-        failure = next((future.exception for _, futures in sent for future in futures if future.failed()), None)
+        failure = next((future.exception for futures in sent for future in futures if future.failed()), None)
         if failure is not None:
             self._drop_producer()  # it fails everything from now on
         again = [item for item in batch if item not in done]
@@ -140,16 +139,16 @@ class Publisher:
             self._handle(culprit, failure or refused)
         return again
 
-    def _send(self, producer: KafkaProducer, item: InFlightRecord, futures: list[Future]) -> None:
+    def _send(self, producer: KafkaProducer, item: InFlightRecord) -> list[Future]:
         ruling = item.ruling
         assert ruling is not None
         topic = outcome_topic(ruling, self._topics)
         partitions = len(producer.partitions_for(topic)) if isinstance(ruling.outcome, DeadLetter) else 0
         trace_headers = item.trace.headers_of_send(ruling.outcome, topic)
-        futures.extend(
+        return [
             producer.send(record.topic, record.value, record.key, record.headers, partition=record.partition)
             for record in outcome_records(ruling, self._topics, item.record.key, trace_headers, partitions)
-        )
+        ]
 
     def _flush(self) -> None:
         """Wait until every record is acknowledged or has failed; a broker that is down is waited for."""

@@ -11,7 +11,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing
 
 from kafka import KafkaConsumer
@@ -20,12 +20,14 @@ from kafka.errors import KafkaError
 from pipelines.guard import Judged
 from pipelines.in_flight import InFlightLimits, Load
 from pipelines.judging import Judge
-from pipelines.moderation import Admitted, Moderation, Ruling, is_mixed, timestamp
+from pipelines.moderation import Moderation, Ruling, is_mixed, timestamp
 from schemas.dead_letter import DeadLetter
 from schemas.record import SourceRecord
 from workers.log import event
 from workers.settings import Settings
 from workers.stream.assignment import Assignment, Offsets
+from workers.stream.commits import Commits
+from workers.stream.guard_calls import GuardCalls, Items
 from workers.stream.in_flight_record import InFlightRecord
 from workers.stream.kafka_clients import records_of
 from workers.stream.kafka_errors import Meaning, meaning_of
@@ -38,9 +40,7 @@ log = logging.getLogger(__name__)
 BUSY_POLL_MS = 5
 IDLE_POLL_MS = 100
 JOIN_POLL_MS = 700  # a join that ends between two polls is begun again (3.0.12): few polls, none ending at Kafka's 3 s
-COMMIT_ANSWER_S = 30.0
-Work = tuple[InFlightRecord, Admitted]
-NewPublisher = Callable[[Callable[[Sequence[InFlightRecord]], None], Callable[[], None]], Publisher]
+NewPublisher = Callable[[Callable[[Items], None], Callable[[], None]], Publisher]
 
 
 class StreamWorker:
@@ -70,8 +70,7 @@ class StreamWorker:
     ) -> None:
         self._settings = settings
         self._moderation = moderation
-        self._judge = judge
-        self._loop = loop
+        self._calls = GuardCalls(judge, loop)
         self._new_consumer = new_consumer
         self._tracer = tracer
         self._clock = clock
@@ -79,13 +78,9 @@ class StreamWorker:
         load = Load(limits.in_flight_records, limits.in_flight_bytes, limits.in_flight_tokens)
         self._limits = InFlightLimits(load, limits.resume_ratio)
         self._assignment = Assignment(self._limits)
-        self._judged: queue.SimpleQueue[tuple[Sequence[Work], list[list[Judged]] | BaseException]] = queue.SimpleQueue()
-        self._acknowledged: queue.SimpleQueue[Sequence[InFlightRecord]] = queue.SimpleQueue()
+        self._acknowledged: queue.SimpleQueue[Items] = queue.SimpleQueue()
         self._stopping = threading.Event()
-        self._asked = 0
-        self._commit_answer_due: float | None = None
-        self._commit_started_ns = 0
-        self._next_commit = 0.0
+        self._commits = Commits(self._assignment, settings.delivery.commit_interval_s, self._committed, clock)
         self._stop_deadline: float | None = None
         self._thread = threading.Thread(target=self._run, name="weir-stream", daemon=True)
         self.progress = Progress(clock)
@@ -126,7 +121,7 @@ class StreamWorker:
         if not self._thread.is_alive():
             return "the worker is not running"
         # While a guard call is out, waiting is not this worker's doing: the guard has a health check of its own.
-        waiting_for_us = 0 if self._asked else self._limits.records
+        waiting_for_us = 0 if self._calls.under_way else self._limits.records
         return self.progress.stuck_reason(self._settings.health.progress_timeout_s, waiting_for_us)
 
     # -- the worker's own thread -------------------------------------------------------------------------------------
@@ -169,7 +164,7 @@ class StreamWorker:
         self._apply_pressure(consumer)
         self._take(self._poll(consumer))
         self.advance()
-        self._commit_when_due(consumer)
+        self._commits.commit_when_due(consumer)
         self.progress.beat()
 
     def _poll(self, consumer: KafkaConsumer) -> list[SourceRecord]:
@@ -192,7 +187,7 @@ class StreamWorker:
         polled_ns = time.time_ns()
         received_at = timestamp()
         taken: list[InFlightRecord] = []
-        undecided: list[Work] = []
+        undecided: list[InFlightRecord] = []
         for record in records:
             partition = self._assignment.get(record.topic, record.partition)
             if partition is None:
@@ -204,61 +199,56 @@ class StreamWorker:
             if isinstance(admitted, DeadLetter):
                 item.ruling = Ruling(admitted)
             else:
+                item.admitted = admitted
                 item.tokens = sum(admitted.fitted.tokens)
-                undecided.append((item, admitted))
-            self._limits.add(item.size_bytes, item.tokens)
-        self._tracer.polled(polled_ns, [item.record for item in taken], [item.trace for item in taken])
+                undecided.append(item)
+        self._limits.add(sum([item.size_bytes for item in taken]), sum([item.tokens for item in taken]), len(taken))
+        if any(item.trace.is_sampled for item in taken):
+            self._tracer.polled(polled_ns, [item.record for item in taken], [item.trace for item in taken])
         size = self._settings.delivery.chunk_size
         for start in range(0, len(undecided), size):
-            self._ask(undecided[start : start + size])
-
-    def _ask(self, work: Sequence[Work]) -> None:
-        self._asked += 1
-        future = asyncio.run_coroutine_threadsafe(self._judge_all(work), self._loop)
-        future.add_done_callback(lambda done: self._judged.put((work, done.exception() or done.result())))
-
-    async def _judge_all(self, work: Sequence[Work]) -> list[list[Judged]]:
-        answers = iter(await self._judge.judge([request for _, admitted in work for request in admitted.requests]))
-        return [[next(answers) for _ in admitted.requests] for _, admitted in work]
+            self._calls.ask(undecided[start : start + size])
 
     def advance(self) -> None:
         """Decide what was judged, release in offset order, complete what was acknowledged. Never waits."""
         if self._publisher.failure is not None:
             raise self._publisher.failure
-        while not self._judged.empty():
-            work, judged = self._judged.get()
-            self._asked -= 1
-            if isinstance(judged, BaseException):
-                raise judged
-            judged_at = timestamp()
-            for (item, admitted), answers in zip(work, judged, strict=True):
-                self._decide(item, admitted, answers, judged_at)
+        for items, judged in self._calls.answered():
+            self._decide(items, judged)
         if released := self._assignment.release():
             self._publisher.publish(released)
         while not self._acknowledged.empty():
-            items = self._acknowledged.get()
-            for item in items:
-                self._complete(item)
-            self.progress.advanced(len(items))
+            self._complete(self._acknowledged.get())
 
-    def _decide(self, item: InFlightRecord, admitted: Admitted, answers: list[Judged], judged_at: str) -> None:
-        if item.partition.is_lost:
-            return
-        if is_mixed(answers):
-            self._ask([(item, admitted)])
-            return
-        for answer in answers:
-            if not isinstance(answer.result, BaseException):
-                item.trace.add_batch(answer.result.carrier, answer.result.queue_ms, answer.result.guard_ms)
-        item.ruling = self._moderation.decide(admitted, answers, judged_at)
+    def _decide(self, items: Items, judged: list[Judged]) -> None:
+        judged_at = timestamp()
+        start = 0
+        for item in items:
+            admitted = item.admitted
+            assert admitted is not None
+            answers = judged[start : start + len(admitted.requests)]
+            start += len(answers)
+            if item.partition.is_lost:
+                continue
+            if is_mixed(answers):
+                self._calls.ask([item])
+                continue
+            if item.trace.is_sampled:
+                for answer in answers:
+                    if not isinstance(answer.result, BaseException):
+                        item.trace.add_batch(answer.result.carrier, answer.result.queue_ms, answer.result.guard_ms)
+            item.ruling = self._moderation.decide(admitted, answers, judged_at)
+            item.admitted = None
 
-    def _complete(self, item: InFlightRecord) -> None:
-        if item.partition.is_lost:
-            return
-        item.is_completed = True
-        self._tracer.completed(item.trace)
-        item.trace.end()
-        self._limits.remove(item.size_bytes, item.tokens)
+    def _complete(self, acknowledged: Items) -> None:
+        items = [item for item in acknowledged if not item.partition.is_lost]
+        for item in items:
+            item.is_completed = True
+            if item.trace.is_sampled:
+                self._tracer.completed(item.trace)
+                item.trace.end()
+        self._limits.remove(sum([item.size_bytes for item in items]), sum([item.tokens for item in items]), len(items))
+        self.progress.advanced(len(acknowledged))
 
     def _apply_pressure(self, consumer: KafkaConsumer) -> None:
         paused = consumer.paused()
@@ -266,25 +256,6 @@ class StreamWorker:
             consumer.pause(*(consumer.assignment() - paused))
         elif paused:
             consumer.resume(*paused)
-
-    def _commit_when_due(self, consumer: KafkaConsumer) -> None:
-        now = self._clock()
-        if now < self._next_commit or (self._commit_answer_due is not None and now < self._commit_answer_due):
-            return
-        self._next_commit = now + self._settings.delivery.commit_interval_s
-        if offsets := self._assignment.committable():
-            self._commit_answer_due = now + COMMIT_ANSWER_S
-            self._commit_started_ns = time.time_ns()
-            consumer.commit_async(offsets, callback=self._commit_answered)
-
-    def _commit_answered(self, offsets: Offsets, answer: object) -> None:
-        # kafka-python calls this from poll(), so on this thread.
-        self._commit_answer_due = None
-        if isinstance(answer, BaseException):
-            log.warning(event("commit_failed", error=type(answer).__name__))
-            return
-        self._assignment.stored(offsets)
-        self._committed(offsets, self._commit_started_ns)
 
     def _committed(self, offsets: Offsets, started_ns: int) -> None:
         self._tracer.committed({tp.topic for tp in offsets}, started_ns)
