@@ -11,7 +11,9 @@ from pydantic_settings import NoDecode
 
 Positive = Annotated[int, Field(gt=0)]
 PositiveSeconds = Annotated[float, Field(gt=0)]
+Ratio = Annotated[float, Field(gt=0, le=1)]
 TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]*[A-Za-z0-9_-][A-Za-z0-9._-]*$", max_length=249)]
+_PARKING = ".parking"
 
 
 class Section(BaseModel):
@@ -67,6 +69,11 @@ class TopicSettings(Section):
     verdicts: TopicName = Field("moderation.verdicts", description="result topic")
     dead_letters: TopicName = Field("moderation.dlq", description="dead-letter topic")
 
+    @property
+    def parking(self) -> str:
+        """Where dead letters go that have been put back too often; the parking topic's is itself."""
+        return self.dead_letters.removesuffix(_PARKING) + _PARKING
+
     @field_validator("events", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
@@ -96,6 +103,9 @@ class GuardSettings(Section):
     batch_tokens: Positive = Field(65_536, description="padded tokens of one GPU batch at most")
     batch_size: Positive = Field(256, description="items of one GPU batch at most")
     batch_timeout_s: PositiveSeconds = Field(300.0, description="a replica whose batch runs longer is replaced")
+    cache_size: Annotated[int, Field(ge=0)] = Field(
+        16_384, description="judgements that a replica keeps for prompts that come again; 0: none"
+    )
     replicas: Positive = Field(1, description="guard replicas")
     cpus_per_replica: Annotated[float, Field(ge=0)] = Field(1.0, description="logical CPUs of a guard replica")
     gpus_per_replica: Annotated[float, Field(ge=0)] = Field(0.0, description="GPUs of a guard replica")
@@ -155,6 +165,32 @@ class HealthSettings(Section):
 
     progress_timeout_s: PositiveSeconds = Field(120.0, description="a consumer stuck for so long is replaced")
     dead_man_s: PositiveSeconds = Field(60.0, description="without a Serve health check for so long: stop consuming")
+
+
+class BreakerSettings(Section):
+    """When a worker stops releasing outcomes, see `pipelines.breaker`; decision 0009 explains the figures."""
+
+    enabled: bool = Field(True, description="open the breaker at all")
+    window_records: Positive = Field(10_000, description="the ratios are those of so many last records")
+    window_s: PositiveSeconds = Field(3_600.0, description="... and look back for so long at most")
+    failure_ratio: Ratio = Field(0.2, description="open at this share of dead letters that are not the sender's doing")
+    failure_min_records: Positive = Field(2_000, description="... once so many records have been judged")
+    consecutive_failures: Positive = Field(500, description="open at so many such dead letters without a verdict")
+    input_error_ratio: Ratio = Field(0.8, description="open at this share of records refused before the guard")
+    input_error_min_records: Positive = Field(5_000, description="... once so many have been taken in")
+    consecutive_input_errors: Positive = Field(5_000, description="open at so many refused in a row")
+    drift_action: Literal["trip", "warn", "off"] = Field(
+        "trip", description="when the mix of severities has moved: open, only warn, or do not look"
+    )
+    drift_distance: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.1, description="share of verdicts that changed their label, beyond chance, that counts as moved"
+    )
+    drift_window_records: Positive = Field(5_000, description="verdicts that the baseline is compared with, at least")
+    drift_window_s: PositiveSeconds = Field(30.0, description="... and of so long at least")
+    drift_baseline_records: Positive = Field(20_000, description="verdicts that a baseline needs")
+    drift_baseline_half_life_s: PositiveSeconds = Field(
+        86_400.0, description="after so long a verdict counts half in the baseline"
+    )
 
 
 class ServeSettings(Section):

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from schemas.errors import ConfigurationError
 from workers.sections import (
+    BreakerSettings,
     DeliverySettings,
     GuardSettings,
     HealthSettings,
@@ -47,6 +48,7 @@ class Settings(BaseSettings):
     policy: PolicySettings = PolicySettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     health: HealthSettings = HealthSettings()
+    breaker: BreakerSettings = BreakerSettings()
     serve: ServeSettings = ServeSettings()
 
     @classmethod
@@ -141,9 +143,30 @@ def _unsafe_pairs(settings: Settings) -> list[tuple[bool, str]]:
             f"guard.engine={guard.engine} has neither guard.batch_invariant={guard.batch_invariant} nor"
             f" guard.score_temperature={guard.score_temperature}",
         ),
+        *_unsafe_breaker_pairs(settings.breaker),
+    ]
+
+
+def _unsafe_breaker_pairs(breaker: BreakerSettings) -> list[tuple[bool, str]]:
+    window = f"breaker.window_records={breaker.window_records}, so the ratio would never count"
+    return [
         (
-            delivery.mode == "exactly_once",
-            "delivery.mode=exactly_once is not available in this version; at_least_once is",
+            breaker.failure_min_records > breaker.window_records,
+            f"breaker.failure_min_records={breaker.failure_min_records} is above {window}",
+        ),
+        (
+            breaker.input_error_min_records > breaker.window_records,
+            f"breaker.input_error_min_records={breaker.input_error_min_records} is above {window}",
+        ),
+        (
+            breaker.drift_baseline_records < breaker.drift_window_records,
+            f"breaker.drift_baseline_records={breaker.drift_baseline_records} is below"
+            f" breaker.drift_window_records={breaker.drift_window_records}, which is compared with it",
+        ),
+        (
+            breaker.drift_baseline_half_life_s <= breaker.drift_window_s,
+            f"breaker.drift_baseline_half_life_s={breaker.drift_baseline_half_life_s} is not above"
+            f" breaker.drift_window_s={breaker.drift_window_s}, so the baseline would follow what it is compared with",
         ),
     ]
 

@@ -2,68 +2,26 @@
 
 import asyncio
 import json
-import multiprocessing
-import os
 import random
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pytest
-from kafka import KafkaAdminClient
-from kafka.admin import NewTopic
 
 from pipelines.guard import GuardRequest
-from tests.kafka.cluster import KafkaCluster
-from tests.stream.conftest import OFF, Bench, Broker, event, wait_until
+from tests.integration.members import QUICK, Load, Member, take_a_moment
+from tests.stream.conftest import Bench, event, wait_until
 from tests.stream.scripted_guard import Gate, ScriptedGuard, text_of
-from workers.settings import Settings
-from workers.stream.assembly import stream_worker
-from workers.stream.ledger import Ledger
-from workers.stream.verify import verify
 from workers.stream.worker import StreamWorker
-
-PARTITIONS = 6
-QUICK = {"session_timeout_ms": 1500, "heartbeat_interval_ms": 200, "max_poll_records": 16}
-
-
-@pytest.fixture
-def bench(kafka: KafkaCluster) -> Iterator[Bench]:
-    """Topics of six partitions."""
-    admin = KafkaAdminClient(bootstrap_servers=kafka.bootstrap.split(","))
-    made = Bench(Broker(kafka.bootstrap, None, lambda name: admin.create_topics([NewTopic(name, PARTITIONS, 1)])))
-    yield made
-    made.close()
-    admin.close()
-
-
-async def take_a_moment(_: Sequence[GuardRequest]) -> None:
-    """Long enough for records to be in flight whenever something happens."""
-    await asyncio.sleep(0.02)
-
-
-class Load:
-    """Produces in bursts; says how much."""
-
-    def __init__(self, bench: Bench) -> None:
-        self._bench = bench
-        self.produced = 0
-
-    def more(self, count: int = 30) -> None:
-        self._bench.produce([event(f"e{i}") for i in range(self.produced, self.produced + count)])
-        self.produced += count
-
-    def until_done(self, settings: Settings) -> Ledger:
-        wait_until(lambda: sum(self._bench.committed().values()) == self.produced, "all to be committed")
-        return verify(settings)
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_p1_p8_members_that_join_and_leave_under_load_lose_and_repeat_nothing(bench: Bench, seed: int) -> None:
+def test_p1_p8_members_that_join_and_leave_under_load_lose_and_repeat_nothing(wide_bench: Bench, seed: int) -> None:
     chance = random.Random(seed)
-    settings = bench.settings_with(kafka=QUICK, limits={"in_flight_records": 32}, delivery={"chunk_size": 2})
-    load = Load(bench)
+    settings = wide_bench.settings_with(kafka=QUICK, limits={"in_flight_records": 32}, delivery={"chunk_size": 2})
+    load = Load(wide_bench)
     delay = random.Random(seed + 100)
 
     async def take_some_time(_: Sequence[GuardRequest]) -> None:
@@ -72,7 +30,7 @@ def test_p1_p8_members_that_join_and_leave_under_load_lose_and_repeat_nothing(be
     members: list[StreamWorker] = []
     for _ in range(8):
         if len(members) < 2 and (not members or chance.random() < 0.7):
-            members.append(bench.start(ScriptedGuard(script=take_some_time), settings))
+            members.append(wide_bench.start(ScriptedGuard(script=take_some_time), settings))
         else:
             leaving = members.pop(chance.randrange(len(members)))
             load.more(60)
@@ -86,7 +44,7 @@ def test_p1_p8_members_that_join_and_leave_under_load_lose_and_repeat_nothing(be
 
             wait_until(has_work, "a member to get work")
     if not members:
-        members.append(bench.start(ScriptedGuard(script=take_some_time), settings))
+        members.append(wide_bench.start(ScriptedGuard(script=take_some_time), settings))
     ledger = load.until_done(settings)
 
     assert all(member.failure is None for member in members)
@@ -94,40 +52,17 @@ def test_p1_p8_members_that_join_and_leave_under_load_lose_and_repeat_nothing(be
     assert (ledger.verdicts, ledger.duplicates) == (load.produced, 0)
 
 
-def _be_a_member(settings: Settings) -> None:
-    """Run as a process of its own until it is killed."""
-    loop = asyncio.new_event_loop()
-    stream_worker(settings, ScriptedGuard(script=take_a_moment), loop, OFF).start()
-    loop.run_forever()
-
-
-class Member:
-    """A member in a process of its own, to be killed or frozen."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.process = multiprocessing.get_context("spawn").Process(target=_be_a_member, args=(settings,), daemon=True)
-        self.process.start()
-
-    def signal(self, number: signal.Signals) -> None:
-        assert self.process.pid is not None
-        os.kill(self.process.pid, number)
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.join()
-
-
-def test_p1_p7_after_a_member_was_killed_the_next_closes_the_ledger_with_equal_copies(bench: Bench) -> None:
-    load = Load(bench)
+def test_p1_p7_after_a_member_was_killed_the_next_closes_the_ledger_with_equal_copies(wide_bench: Bench) -> None:
+    load = Load(wide_bench)
     load.more(300)
     # It commits so rarely that what it has published will be judged and published again.
-    member = Member(bench.settings_with(kafka=QUICK, delivery={"commit_interval_s": 600}))
+    member = Member(wide_bench.settings_with(kafka=QUICK, delivery={"commit_interval_s": 600}))
     try:
-        wait_until(lambda: len(bench.records(1)) >= 60, "verdicts of the first member")
+        wait_until(lambda: len(wide_bench.records(1)) >= 60, "verdicts of the first member")
         member.signal(signal.SIGKILL)
-        assert bench.committed() == {}
-        bench.start(ScriptedGuard(), bench.settings_with(kafka=QUICK))
-        ledger = load.until_done(bench.settings)
+        assert wide_bench.committed() == {}
+        wide_bench.start(ScriptedGuard(), wide_bench.settings_with(kafka=QUICK))
+        ledger = load.until_done(wide_bench.settings)
     finally:
         member.close()
 
@@ -136,7 +71,7 @@ def test_p1_p7_after_a_member_was_killed_the_next_closes_the_ledger_with_equal_c
     assert ledger.duplicates >= 60
     copies: dict[str, set[str]] = {}
     ids: dict[str, set[str]] = {}
-    for verdict in bench.verdicts():
+    for verdict in wide_bench.verdicts():
         source = json.dumps(verdict["source"])
         del verdict["timing"]
         ids.setdefault(source, set()).add(verdict["verdict_id"])
@@ -145,15 +80,17 @@ def test_p1_p7_after_a_member_was_killed_the_next_closes_the_ledger_with_equal_c
     assert {len(found) for found in ids.values()} == {1}
 
 
-def test_p1_p7_a_member_that_was_frozen_and_wakes_up_harms_nothing_and_works_again(bench: Bench) -> None:
-    settings = bench.settings_with(kafka=QUICK, limits={"in_flight_records": 32}, delivery={"commit_interval_s": 0.5})
-    load = Load(bench)
+def test_p1_p7_a_member_that_was_frozen_and_wakes_up_harms_nothing_and_works_again(wide_bench: Bench) -> None:
+    settings = wide_bench.settings_with(
+        kafka=QUICK, limits={"in_flight_records": 32}, delivery={"commit_interval_s": 0.5}
+    )
+    load = Load(wide_bench)
     load.more(300)
     member = Member(settings)
     try:
-        wait_until(lambda: len(bench.records(1)) >= 40, "verdicts of the first member")
+        wait_until(lambda: len(wide_bench.records(1)) >= 40, "verdicts of the first member")
         member.signal(signal.SIGSTOP)
-        other = bench.start(ScriptedGuard(script=take_a_moment), settings)
+        other = wide_bench.start(ScriptedGuard(script=take_a_moment), settings)
         wait_until(lambda: other.progress.completed > 50, "the other one to take over")
         committed = load.until_done(settings).inputs
         member.signal(signal.SIGCONT)
@@ -173,7 +110,7 @@ def test_p1_p7_a_member_that_was_frozen_and_wakes_up_harms_nothing_and_works_aga
 
 
 def test_p2_an_expelled_member_publishes_and_commits_nothing_of_what_it_lost(
-    bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    wide_bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level("INFO")
     guard_gate, loop_gate = Gate(), threading.Event()
@@ -182,16 +119,16 @@ def test_p2_an_expelled_member_publishes_and_commits_nothing_of_what_it_lost(
         await guard_gate.passed()
 
     kafka = QUICK | {"max_poll_interval_ms": 3000, "session_timeout_ms": 2000}
-    settings = bench.settings_with(kafka=kafka, delivery={"drain_timeout_s": 1})
-    load = Load(bench)
+    settings = wide_bench.settings_with(kafka=kafka, delivery={"drain_timeout_s": 1})
+    load = Load(wide_bench)
     load.more(60)
     guard = ScriptedGuard(script=hold)
-    expelled = bench.start(guard, settings)
+    expelled = wide_bench.start(guard, settings)
     wait_until(lambda: guard.in_call == 60, "all to be in flight")
     beat = expelled.progress.beat
     monkeypatch.setattr(expelled.progress, "beat", lambda: (beat(), loop_gate.wait(60)))  # it stops polling
 
-    other = bench.start(ScriptedGuard(), settings)
+    other = wide_bench.start(ScriptedGuard(), settings)
     wait_until(lambda: other.progress.completed == 60, "the other one to take over")
     assert load.until_done(settings).is_proven
     assert "partitions_lost" not in caplog.text
@@ -213,21 +150,21 @@ def test_p2_an_expelled_member_publishes_and_commits_nothing_of_what_it_lost(
     assert expelled.stop(20.0)
 
 
-def test_p1_a_stop_drains_once_and_commits_what_was_acknowledged_meanwhile(bench: Bench) -> None:
+def test_p1_a_stop_drains_once_and_commits_what_was_acknowledged_meanwhile(wide_bench: Bench) -> None:
     gate = Gate()
 
     async def hold_some(requests: Sequence[GuardRequest]) -> None:
         if any(text_of(request) == "stuck" for request in requests):
             await gate.passed()
 
-    settings = bench.settings_with(delivery={"drain_timeout_s": 2, "chunk_size": 1, "commit_interval_s": 600})
-    bench.produce([event(f"e{i}", "stuck" if i == 50 else "hello") for i in range(60)])
-    worker = bench.start(ScriptedGuard(script=hold_some), settings)
+    settings = wide_bench.settings_with(delivery={"drain_timeout_s": 2, "chunk_size": 1, "commit_interval_s": 600})
+    wide_bench.produce([event(f"e{i}", "stuck" if i == 50 else "hello") for i in range(60)])
+    worker = wide_bench.start(ScriptedGuard(script=hold_some), settings)
     wait_until(lambda: worker.progress.completed > 40, "most to be completed")
     started = time.monotonic()
     assert worker.stop(20.0)
     assert time.monotonic() - started < 3.5, "it drained again when it left the group"
     gate.open()
-    stuck = next(record for record in bench.records(0) if b"stuck" in (record.value or b""))
-    behind = [r for r in bench.records(0) if r.partition == stuck.partition and r.offset >= stuck.offset]
-    assert sum(bench.committed().values()) == 60 - len(behind)
+    stuck = next(record for record in wide_bench.records(0) if b"stuck" in (record.value or b""))
+    behind = [r for r in wide_bench.records(0) if r.partition == stuck.partition and r.offset >= stuck.offset]
+    assert sum(wide_bench.committed().values()) == 60 - len(behind)

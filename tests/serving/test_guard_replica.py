@@ -1,77 +1,15 @@
 """A guard replica over an engine that only pretends: isolation (P6), provenance, health (P12) and spans (P11)."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Any
 
-import numpy as np
 import pytest
-from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from pipelines.guard import GuardReply, GuardRequest
+from pipelines.guard import GuardReply
 from pipelines.guard_parser import PARSER_VERSION
 from schemas.reasons import Reason
-from workers.serving import guard_replica
-from workers.serving.engine.judgement import Conversation, Engine, EngineIdentity, Judgement, PreparedPrompt
+from tests.serving.pretend_engine import TRACE, PretendEngine, Spans, replica_of, request, sampled
 from workers.serving.guard_replica import MAX_FAILURES, MAX_LINKS, GuardReplica
-from workers.settings import load_settings
-from workers.telemetry import Tracing
-
-REFUSED = {"refuse me": "context_overflow", "half a pair": "invalid_text"}
-TRACE = "0af7651916cd43dd8448eb211c80319c"
-
-
-class PretendEngine:
-    """Writes what it was asked; refuses two texts, answers one with an error, raises for "poison"."""
-
-    identity = EngineIdentity("pretend", "r7", "p7", "pretend", "float32", "cpu")
-
-    def __init__(self) -> None:
-        self.batches: list[list[str]] = []
-        self.is_broken = False
-
-    def prepare(self, conversation: Conversation) -> PreparedPrompt | Judgement:
-        text = str(conversation[-1]["content"])
-        if text in REFUSED:
-            return Judgement.failed(REFUSED[text])  # type: ignore[arg-type]
-        return PreparedPrompt(np.array([ord(letter) for letter in text], dtype=np.int64), "prompt")
-
-    def run(self, prompts: Sequence[PreparedPrompt]) -> list[Judgement]:
-        texts = ["".join(map(chr, prompt.token_ids)) for prompt in prompts]
-        self.batches.append(texts)
-        if self.is_broken or "poison" in texts:
-            raise RuntimeError("CUDA error near: private words")
-        return [
-            Judgement.failed("non_finite_logits", prompt_tokens=len(text))
-            if text == "nan"
-            else Judgement(f"about {text}", None, None, len(text), 3, "length" if text == "long" else "stop")
-            for text in texts
-        ]
-
-    def judge(self, conversations: Sequence[Conversation]) -> list[Judgement]:
-        raise NotImplementedError
-
-
-@pytest.fixture(autouse=True)
-def _log_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard_replica, "configure_logging", lambda _: None)
-
-
-@pytest.fixture
-def engine() -> PretendEngine:
-    return PretendEngine()
-
-
-def replica_of(engine: Engine, **guard: Any) -> GuardReplica:
-    return GuardReplica(load_settings(guard={"model": "demo", **guard}), engine)
-
-
-def request(text: str, carrier: dict[str, str] | None = None) -> GuardRequest:
-    return GuardRequest(({"role": "user", "content": text},), 1, carrier or {})
 
 
 def judge(replica: GuardReplica, *texts: str) -> GuardReply:
@@ -157,32 +95,6 @@ def test_p12_health_goes_red_after_repeated_failures_and_green_after_one_success
     engine.is_broken = False
     judge(replica, "b")
     asyncio.run(replica.check_health())
-
-
-class Spans:
-    """What a replica traced."""
-
-    def __init__(self) -> None:
-        self._exporter = InMemorySpanExporter()
-        self.provider = TracerProvider(span_limits=SpanLimits(max_links=10**6))
-        self.provider.add_span_processor(SimpleSpanProcessor(self._exporter))
-
-    def finished(self) -> tuple[ReadableSpan, ...]:
-        return self._exporter.get_finished_spans()
-
-
-@pytest.fixture
-def spans(monkeypatch: pytest.MonkeyPatch) -> Spans:
-    """Tracing into memory, for replicas made in the test."""
-    made = Spans()
-    monkeypatch.setattr(guard_replica, "start_tracing", lambda *_: Tracing(True, True, made.provider))
-    get_tracer: Callable[[str], trace.Tracer] = made.provider.get_tracer
-    monkeypatch.setattr(trace, "get_tracer", get_tracer)
-    return made
-
-
-def sampled(number: int) -> dict[str, str]:
-    return {"traceparent": f"00-{TRACE}-{number:016x}-01"}
 
 
 def test_p11_the_batch_has_one_span_that_links_each_sampled_message(engine: PretendEngine, spans: Spans) -> None:

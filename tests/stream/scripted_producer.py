@@ -24,6 +24,7 @@ from workers.sections import TopicSettings
 from workers.stream.in_flight_record import AssignedPartition, InFlightRecord
 from workers.stream.message_trace import MessageTrace
 from workers.stream.publisher import Publisher
+from workers.stream.transactions import Transactions
 
 WAIT_S = 20.0
 TOPICS = TopicSettings(events=("in",), verdicts="out", dead_letters="dlq")
@@ -137,20 +138,21 @@ class Producer:
 class Stage:
     """A running publisher on a broker."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, transactions: Transactions | None = None) -> None:
         self.broker = broker
         self.acknowledged: queue.Queue[Sequence[InFlightRecord]] = queue.Queue()
         self.holds = 0
         self.on_hold: Callable[[int], None] = lambda _: None
         self.partition = AssignedPartition(TopicPartition("in", 0))
         self.publisher = Publisher(
-            broker.new_producer,
+            broker.new_producer if transactions is None else transactions.new_producer,
             TOPICS,
             "weir",
             0.0,
             Backoff(0.0001, 0.001, random.Random(1)),
             self.acknowledged.put,
             self._held,
+            transactions,
         )
 
     def _held(self) -> None:

@@ -223,7 +223,7 @@ def test_p11_every_outcome_leads_back_to_its_producer_s_span(bench: Bench, spans
         [
             (
                 b"k%d" % i,
-                event(f"e{i}") if i % 5 else b"{",
+                event(f"e{i}", f"hello {i}") if i % 5 else b"{",
                 [("traceparent", traceparent(i, "00" if i % 7 == 3 else "01"))],
             )
             for i in range(count)

@@ -26,7 +26,7 @@ TOPICS = TopicSettings()
 SECRET = "the quick brown secret"
 COMMANDS = (
     "run", "check", "classify", "verify", "schema", "topics", "topics plan", "topics apply", "dlq", "dlq list",
-    "dlq show",
+    "dlq show", "dlq redrive", "dlq purge",
 )  # fmt: skip
 
 
@@ -133,6 +133,20 @@ def test_verify_proves_and_says_so() -> None:
     assert (shown.code, proven.code) == (0, 0)
     assert "ledger closed: 2 in, 1 verdicts, 1 dead letters, 1 foreign" in shown.out
     assert proven.json["promises"] == {"P1": True, "P3": True, "P7": True, "P8": True}
+
+
+@pytest.mark.usefixtures("on_broker")
+def test_verify_reads_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    once = Result("verify", "--no-duplicates", "--isolation", "read_uncommitted", "--json")
+    assert (once.code, once.json["promises"]["once"]) == (0, True)
+    assert Result("verify", "--from", "0:1", "--to", "0:2", "--json").json["inputs"] == 1
+    assert Result("verify", "--from", "1:0", "--from", "0:2", "--json").json["inputs"] == 0
+    for arguments in (("--from", "yesterday"), ("--to", "1h", "--to", "2h"), ("--isolation", "serializable")):
+        refused = Result("verify", *arguments)
+        assert (refused.code, refused.out) == (2, "")
+    assert Result("verify", "--from", "99:0").err == "weir: partition 99: not of an input topic\n"
+    monkeypatch.setenv("WEIR_POLICY__FILE", "/none.yaml")
+    assert Result("verify").err.startswith("weir: policy file /none.yaml")
 
 
 def test_verify_refutes_with_exit_code_1(broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch) -> None:

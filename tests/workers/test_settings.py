@@ -102,7 +102,6 @@ UNSAFE: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"kafka": {**SASL, "sasl_mechanism": "OAUTHBEARER"}},
         ["kafka.sasl_mechanism=OAUTHBEARER", "kafka.sasl_oauth_token_file"],
     ),
-    "exactly once": ({"delivery": {"mode": "exactly_once"}}, ["delivery.mode=exactly_once"]),
 }
 SAFE_NEIGHBOURS: list[dict[str, Any]] = [
     {"limits": {"in_flight_records": 64}, "delivery": {"chunk_size": 64}},

@@ -1,19 +1,23 @@
-"""Tracing is off without an endpoint, follows the standard variables, and can write its spans into a folder."""
+"""Telemetry is off without an endpoint, follows the standard variables, and can write its spans into a folder."""
 
 import json
 import os
 from pathlib import Path
 
 import pytest
-from opentelemetry import trace
+from opentelemetry import metrics, trace
+from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as GrpcMetricExporter
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcSpanExporter
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter as HttpMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpSpanExporter
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricExporter
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
 
 from workers import telemetry
 from workers.sections import TelemetrySettings
-from workers.telemetry import start_tracing
+from workers.telemetry import start_metrics, start_tracing
 
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
 
@@ -130,3 +134,70 @@ def test_p11_spans_go_into_a_file_of_this_process_as_one_json_object_a_line(
     assert (inner["name"], outer["name"]) == ("in\nner", "outer")
     assert inner["parent_id"] == outer["context"]["span_id"]
     assert outer["resource"]["attributes"]["service.name"] == service
+
+
+@pytest.fixture
+def measured_by(monkeypatch: pytest.MonkeyPatch) -> list[MetricExporter]:
+    """Exporters that were handed to a periodic reader, which is kept from starting its thread."""
+    made: list[MetricExporter] = []
+
+    def keep(exporter: MetricExporter) -> object:
+        made.append(exporter)
+        return InMemoryMetricReader()
+
+    monkeypatch.setattr(telemetry, "PeriodicExportingMetricReader", keep)
+    return made
+
+
+@pytest.fixture
+def meters(monkeypatch: pytest.MonkeyPatch) -> list[MeterProvider]:
+    """Meter providers that were installed; the process keeps its own."""
+    providers: list[MeterProvider] = []
+    monkeypatch.setattr(metrics, "set_meter_provider", providers.append)
+    return providers
+
+
+@pytest.mark.parametrize(
+    "otel",
+    [
+        {},
+        {"OTEL_METRIC_EXPORT_INTERVAL": "10"},
+        {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://127.0.0.1:1"},
+        {**ENDPOINT, "OTEL_METRICS_EXPORTER": "none"},
+        {**ENDPOINT, "OTEL_SDK_DISABLED": "true"},
+    ],
+)
+def test_metrics_are_off_where_they_have_nowhere_to_go(
+    meters: list[MeterProvider], measured_by: list[MetricExporter], otel: dict[str, str]
+) -> None:
+    measuring = start_metrics("weir-guard", otel)
+
+    assert (measuring.provider, meters, measured_by) == (None, [], [])
+    measuring.flush()
+
+
+@pytest.mark.parametrize(
+    ("otel", "kind"),
+    [
+        (ENDPOINT, GrpcMetricExporter),
+        ({**ENDPOINT, "OTEL_TRACES_EXPORTER": "none"}, GrpcMetricExporter),
+        ({"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://127.0.0.1:1"}, GrpcMetricExporter),
+        ({**ENDPOINT, "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}, HttpMetricExporter),
+        ({**ENDPOINT, "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL": "http/protobuf"}, HttpMetricExporter),
+        ({**ENDPOINT, "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf"}, GrpcMetricExporter),
+    ],
+)
+def test_an_endpoint_switches_metrics_on_with_the_protocol_named(
+    meters: list[MeterProvider],
+    measured_by: list[MetricExporter],
+    monkeypatch: pytest.MonkeyPatch,
+    otel: dict[str, str],
+    kind: type[MetricExporter],
+) -> None:
+    for name, value in otel.items():
+        monkeypatch.setenv(name, value)
+    measuring = start_metrics("weir-guard", otel)
+
+    assert [type(exporter) for exporter in measured_by] == [kind]
+    assert meters == [measuring.provider]
+    measuring.flush()

@@ -1,10 +1,13 @@
 """`weir bench`: benchmarks, each beside its baseline from the same run.
 
-The measuring is done in `workers.stream` and `workers.bench`.
+The measuring is done in `workers.stream`, `workers.serving` and `workers.bench`.
 """
 
+import os
 import statistics
+from contextlib import redirect_stdout
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,7 +17,7 @@ from rich.table import Table
 from workers.commands.options import AsJson, Config
 from workers.commands.terminal import console, progress_bar, show_json
 from workers.log import configure_logging
-from workers.settings import load_settings
+from workers.settings import load_settings, prepare_ray
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -40,11 +43,18 @@ def stream(
         show_json(result.to_dict())
         return
     table = Table("", "events/s, median", "runs", title=f"{events} events, {partitions} partitions; {result.machine}")
-    for name, rates in (("weir", result.weir), ("bare kafka-python loop", result.bare)):
+    sides = (
+        ("weir", result.weir),
+        ("weir, exactly once", result.exactly_once),
+        ("bare kafka-python loop", result.bare),
+    )
+    for name, rates in sides:
         table.add_row(name, f"{statistics.median(rates):,.0f}", ", ".join(f"{rate:,.0f}" for rate in rates))
     out = console()
     out.print(table)
-    out.print(f"ratio {result.ratio:.2f}")
+    out.print(
+        f"weir over the bare loop {result.ratio:.2f}, exactly once over at least once {result.exactly_once_ratio:.2f}"
+    )
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
@@ -55,6 +65,66 @@ def engine(context: typer.Context) -> None:
     measure = typer.Typer(add_completion=False)
     measure.command()(main)
     measure(args=context.args, prog_name="weir bench engine")
+
+
+@app.command()
+def latency(
+    model: Annotated[str, typer.Option(help="Hub name, folder, or demo (not a safety classifier).")] = "demo",
+    load: Annotated[
+        list[float] | None,
+        typer.Option(min=0.1, help="Messages a second; give several. Default: 0.25, 0.5, 0.8, 1.2 of the capacity."),
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0.5, help="Of each run.")] = 5.0,
+    rounds: Annotated[int, typer.Option(min=1, help="Runs of each load on each side, in turn.")] = 2,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Largest batch of each side, max_batch_size too; default: guard.batch_size."),
+    ] = None,
+    wait: Annotated[
+        list[float] | None,
+        typer.Option(
+            min=0, help="batch_wait_timeout_s, each a side of its own. Default: 0.01, which is Serve's, 0.05."
+        ),
+    ] = None,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds within which a message is to be answered.")] = 30.0,
+    pass_ms: Annotated[
+        float | None, typer.Option(min=0, help="No model: a batch of any size takes so long, as nearly on a GPU.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the times of arrival.")] = 1,
+    as_json: AsJson = False,
+    config: Config = None,
+) -> None:
+    """Batch size, messages/s and latency against offered load: our batcher beside @serve.batch, on Ray Serve.
+
+    Exits with 0 only if every message was answered or timed out.
+    """
+    configure_logging("CRITICAL")
+    prepare_ray()
+    from workers.serving.load_bench import LoadPlan, run_load_bench  # Ray reads its environment when imported
+
+    settings = load_settings(config)
+    chosen = {"model": model, "revision": None, "batch_size": batch_size or settings.guard.batch_size}
+    settings = settings.model_copy(update={"guard": settings.guard.model_copy(update=chosen)})
+    plan = LoadPlan(tuple(load or ()), seconds, rounds, tuple(wait or (0.01, 0.05)), seed, timeout, pass_ms)
+    # Ray prints the end of its own controller to stdout as a warning; stdout is for the report.
+    with progress_bar("runs") as bar, Path(os.devnull).open("w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
+        report = run_load_bench(settings, plan, bar)
+    if as_json:
+        show_json(report.to_dict())
+        raise typer.Exit(int(not report.is_good))
+    known = "" if report.capacity is None else f", capacity {report.capacity:,.0f} messages/s"
+    names = ["load", "side", "offered/s", "done/s", "mean batch", "p50 ms", "p99 ms", "late ms", "errors", "time-outs"]
+    table = Table(*names, title=f"{report.model}{known}")
+    for row in report.loads:
+        figures = (row.offered, row.done, row.mean_batch, row.p50_ms, row.p99_ms, row.late_p99_ms)
+        cells = (f"{figure:,.1f}" for figure in figures)
+        table.add_row(f"{row.load:,.1f}", row.side, *cells, str(row.errors), str(row.timeouts))
+    out = console()
+    out.print(table)
+    out.print(f"{report.different_answers} of {report.compared_answers} messages were answered differently")
+    out.print(f"settings: {report.settings}")
+    out.print(f"machine: {report.machine}; {report.versions}")
+    raise typer.Exit(int(not report.is_good))
 
 
 @app.command()

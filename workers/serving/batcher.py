@@ -1,30 +1,50 @@
 """Dynamic batching inside a replica: what waits when the engine is free becomes one batch, within a token budget.
 
 Items leave in the order in which they came, so none starves; an item larger than the budget goes alone.
+Equal items that wait or run at one time are run once. Each still has a place and a future of its own: all of them get
+the answer, but nobody gets the error, or the cancellation, of another call.
 A batch that raises is run again call by call, and fails only the calls that raise by themselves: whoever bisects its
-own call must not be failed by the call beside it (P6). `@serve.batch` does not do this (infra/decisions/0004).
+own call must not be failed by the call beside it (P6), nor by the call whose equal item was run for both.
+`@serve.batch` does not do this (infra/decisions/0004).
 Knows nothing of Ray, tokens' meaning or judgements.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from itertools import groupby
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from itertools import chain, groupby
 from operator import attrgetter
 from time import perf_counter
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 
-class _Pending(Generic[Item, Answer]):
-    __slots__ = ("answer", "call", "item", "since", "tokens")
+class Batched(NamedTuple, Generic[Answer]):
+    """What one item got.
 
-    def __init__(self, call: object, item: Item, tokens: int, answer: "asyncio.Future[tuple[Answer, float]]") -> None:
+    Attributes:
+        answer: its own, or that of an equal item.
+        queue_ms: from its arrival to the start of the batch that gave the answer; 0 where that was running already.
+        is_shared: another item was run in its place.
+    """
+
+    answer: Answer
+    queue_ms: float
+    is_shared: bool
+
+
+class _Pending(Generic[Item, Answer]):
+    __slots__ = ("answer", "call", "item", "key", "since", "tokens")
+
+    def __init__(
+        self, call: object, item: Item, tokens: int, key: Hashable, answer: "asyncio.Future[Batched[Answer]]"
+    ) -> None:
         self.call = call
         self.item = item
         self.tokens = tokens
+        self.key = key
         self.answer = answer
         self.since = perf_counter()
 
@@ -33,35 +53,44 @@ class Batcher(Generic[Item, Answer]):
     """Feeds one engine from many callers.
 
     Args:
-        run: runs one batch and returns one answer per item, in order.
-        batch_tokens: items times the longest of them stays within this.
-        batch_size: items of one batch at most.
+        run: runs one batch, of groups of equal items, and returns one answer per group, in order.
+        key: equal for items that are.
+        batch_tokens: groups times the longest item of them stays within this.
+        batch_size: groups of one batch at most.
     """
 
     def __init__(
-        self, run: Callable[[Sequence[Item]], Awaitable[Sequence[Answer]]], *, batch_tokens: int, batch_size: int
+        self,
+        run: Callable[[Sequence[Sequence[Item]]], Awaitable[Sequence[Answer]]],
+        *,
+        key: Callable[[Item], Hashable],
+        batch_tokens: int,
+        batch_size: int,
     ) -> None:
         self._run = run
+        self._key = key
         self._batch_tokens = batch_tokens
         self._batch_size = batch_size
         self._waiting: deque[_Pending[Item, Answer]] = deque()
         self._worker: asyncio.Task[None] | None = None
 
-    async def submit(self, items: Sequence[tuple[Item, int]]) -> list[tuple[Answer, float]]:
-        """Queue items and wait for their answers.
+    async def submit(self, items: Sequence[tuple[Item, int]]) -> list[Batched[Answer]]:
+        """Queue items and wait for their answers. They are in the queue before anything is awaited.
 
         Args:
             items: each with its number of tokens.
 
         Returns:
-            For each item its answer and the milliseconds that it waited for its batch.
+            What each item got, in order.
 
         Raises:
             Exception: what `run` raised for a batch of nothing but them.
         """
         loop = asyncio.get_running_loop()
         call = object()
-        pending = [_Pending[Item, Answer](call, item, tokens, loop.create_future()) for item, tokens in items]
+        pending = [
+            _Pending[Item, Answer](call, item, tokens, self._key(item), loop.create_future()) for item, tokens in items
+        ]
         self._waiting.extend(pending)
         if self._worker is None:
             self._worker = loop.create_task(self._work())
@@ -72,7 +101,7 @@ class Batcher(Generic[Item, Answer]):
             for entry in pending:
                 entry.answer.cancel()
             if any(entry.answer.cancelled() for entry in pending):
-                self._waiting = deque(entry for entry in self._waiting if not entry.answer.done())
+                self._drop_done()
 
     @property
     def waiting(self) -> int:
@@ -92,23 +121,33 @@ class Batcher(Generic[Item, Answer]):
 
     def _take(self) -> list[_Pending[Item, Answer]]:
         batch: list[_Pending[Item, Answer]] = []
+        keys: set[Hashable] = set()
         longest = 0
-        while self._waiting and len(batch) < self._batch_size:
-            if self._waiting[0].answer.done():  # cancelled
+        while self._waiting:
+            entry = self._waiting[0]
+            if entry.answer.done():  # cancelled
                 self._waiting.popleft()
                 continue
-            longest = max(longest, self._waiting[0].tokens)
-            if batch and longest * (len(batch) + 1) > self._batch_tokens:
-                break
+            if entry.key not in keys:
+                longest = max(longest, entry.tokens)
+                if keys and (len(keys) == self._batch_size or longest * (len(keys) + 1) > self._batch_tokens):
+                    break
+                keys.add(entry.key)
             batch.append(self._waiting.popleft())
         return batch
 
+    def _drop_done(self) -> None:
+        self._waiting = deque(entry for entry in self._waiting if not entry.answer.done())
+
     async def _run_batch(self, batch: list[_Pending[Item, Answer]]) -> None:
+        groups: dict[Hashable, list[_Pending[Item, Answer]]] = {}
+        for entry in batch:
+            groups.setdefault(entry.key, []).append(entry)
         started = perf_counter()
         try:
-            answers = await self._run([entry.item for entry in batch])
-            if len(answers) != len(batch):
-                raise ValueError(f"{len(answers)} answers to a batch of {len(batch)}")  # noqa: TRY301 - as an engine's own
+            answers = await self._run([[entry.item for entry in group] for group in groups.values()])
+            if len(answers) != len(groups):
+                raise ValueError(f"{len(answers)} answers to a batch of {len(groups)}")  # noqa: TRY301 - as an engine's own
         except Exception as error:  # noqa: BLE001 - whatever the engine raised belongs to this batch's callers
             shares = [list(share) for _, share in groupby(batch, key=attrgetter("call"))]
             if len(shares) > 1:
@@ -119,6 +158,18 @@ class Batcher(Generic[Item, Answer]):
                 if not entry.answer.done():
                     entry.answer.set_exception(error)
             return
-        for entry, answer in zip(batch, answers, strict=True):
+        self._settle(groups, answers, started)
+
+    def _settle(
+        self, groups: Mapping[Hashable, Sequence[_Pending[Item, Answer]]], answers: Sequence[Answer], started: float
+    ) -> None:
+        """Give each group its answer, and those that wait behind the batch with an equal item as well."""
+        late = [entry for entry in self._waiting if entry.key in groups]
+        answer_by_key = dict(zip(groups, answers, strict=True))
+        for entry in chain(chain.from_iterable(groups.values()), late):
             if not entry.answer.done():
-                entry.answer.set_result((answer, (started - entry.since) * 1000))
+                queue_ms = max(0.0, (started - entry.since) * 1000)
+                is_shared = entry is not groups[entry.key][0]
+                entry.answer.set_result(Batched(answer_by_key[entry.key], queue_ms, is_shared))
+        if late:
+            self._drop_done()

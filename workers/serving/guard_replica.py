@@ -1,4 +1,4 @@
-"""One replica of `GuardDeployment`: prepares, batches and runs the engine, and answers per item.
+"""One replica of `GuardDeployment`: prepares, batches and runs the engine, and answers per item; equal prompts once.
 
 A plain class; `workers.serving.app` makes the deployment of it. Does not parse what the model wrote.
 """
@@ -10,6 +10,9 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr
 from dataclasses import dataclass
+from itertools import chain, islice
+from operator import attrgetter
+from secrets import token_bytes
 from time import perf_counter
 
 from opentelemetry import trace
@@ -18,13 +21,15 @@ from opentelemetry.propagate import extract, inject
 from opentelemetry.trace import Link, SpanKind, Status, StatusCode
 
 from pipelines.guard import GuardAnswer, GuardReply, GuardRequest
+from pipelines.judging import PROBE
 from workers.log import configure_logging, event
 from workers.serving.answers import answer_of
-from workers.serving.batcher import Batcher
+from workers.serving.batcher import Batched, Batcher
 from workers.serving.engine.judgement import Engine, Judgement, PreparedPrompt
 from workers.serving.engine_choice import load_engine, provenance_of
+from workers.serving.verdict_cache import KEY_BYTES, VerdictCache
 from workers.settings import Settings, otel_variables
-from workers.telemetry import start_tracing
+from workers.telemetry import start_metrics, start_tracing
 
 log = logging.getLogger(__name__)
 MAX_LINKS = 128
@@ -34,6 +39,7 @@ MAX_FAILURES = 32
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
+    key: bytes
     prompt: PreparedPrompt
     carrier: Mapping[str, str]
 
@@ -57,6 +63,7 @@ class GuardReplica:
         with redirect_stderr(sys.__stderr__):  # Serve's stand-in for it writes to a file that nobody collects
             configure_logging(settings.telemetry.log_level)
         self._tracing = start_tracing(settings.telemetry, "weir-guard", otel_variables())
+        self._metrics = start_metrics("weir-guard", otel_variables())
         self._tracer = trace.get_tracer(__name__)
         started = perf_counter()
         self._engine = engine or load_engine(settings.guard)
@@ -66,8 +73,12 @@ class GuardReplica:
         self._gpu = ThreadPoolExecutor(1, "weir-engine")
         self._tokenisers = ThreadPoolExecutor(2, "weir-tokeniser")
         self._batcher = Batcher[_Asked, _Ran](
-            self._run, batch_tokens=settings.guard.batch_tokens, batch_size=settings.guard.batch_size
+            self._run,
+            key=attrgetter("key"),
+            batch_tokens=settings.guard.batch_tokens,
+            batch_size=settings.guard.batch_size,
         )
+        self._cache = VerdictCache(settings.guard.cache_size)
         self._batch_timeout_s = settings.guard.batch_timeout_s
         self._failures = 0
         self._running_since: float | None = None
@@ -76,15 +87,18 @@ class GuardReplica:
         """Judge the conversations of one call; see `pipelines.guard.Guard`."""
         loop = asyncio.get_running_loop()
         prepared = await loop.run_in_executor(self._tokenisers, self._prepare, requests)
+        # Nothing is awaited from here to the queue, so an equal prompt that another call has under way is not missed.
+        at_once = [self._at_once(item) for item in prepared]
         asked = [
-            (_Asked(prompt, request.carrier), len(prompt))
-            for request, prompt in zip(requests, prepared, strict=True)
-            if isinstance(prompt, PreparedPrompt)
+            (item, len(item.prompt))
+            for item, answer in zip(prepared, at_once, strict=True)
+            if answer is None and isinstance(item, _Asked)
         ]
-        ran = iter(await self._batcher.submit(asked))
-        answers = [
-            answer_of(prompt, {}) if isinstance(prompt, Judgement) else self._answer(*next(ran)) for prompt in prepared
-        ]
+        batched = await self._batcher.submit(asked)
+        misses = sum(not item.is_shared for item in batched)
+        self._cache.count(hits=sum(isinstance(item, _Asked) for item in prepared) - misses, misses=misses)
+        ran = iter(batched)
+        answers = [self._answer(next(ran)) if answer is None else answer for answer in at_once]
         return GuardReply(answers, self._provenance)
 
     async def check_health(self) -> None:
@@ -101,20 +115,39 @@ class GuardReplica:
 
     async def __del__(self) -> None:
         self._tracing.flush()
+        self._metrics.flush()
 
-    def _prepare(self, requests: Sequence[GuardRequest]) -> list[PreparedPrompt | Judgement]:
-        return [self._engine.prepare(request.conversation) for request in requests]
+    def _prepare(self, requests: Sequence[GuardRequest]) -> list[_Asked | Judgement]:
+        # Whoever asks whether the engine works must hear it from the engine (P5).
+        is_probe = list(requests) == [PROBE]
+        asked: list[_Asked | Judgement] = []
+        for request in requests:
+            prompt = self._engine.prepare(request.conversation)
+            if isinstance(prompt, PreparedPrompt):
+                key = token_bytes(KEY_BYTES) if is_probe else self._cache.key_of(prompt)
+                asked.append(_Asked(key, prompt, request.carrier))
+            else:
+                asked.append(prompt)
+        return asked
+
+    def _at_once(self, item: _Asked | Judgement) -> GuardAnswer | None:
+        if isinstance(item, Judgement):
+            return answer_of(item, {})
+        kept = self._cache.find(item.key)
+        return None if kept is None else answer_of(kept.judgement, kept.batch_carrier)
 
     @staticmethod
-    def _answer(ran: _Ran, queue_ms: float) -> GuardAnswer:
-        return answer_of(ran.judgement, ran.batch_carrier, queue_ms=queue_ms, guard_ms=ran.guard_ms)
+    def _answer(batched: Batched[_Ran]) -> GuardAnswer:
+        ran = batched.answer
+        return answer_of(ran.judgement, ran.batch_carrier, queue_ms=batched.queue_ms, guard_ms=ran.guard_ms)
 
-    async def _run(self, batch: Sequence[_Asked]) -> list[_Ran]:
-        """Run one batch in the engine's thread, under one span that links every sampled message."""
+    async def _run(self, batch: Sequence[Sequence[_Asked]]) -> list[_Ran]:
+        """Run one batch in the engine's thread, one prompt of each group, under one span that links every message."""
+        prompts = [group[0].prompt for group in batch]
+        sampled = (asked.carrier for asked in chain.from_iterable(batch) if asked.carrier)
         contexts = [
-            trace.get_current_span(extract(asked.carrier, Context())).get_span_context()
-            for asked in batch
-            if asked.carrier
+            trace.get_current_span(extract(carrier, Context())).get_span_context()
+            for carrier in islice(sampled, MAX_LINKS)
         ]
         carrier: dict[str, str] = {}
         span: trace.Span = trace.INVALID_SPAN
@@ -128,15 +161,16 @@ class GuardReplica:
                     "gen_ai.provider.name": "weir",
                     "gen_ai.request.model": self._provenance.model,
                     "moderation.batch.size": len(batch),
-                    "moderation.batch.tokens": sum(len(asked.prompt) for asked in batch),
+                    "moderation.batch.tokens": sum(len(prompt) for prompt in prompts),
                 },
-                [Link(context) for context in contexts[:MAX_LINKS]],
+                [Link(context) for context in contexts],
             )
             inject(carrier, trace.set_span_in_context(span))
         started = self._running_since = perf_counter()
         try:
-            prompts = [asked.prompt for asked in batch]
             judgements = await asyncio.get_running_loop().run_in_executor(self._gpu, self._engine.run, prompts)
+            if len(judgements) != len(prompts):
+                raise ValueError(f"{len(judgements)} answers to a batch of {len(prompts)}")  # noqa: TRY301 - as above
         except Exception as error:
             self._failures += 1
             log.error(event("batch_failed", size=len(batch), error=type(error).__name__))
@@ -147,4 +181,6 @@ class GuardReplica:
             span.end()
         self._failures = 0
         guard_ms = (perf_counter() - started) * 1000
+        for group, judgement in zip(batch, judgements, strict=True):
+            self._cache.keep(group[0].key, judgement, carrier)
         return [_Ran(judgement, carrier, guard_ms) for judgement in judgements]

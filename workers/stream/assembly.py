@@ -6,6 +6,7 @@ Does not start it.
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
+from uuid import uuid4
 
 from pipelines.backoff import Backoff
 from pipelines.guard import Guard
@@ -19,6 +20,8 @@ from workers.stream.in_flight_record import InFlightRecord
 from workers.stream.kafka_clients import group_consumer, producer
 from workers.stream.message_trace import StreamTracer
 from workers.stream.publisher import Publisher
+from workers.stream.query_clients import committed_offsets
+from workers.stream.transactions import Member, Transactions
 from workers.stream.worker import StreamWorker
 from workers.telemetry import Tracing
 
@@ -58,16 +61,25 @@ def stream_worker(settings: Settings, guard: Guard, loop: asyncio.AbstractEventL
     judge = judge_of(settings, guard)
     delivery = settings.delivery
 
-    def new_publisher(acknowledged: Callable[[Sequence[InFlightRecord]], None], held: Callable[[], None]) -> Publisher:
+    def new_publisher(
+        acknowledged: Callable[[Sequence[InFlightRecord]], None], held: Callable[[], None], member: Member
+    ) -> Publisher:
         judge.held = held
+        transactions: Transactions | None = None
+        new_producer = partial(producer, settings.kafka)
+        if delivery.mode == "exactly_once":
+            transactional_id = f"{settings.kafka.group_id}-{uuid4().hex}"
+            stored = partial(committed_offsets, settings.kafka)
+            transactions = Transactions(partial(new_producer, transactional_id), member, stored, held)
         return Publisher(
-            partial(producer, settings.kafka),
+            new_producer if transactions is None else transactions.new_producer,
             settings.topics,
             settings.kafka.group_id,
             settings.kafka.linger_ms / 1000,
             Backoff(delivery.backoff_initial_s, delivery.backoff_max_s),
             acknowledged,
             held,
+            transactions,
         )
 
     tracer = StreamTracer(

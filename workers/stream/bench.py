@@ -1,7 +1,8 @@
 """Events per second through one stream worker with an instant guard, beside a bare consume-and-produce loop.
 
-Both run in processes of their own on the same broker and the same events, alternating. The bare loop keeps the same
-rule: poll, send with acks=all, wait for every acknowledgement, commit. Does not measure the model.
+All run in processes of their own on the same broker and the same events, in turn: Weir at least once and exactly once,
+and the bare loop, which keeps the same rule: poll, send with acks=all, wait for every acknowledgement, commit.
+Does not measure the model.
 """
 
 import asyncio
@@ -38,6 +39,7 @@ WORDS = (
 )  # fmt: skip
 DEADLINE_S = 600.0
 PROVENANCE = Provenance(model="stub", revision="0", prompt_sha256="0", engine="stub", dtype="none", parser="1")
+SIDES = ("weir", "exactly_once", "bare")
 Step = Callable[[str], None]
 
 
@@ -49,17 +51,24 @@ class StreamBenchResult:
     partitions: int
     runs: int
     weir: list[float]
+    exactly_once: list[float]
     bare: list[float]
     machine: str
 
     @property
     def ratio(self) -> float:
-        """Median of Weir over median of the bare loop."""
+        """Median of Weir at least once over median of the bare loop."""
         return statistics.median(self.weir) / statistics.median(self.bare)
+
+    @property
+    def exactly_once_ratio(self) -> float:
+        """Median of exactly once over median of at least once."""
+        return statistics.median(self.exactly_once) / statistics.median(self.weir)
 
     def to_dict(self) -> dict[str, object]:
         """As JSON shows it."""
-        return {**asdict(self), "ratio": round(self.ratio, 3)}
+        ratios = {"ratio": round(self.ratio, 3), "exactly_once_ratio": round(self.exactly_once_ratio, 3)}
+        return {**asdict(self), **ratios}
 
 
 class InstantGuard:
@@ -81,7 +90,7 @@ def run_stream_bench(settings: Settings, events: int, partitions: int, runs: int
         runs: of each side.
         step: told what is being done.
     """
-    rates: dict[str, list[float]] = {"weir": [], "bare": []}
+    rates: dict[str, list[float]] = {side: [] for side in SIDES}
     names = [f"bench-{uuid.uuid4().hex[:8]}-{name}" for name in ("events", "verdicts", "dlq")]
     with admin(settings.kafka) as client:
         client.create_topics([NewTopic(name, partitions, 1) for name in names])
@@ -89,12 +98,12 @@ def run_stream_bench(settings: Settings, events: int, partitions: int, runs: int
             step(f"producing {events} events")
             produce_events(settings, names[0], events)
             for run in range(runs):
-                for side in ("weir", "bare") if run % 2 == 0 else ("bare", "weir"):
+                for side in SIDES if run % 2 == 0 else reversed(SIDES):
                     step(f"run {run + 1} of {runs}: {side}")
                     rates[side].append(_measure(side, settings, names, events))
         finally:
             client.delete_topics(names)
-    return StreamBenchResult(events, partitions, runs, rates["weir"], rates["bare"], machine())
+    return StreamBenchResult(events, partitions, runs, **rates, machine=machine())
 
 
 def machine() -> str:
@@ -122,8 +131,10 @@ def _measure(side: str, settings: Settings, names: list[str], events: int) -> fl
     # A process for each run: neither side inherits the other's heap, threads or connections.
     context = multiprocessing.get_context("spawn")
     queue: multiprocessing.Queue[float] = context.Queue()
-    target = _run_weir if side == "weir" else _run_bare
+    target = _run_bare if side == "bare" else _run_weir
     sections = settings.model_dump(mode="python", include={"kafka", "telemetry"})
+    if side == "exactly_once":
+        sections["delivery"] = {"mode": side}
     process = context.Process(target=target, args=(sections, names, events, queue))
     process.start()
     seconds = queue.get(timeout=DEADLINE_S)
@@ -135,7 +146,7 @@ def bench_settings(sections: dict[str, dict[str, object]], names: list[str]) -> 
     """Settings with the benchmark's own topics and a new group."""
     kafka = {**sections["kafka"], "group_id": f"bench-{uuid.uuid4().hex[:8]}"}
     topics = {"events": (names[0],), "verdicts": names[1], "dead_letters": names[2]}
-    return load_settings(kafka=kafka, telemetry=sections["telemetry"], topics=topics)
+    return load_settings(**{**sections, "kafka": kafka, "topics": topics})
 
 
 def _run_weir(

@@ -19,6 +19,7 @@ from workers.sections import KafkaSettings
 
 # A topic or partition that appears, or may be read at last, after a member has joined is seen no later than this.
 METADATA_MAX_AGE_MS = 10_000
+TRANSACTION_TIMEOUT_MS = 10_000  # what a worker that died left open keeps readers waiting for so long, as Kafka Streams
 _MAX_REMEMBERED_KEY = 64  # bytes, so that the memory of it all is bounded
 _hash_of = lru_cache(32_768)(murmur2)
 
@@ -109,6 +110,9 @@ def group_consumer(settings: KafkaSettings) -> KafkaConsumer:
         group_id=settings.group_id,
         enable_auto_commit=False,
         auto_offset_reset=settings.auto_offset_reset,
+        # What an aborted transaction wrote was never said. And offsets that a transaction is about to store are waited
+        # for, which exactly once needs when a partition moves.
+        isolation_level="read_committed",
         partition_assignment_strategy=[assignor],
         session_timeout_ms=settings.session_timeout_ms,
         heartbeat_interval_ms=settings.heartbeat_interval_ms,
@@ -130,10 +134,12 @@ def records_of(polled: Mapping[TopicPartition, Sequence[ConsumerRecord]]) -> lis
     ]
 
 
-def producer(settings: KafkaSettings) -> KafkaProducer:
-    """The idempotent producer of outcomes."""
+def producer(settings: KafkaSettings, transactional_id: str | None = None) -> KafkaProducer:
+    """The idempotent producer of outcomes; transactional where it has an id for that."""
     return KafkaProducer(
         **connection(settings),
+        transactional_id=transactional_id,
+        transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
         acks="all",
         enable_idempotence=True,
         compression_type=None if settings.compression == "none" else settings.compression,

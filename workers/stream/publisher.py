@@ -24,6 +24,7 @@ from workers.sections import TopicSettings
 from workers.stream.in_flight_record import InFlightRecord
 from workers.stream.kafka_errors import Meaning, meaning_of
 from workers.stream.outcome_records import outcome_records, outcome_topic
+from workers.stream.transactions import Transactions
 
 log = logging.getLogger(__name__)
 FLUSH_WAIT_S = 1.0
@@ -40,6 +41,7 @@ class Publisher:
         backoff: waits between attempts while something is down.
         acknowledged: called on the publisher's thread with the outcomes that the broker has stored.
         held: called on the publisher's thread when the broker is what holds outcomes up.
+        transactions: makes a batch and its offsets one transaction; without, delivery is at least once.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Publisher:
         backoff: Backoff,
         acknowledged: Callable[[Sequence[InFlightRecord]], None],
         held: Callable[[], None],
+        transactions: Transactions | None = None,
     ) -> None:
         self._new_producer = new_producer
         self._producer: KafkaProducer | None = None
@@ -60,6 +63,7 @@ class Publisher:
         self._backoff = backoff
         self._acknowledged = acknowledged
         self._held = held
+        self._transactions = transactions
         self._queue: queue.SimpleQueue[Sequence[InFlightRecord]] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="weir-publisher", daemon=True)
@@ -102,42 +106,76 @@ class Publisher:
         while remaining and not self._stopping.is_set():
             remaining = [item for item in remaining if not item.partition.is_lost]
             batch = remaining[:1] if alone else remaining
-            failed = self._attempt(batch)
-            remaining = failed + remaining[len(batch) :]
+            again, is_any_suspect = self._attempt(batch)
+            remaining = again + remaining[len(batch) :]
             # An idempotent producer that fails one record fails all that are queued behind it with the same error.
             # Only a record that fails alone is known to be the one.
-            alone = alone or bool(failed)
+            alone = alone or is_any_suspect
         self._backoff.reset()
 
-    def _attempt(self, batch: list[InFlightRecord]) -> list[InFlightRecord]:
-        """Send a batch and wait for its acknowledgements; returns what has to be sent again, in order."""
+    def _attempt(self, batch: list[InFlightRecord]) -> tuple[list[InFlightRecord], bool]:
+        """Send a batch and wait for its acknowledgements.
+
+        Returns:
+            What has to be sent again, in order, and whether that may be due to one of its records.
+        """
+        sent, refused = self._send_all(batch)
+        self._flush()
+        done = [item for item, futures in zip(batch, sent, strict=False) if all(map(Future.succeeded, futures))]
+        all_sent = len(done) == len(batch)
+        if self._transactions is not None:
+            done = self._commit(batch) if all_sent else []
+        if done:
+            self._acknowledged(done)
+        again = [item for item in batch if item not in done] if len(done) < len(batch) else []
+        if all_sent or not again:
+            return again, False
+        failure = next((future.exception for futures in sent for future in futures if future.failed()), None)
+        if failure is not None or self._transactions is not None:
+            self._drop_producer()  # it fails everything from now on, or its transaction has to be aborted
+        # Refused by the client itself: that is the first record that was not sent, and only that one.
+        culprit = batch[len(sent)] if failure is None and refused is not None else again[0]
+        if failure is None or len(batch) == 1:
+            self._handle(culprit, failure or refused)
+        return again, failure is not None
+
+    def _send_all(self, batch: list[InFlightRecord]) -> tuple[list[list[Future]], BaseException | None]:
+        """Futures of each item up to the first that was refused, and the refusal if the client raised it."""
         sent: list[list[Future]] = []
-        refused: BaseException | None = None
         try:
             if self._producer is None:
                 self._producer = self._new_producer()
+            if self._transactions is not None:
+                self._transactions.begin(self._producer)
             for item in batch:
                 futures = self._send(self._producer, item)
                 sent.append(futures)
                 if any(map(Future.failed, futures)):
                     break  # refused at once, as for want of a right: what follows must not overtake it
         except (KafkaError, ValueError) as error:  # ValueError: a topic lost the partition it had
-            refused = error
-        self._flush()
-        done = [item for item, futures in zip(batch, sent, strict=False) if all(map(Future.succeeded, futures))]
-        if done:
-            self._acknowledged(done)
-        if len(done) == len(batch):
-            return []
-        failure = next((future.exception for futures in sent for future in futures if future.failed()), None)
-        if failure is not None:
-            self._drop_producer()  # it fails everything from now on
-        again = [item for item in batch if item not in done]
-        # Refused by the client itself: that is the first record that was not sent, and only that one.
-        culprit = batch[len(sent)] if failure is None and refused is not None else again[0]
-        if failure is None or len(batch) == 1:
-            self._handle(culprit, failure or refused)
-        return again
+            return sent, error
+        return sent, None
+
+    def _commit(self, batch: list[InFlightRecord]) -> list[InFlightRecord]:
+        """Commit the transaction of a batch; returns what of it is committed: all, or nothing."""
+        assert self._transactions is not None
+        try:
+            if self._producer is not None:  # else it was dropped on the way
+                self._transactions.commit(self._producer, batch)
+                return batch
+        except KafkaError as error:
+            log.warning(event("transaction_failed", error=type(error).__name__))
+        self._drop_producer()
+        while not self._stopping.is_set():
+            try:
+                self._producer = self._new_producer()  # ends the old transaction one way or the other
+                return self._transactions.committed(batch)
+            except KafkaError as error:
+                self._drop_producer()
+                self._held()
+                log.warning(event("publish_held", error=type(error).__name__))
+                self._stopping.wait(self._backoff.next_wait_s())
+        return []
 
     def _send(self, producer: KafkaProducer, item: InFlightRecord) -> list[Future]:
         ruling = item.ruling

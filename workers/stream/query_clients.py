@@ -4,10 +4,10 @@ Never joins a group, never commits, never produces, and never creates a topic by
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError, KafkaTimeoutError
@@ -21,7 +21,9 @@ CONNECT_S = 10.0
 STALL_S = 30.0
 POLL_MS = 500
 MAX_POLL_RECORDS = 2_000
+FETCH_MAX_BYTES = 4 * 2**20  # a command may run beside a worker; more takes memory and is no faster
 Advanced = Callable[[int], None]
+Isolation = Literal["read_committed", "read_uncommitted"]
 
 
 class Span(NamedTuple):
@@ -68,17 +70,22 @@ class TopicReader:
     Args:
         settings: where Kafka is.
         group: whose committed offsets `committed` tells.
+        isolation: whether `read` gives records of transactions that are open or were aborted.
 
     Raises:
         KafkaError: from all methods; `kafka_faults` translates it.
     """
 
-    def __init__(self, settings: KafkaSettings, group: str | None = None) -> None:
+    def __init__(
+        self, settings: KafkaSettings, group: str | None = None, isolation: Isolation = "read_uncommitted"
+    ) -> None:
+        self._isolation = isolation
         options: dict[str, Any] = {
             "group_id": group,
             "enable_auto_commit": False,
             "auto_offset_reset": "earliest",
-            "fetch_max_bytes": settings.fetch_max_bytes,
+            "fetch_max_bytes": min(settings.fetch_max_bytes, FETCH_MAX_BYTES),
+            "isolation_level": isolation,
             "allow_auto_create_topics": False,
             "bootstrap_timeout_ms": int(CONNECT_S * 1000),
         }
@@ -92,8 +99,10 @@ class TopicReader:
     ) -> None:
         self._consumer.close(autocommit=False)
 
-    def spans(self, topics: Iterable[str], since_ms: int | None = None) -> dict[TopicPartition, Span]:
-        """What the topics hold now, from their first offset or from the first record of that time or later.
+    def spans(
+        self, topics: Iterable[str], since_ms: int | None = None, until_ms: int | None = None
+    ) -> dict[TopicPartition, Span]:
+        """What the topics hold now, or of it what lies between the first records of two times or later.
 
         Raises:
             ModerationError: a topic does not exist, or may not be seen.
@@ -102,8 +111,9 @@ class TopicReader:
         starts = self._consumer.beginning_offsets(partitions)
         ends = self._consumer.end_offsets(partitions)
         if since_ms is not None:
-            found = self._consumer.offsets_for_times(dict.fromkeys(partitions, since_ms))
-            starts = {tp: ends[tp] if found.get(tp) is None else found[tp].offset for tp in partitions}
+            starts = self._at(since_ms, ends)
+        if until_ms is not None:
+            ends = self._at(until_ms, ends)
         return {tp: Span(min(starts[tp], ends[tp]), ends[tp]) for tp in partitions}
 
     def committed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
@@ -115,21 +125,24 @@ class TopicReader:
         """First offsets still there."""
         return dict(self._consumer.beginning_offsets(list(partitions)))
 
-    def read(self, spans: Spans, advanced: Advanced = lambda _count: None) -> Iterator[SourceRecord]:
+    def read(
+        self, spans: Spans, advanced: Advanced = lambda _count: None, patience_s: float = STALL_S
+    ) -> Iterator[SourceRecord]:
         """All records of some spans; those of one partition in offset order.
 
         Args:
             spans: what to read.
             advanced: called with the number of offsets passed since the last call.
+            patience_s: how long the broker may give nothing.
 
         Raises:
-            ModerationError: the broker has given nothing for half a minute.
+            ModerationError: the broker has given nothing for so long.
         """
         positions = {tp: span.start for tp, span in spans.items() if span.start < span.end}
         self._consumer.assign(list(positions))
         for tp, start in positions.items():
             self._consumer.seek(tp, start)
-        patience = time.monotonic() + STALL_S
+        patience = time.monotonic() + patience_s
         while positions:
             for tp, records in self._consumer.poll(POLL_MS, max_records=MAX_POLL_RECORDS).items():
                 for item in records:
@@ -145,13 +158,28 @@ class TopicReader:
             self._consumer.pause(*(passed.keys() - positions.keys()))
             if moved > 0:
                 advanced(moved)
-                patience = time.monotonic() + STALL_S
+                patience = time.monotonic() + patience_s
             elif time.monotonic() > patience:
                 stuck = ", ".join(f"{tp.topic}-{tp.partition} at {offset}" for tp, offset in positions.items())
-                raise ModerationError(f"nothing could be read for {STALL_S:.0f} s from {stuck}")
+                reason = "; a transaction may be open there" if self._isolation == "read_committed" else ""
+                raise ModerationError(f"nothing could be read for {patience_s:.0f} s from {stuck}{reason}")
+
+    def _at(self, moment_ms: int, ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        found = self._consumer.offsets_for_times(dict.fromkeys(ends, moment_ms))
+        return {tp: end if found.get(tp) is None else found[tp].offset for tp, end in ends.items()}
 
     def _partitions(self, topic: str) -> list[int]:
         partitions = self._consumer.partitions_for_topic(topic)
         if not partitions:
             raise ModerationError(f"topic {topic}: does not exist, or this user may not see it (weir topics plan)")
         return sorted(partitions)
+
+
+def committed_offsets(settings: KafkaSettings, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+    """Committed offsets of the settings' group; those that a transaction is about to store are waited for.
+
+    Raises:
+        KafkaError: the broker did not say.
+    """
+    with TopicReader(settings, settings.group_id, "read_committed") as reader:
+        return reader.committed(partitions)

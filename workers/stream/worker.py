@@ -35,12 +35,13 @@ from workers.stream.message_trace import StreamTracer
 from workers.stream.progress import Progress
 from workers.stream.publisher import Publisher
 from workers.stream.rebalance import Rebalance
+from workers.stream.transactions import Member
 
 log = logging.getLogger(__name__)
 BUSY_POLL_MS = 5
 IDLE_POLL_MS = 100
 JOIN_POLL_MS = 700  # a join that ends between two polls is begun again (3.0.12): few polls, none ending at Kafka's 3 s
-NewPublisher = Callable[[Callable[[Items], None], Callable[[], None]], Publisher]
+NewPublisher = Callable[[Callable[[Items], None], Callable[[], None], Member], Publisher]
 
 
 class StreamWorker:
@@ -52,7 +53,8 @@ class StreamWorker:
         judge: gets answers from the guard.
         loop: running asyncio loop for guard calls; not this worker's thread.
         new_consumer: makes the group's consumer.
-        new_publisher: makes the publisher; takes what to call with acknowledged records, and on a hold.
+        new_publisher: makes the publisher; takes what to call with acknowledged records, on a hold, and for the
+            group metadata of the consumer.
         tracer: spans of messages.
         clock: seconds, monotonic.
     """
@@ -84,7 +86,8 @@ class StreamWorker:
         self._stop_deadline: float | None = None
         self._thread = threading.Thread(target=self._run, name="weir-stream", daemon=True)
         self.progress = Progress(clock)
-        self._publisher = new_publisher(self._acknowledged.put, self.progress.held)
+        self._consumer: KafkaConsumer | None = None
+        self._publisher = new_publisher(self._acknowledged.put, self.progress.held, self._member)
         self.failure: BaseException | None = None
 
     # -- from other threads ------------------------------------------------------------------------------------------
@@ -129,6 +132,7 @@ class StreamWorker:
     def _run(self) -> None:
         try:
             with closing(self._new_consumer()) as consumer:
+                self._consumer = consumer
                 try:
                     consumer.subscribe(list(self._settings.topics.events), listener=self._rebalance(consumer))
                     for topic in self._settings.topics.events:
@@ -145,6 +149,10 @@ class StreamWorker:
         finally:
             self._publisher.stop(timeout_s=2.0)
             log.info(event("worker_stopped"))
+
+    def _member(self) -> object:
+        assert self._consumer is not None
+        return self._consumer.group_metadata()
 
     def _rebalance(self, consumer: KafkaConsumer) -> Rebalance:
         return Rebalance(
@@ -249,6 +257,10 @@ class StreamWorker:
                 item.trace.end()
         self._limits.remove(sum([item.size_bytes for item in items]), sum([item.tokens for item in items]), len(items))
         self.progress.advanced(len(acknowledged))
+        if self._settings.delivery.mode == "exactly_once":  # the offsets were in the transaction
+            offsets = self._assignment.committable()
+            self._assignment.stored(offsets)
+            self._committed(offsets, time.time_ns())
 
     def _apply_pressure(self, consumer: KafkaConsumer) -> None:
         paused = consumer.paused()

@@ -1,0 +1,72 @@
+"""An engine that only pretends, a guard replica over it, and what the replica traced."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from pipelines.guard import GuardRequest
+from workers.serving.engine.judgement import Conversation, Engine, EngineIdentity, Judgement, PreparedPrompt
+from workers.serving.guard_replica import GuardReplica
+from workers.settings import load_settings
+
+REFUSED = {"refuse me": "context_overflow", "half a pair": "invalid_text"}
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+
+
+class PretendEngine:
+    """Writes what it was asked; refuses two texts, answers one with an error, raises for "poison"."""
+
+    identity = EngineIdentity("pretend", "r7", "p7", "pretend", "float32", "cpu")
+
+    def __init__(self) -> None:
+        self.batches: list[list[str]] = []
+        self.is_broken = False
+
+    def prepare(self, conversation: Conversation) -> PreparedPrompt | Judgement:
+        text = str(conversation[-1]["content"])
+        if text in REFUSED:
+            return Judgement.failed(REFUSED[text])  # type: ignore[arg-type]
+        return PreparedPrompt(np.array([ord(letter) for letter in text], dtype=np.int64), "prompt")
+
+    def run(self, prompts: Sequence[PreparedPrompt]) -> list[Judgement]:
+        texts = ["".join(map(chr, prompt.token_ids)) for prompt in prompts]
+        self.batches.append(texts)
+        if self.is_broken or "poison" in texts:
+            raise RuntimeError("CUDA error near: private words")
+        return [
+            Judgement.failed("non_finite_logits", prompt_tokens=len(text))
+            if text == "nan"
+            else Judgement(f"about {text}", None, None, len(text), 3, "length" if text == "long" else "stop")
+            for text in texts
+        ]
+
+    def judge(self, conversations: Sequence[Conversation]) -> list[Judgement]:
+        raise NotImplementedError
+
+
+class Spans:
+    """What a replica traced."""
+
+    def __init__(self) -> None:
+        self._exporter = InMemorySpanExporter()
+        self.provider = TracerProvider(span_limits=SpanLimits(max_links=10**6))
+        self.provider.add_span_processor(SimpleSpanProcessor(self._exporter))
+
+    def finished(self) -> tuple[ReadableSpan, ...]:
+        return self._exporter.get_finished_spans()
+
+
+def replica_of(engine: Engine, **guard: Any) -> GuardReplica:
+    return GuardReplica(load_settings(guard={"model": "demo", **guard}), engine)
+
+
+def request(text: str, carrier: dict[str, str] | None = None) -> GuardRequest:
+    return GuardRequest(({"role": "user", "content": text},), 1, carrier or {})
+
+
+def sampled(number: int) -> dict[str, str]:
+    return {"traceparent": f"00-{TRACE}-{number:016x}-01"}

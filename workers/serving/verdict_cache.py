@@ -1,0 +1,75 @@
+"""Judgements kept for prompts that come again: least recently used go first, memory is bounded, no prompt is kept.
+
+A prompt is found by a digest of its tokens under a secret of this process, so that no log or dump of it can be looked
+up in a list of guesses, and nobody can make two texts that share a verdict.
+Knows nothing of batches, of Ray or of what the model wrote.
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from hashlib import blake2b
+from secrets import token_bytes
+from typing import NamedTuple
+
+from opentelemetry import metrics
+
+from workers.serving.engine.judgement import Judgement, PreparedPrompt
+
+KEY_BYTES = 16
+# A verdict that names every category has some 230 characters. Longer texts are not kept, so that the number of entries
+# bounds the memory (P9), whatever is asked.
+MAX_CHARACTERS = 512
+
+
+class Kept(NamedTuple):
+    """A judgement, and the W3C trace context of the batch that gave it; empty where that was not sampled."""
+
+    judgement: Judgement
+    batch_carrier: Mapping[str, str]
+
+
+class VerdictCache:
+    """Used by one thread; `key_of` by any.
+
+    Args:
+        size: judgements to keep; 0 keeps none.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._secret = token_bytes(KEY_BYTES)
+        self._kept: OrderedDict[bytes, Kept] = OrderedDict()
+        meter = metrics.get_meter(__name__)
+        self._hits = meter.create_counter(
+            "moderation.cache.hits", "{prompt}", "Prompts that got the judgement of an equal one, kept or under way."
+        )
+        self._misses = meter.create_counter("moderation.cache.misses", "{prompt}", "Prompts that the model judged.")
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def key_of(self, prompt: PreparedPrompt) -> bytes:
+        """Equal for prompts of equal tokens and task only."""
+        tokens = prompt.token_ids.tobytes()
+        return blake2b(tokens, digest_size=KEY_BYTES, key=self._secret, person=prompt.task.encode()).digest()
+
+    def find(self, key: bytes) -> Kept | None:
+        """What was kept, now the last to go."""
+        kept = self._kept.get(key)
+        if kept is not None:
+            self._kept.move_to_end(key)
+        return kept
+
+    def keep(self, key: bytes, judgement: Judgement, batch_carrier: Mapping[str, str]) -> None:
+        """Keep what is whole. An error may pass, and what was cut off is no verdict: the next one asks again."""
+        if judgement.error is not None or judgement.finish != "stop" or len(judgement.text) > MAX_CHARACTERS:
+            return
+        self._kept[key] = Kept(judgement, batch_carrier)
+        self._kept.move_to_end(key)
+        while len(self._kept) > self._size:
+            self._kept.popitem(last=False)
+
+    def count(self, *, hits: int, misses: int) -> None:
+        """Tell the metrics what became of the prompts of one answered call."""
+        self._hits.add(hits)
+        self._misses.add(misses)
