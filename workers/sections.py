@@ -164,6 +164,9 @@ class HealthSettings(Section):
     """When a worker counts as stuck (P12)."""
 
     progress_timeout_s: PositiveSeconds = Field(120.0, description="a consumer stuck for so long is replaced")
+    progress_factor: Annotated[float, Field(ge=1)] = Field(
+        20.0, description="and one stuck for so many times its longest recent wait, from 10 s on"
+    )
     dead_man_s: PositiveSeconds = Field(60.0, description="without a Serve health check for so long: stop consuming")
 
 

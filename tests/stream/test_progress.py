@@ -92,3 +92,49 @@ def test_p12_a_hold_does_not_excuse_a_loop_that_does_not_turn(clock: Clock, prog
     progress.held()
 
     assert progress.stuck_reason(TIMEOUT_S, 7) == "the loop has not turned for 61 s"
+
+
+def test_p12_a_worker_that_is_used_to_quick_records_is_stuck_sooner(clock: Clock, progress: Progress) -> None:
+    for _ in range(500):
+        clock.now += 0.75
+        progress.advanced(10)
+    clock.now += 15
+    progress.beat()
+    assert progress.stuck_reason(TIMEOUT_S, 7, 20) is None
+    clock.now += 0.125
+
+    assert progress.stuck_reason(TIMEOUT_S, 7, 20) == "7 records in flight and none completed for 15 s"
+    assert progress.stuck_reason(TIMEOUT_S, 0, 20) is None
+
+
+def test_p12_nobody_is_stuck_within_ten_seconds(clock: Clock, progress: Progress) -> None:
+    clock.now += 0.001
+    progress.advanced(1)
+    clock.now += 10
+    progress.beat()
+
+    assert progress.stuck_reason(TIMEOUT_S, 7, 20) is None
+
+
+def test_p12_a_long_wait_is_remembered_for_a_while_but_not_for_ever(clock: Clock, progress: Progress) -> None:
+    clock.now += 3
+    progress.advanced(1)
+    for waits, expected in ((50, None), (250, "7 records in flight and none completed for 20 s")):
+        for _ in range(waits):
+            clock.now += 0.01
+            progress.advanced(1)
+        clock.now += 20
+        progress.beat()
+        assert progress.stuck_reason(TIMEOUT_S, 7, 20) == expected
+        progress.advanced()
+
+
+def test_p5_waiting_for_what_is_down_is_not_what_a_record_usually_takes(clock: Clock, progress: Progress) -> None:
+    clock.now += 50
+    progress.held()
+    clock.now += 0.5
+    progress.advanced(1)
+    clock.now += 11
+    progress.beat()
+
+    assert progress.stuck_reason(TIMEOUT_S, 7, 20) is not None

@@ -125,7 +125,8 @@ class StreamWorker:
             return "the worker is not running"
         # While a guard call is out, waiting is not this worker's doing: the guard has a health check of its own.
         waiting_for_us = 0 if self._calls.under_way else self._limits.records
-        return self.progress.stuck_reason(self._settings.health.progress_timeout_s, waiting_for_us)
+        health = self._settings.health
+        return self.progress.stuck_reason(health.progress_timeout_s, waiting_for_us, health.progress_factor)
 
     # -- the worker's own thread -------------------------------------------------------------------------------------
 
