@@ -16,6 +16,7 @@ from schemas.verdict import Provenance, Source
 BROKER = "__dlq.errors."
 OWN = "moderation.dlq."
 TRACE_HEADERS = ("traceparent", "tracestate")
+REDRIVE_COUNT = OWN + "redrive_count"
 MAX_DETAIL = 256
 _MAX_DIGITS = 19  # of a 64-bit number; Python refuses to read thousands of digits
 
@@ -64,7 +65,7 @@ class DeadLetter(BaseModel):
             (OWN + "model_revision", self.model_revision),
             (OWN + "prompt_sha256", self.prompt_sha256),
             (OWN + "raw_output_sha256", self.raw_output_sha256),
-            (OWN + "redrive_count", self.redrive_count),
+            (REDRIVE_COUNT, self.redrive_count),
             (OWN + "null_headers", null_headers or None),
             (OWN + "null_value", "true" if self.value is None else None),
             (OWN + "value_dropped", "true" if self.value_dropped else None),
@@ -83,7 +84,6 @@ def dead_letter(
     raw_output_sha256: str | None = None,
 ) -> DeadLetter:
     """The dead letter of a record for an error, stamped with the present time."""
-    previous = record.header(OWN + "redrive_count") or b"0"
     return DeadLetter(
         source=Source(topic=record.topic, partition=record.partition, offset=record.offset),
         key=record.key,
@@ -98,8 +98,14 @@ def dead_letter(
         model_revision=provenance.revision if provenance else None,
         prompt_sha256=provenance.prompt_sha256 if provenance else None,
         raw_output_sha256=raw_output_sha256,
-        redrive_count=int(previous) if previous.isdigit() and len(previous) <= _MAX_DIGITS else 0,
+        redrive_count=redrive_count(record),
     )
+
+
+def redrive_count(record: SourceRecord) -> int:
+    """How often `weir dlq redrive` has put a record back: its header says so, and nonsense there counts as never."""
+    count = record.header(REDRIVE_COUNT) or b"0"
+    return int(count) if count.isdigit() and len(count) <= _MAX_DIGITS else 0
 
 
 def read_dead_letter(record: SourceRecord) -> DeadLetter:
@@ -138,7 +144,7 @@ def read_dead_letter(record: SourceRecord) -> DeadLetter:
         model_revision=own.get(OWN + "model_revision"),
         prompt_sha256=own.get(OWN + "prompt_sha256"),
         raw_output_sha256=own.get(OWN + "raw_output_sha256"),
-        redrive_count=_count(own, OWN + "redrive_count"),
+        redrive_count=_count(own, REDRIVE_COUNT),
         value_dropped=own.get(OWN + "value_dropped") == "true",
     )
 

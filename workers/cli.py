@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from schemas.errors import ModerationError
-from workers.commands import bench, check, classify, demo, dlq, run, schema, topics, verify
+from workers.commands import bench, breaker, check, classify, demo, dlq, run, schema, topics, verify
 
 ERROR_CODE = 2
 
@@ -40,8 +40,9 @@ app.command()(classify.classify)
 app.command()(verify.verify)
 app.command()(schema.schema)
 app.add_typer(topics.app, name="topics", help="Create the topics that the settings name, or show what differs.")
+app.add_typer(breaker.app, name="breaker", help="See why a running worker has stopped releasing, and let it go on.")
 app.add_typer(bench.app, name="bench", help="Benchmarks, each beside its baseline.")
-app.add_typer(dlq.app, name="dlq", help="Look at dead letters.")
+app.add_typer(dlq.app, name="dlq", help="Look at dead letters, put them back, delete them.")
 
 
 def _show_version(wanted: bool) -> None:

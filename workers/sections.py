@@ -27,6 +27,12 @@ class KafkaSettings(Section):
 
     bootstrap_servers: str = Field("localhost:9092", description="host:port, comma-separated")
     group_id: str = Field("weir", min_length=1, description="consumer group")
+    group_instance_id: str | None = Field(
+        None,
+        pattern=r"^[a-zA-Z0-9._-]{1,200}$",
+        description="static membership: the id of consumer n is this and -n, and a restart within session_timeout_ms"
+        " moves no partition",
+    )
     client_id: str = Field("weir", description="client id of consumer and producer")
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="as Kafka names it"

@@ -87,7 +87,7 @@ def test_topics_are_planned_made_and_then_fine(names: TopicSettings) -> None:
     assert {topic["status"] for topic in answer["topics"]} == {"missing"}
 
     code, answer = weir("topics", "apply", "--partitions", "4")
-    assert (code, answer["changed"]) == (0, [*names.events, names.verdicts, names.dead_letters])
+    assert (code, answer["changed"]) == (0, [*names.events, names.verdicts, names.dead_letters, names.parking])
     code, answer = weir("topics", "plan", "--partitions", "4", "--check")
     assert code == 0
     assert {topic["status"] for topic in answer["topics"]} == {"fine"}
@@ -132,7 +132,7 @@ def configs(cluster: KafkaCluster, topic: str) -> dict[str, str]:
 def test_topics_that_the_cluster_refuses_are_named_with_its_reason() -> None:
     code, error = weir("topics", "apply", "--replication", "3")
     assert code == 2
-    assert error.count("InvalidReplicationFactorError") == 3
+    assert error.count("InvalidReplicationFactorError") == 4
     assert error.count("\n") == 1
 
 

@@ -5,8 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipelines.moderation import Outcome
-from schemas.dead_letter import BROKER, OWN, DeadLetter
+from schemas.dead_letter import BROKER, OWN
 from schemas.errors import ConfigurationError, ModerationError
 from schemas.reasons import Reason, Stage
 from schemas.record import Headers, SourceRecord
@@ -19,12 +18,6 @@ from workers.stream.kafka_clients import producer
 
 def source(offset: int, value: bytes | None = b"{", partition: int = 0, topic: str = "chat.events") -> SourceRecord:
     return SourceRecord(topic, partition, offset, 1000, b"k", value, (("x", b"y"),))
-
-
-def letter(value: bytes | None) -> DeadLetter:
-    outcome: Outcome = letter_of(source(1, value))
-    assert isinstance(outcome, DeadLetter)
-    return outcome
 
 
 def places(number: bytes) -> Headers:
@@ -47,7 +40,7 @@ def places(number: bytes) -> Headers:
     ],
 )
 def test_the_tenant_is_told_where_it_can_be_read(value: bytes | None, tenant: str | None) -> None:
-    assert tenant_of(letter(value)) == tenant
+    assert tenant_of(value) == tenant
 
 
 @pytest.mark.parametrize(

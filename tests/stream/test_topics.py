@@ -88,6 +88,11 @@ def test_a_dead_letter_topic_holds_whatever_an_event_topic_lets_in() -> None:
     assert letters.configs["max.message.bytes"] == str(5_000_000 + HEADER_BYTES)
 
 
+def test_a_parking_topic_holds_what_a_dead_letter_topic_does() -> None:
+    letters, parked = wanted_topics(SETTINGS, ROLES | {SETTINGS.topics.parking: "parked letters"}, 12, 3, NOTHING)[2:]
+    assert (parked.name, parked.configs) == (f"{letters.name}.parking", letters.configs)
+
+
 @pytest.mark.parametrize(("replication", "in_sync"), [(1, None), (2, None), (3, "2"), (5, "2")])
 def test_two_copies_acknowledge_where_there_are_three(replication: int, in_sync: str | None) -> None:
     for topic in wanted_topics(SETTINGS, ROLES, 12, replication, NOTHING):

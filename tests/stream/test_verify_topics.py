@@ -6,13 +6,15 @@ from dataclasses import replace
 import pytest
 from kafka import OffsetAndMetadata, TopicPartition
 
+from schemas.errors import ConfigurationError
 from schemas.record import SourceRecord
 from tests.stream.outcomes import letter_of, verdict_of, written
 from workers.embedded.broker import EmbeddedBroker
 from workers.sections import TopicSettings
 from workers.settings import Settings, load_settings
 from workers.stream.kafka_clients import group_consumer, producer
-from workers.stream.verify import verify
+from workers.stream.query_clients import Span
+from workers.stream.verify import Bounds, verify
 
 TOPICS = TopicSettings()
 EVENTS = TOPICS.events[0]
@@ -63,3 +65,25 @@ def commit(settings: Settings, record: SourceRecord) -> None:
     member.assign([partition])
     member.commit({partition: OffsetAndMetadata(record.offset + 1, "", -1)})
     member.close(autocommit=False)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "fault"),
+    [
+        (Bounds(start={(None, 99): 0}), "partition 99: not of an input topic"),
+        (Bounds(end={("other", 0): 0}), "partition other-0: not of an input topic"),
+    ],
+)
+def test_a_bound_of_no_input_partition_is_refused_by_name(settings: Settings, bounds: Bounds, fault: str) -> None:
+    with pytest.raises(ConfigurationError, match=fault):
+        verify(settings, bounds)
+
+
+def test_a_bound_of_several_topics_has_to_say_which() -> None:
+    spans = {TopicPartition(topic, 0): Span(0, 9) for topic in ("a", "b")}
+    with pytest.raises(ConfigurationError, match="say TOPIC:PARTITION:OFFSET"):
+        Bounds(start={(None, 0): 3}).cut(spans)
+    assert Bounds(start={("b", 0): 3}, end={("b", 0): 5}).cut(spans) == {
+        TopicPartition("a", 0): Span(0, 9),
+        TopicPartition("b", 0): Span(3, 5),
+    }

@@ -27,6 +27,7 @@ SECRET = "the quick brown secret"
 COMMANDS = (
     "run", "check", "classify", "verify", "schema", "topics", "topics plan", "topics apply", "dlq", "dlq list",
     "dlq show", "dlq redrive", "dlq purge",
+    "breaker", "breaker status", "breaker reset",
 )  # fmt: skip
 
 

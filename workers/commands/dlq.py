@@ -1,4 +1,4 @@
-"""`weir dlq`: dead letters by reason, or one of them.
+"""`weir dlq`: dead letters by reason, or one of them; put back, or deleted.
 
 Shows no content of a message unless asked to. The work is done by `workers.stream.dead_letters`.
 """
@@ -10,10 +10,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from schemas.dead_letter import BROKER, OWN, TRACE_HEADERS
-from schemas.reasons import STAGE_OF, Reason, Stage
-from workers.commands.options import AsJson, Config, Since
+from schemas.reasons import STAGE_OF
+from workers.commands import dlq_purge, dlq_redrive
+from workers.commands.dlq_options import OfReason, OfRevision, OfStage, OfTenant, OfTopic, load_for
+from workers.commands.options import AsJson, Config, Since, Until
 from workers.commands.terminal import console, plain, progress_bar, show_json, show_line, time_of
-from workers.settings import load_settings
 from workers.stream.dead_letters import Filters, FoundLetter, Histogram, find, histogram, scan
 
 app = typer.Typer(no_args_is_help=True)
@@ -22,17 +23,20 @@ _SHOWN_HEADERS = (*TRACE_HEADERS, "content-type")
 
 @app.command("list")
 def list_letters(
-    reason: Annotated[Reason | None, typer.Option(help="Only this reason.")] = None,
-    stage: Annotated[Stage | None, typer.Option(help="Only this stage.")] = None,
-    tenant: Annotated[str | None, typer.Option(help="Only events of this tenant, where it can be read.")] = None,
+    reason: OfReason = None,
+    stage: OfStage = None,
+    tenant: OfTenant = None,
+    model_revision: OfRevision = None,
     since: Since = None,
+    until: Until = None,
+    topic: OfTopic = None,
     records: Annotated[bool, typer.Option("--records", help="One line for each, in place of counts.")] = False,
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:
     """Count dead letters by reason, or list them (as JSON: one object a line)."""
-    settings = load_settings(config)
-    filters = Filters(reason, stage, tenant, since)
+    settings = load_for(config, topic)
+    filters = Filters(reason, stage, tenant, since, until, model_revision)
     with progress_bar("dead letters", quiet=records) as progress:
         letters = scan(settings, filters, progress)
         if records:
@@ -52,11 +56,12 @@ def show(
     include_value: Annotated[
         bool, typer.Option("--include-value", help="Also the message itself: key, value and all headers.")
     ] = False,
+    topic: OfTopic = None,
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:
     """Show one dead letter; for a source all of its letters."""
-    settings = load_settings(config)
+    settings = load_for(config, topic)
     with progress_bar("dead letters") as progress:
         letters = find(settings, place, progress)
     entries = [_entry(found) | _content(found, include_value=include_value) for found in letters]
@@ -69,6 +74,10 @@ def show(
             shown = "\n".join(f"{key}: {item}" for key, item in value.items()) if isinstance(value, dict) else value
             table.add_row(name, escape(plain(str(shown))))
         console().print(table)
+
+
+app.command()(dlq_redrive.redrive)
+app.command()(dlq_purge.purge)
 
 
 def _entry(found: FoundLetter) -> dict[str, Any]:

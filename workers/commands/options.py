@@ -45,3 +45,7 @@ Since = Annotated[
         help="Only from then on: ISO 8601 (UTC if it says none), or an age: 90m, 12h, 7d.",
     ),
 ]
+Until = Annotated[
+    int | None,
+    typer.Option("--until", parser=milliseconds_of, metavar="TIME", help="Only what is older, in the same forms."),
+]

@@ -8,15 +8,21 @@ import faulthandler
 import logging
 import sys
 import time
+from collections.abc import Iterable
 from contextlib import redirect_stderr
 from typing import Any
 
+from opentelemetry import metrics
+from opentelemetry.metrics import CallbackOptions, Observation
+from ray import serve
+
+from pipelines.breaker import Breaker, BreakerView
 from workers.log import configure_logging, event
 from workers.serving.guard_client import GuardClient
 from workers.settings import Settings, otel_variables
 from workers.stream.assembly import stream_worker
 from workers.stream.process_tuning import tune_process
-from workers.telemetry import start_tracing
+from workers.telemetry import start_metrics, start_tracing
 
 log = logging.getLogger(__name__)
 STOP_MARGIN_S = 3.0
@@ -37,6 +43,11 @@ class StreamReplica:
         tune_process()
         self._settings = settings
         self._tracing = start_tracing(settings.telemetry, "weir-stream", otel_variables())
+        self._metrics = start_metrics("weir-stream", otel_variables())
+        self._breaker = Breaker(settings.breaker)
+        metrics.get_meter(__name__).create_observable_gauge(
+            "moderation.breaker.open", [self._measure_breaker], "1", "1 while the breaker of this worker is open."
+        )
         client = GuardClient(guard, settings.delivery.call_timeout_s)
         self._worker = stream_worker(settings, client, asyncio.get_running_loop(), self._tracing)
         self._last_check = time.monotonic()
@@ -55,6 +66,20 @@ class StreamReplica:
             log.error(event("worker_stuck", reason=reason))
             faulthandler.dump_traceback(sys.stderr)
             raise RuntimeError(reason)
+        # Not raised: Serve would replace the replica, and the replacement would begin closed (decision 0009).
+        if (reason := self._breaker.reason) is not None:
+            log.error(event("worker_red", reason=reason))
+
+    async def breaker_view(self) -> tuple[str, BreakerView]:
+        """This replica's id, and its breaker now."""
+        return serve.get_replica_context().replica_id.unique_id, self._breaker.view(time.monotonic())
+
+    async def reset_breaker(self) -> tuple[str, BreakerView]:
+        """Close the breaker; returns what `breaker_view` would have said before."""
+        before = await self.breaker_view()
+        if (alarm := self._breaker.reset()) is not None:
+            log.warning(event("breaker_reset", cause=alarm.cause))
+        return before
 
     async def completed(self) -> int:
         """Records completed since the start."""
@@ -70,6 +95,10 @@ class StreamReplica:
         stopped = await asyncio.to_thread(self._worker.stop, timeout_s)
         log.info(event("replica_stopped", drained=stopped))
         self._tracing.flush()
+        self._metrics.flush()
+
+    def _measure_breaker(self, _: CallbackOptions) -> Iterable[Observation]:
+        return [Observation(int(self._breaker.is_open))]
 
     async def _watch(self) -> None:
         """Dead-man timer: a replica that Serve has lost must not consume beside its replacement."""

@@ -60,6 +60,14 @@ class Assignment:
             if (offset := owned.offsets.uncommitted) is not None
         }
 
+    def committed(self) -> Offsets:
+        """Offsets as far as they are known to be committed."""
+        return {
+            tp: OffsetAndMetadata(owned.offsets.committed, "", -1)
+            for tp, owned in self._partitions.items()
+            if owned.offsets.committed is not None
+        }
+
     def stored(self, offsets: Offsets) -> None:
         """Note that the coordinator has stored these offsets."""
         for tp, owned in self._owned(offsets):

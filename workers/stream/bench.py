@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from kafka import KafkaProducer, OffsetAndMetadata, TopicPartition
 from kafka.admin import NewTopic
@@ -146,7 +147,8 @@ def bench_settings(sections: dict[str, dict[str, object]], names: list[str]) -> 
     """Settings with the benchmark's own topics and a new group."""
     kafka = {**sections["kafka"], "group_id": f"bench-{uuid.uuid4().hex[:8]}"}
     topics = {"events": (names[0],), "verdicts": names[1], "dead_letters": names[2]}
-    return load_settings(**{**sections, "kafka": kafka, "topics": topics})
+    rest: dict[str, Any] = {name: section for name, section in sections.items() if name != "kafka"}
+    return load_settings(kafka=kafka, topics=topics, **rest)
 
 
 def _run_weir(

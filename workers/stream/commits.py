@@ -11,9 +11,11 @@ from kafka import KafkaConsumer
 
 from workers.log import event
 from workers.stream.assignment import Assignment, Offsets
+from workers.stream.kafka_errors import Meaning, meaning_of
 
 log = logging.getLogger(__name__)
 ANSWER_S = 30.0
+SIGN_S = 5.0
 
 
 class Commits:
@@ -22,6 +24,8 @@ class Commits:
     Args:
         assignment: the worker's partitions.
         interval_s: time between two commits.
+        is_named: a static member's: what is committed is committed again every few seconds of idleness. kafka-python
+            3.0.12 does not tell a member that another one has taken its name, and lets it consume on; a commit does.
         committed: told of a commit that the coordinator has stored, and when it was begun, in nanoseconds.
         clock: seconds, monotonic.
     """
@@ -30,24 +34,38 @@ class Commits:
         self,
         assignment: Assignment,
         interval_s: float,
+        is_named: bool,
         committed: Callable[[Offsets, int], None],
         clock: Callable[[], float],
     ) -> None:
         self._assignment = assignment
         self._interval_s = interval_s
+        self._is_named = is_named
         self._committed = committed
         self._clock = clock
         self._next = 0.0
+        self._next_sign = 0.0
         self._answer_due: float | None = None
         self._started_ns = 0
+        self._refusal: BaseException | None = None
 
     def commit_when_due(self, consumer: KafkaConsumer) -> None:
-        """Begin a commit if it is time for one, the last one was answered and there is something to commit."""
+        """Begin a commit if it is time for one, the last one was answered and there is something to commit.
+
+        Raises:
+            KafkaError: the last commit was refused in a way that no retry can help.
+        """
+        if self._refusal is not None:
+            raise self._refusal
         now = self._clock()
         if now < self._next or (self._answer_due is not None and now < self._answer_due):
             return
         self._next = now + self._interval_s
-        if offsets := self._assignment.committable():
+        offsets = self._assignment.committable()
+        if not offsets and self._is_named and now >= self._next_sign:
+            offsets = self._assignment.committed()
+        if offsets:
+            self._next_sign = now + SIGN_S
             self._answer_due = now + ANSWER_S
             self._started_ns = time.time_ns()
             consumer.commit_async(offsets, callback=self._answered)
@@ -56,6 +74,8 @@ class Commits:
         self._answer_due = None
         if isinstance(answer, BaseException):
             log.warning(event("commit_failed", error=type(answer).__name__))
+            if meaning_of(answer) is Meaning.FATAL:
+                self._refusal = answer
             return
         self._assignment.stored(offsets)
         self._committed(offsets, self._started_ns)

@@ -39,18 +39,34 @@ class Filters:
     stage: Stage | None = None
     tenant: str | None = None
     since_ms: int | None = None
+    until_ms: int | None = None
+    model_revision: str | None = None
 
     def passes(self, found: FoundLetter) -> bool:
         """Whether one is asked for."""
-        if self.since_ms is not None and found.record.timestamp_ms < self.since_ms:
-            return False
-        letter = found.letter
+        letter, written_ms = found.letter, found.record.timestamp_ms
         if letter is None:
-            return self.reason is None and self.stage is None and self.tenant is None
+            return self.fits(written_ms)
+        return self.fits(
+            written_ms, letter.reason, letter.stage, letter.model_revision, lambda: tenant_of(letter.value)
+        )
+
+    def fits(
+        self,
+        written_ms: int,
+        reason: Reason | None = None,
+        stage: Stage | None = None,
+        model_revision: str | None = None,
+        tenant: Callable[[], str | None] = lambda: None,
+    ) -> bool:
+        """Whether a letter of these properties is asked for; what it does not say is None."""
         return (
-            self.reason in (None, letter.reason)
-            and self.stage in (None, letter.stage)
-            and (self.tenant is None or self.tenant == tenant_of(letter))
+            (self.since_ms is None or written_ms >= self.since_ms)
+            and (self.until_ms is None or written_ms < self.until_ms)
+            and self.reason in (None, reason)
+            and self.stage in (None, stage)
+            and self.model_revision in (None, model_revision)
+            and (self.tenant is None or self.tenant == tenant())
         )
 
 
@@ -160,9 +176,9 @@ def read_letter(record: SourceRecord) -> FoundLetter:
         return FoundLetter(record, None, fault)
 
 
-def tenant_of(letter: DeadLetter) -> str | None:
-    """The tenant that the original event names, where that can still be read."""
-    payload = _json(letter.value)
+def tenant_of(value: bytes | None) -> str | None:
+    """The tenant that an original event names, where that can still be read."""
+    payload = _json(value)
     if "specversion" in payload:
         data = payload.get("data")
         payload = data if isinstance(data, dict) else {}

@@ -108,6 +108,7 @@ def group_consumer(settings: KafkaSettings) -> KafkaConsumer:
     assignor.consumer = KafkaConsumer(
         **connection(settings),
         group_id=settings.group_id,
+        group_instance_id=settings.group_instance_id,
         enable_auto_commit=False,
         auto_offset_reset=settings.auto_offset_reset,
         # What an aborted transaction wrote was never said. And offsets that a transaction is about to store are waited

@@ -24,7 +24,7 @@ DEAD_LETTER_RETENTION_MS = 30 * 24 * 3600 * 1000
 # For these the wanted value is the least; an operator may have more.
 _AT_LEAST = frozenset({"max.message.bytes", "retention.ms", "min.insync.replicas"})
 _UNKNOWN_TOPIC = 3
-Role = Literal["events", "verdicts", "dead letters", "routed verdicts"]
+Role = Literal["events", "verdicts", "dead letters", "routed verdicts", "parked letters"]
 Status = Literal["missing", "differs", "fine"]
 
 
@@ -97,6 +97,8 @@ def plan_topics(
     with kafka_faults(settings.kafka), admin(settings.kafka) as client:
         brokers = sum(not broker.get("is_fenced", False) for broker in client.describe_cluster()["brokers"])
         roles = topic_roles(settings)
+        # No worker needs it to run, so it is not among the roles that `weir check` asks for.
+        roles.setdefault(settings.topics.parking, "parked letters")
         found = describe(client, roles)
         wanted = wanted_topics(settings, roles, partitions, replication or min(MOST_REPLICAS, brokers), found)
         return [compare(topic, found[topic.name], allow_growth=allow_growth) for topic in wanted]
@@ -151,9 +153,11 @@ def wanted_topics(
         if role == "events" and (topic := found.get(name)) is not None
     ]
     letter_bytes = max([event_bytes, *let_in]) + HEADER_BYTES
+    letters = {"max.message.bytes": str(letter_bytes), "retention.ms": str(DEAD_LETTER_RETENTION_MS)}
     of_role: dict[Role, dict[str, str]] = {
         "events": {"max.message.bytes": str(event_bytes)},
-        "dead letters": {"max.message.bytes": str(letter_bytes), "retention.ms": str(DEAD_LETTER_RETENTION_MS)},
+        "dead letters": letters,
+        "parked letters": letters,
     }
     wanted = []
     for name, role in roles.items():

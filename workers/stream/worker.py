@@ -82,7 +82,8 @@ class StreamWorker:
         self._assignment = Assignment(self._limits)
         self._acknowledged: queue.SimpleQueue[Items] = queue.SimpleQueue()
         self._stopping = threading.Event()
-        self._commits = Commits(self._assignment, settings.delivery.commit_interval_s, self._committed, clock)
+        is_named = settings.kafka.group_instance_id is not None
+        self._commits = Commits(self._assignment, settings.delivery.commit_interval_s, is_named, self._committed, clock)
         self._stop_deadline: float | None = None
         self._thread = threading.Thread(target=self._run, name="weir-stream", daemon=True)
         self.progress = Progress(clock)

@@ -1,0 +1,170 @@
+"""Has the mix of verdicts moved? Recent verdicts beside a slowly forgetting baseline of those before them.
+
+The distance of two mixes is their total variation: half the sum of the differences, so the smallest share of verdicts
+that must have changed their label. The mix of n independent verdicts of three labels is more than t away from the true
+one with a probability of at most 6 exp(-2 n t²): Hoeffding (1963) on each of the 2³ - 2 sets of labels, as in Weissman
+et al., "Inequalities for the L1 Deviation of the Empirical Distribution" (HP Labs, 2003). That much is allowed to
+chance on either side. Comparing two windows of one stream so is the idea of ADWIN: Bifet and Gavaldà, "Learning from
+Time-Changing Data with Adaptive Windowing" (SDM 2007); ours have a fixed length, since a cut that moves is dearer.
+
+Decides nothing.
+"""
+
+import json
+import math
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from schemas.verdict import Severity
+
+_SLICES = 16
+_BASELINE_SPANS = 10  # of the recent window, before a baseline counts: what one fetch brings may be of one tenant
+_CHANCE = 1e-9  # of a false alarm, per look and side: of a million windows, 16 looks each, 3 % would see one
+_SPREAD = math.log((2 ** len(Severity) - 2) / _CHANCE) / 2
+_LABELS = tuple(Severity)
+_MEMORY_KEY = "weir_mix"
+_LONGEST_MEMORY = 256
+_HEAVIEST = 1e15
+
+
+class Drift(NamedTuple):
+    """Two mixes, as shares by label, and how far they are apart.
+
+    Attributes:
+        distance: total variation, 0 to 1.
+        chance: how much of it may be chance.
+        records: recent verdicts.
+    """
+
+    distance: float
+    chance: float
+    recent: dict[Severity, float]
+    baseline: dict[Severity, float]
+    records: int
+
+
+class _Slice:
+    """Verdicts of a stretch of time, by label."""
+
+    __slots__ = ("counts", "records", "started_s")
+
+    def __init__(self, started_s: float) -> None:
+        self.started_s = started_s
+        self.counts = [0] * len(_LABELS)
+        self.records = 0
+
+
+class VerdictMix:
+    """Recent verdicts and their baseline. A verdict is in one of the two, never in both.
+
+    Args:
+        window_records: recent are at least so many verdicts,
+        window_s: of at least so many seconds.
+        baseline_records: evidence that a baseline needs.
+        half_life_s: after so long a verdict counts half in the baseline.
+    """
+
+    def __init__(self, window_records: int, window_s: float, baseline_records: int, half_life_s: float) -> None:
+        self._window_records = window_records
+        self._window_s = window_s
+        self._baseline_records = baseline_records
+        self._half_life_s = half_life_s
+        self._open: _Slice | None = None
+        self._recent: deque[_Slice] = deque()
+        self._counts = [0] * len(_LABELS)
+        self._records = 0
+        self._baseline = [0.0] * len(_LABELS)
+        self._baseline_since_s: float | None = None
+        self._baseline_at_s = 0.0
+        self._is_baseline_ready = False
+        self._recent_to_s = 0.0
+
+    def add(self, now_s: float, severities: Mapping[Severity, int]) -> bool:
+        """Take verdicts in; True where it is time to look, which is at most sixteen times a window."""
+        newest = self._open
+        if newest is None:
+            newest = self._open = _Slice(now_s)
+        for index, label in enumerate(_LABELS):
+            if count := severities.get(label, 0):
+                newest.counts[index] += count
+                newest.records += count
+        if newest.records * _SLICES < self._window_records or (now_s - newest.started_s) * _SLICES < self._window_s:
+            return False
+        self._open = None
+        self._recent.append(newest)
+        self._recent_to_s = now_s
+        self._records += newest.records
+        self._counts = [a + b for a, b in zip(self._counts, newest.counts, strict=True)]
+        while len(self._recent) > 1 and self._is_enough(
+            self._records - self._recent[0].records, now_s - self._recent[1].started_s
+        ):
+            self._settle(self._recent.popleft(), now_s)
+        return True
+
+    def measure(self) -> Drift | None:
+        """The distance, or None while there is too little to compare."""
+        weight = sum(self._baseline)
+        if not self._recent or not self._is_enough(self._records, self._recent_to_s - self._recent[0].started_s):
+            return None
+        if weight < self._baseline_records or not self._is_baseline_ready:
+            return None
+        recent = [count / self._records for count in self._counts]
+        baseline = [part / weight for part in self._baseline]
+        return Drift(
+            distance=sum(abs(a - b) for a, b in zip(recent, baseline, strict=True)) / 2,
+            # A forgotten verdict weighs less than one, so the weight is at most the number of independent ones.
+            chance=math.sqrt(_SPREAD / self._records) + math.sqrt(_SPREAD / weight),
+            recent=dict(zip(_LABELS, recent, strict=True)),
+            baseline=dict(zip(_LABELS, baseline, strict=True)),
+            records=self._records,
+        )
+
+    def memory(self) -> str:
+        """The baseline as a short text for `recall`; empty while there is too little to keep."""
+        if sum(self._baseline) < self._baseline_records or not self._is_baseline_ready:
+            return ""
+        return json.dumps({_MEMORY_KEY: [round(part, 1) for part in self._baseline]}, separators=(",", ":"))
+
+    def recall(self, memories: Iterable[str]) -> bool:
+        """Begin with the mean of what was kept; texts of other origin are left out. True where one was of use.
+
+        Only for a mix that has seen nothing yet.
+        """
+        if self._open is not None or self._recent:
+            return False
+        kept = [mix for text in memories if (mix := _read(text)) is not None and sum(mix) >= self._baseline_records]
+        if not kept:
+            return False
+        self._baseline = [sum(parts) / len(kept) for parts in zip(*kept, strict=True)]
+        self._is_baseline_ready = True
+        return True
+
+    def _is_enough(self, records: int, span_s: float) -> bool:
+        return records >= self._window_records and span_s >= self._window_s
+
+    def _settle(self, old: _Slice, now_s: float) -> None:
+        """Hand the oldest slice of the recent ones over to the baseline."""
+        self._records -= old.records
+        self._counts = [a - b for a, b in zip(self._counts, old.counts, strict=True)]
+        if self._baseline_since_s is None:
+            self._baseline_since_s, self._baseline_at_s = old.started_s, now_s
+        kept = 0.5 ** ((now_s - self._baseline_at_s) / self._half_life_s)
+        self._baseline = [part * kept + count for part, count in zip(self._baseline, old.counts, strict=True)]
+        self._baseline_at_s = now_s
+        if now_s - self._baseline_since_s >= _BASELINE_SPANS * self._window_s:
+            self._is_baseline_ready = True
+
+
+def _read(text: str) -> Sequence[float] | None:
+    """What `memory` wrote, else None: the place where it is kept is open to other tools."""
+    if _MEMORY_KEY not in text or len(text) > _LONGEST_MEMORY:
+        return None
+    try:
+        mix = json.loads(text)[_MEMORY_KEY]
+    except (ValueError, TypeError, KeyError):
+        return None
+    is_mix = isinstance(mix, list) and len(mix) == len(_LABELS)
+    if not is_mix or not all(type(part) in (int, float) and 0 <= part <= _HEAVIEST for part in mix):
+        return None
+    return [float(part) for part in mix]
