@@ -49,7 +49,9 @@ class Coordinator:
         self.committed: list[int] = []
         self.asked: list[Sequence[TopicPartition]] = []
         self.holds = 0
-        self.transactions = Transactions(self._new_producer, lambda: f"member {self.commits}", self._stored, self._held)
+        self.transactions = Transactions(
+            self._new_producer, lambda: f"member {self.commits}", lambda: "note", self._stored, self._held
+        )
 
     def _held(self) -> None:
         self.holds += 1

@@ -16,7 +16,7 @@ from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, Observation
 from ray import serve
 
-from pipelines.breaker import Breaker, BreakerView
+from pipelines.breaker import BreakerView
 from workers.log import configure_logging, event
 from workers.serving.guard_client import GuardClient
 from workers.settings import Settings, otel_variables
@@ -44,12 +44,12 @@ class StreamReplica:
         self._settings = settings
         self._tracing = start_tracing(settings.telemetry, "weir-stream", otel_variables())
         self._metrics = start_metrics("weir-stream", otel_variables())
-        self._breaker = Breaker(settings.breaker)
+        client = GuardClient(guard, settings.delivery.call_timeout_s)
+        self._worker = stream_worker(settings, client, asyncio.get_running_loop(), self._tracing)
+        self._breaker = self._worker.breaker
         metrics.get_meter(__name__).create_observable_gauge(
             "moderation.breaker.open", [self._measure_breaker], "1", "1 while the breaker of this worker is open."
         )
-        client = GuardClient(guard, settings.delivery.call_timeout_s)
-        self._worker = stream_worker(settings, client, asyncio.get_running_loop(), self._tracing)
         self._last_check = time.monotonic()
         self._worker.start()
         self._dead_man = asyncio.create_task(self._watch())

@@ -9,6 +9,7 @@ from functools import partial
 from uuid import uuid4
 
 from pipelines.backoff import Backoff
+from pipelines.breaker import Breaker
 from pipelines.guard import Guard
 from pipelines.judging import Judge
 from pipelines.length import LengthPolicy
@@ -57,7 +58,8 @@ def judge_of(settings: Settings, guard: Guard) -> Judge:
 
 
 def stream_worker(settings: Settings, guard: Guard, loop: asyncio.AbstractEventLoop, tracing: Tracing) -> StreamWorker:
-    """A worker that judges with `guard` on `loop`."""
+    """A worker that judges with `guard` on `loop`, with a breaker of its own."""
+    breaker = Breaker(settings.breaker)
     judge = judge_of(settings, guard)
     delivery = settings.delivery
 
@@ -70,7 +72,7 @@ def stream_worker(settings: Settings, guard: Guard, loop: asyncio.AbstractEventL
         if delivery.mode == "exactly_once":
             transactional_id = f"{settings.kafka.group_id}-{uuid4().hex}"
             stored = partial(committed_offsets, settings.kafka)
-            transactions = Transactions(partial(new_producer, transactional_id), member, stored, held)
+            transactions = Transactions(partial(new_producer, transactional_id), member, breaker.memory, stored, held)
         return Publisher(
             new_producer if transactions is None else transactions.new_producer,
             settings.topics,
@@ -89,5 +91,12 @@ def stream_worker(settings: Settings, guard: Guard, loop: asyncio.AbstractEventL
         group=settings.kafka.group_id,
     )
     return StreamWorker(
-        settings, moderation_of(settings), judge, loop, partial(group_consumer, settings.kafka), new_publisher, tracer
+        settings,
+        moderation_of(settings),
+        judge,
+        loop,
+        partial(group_consumer, settings.kafka),
+        new_publisher,
+        tracer,
+        breaker,
     )

@@ -3,7 +3,7 @@
 Does not consume, publish or commit.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from kafka import OffsetAndMetadata, TopicPartition
 
@@ -18,10 +18,12 @@ class Assignment:
 
     Args:
         limits: counts what is in flight.
+        note: the text that is stored with committed offsets, now.
     """
 
-    def __init__(self, limits: InFlightLimits) -> None:
+    def __init__(self, limits: InFlightLimits, note: Callable[[], str]) -> None:
         self._limits = limits
+        self._note = note
         self._partitions: dict[TopicPartition, AssignedPartition] = {}
 
     def assign(self, partitions: Collection[TopicPartition]) -> None:
@@ -54,16 +56,18 @@ class Assignment:
 
     def committable(self, partitions: Collection[TopicPartition] | None = None) -> Offsets:
         """Offsets that are ahead of what is committed, of all or of some partitions."""
+        note = self._note()
         return {
-            tp: OffsetAndMetadata(offset, "", -1)
+            tp: OffsetAndMetadata(offset, note, -1)
             for tp, owned in self._owned(self._partitions if partitions is None else partitions)
             if (offset := owned.offsets.uncommitted) is not None
         }
 
     def committed(self) -> Offsets:
         """Offsets as far as they are known to be committed."""
+        note = self._note()
         return {
-            tp: OffsetAndMetadata(owned.offsets.committed, "", -1)
+            tp: OffsetAndMetadata(owned.offsets.committed, note, -1)
             for tp, owned in self._partitions.items()
             if owned.offsets.committed is not None
         }

@@ -25,6 +25,7 @@ class Transactions:
     Args:
         new_producer: makes a producer with the worker's transactional id.
         member: the consumer's group metadata, now.
+        note: the text that is stored with offsets, now.
         stored: committed offsets of some partitions, asked from the broker.
         held: called while the broker is what holds a transaction up.
     """
@@ -33,11 +34,13 @@ class Transactions:
         self,
         new_producer: Callable[[], KafkaProducer],
         member: Member,
+        note: Callable[[], str],
         stored: Callable[[Sequence[TopicPartition]], dict[TopicPartition, int]],
         held: Callable[[], None],
     ) -> None:
         self._new_producer = new_producer
         self._member = member
+        self._note = note
         self._stored = stored
         self._held = held
         self._as_member: object = None
@@ -72,7 +75,8 @@ class Transactions:
         if any(item.partition.is_lost for item in batch):
             raise CommitFailedError("a partition of the transaction was lost")
         # In offset order, so that the last of each partition counts.
-        offsets = {item.partition.topic_partition: OffsetAndMetadata(item.offset + 1, "", -1) for item in batch}
+        note = self._note()
+        offsets = {item.partition.topic_partition: OffsetAndMetadata(item.offset + 1, note, -1) for item in batch}
         manager = producer._transaction_manager  # noqa: SLF001 - the public methods wait for ever for a broker
         self._await(producer, manager.send_offsets_to_transaction(offsets, self._as_member))
         self._await(producer, manager.begin_commit())

@@ -17,18 +17,17 @@ from contextlib import closing
 from kafka import KafkaConsumer
 from kafka.errors import KafkaError
 
-from pipelines.guard import Judged
+from pipelines.breaker import Breaker
 from pipelines.in_flight import InFlightLimits, Load
 from pipelines.judging import Judge
-from pipelines.moderation import Moderation, Ruling, is_mixed, timestamp
-from schemas.dead_letter import DeadLetter
+from pipelines.moderation import Moderation
 from schemas.record import SourceRecord
 from workers.log import event
 from workers.settings import Settings
 from workers.stream.assignment import Assignment, Offsets
 from workers.stream.commits import Commits
+from workers.stream.decisions import Decisions
 from workers.stream.guard_calls import GuardCalls, Items
-from workers.stream.in_flight_record import InFlightRecord
 from workers.stream.kafka_clients import records_of
 from workers.stream.kafka_errors import Meaning, meaning_of
 from workers.stream.message_trace import StreamTracer
@@ -41,6 +40,7 @@ log = logging.getLogger(__name__)
 BUSY_POLL_MS = 5
 IDLE_POLL_MS = 100
 JOIN_POLL_MS = 700  # a join that ends between two polls is begun again (3.0.12): few polls, none ending at Kafka's 3 s
+MEMORIES = 8  # of so many partitions, which is enough: all hold their workers' memory of the same traffic
 NewPublisher = Callable[[Callable[[Items], None], Callable[[], None], Member], Publisher]
 
 
@@ -56,6 +56,7 @@ class StreamWorker:
         new_publisher: makes the publisher; takes what to call with acknowledged records, on a hold, and for the
             group metadata of the consumer.
         tracer: spans of messages.
+        breaker: while it is open, nothing is taken in, released or committed.
         clock: seconds, monotonic.
     """
 
@@ -68,10 +69,11 @@ class StreamWorker:
         new_consumer: Callable[[], KafkaConsumer],
         new_publisher: NewPublisher,
         tracer: StreamTracer,
+        breaker: Breaker,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
-        self._moderation = moderation
+        self.breaker = breaker
         self._calls = GuardCalls(judge, loop)
         self._new_consumer = new_consumer
         self._tracer = tracer
@@ -79,12 +81,14 @@ class StreamWorker:
         limits = settings.limits
         load = Load(limits.in_flight_records, limits.in_flight_bytes, limits.in_flight_tokens)
         self._limits = InFlightLimits(load, limits.resume_ratio)
-        self._assignment = Assignment(self._limits)
+        self._assignment = Assignment(self._limits, breaker.memory)
+        self._decisions = Decisions(moderation, self._assignment, tracer, breaker, clock)
         self._acknowledged: queue.SimpleQueue[Items] = queue.SimpleQueue()
         self._stopping = threading.Event()
         is_named = settings.kafka.group_instance_id is not None
         self._commits = Commits(self._assignment, settings.delivery.commit_interval_s, is_named, self._committed, clock)
         self._stop_deadline: float | None = None
+        self._has_recalled = False
         self._thread = threading.Thread(target=self._run, name="weir-stream", daemon=True)
         self.progress = Progress(clock)
         self._consumer: KafkaConsumer | None = None
@@ -167,14 +171,20 @@ class StreamWorker:
         )
 
     def _drain_deadline(self) -> float:
-        """Until when a drain may wait; leaving the group after a stop is part of the stop's own drain."""
+        """Until when a drain may wait; leaving the group after a stop is part of the stop's own drain.
+
+        What an open breaker holds back is not waited for: whoever comes next judges it again.
+        """
+        if self.breaker.is_open:
+            return self._clock()
         return self._stop_deadline or self._clock() + self._settings.delivery.drain_timeout_s
 
     def _turn(self, consumer: KafkaConsumer) -> None:
         self._apply_pressure(consumer)
         self._take(self._poll(consumer))
         self.advance()
-        self._commits.commit_when_due(consumer)
+        if not self.breaker.is_open:
+            self._commits.commit_when_due(consumer)
         self.progress.beat()
 
     def _poll(self, consumer: KafkaConsumer) -> list[SourceRecord]:
@@ -194,61 +204,40 @@ class StreamWorker:
             return
         if not self._limits.records:
             self.progress.advanced()
-        polled_ns = time.time_ns()
-        received_at = timestamp()
-        taken: list[InFlightRecord] = []
-        undecided: list[InFlightRecord] = []
-        for record in records:
-            partition = self._assignment.get(record.topic, record.partition)
-            if partition is None:
-                continue  # revoked between the fetch and now: its next owner reads it
-            item = InFlightRecord(partition, record, self._tracer.start(record))
-            partition.offsets.deliver(item)
-            taken.append(item)
-            admitted = self._moderation.admit(record, item.trace.carrier, received_at)
-            if isinstance(admitted, DeadLetter):
-                item.ruling = Ruling(admitted)
-            else:
-                item.admitted = admitted
-                item.tokens = sum(admitted.fitted.tokens)
-                undecided.append(item)
+        if not self._has_recalled:
+            self._recall()
+        taken = self._decisions.admit(records)
         self._limits.add(sum([item.size_bytes for item in taken]), sum([item.tokens for item in taken]), len(taken))
-        if any(item.trace.is_sampled for item in taken):
-            self._tracer.polled(polled_ns, [item.record for item in taken], [item.trace for item in taken])
+        undecided = [item for item in taken if not item.is_decided]
         size = self._settings.delivery.chunk_size
         for start in range(0, len(undecided), size):
             self._calls.ask(undecided[start : start + size])
+
+    def _recall(self) -> None:
+        """Begin with the mix of verdicts that the workers before this one saw: it stands beside their offsets."""
+        self._has_recalled = True
+        consumer = self._consumer
+        assert consumer is not None
+        try:
+            stored = [consumer.committed(tp, metadata=True) for tp in sorted(consumer.assignment())[:MEMORIES]]
+        except KafkaError as error:
+            log.warning(event("baseline_not_read", error=type(error).__name__))
+            return
+        self.breaker.recall(offset.metadata for offset in stored if offset is not None)
 
     def advance(self) -> None:
         """Decide what was judged, release in offset order, complete what was acknowledged. Never waits."""
         if self._publisher.failure is not None:
             raise self._publisher.failure
         for items, judged in self._calls.answered():
-            self._decide(items, judged)
-        if released := self._assignment.release():
+            for item in self._decisions.decide(items, judged):
+                self._calls.ask([item])
+        if self.breaker.is_open:
+            self.progress.held()
+        elif released := self._assignment.release():
             self._publisher.publish(released)
         while not self._acknowledged.empty():
             self._complete(self._acknowledged.get())
-
-    def _decide(self, items: Items, judged: list[Judged]) -> None:
-        judged_at = timestamp()
-        start = 0
-        for item in items:
-            admitted = item.admitted
-            assert admitted is not None
-            answers = judged[start : start + len(admitted.requests)]
-            start += len(answers)
-            if item.partition.is_lost:
-                continue
-            if is_mixed(answers):
-                self._calls.ask([item])
-                continue
-            if item.trace.is_sampled:
-                for answer in answers:
-                    if not isinstance(answer.result, BaseException):
-                        item.trace.add_batch(answer.result.carrier, answer.result.queue_ms, answer.result.guard_ms)
-            item.ruling = self._moderation.decide(admitted, answers, judged_at)
-            item.admitted = None
 
     def _complete(self, acknowledged: Items) -> None:
         items = [item for item in acknowledged if not item.partition.is_lost]
@@ -266,7 +255,7 @@ class StreamWorker:
 
     def _apply_pressure(self, consumer: KafkaConsumer) -> None:
         paused = consumer.paused()
-        if self._limits.is_full:
+        if self._limits.is_full or self.breaker.is_open:
             consumer.pause(*(consumer.assignment() - paused))
         elif paused:
             consumer.resume(*paused)
@@ -277,7 +266,7 @@ class StreamWorker:
     def _drain(self, consumer: KafkaConsumer) -> None:
         """Finish what is in flight, bounded in time; polling goes on, so that the member stays in the group."""
         deadline = self._stop_deadline = self._drain_deadline()
-        while self._limits.records and self._clock() < deadline:
+        while self._limits.records and self._clock() < deadline and not self.breaker.is_open:
             consumer.pause(*consumer.assignment())
             self._take(self._poll(consumer))
             self.advance()

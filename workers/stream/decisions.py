@@ -1,0 +1,110 @@
+"""From polled records to decided ones, a chunk at a time, under the eye of the breaker.
+
+Runs on the worker's thread. Does not poll, ask the guard, release or commit.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+from pipelines.breaker import Alarm, Breaker, counted
+from pipelines.guard import Judged
+from pipelines.moderation import Moderation, Outcome, Ruling, is_mixed, timestamp
+from schemas.dead_letter import DeadLetter
+from schemas.record import SourceRecord
+from workers.log import event
+from workers.stream.assignment import Assignment
+from workers.stream.guard_calls import Items
+from workers.stream.in_flight_record import InFlightRecord
+from workers.stream.message_trace import StreamTracer
+
+log = logging.getLogger(__name__)
+
+
+class Decisions:
+    """Moderation of one worker's records.
+
+    Args:
+        moderation: judgement before and after the model.
+        assignment: the worker's partitions.
+        tracer: spans of messages.
+        breaker: is shown every outcome before it can be released.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        moderation: Moderation,
+        assignment: Assignment,
+        tracer: StreamTracer,
+        breaker: Breaker,
+        clock: Callable[[], float],
+    ) -> None:
+        self._moderation = moderation
+        self._assignment = assignment
+        self._tracer = tracer
+        self._breaker = breaker
+        self._clock = clock
+
+    def admit(self, records: Sequence[SourceRecord]) -> list[InFlightRecord]:
+        """Take polled records in; those without a ruling have to be judged."""
+        polled_ns = time.time_ns()
+        received_at = timestamp()
+        taken: list[InFlightRecord] = []
+        letters: list[Outcome] = []
+        for record in records:
+            partition = self._assignment.get(record.topic, record.partition)
+            if partition is None:
+                continue  # revoked between the fetch and now: its next owner reads it
+            item = InFlightRecord(partition, record, self._tracer.start(record))
+            partition.offsets.deliver(item)
+            taken.append(item)
+            admitted = self._moderation.admit(record, item.trace.carrier, received_at)
+            if isinstance(admitted, DeadLetter):
+                item.ruling = Ruling(admitted)
+                letters.append(admitted)
+            else:
+                item.admitted = admitted
+                item.tokens = sum(admitted.fitted.tokens)
+        if any(item.trace.is_sampled for item in taken):
+            self._tracer.polled(polled_ns, [item.record for item in taken], [item.trace for item in taken])
+        by_reason = counted(letters)[1] if letters else {}
+        self._tell(self._breaker.observe(self._clock(), admitted=len(taken) - len(letters), letters=by_reason))
+        return taken
+
+    def decide(self, items: Items, judged: Sequence[Judged]) -> list[InFlightRecord]:
+        """Decide records by the answers to their requests, which follow one another in `judged`.
+
+        Returns:
+            Records that have to be judged again, because two models answered for them.
+        """
+        judged_at = timestamp()
+        again: list[InFlightRecord] = []
+        outcomes: list[Outcome] = []
+        start = 0
+        for item in items:
+            admitted = item.admitted
+            assert admitted is not None
+            answers = judged[start : start + len(admitted.requests)]
+            start += len(answers)
+            if item.partition.is_lost:
+                continue
+            if is_mixed(answers):
+                again.append(item)
+                continue
+            if item.trace.is_sampled:
+                for answer in answers:
+                    if not isinstance(answer.result, BaseException):
+                        item.trace.add_batch(answer.result.carrier, answer.result.queue_ms, answer.result.guard_ms)
+            item.ruling = ruling = self._moderation.decide(admitted, answers, judged_at)
+            item.admitted = None
+            outcomes.append(ruling.outcome)
+        severities, letters = counted(outcomes)
+        self._tell(self._breaker.observe(self._clock(), severities=severities, letters=letters))
+        return again
+
+    def _tell(self, alarm: Alarm | None) -> None:
+        if alarm is not None:
+            level = logging.ERROR if alarm.opens else logging.WARNING
+            kind = "breaker_opened" if alarm.opens else "verdict_drift"
+            log.log(level, event(kind, cause=alarm.cause, reason=alarm.reason))
