@@ -10,6 +10,7 @@ from kafka.admin import (
     ACL,
     ACLOperation,
     ACLPermissionType,
+    ACLResourcePatternType,
     ConfigResource,
     ConfigResourceType,
     KafkaAdminClient,
@@ -67,11 +68,11 @@ def as_user(monkeypatch: pytest.MonkeyPatch, cluster: KafkaCluster, password: st
 
 
 def allow(cluster: KafkaCluster, kind: ResourceType, name: str, *operations: ACLOperation) -> None:
-    """Give bob rights."""
+    """Give bob rights; those on transactional ids hold for all that begin so."""
     admin = KafkaAdminClient(**cluster.client())
-    admin.create_acls(
-        [ACL("User:bob", "*", op, ACLPermissionType.ALLOW, ResourcePattern(kind, name)) for op in operations]
-    )
+    begins = kind is ResourceType.TRANSACTIONAL_ID
+    pattern = ResourcePattern(kind, name, ACLResourcePatternType.PREFIXED if begins else ACLResourcePatternType.LITERAL)
+    admin.create_acls([ACL("User:bob", "*", op, ACLPermissionType.ALLOW, pattern) for op in operations])
     admin.close()
 
 
@@ -238,6 +239,17 @@ def test_check_names_rights_that_are_not_there(
     code, error = weir("topics", "apply", "--partitions", "1")
     assert code == 2
     assert error.count("\n") == 1
+
+    monkeypatch.setenv("WEIR_DELIVERY__MODE", "exactly_once")
+    assert checks()[1]["transactions"] == (
+        "fail",
+        f"DESCRIBE and WRITE on transactional ids that begin with {GROUP}- are needed",
+    )
+    allow(cluster, ResourceType.TRANSACTIONAL_ID, f"{GROUP}-", ACLOperation.WRITE)
+    assert checks()[1]["transactions"] == (
+        "ok",
+        f"{GROUP}-*: DESCRIBE allowed; WRITE is not told before it is used",
+    )
 
 
 @pytest.mark.usefixtures("names")

@@ -6,7 +6,6 @@ Does not start it.
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
-from uuid import uuid4
 
 from pipelines.backoff import Backoff
 from pipelines.breaker import Breaker
@@ -18,7 +17,7 @@ from pipelines.policy import load_policy
 from schemas.errors import ConfigurationError
 from workers.settings import Settings
 from workers.stream.in_flight_record import InFlightRecord
-from workers.stream.kafka_clients import group_consumer, producer
+from workers.stream.kafka_clients import group_consumer, producer, transactional_id
 from workers.stream.message_trace import StreamTracer
 from workers.stream.publisher import Publisher
 from workers.stream.query_clients import committed_offsets
@@ -70,9 +69,9 @@ def stream_worker(settings: Settings, guard: Guard, loop: asyncio.AbstractEventL
         transactions: Transactions | None = None
         new_producer = partial(producer, settings.kafka)
         if delivery.mode == "exactly_once":
-            transactional_id = f"{settings.kafka.group_id}-{uuid4().hex}"
+            new_transactional = partial(new_producer, transactional_id(settings.kafka))
             stored = partial(committed_offsets, settings.kafka)
-            transactions = Transactions(partial(new_producer, transactional_id), member, breaker.memory, stored, held)
+            transactions = Transactions(new_transactional, member, breaker.memory, stored, held)
         return Publisher(
             new_producer if transactions is None else transactions.new_producer,
             settings.topics,

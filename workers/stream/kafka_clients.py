@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
@@ -135,11 +136,16 @@ def records_of(polled: Mapping[TopicPartition, Sequence[ConsumerRecord]]) -> lis
     ]
 
 
-def producer(settings: KafkaSettings, transactional_id: str | None = None) -> KafkaProducer:
+def transactional_id(settings: KafkaSettings) -> str:
+    """A new one: each worker has its own, and none is handed on, because the group's generation does the fencing."""
+    return f"{settings.group_id}-{uuid4().hex}"
+
+
+def producer(settings: KafkaSettings, transaction_id: str | None = None) -> KafkaProducer:
     """The idempotent producer of outcomes; transactional where it has an id for that."""
     return KafkaProducer(
         **connection(settings),
-        transactional_id=transactional_id,
+        transactional_id=transaction_id,
         transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
         acks="all",
         enable_idempotence=True,

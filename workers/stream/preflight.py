@@ -10,12 +10,19 @@ from functools import partial
 from typing import Any
 
 from kafka import KafkaAdminClient
-from kafka.errors import CoordinatorNotAvailableError, KafkaError, KafkaTimeoutError, for_code
+from kafka.errors import (
+    CoordinatorNotAvailableError,
+    KafkaError,
+    KafkaTimeoutError,
+    TransactionalIdAuthorizationFailedError,
+    TransactionalIdNotFoundError,
+    for_code,
+)
 
 from schemas.errors import ModerationError
 from workers.preflight import Finding, check
 from workers.settings import Settings
-from workers.stream.kafka_clients import connection
+from workers.stream.kafka_clients import connection, transactional_id
 from workers.stream.query_clients import admin
 from workers.stream.topics import HEADER_BYTES, Role, describe, topic_roles
 
@@ -40,6 +47,8 @@ def kafka_checks(settings: Settings, timeout_s: float) -> Iterator[Finding]:
     roles = _roles(settings)
     if session.status != "ok":
         names = [*(f"topic {name}" for name in roles), *(f"rights on {name}" for name in roles)]
+        if settings.delivery.mode == "exactly_once":
+            names.append("transactions")
         for name in [*names, "rights on group", "dead-letter size"]:
             yield Finding(name, "skip", "no session with Kafka")
         return
@@ -65,6 +74,8 @@ def _looks(
     for name, role in roles.items():
         yield f"rights on {name}", partial(_rights, client, name, role)
     yield "rights on group", partial(_group_rights, settings, client)
+    if settings.delivery.mode == "exactly_once":
+        yield "transactions", partial(_transactions, settings, client)
     yield "dead-letter size", partial(_dead_letter_size, settings, client)
 
 
@@ -126,19 +137,34 @@ def _rights(client: KafkaAdminClient, name: str, role: Role) -> str:
 
 def _group_rights(settings: Settings, client: KafkaAdminClient) -> str:
     group = settings.kafka.group_id
-    # The broker makes its offsets topic when the first group is asked for.
-    for attempt in range(_COORDINATOR_TRIES):
-        try:
-            described = client.describe_groups([group], include_authorized_operations=True)[group]
-            break
-        except CoordinatorNotAvailableError:
-            if attempt == _COORDINATOR_TRIES - 1:
-                raise
-            time.sleep(_COORDINATOR_WAIT_S)
+    described = _when_there(lambda: client.describe_groups([group], include_authorized_operations=True))[group]
     if described["group_state"] == "Dead":
         client.list_group_offsets([group])  # raises without DESCRIBE
         return f"{group}: DESCRIBE allowed; READ is not told before the group exists"
     return f"{group}: {_compare(described['authorized_operations'], ('DESCRIBE', 'READ'))}"
+
+
+def _when_there(ask: Callable[[], Any]) -> Any:
+    """Ask a coordinator: the broker makes its topic when it is asked for the first time."""
+    for _ in range(_COORDINATOR_TRIES):
+        try:
+            return ask()
+        except CoordinatorNotAvailableError:
+            time.sleep(_COORDINATOR_WAIT_S)
+    return ask()
+
+
+def _transactions(settings: Settings, client: KafkaAdminClient) -> str:
+    # Workers' ids begin with the group's name, and a right is given for the beginning.
+    try:
+        _when_there(lambda: client.describe_transactions([transactional_id(settings.kafka)]))
+    except TransactionalIdNotFoundError:
+        pass
+    except TransactionalIdAuthorizationFailedError:
+        raise ModerationError(
+            f"DESCRIBE and WRITE on transactional ids that begin with {settings.kafka.group_id}- are needed"
+        ) from None
+    return f"{settings.kafka.group_id}-*: DESCRIBE allowed; WRITE is not told before it is used"
 
 
 def _compare(allowed: list[str] | None, needed: tuple[str, ...]) -> str:
