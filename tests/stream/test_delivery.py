@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import threading
 from collections import Counter
 from collections.abc import Sequence
 
@@ -47,6 +48,24 @@ def test_p2_commits_never_pass_a_record_whose_outcome_is_not_acknowledged(bench:
     assert bench.committed().get(stuck.partition, 0) == stuck.offset
     gate.open()
     bench.wait_for(200)
+
+
+def test_p2_nothing_is_committed_while_the_broker_acknowledges_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acknowledges = threading.Event()
+    monkeypatch.setattr("workers.stream.publisher.Publisher._flush", lambda _: acknowledges.wait(60))
+    bench.produce([event(f"e{i}") for i in range(40)])
+    worker = bench.start(ScriptedGuard())
+    wait_until(lambda: worker.in_flight == 40, "all to be in flight")
+    turns = worker.progress.turns
+    wait_until(lambda: worker.progress.turns > turns + 50, "the loop to go on turning")
+
+    assert (worker.in_flight, worker.progress.completed, bench.committed()) == (40, 0, {})
+    monkeypatch.undo()
+    acknowledges.set()
+    bench.wait_for(40)
+    wait_until(lambda: sum(bench.committed().values()) == 40, "all to be committed")
 
 
 def test_p3_an_unreadable_answer_is_a_dead_letter_and_never_a_verdict(bench: Bench) -> None:

@@ -1,0 +1,185 @@
+"""Deliberate breakages of Weir, each with the test that has to notice it."""
+
+from typing import NamedTuple
+
+
+class Mutant(NamedTuple):
+    """One breakage.
+
+    Attributes:
+        name: what the broken code does.
+        file: where.
+        sound: text of the sound code; occurs once in the file.
+        broken: what stands there instead.
+        test: file and name of a test that must fail; all parameters of it are run.
+    """
+
+    name: str
+    file: str
+    sound: str
+    broken: str
+    test: str
+
+
+MUTANTS = (
+    Mutant(
+        "commits before the acknowledgement",
+        "workers/stream/worker.py",
+        "            self._publisher.publish(released)\n",
+        "            self._publisher.publish(released)\n            self._complete(released)\n",
+        "tests/stream/test_delivery.py::test_p2_nothing_is_committed_while_the_broker_acknowledges_nothing",
+    ),
+    Mutant(
+        "commits past a gap",
+        "pipelines/offsets.py",
+        "        return self._in_flight[0].offset if self._in_flight else self._delivered_to\n",
+        "        return self._delivered_to\n",
+        "tests/pipelines/test_offsets.py::TestP2P8AnyInterleavingKeepsTheOrderAndNeverCommitsAhead",
+    ),
+    Mutant(
+        "acknowledges what has only been sent",
+        "workers/stream/publisher.py",
+        "if all(map(Future.succeeded, futures))]",
+        "if futures]",
+        "tests/stream/test_publisher.py::test_p2_nothing_is_acknowledged_that_the_broker_has_not_stored",
+    ),
+    Mutant(
+        "publishes for a partition that is lost",
+        "workers/stream/publisher.py",
+        "            remaining = [item for item in remaining if not item.partition.is_lost]\n",
+        "",
+        "tests/stream/test_publisher.py::test_p2_nothing_of_a_lost_partition_is_published",
+    ),
+    Mutant(
+        "has a default severity",
+        "pipelines/guard_parser.py",
+        "_SEVERITY_OF_LINE.get(lines[0])",
+        "_SEVERITY_OF_LINE.get(lines[0], Severity.SAFE)",
+        "tests/pipelines/test_guard_parser.py::test_p3_drifted_output_has_no_classification_and_its_error_no_output",
+    ),
+    Mutant(
+        "judges an answer that was cut off",
+        "pipelines/moderation.py",
+        "    if not answer.finished:\n",
+        "    if not answer.text:\n",
+        "tests/pipelines/test_moderation.py::"
+        "test_p3_an_answer_off_the_grammar_is_a_dead_letter_with_provenance_and_a_digest_of_the_output",
+    ),
+    Mutant(
+        "lets message text become control tokens",
+        "workers/serving/engine/prompt.py",
+        "self._plain.encode(text, add_special_tokens=False).ids if text else []",
+        "self._tokenizer.encode(text, add_special_tokens=False) if text else []",
+        "tests/engine/test_prompt.py::test_p4_message_text_never_becomes_a_control_token",
+    ),
+    Mutant(
+        "spends attempts while the guard is down",
+        "pipelines/judging.py",
+        "            except GuardUnavailableError:\n                self.held()\n",
+        "            except GuardUnavailableError:\n                raise GuardCallFailedError('down') from None\n",
+        "tests/pipelines/test_judging.py::test_p5_an_unavailable_guard_consumes_no_attempt_and_yields_no_error",
+    ),
+    Mutant(
+        "blames a record without asking whether the guard is well",
+        "pipelines/judging.py",
+        "                except (GuardCrashError, GuardCallFailedError):\n                    self.held()\n"
+        "                    continue\n",
+        "                except (GuardCrashError, GuardCallFailedError):\n"
+        "                    probe = GuardReply([], None)\n",
+        "tests/pipelines/test_judging.py::test_p5_where_everything_is_broken_the_probe_fails_too_and_nothing_is_blamed",
+    ),
+    Mutant(
+        "fails a chunk for one poisonous record",
+        "pipelines/judging.py",
+        "        return await self.judge(requests[:middle]) + await self.judge(requests[middle:])\n",
+        "        poisoned = await self._judge_alone(requests[middle])\n        return [poisoned] * len(requests)\n",
+        "tests/pipelines/test_judging.py::test_p6_one_poison_among_64_is_isolated_and_63_get_their_own_answers",
+    ),
+    Mutant(
+        "fails a call for what another call's record did",
+        "workers/serving/batcher.py",
+        "            if len(shares) > 1:\n",
+        "            if len(shares) > 1_000_000:\n",
+        "tests/serving/test_batcher.py::test_p6_a_batch_that_raises_fails_the_calls_at_fault_and_not_those_beside_them",
+    ),
+    Mutant(
+        "gives a judgement a new id each time",
+        "schemas/verdict.py",
+        "    digest.update(place.encode())\n",
+        "    digest.update(place.encode() + repr(object()).encode())\n",
+        "tests/stream/test_delivery.py::test_p7_judging_a_topic_twice_gives_equal_ids_and_payloads",
+    ),
+    Mutant(
+        "releases what is ready, in whatever order",
+        "pipelines/offsets.py",
+        "        while self._unreleased and self._unreleased[0].is_decided:\n"
+        "            yield self._unreleased.popleft()\n",
+        "        for item in [item for item in self._unreleased if item.is_decided]:\n"
+        "            self._unreleased.remove(item)\n            yield item\n",
+        "tests/stream/test_delivery.py::"
+        "test_p8_outcomes_of_a_partition_leave_in_offset_order_though_computed_out_of_order",
+    ),
+    Mutant(
+        "takes in without a limit",
+        "workers/stream/worker.py",
+        "        if self._limits.is_full or self.breaker.is_open:\n",
+        "        if self.breaker.is_open:\n",
+        "tests/stream/test_delivery.py::test_p9_a_stalled_guard_bounds_what_is_in_flight",
+    ),
+    Mutant(
+        "drops what comes while its queue is full",
+        "workers/stream/worker.py",
+        "        if not self._has_recalled:\n",
+        "        if self._limits.records > 8:\n            return\n        if not self._has_recalled:\n",
+        "tests/stream/test_delivery.py::test_p9_a_stalled_guard_bounds_what_is_in_flight",
+    ),
+    Mutant(
+        "logs what the guard said when it failed",
+        "workers/serving/guard_client.py",
+        "            raise GuardCallFailedError(type(error.cause).__name__) from None\n",
+        "            raise GuardCallFailedError(str(error.cause)) from None\n",
+        "tests/serving/test_guard_client.py::test_p10_no_text_of_a_foreign_error_is_repeated_or_kept",
+    ),
+    Mutant(
+        "forgets the trace between input and outcome",
+        "workers/stream/message_trace.py",
+        "            parent if self._as_child else Context(),\n",
+        "            Context(),\n",
+        "tests/stream/test_telemetry_promises.py::test_p11_every_outcome_leads_back_to_its_producer_s_span",
+    ),
+    Mutant(
+        "calls a worker well that turns without progress",
+        "workers/stream/progress.py",
+        "        if in_flight and now - max(self._advanced, self._held) > timeout_s:\n",
+        "        if in_flight < 0:\n",
+        "tests/stream/test_progress.py::test_p12_a_loop_that_turns_without_completing_anything_is_stuck",
+    ),
+    Mutant(
+        "takes a draft for the verdict without looking",
+        "workers/serving/engine/verdict_decoder.py",
+        "if token_id in self._end_ids or count > len(draft) or token_id != draft[count - 1]:",
+        "if token_id in self._end_ids or count > len(draft):",
+        "tests/engine/test_one_pass_exact.py::test_p13_answers_and_logits_do_not_depend_on_what_is_drafted",
+    ),
+    Mutant(
+        "commits a transaction of a partition that is lost",
+        "workers/stream/transactions.py",
+        "        if any(item.partition.is_lost for item in batch):\n",
+        "        if not batch:\n",
+        "tests/stream/test_transactions.py::test_a_partition_that_is_lost_meanwhile_takes_its_transaction_with_it",
+    ),
+    Mutant(
+        "sends again what turned out to be committed",
+        "workers/stream/transactions.py",
+        "        return [item for item in batch if item.offset < offsets.get(item.partition.topic_partition, -1)]\n",
+        "        return []\n",
+        "tests/stream/test_transactions.py::test_what_turns_out_to_be_committed_is_not_sent_again",
+    ),
+    Mutant(
+        "releases behind an open breaker",
+        "workers/stream/worker.py",
+        "        elif released := self._assignment.release():\n",
+        "        if released := self._assignment.release():\n",
+        "tests/stream/test_breaker_in_worker.py::test_an_open_breaker_holds_everything_back_and_a_reset_lets_it_go_on",
+    ),
+)
