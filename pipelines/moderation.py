@@ -13,11 +13,11 @@ from typing import NamedTuple
 from pipelines.guard import GuardAnswer, GuardRequest, Judged
 from pipelines.guard_parser import Classification, parse_verdict, worst
 from pipelines.judging import Judge
-from pipelines.length import Fitted, LengthPolicy
+from pipelines.length import Handling, LengthPolicy
 from pipelines.policy import Policy
 from schemas.dead_letter import DeadLetter, dead_letter
 from schemas.errors import ItemError, TerminalError, UnparsableOutputError
-from schemas.event import ChatEvent, Task
+from schemas.event import Task
 from schemas.event_codec import decode_event
 from schemas.reasons import Reason
 from schemas.record import SourceRecord
@@ -30,12 +30,20 @@ _ROUNDING = 1e-3
 
 
 class Admitted(NamedTuple):
-    """A record that is well-formed and fits: what is asked of the guard, one request per window."""
+    """A record that is well-formed and fits: what is asked of the guard, one request per window.
+
+    Holds the event's parts and not the event: thousands of records wait for the guard at a time, and the less memory
+    they take, the more of it stays in the processor's cache (a third of all time, measured).
+    """
 
     record: SourceRecord
-    event: ChatEvent
-    fitted: Fitted
+    event_id: str
+    conversation_id: str | None
+    tenant: str
+    task: Task
     requests: tuple[GuardRequest, ...]
+    handling: Handling
+    characters_dropped: int
     received_at: str
 
 
@@ -94,7 +102,17 @@ class Moderation:
         except Exception as error:  # noqa: BLE001 - see _terminal
             return dead_letter(record, _terminal(error), group=self._group)
         requests = tuple(map(GuardRequest, fitted.conversations, fitted.tokens, repeat(carrier)))
-        return Admitted(record, event, fitted, requests, received_at or timestamp())
+        return Admitted(
+            record,
+            event.event_id,
+            event.conversation_id,
+            event.tenant,
+            event.task,
+            requests,
+            fitted.handling,
+            fitted.characters_dropped,
+            received_at or timestamp(),
+        )
 
     def decide(self, admitted: Admitted, judged: Sequence[Judged], judged_at: str | None = None) -> Ruling:
         """Parse the answers to one record's requests and apply the tenant's policy.
@@ -106,12 +124,11 @@ class Moderation:
         """
         answers: list[GuardAnswer] = []
         classifications: list[Classification] = []
-        task = admitted.event.task
         try:
             for item in judged:
                 answers.append(_answer(item))
-                classifications.append(_parse(answers[-1], task))
-            return self._rule(admitted, task, answers, classifications, judged[0].provenance, judged_at or timestamp())
+                classifications.append(_parse(answers[-1], admitted.task))
+            return self._rule(admitted, answers, classifications, judged[0].provenance, judged_at or timestamp())
         except Exception as error:  # noqa: BLE001 - see _terminal
             unparsable = isinstance(error, UnparsableOutputError)
             return Ruling(
@@ -128,16 +145,15 @@ class Moderation:
     def _rule(
         self,
         admitted: Admitted,
-        task: Task,
         answers: Sequence[GuardAnswer],
         classifications: Sequence[Classification],
         provenance: Provenance,
         judged_at: str,
     ) -> Ruling:
-        record, event, fitted, _, received_at = admitted
+        record, event_id, conversation_id, tenant, task, _, handling, characters_dropped, received_at = admitted
         classification = worst(classifications)
         severity, categories, refusal = classification.severity, classification.categories, classification.refusal
-        action, treated_as, topics = self._policy.decide(classification, event.tenant)
+        action, treated_as, topics = self._policy.decide(classification, tenant)
         _, _, scores, prompt_tokens, output_tokens, _, _, queue_ms, guard_ms = answers[0]
         if len(answers) > 1:
             # The scores are those of the first window that is as bad as the whole.
@@ -150,9 +166,9 @@ class Moderation:
         verdict = Verdict.from_fields(
             {
                 "verdict_id": self._verdict_id(admitted, provenance),
-                "event_id": event.event_id,
-                "conversation_id": event.conversation_id,
-                "tenant": event.tenant,
+                "event_id": event_id,
+                "conversation_id": conversation_id,
+                "tenant": tenant,
                 "task": task,
                 "severity": severity,
                 "categories": categories,
@@ -166,8 +182,8 @@ class Moderation:
                     "prompt_tokens": prompt_tokens,
                     "output_tokens": output_tokens,
                     "windows": len(answers),
-                    "length_policy": fitted.handling,
-                    "characters_dropped": fitted.characters_dropped,
+                    "length_policy": handling,
+                    "characters_dropped": characters_dropped,
                 },
                 "timing": {
                     "received_at": received_at,
@@ -183,7 +199,7 @@ class Moderation:
         if provenance is not self._id_provenance:
             self._id_provenance = provenance
             self._id_base = verdict_id_base(provenance, self._policy.sha256, self._length.signature)
-        return verdict_id(self._id_base, admitted.record, admitted.event.event_id)
+        return verdict_id(self._id_base, admitted.record, admitted.event_id)
 
 
 def _terminal(error: Exception) -> TerminalError:

@@ -20,7 +20,7 @@ from schemas.verdict import (
     verdict_id_base,
 )
 from workers.sections import TopicSettings
-from workers.stream.outcome_records import outcome_records
+from workers.stream.outcome_records import outcome_records, outgoing
 
 
 def verdict_of(
@@ -65,5 +65,5 @@ def written(
     outcome: Outcome, key: bytes | None, topics: TopicSettings, dead_letter_partitions: int = 1
 ) -> OutputRecord:
     """The one record that is produced for an outcome."""
-    (record,) = outcome_records(Ruling(outcome), topics, key, [], dead_letter_partitions)
+    (record,) = outcome_records(outgoing(Ruling(outcome), topics), topics, key, [], dead_letter_partitions)
     return record

@@ -23,6 +23,7 @@ from tests.stream.sample_verdict import VERDICT
 from workers.sections import TopicSettings
 from workers.stream.in_flight_record import AssignedPartition, InFlightRecord
 from workers.stream.message_trace import MessageTrace
+from workers.stream.outcome_records import outgoing
 from workers.stream.publisher import Publisher
 from workers.stream.transactions import Transactions
 
@@ -163,12 +164,12 @@ class Stage:
         record = SourceRecord("in", 0, offset, 1, b"key", b"value", (("h", b"1"),))
         item = InFlightRecord(partition or self.partition, record, MessageTrace((), None))
         source = VERDICT.source.model_copy(update={"offset": offset})
-        item.ruling = Ruling(VERDICT.model_copy(update={"source": source}))
+        item.outcome = outgoing(Ruling(VERDICT.model_copy(update={"source": source})), TOPICS)
         return item
 
     def letter(self, offset: int) -> InFlightRecord:
         item = self.verdict(offset)
-        item.ruling = Ruling(dead_letter(item.record, EventError(Reason.INVALID_JSON, "no"), group="weir"))
+        item.outcome = dead_letter(item.record, EventError(Reason.INVALID_JSON, "no"), group="weir")
         return item
 
     def publish(self, items: Sequence[InFlightRecord]) -> None:

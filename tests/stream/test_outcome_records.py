@@ -14,7 +14,7 @@ from schemas.reasons import Reason
 from schemas.record import Headers, OutputRecord, SourceRecord
 from tests.stream.sample_verdict import VERDICT
 from workers.sections import TopicSettings
-from workers.stream.outcome_records import outcome_records, outcome_topic
+from workers.stream.outcome_records import outcome_records, outcome_topic, outgoing
 
 TOPICS = TopicSettings(events=("in",), verdicts="out", dead_letters="dlq")
 SEND_TRACE = [("traceparent", b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01")]
@@ -26,7 +26,7 @@ def letter_of(**changes: Any) -> DeadLetter:
 
 
 def records_of(ruling: Ruling, *, key: bytes | None = b"key", partitions: int = 3) -> list[OutputRecord]:
-    return outcome_records(ruling, TOPICS, key, SEND_TRACE, partitions)
+    return outcome_records(outgoing(ruling, TOPICS), TOPICS, key, SEND_TRACE, partitions)
 
 
 @pytest.mark.parametrize("key", [b"conversation", None])
@@ -36,7 +36,7 @@ def test_a_verdict_keeps_its_event_s_key_and_leaves_the_partition_to_it(key: byt
     assert record == OutputRecord(
         "out", None, key, VERDICT.to_bytes(), [("content-type", b"application/json"), *SEND_TRACE]
     )
-    assert outcome_topic(Ruling(VERDICT), TOPICS) == "out"
+    assert outcome_topic(outgoing(Ruling(VERDICT), TOPICS), TOPICS) == "out"
 
 
 def test_a_routed_verdict_goes_to_the_result_topic_first_and_to_each_extra_topic() -> None:

@@ -13,10 +13,12 @@ from pipelines.moderation import Moderation, Outcome, Ruling, is_mixed, timestam
 from schemas.dead_letter import DeadLetter
 from schemas.record import SourceRecord
 from workers.log import event
+from workers.sections import TopicSettings
 from workers.stream.assignment import Assignment
 from workers.stream.guard_calls import Items
 from workers.stream.in_flight_record import InFlightRecord
 from workers.stream.message_trace import StreamTracer
+from workers.stream.outcome_records import outgoing
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +28,7 @@ class Decisions:
 
     Args:
         moderation: judgement before and after the model.
+        topics: topic names.
         assignment: the worker's partitions.
         tracer: spans of messages.
         breaker: is shown every outcome before it can be released.
@@ -35,12 +38,14 @@ class Decisions:
     def __init__(
         self,
         moderation: Moderation,
+        topics: TopicSettings,
         assignment: Assignment,
         tracer: StreamTracer,
         breaker: Breaker,
         clock: Callable[[], float],
     ) -> None:
         self._moderation = moderation
+        self._topics = topics
         self._assignment = assignment
         self._tracer = tracer
         self._breaker = breaker
@@ -61,11 +66,11 @@ class Decisions:
             taken.append(item)
             admitted = self._moderation.admit(record, item.trace.carrier, received_at)
             if isinstance(admitted, DeadLetter):
-                item.ruling = Ruling(admitted)
+                self._decided(item, Ruling(admitted))
                 letters.append(admitted)
             else:
                 item.admitted = admitted
-                item.tokens = sum(admitted.fitted.tokens)
+                item.tokens = sum([request.tokens for request in admitted.requests])
         if any(item.trace.is_sampled for item in taken):
             self._tracer.polled(polled_ns, [item.record for item in taken], [item.trace for item in taken])
         by_reason = counted(letters)[1] if letters else {}
@@ -96,12 +101,18 @@ class Decisions:
                 for answer in answers:
                     if not isinstance(answer.result, BaseException):
                         item.trace.add_batch(answer.result.carrier, answer.result.queue_ms, answer.result.guard_ms)
-            item.ruling = ruling = self._moderation.decide(admitted, answers, judged_at)
+            ruling = self._moderation.decide(admitted, answers, judged_at)
             item.admitted = None
+            self._decided(item, ruling)
             outcomes.append(ruling.outcome)
         severities, letters = counted(outcomes)
         self._tell(self._breaker.observe(self._clock(), severities=severities, letters=letters))
         return again
+
+    def _decided(self, item: InFlightRecord, ruling: Ruling) -> None:
+        if item.trace.is_sampled:
+            item.trace.decided(ruling.outcome)
+        item.outcome = outgoing(ruling, self._topics)
 
     def _tell(self, alarm: Alarm | None) -> None:
         if alarm is not None:

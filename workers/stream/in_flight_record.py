@@ -5,10 +5,11 @@ Does not track offsets; `pipelines.offsets` does, over these.
 
 from kafka import TopicPartition
 
-from pipelines.moderation import Admitted, Ruling
+from pipelines.moderation import Admitted
 from pipelines.offsets import PartitionOffsets
 from schemas.record import SourceRecord
 from workers.stream.message_trace import MessageTrace
+from workers.stream.outcome_records import Outgoing
 
 
 class AssignedPartition:
@@ -25,7 +26,17 @@ class AssignedPartition:
 class InFlightRecord:
     """A delivered record on its way to an acknowledged outcome."""
 
-    __slots__ = ("admitted", "is_completed", "offset", "partition", "record", "ruling", "size_bytes", "tokens", "trace")
+    __slots__ = (
+        "admitted",
+        "is_completed",
+        "offset",
+        "outcome",
+        "partition",
+        "record",
+        "size_bytes",
+        "tokens",
+        "trace",
+    )
 
     def __init__(self, partition: AssignedPartition, record: SourceRecord, trace: MessageTrace) -> None:
         self.partition = partition
@@ -35,10 +46,10 @@ class InFlightRecord:
         self.size_bytes = record.size_bytes
         self.tokens = 0
         self.admitted: Admitted | None = None  # while it is judged
-        self.ruling: Ruling | None = None
+        self.outcome: Outgoing | None = None
         self.is_completed = False
 
     @property
     def is_decided(self) -> bool:
         """True once its outcome is known."""
-        return self.ruling is not None
+        return self.outcome is not None

@@ -54,14 +54,11 @@ class MessageTrace:
         if batch.is_valid:
             self._process.add_link(batch, {"moderation.queue_ms": queue_ms, "moderation.guard_ms": guard_ms})
 
-    def headers_of_send(self, outcome: Verdict | DeadLetter, topic: str) -> list[tuple[str, bytes]]:
-        """Start the send span and return the trace headers of the outgoing record.
-
-        Without a span the incoming trace headers are passed on, so that the path is not cut.
-        """
-        if self._process is None:
-            return list(self.incoming)
+    def decided(self, outcome: Verdict | DeadLetter) -> None:
+        """Say what became of the message."""
         process = self._process
+        if process is None:
+            return
         if isinstance(outcome, Verdict):
             process.set_attribute("moderation.severity", outcome.severity)
             process.set_attribute("moderation.action", outcome.action)
@@ -70,11 +67,19 @@ class MessageTrace:
             process.set_attribute("error.type", outcome.reason)
             process.set_attribute("moderation.stage", outcome.stage)
             process.set_status(Status(StatusCode.ERROR, outcome.reason))
+
+    def headers_of_send(self, topic: str) -> list[tuple[str, bytes]]:
+        """Start the send span and return the trace headers of the outgoing record.
+
+        Without a span the incoming trace headers are passed on, so that the path is not cut.
+        """
+        if self._process is None:
+            return list(self.incoming)
         if self._send is not None:  # an earlier attempt
             self._send.end()
         self._send = trace.get_tracer(__name__).start_span(
             f"send {topic}",
-            trace.set_span_in_context(process),
+            trace.set_span_in_context(self._process),
             SpanKind.PRODUCER,
             {
                 "messaging.system": "kafka",

@@ -4,21 +4,46 @@ A verdict keeps its event's key, so that one conversation's verdicts share a par
 A dead letter goes to the partition `source partition % n` of its topic.
 """
 
+from typing import NamedTuple
+
 from pipelines.moderation import Ruling
 from schemas.dead_letter import TRACE_HEADERS, DeadLetter
 from schemas.record import OutputRecord
+from schemas.verdict import Provenance
 from workers.sections import TopicSettings
 
 CONTENT_TYPE = ("content-type", b"application/json")
 
 
-def outcome_topic(ruling: Ruling, topics: TopicSettings) -> str:
+class WrittenVerdict(NamedTuple):
+    """A verdict as it will be produced: its bytes take a quarter of the model's memory while it waits for its turn.
+
+    `topics` are the result topic and those that the policy routes it to.
+    """
+
+    value: bytes
+    topics: tuple[str, ...]
+    provenance: Provenance
+
+
+Outgoing = WrittenVerdict | DeadLetter
+
+
+def outgoing(ruling: Ruling, topics: TopicSettings) -> Outgoing:
+    """A ruling on its way out."""
+    outcome = ruling.outcome
+    if isinstance(outcome, DeadLetter):
+        return outcome
+    return WrittenVerdict(outcome.to_bytes(), (topics.verdicts, *ruling.topics), outcome.provenance)
+
+
+def outcome_topic(outcome: Outgoing, topics: TopicSettings) -> str:
     """The topic an outcome goes to first."""
-    return topics.dead_letters if isinstance(ruling.outcome, DeadLetter) else topics.verdicts
+    return topics.dead_letters if isinstance(outcome, DeadLetter) else outcome.topics[0]
 
 
 def outcome_records(
-    ruling: Ruling,
+    outcome: Outgoing,
     topics: TopicSettings,
     key: bytes | None,
     trace_headers: list[tuple[str, bytes]],
@@ -27,13 +52,12 @@ def outcome_records(
     """Records to produce; the outcome is acknowledged when all of them are.
 
     Args:
-        ruling: outcome and extra topics.
+        outcome: what became of a record.
         topics: topic names.
         key: key of the event's record.
         trace_headers: W3C trace context of the send span.
         dead_letter_partitions: partitions of the dead-letter topic.
     """
-    outcome = ruling.outcome
     if isinstance(outcome, DeadLetter):
         headers = outcome.record_headers
         if not any(name in TRACE_HEADERS for name, _ in headers):
@@ -41,6 +65,5 @@ def outcome_records(
         value = b"" if outcome.value is None and outcome.key is None else outcome.value
         partition = outcome.source.partition % dead_letter_partitions
         return [OutputRecord(topics.dead_letters, partition, outcome.key, value, headers)]
-    value = outcome.to_bytes()
     headers = [CONTENT_TYPE, *trace_headers]
-    return [OutputRecord(topic, None, key, value, headers) for topic in (topics.verdicts, *ruling.topics)]
+    return [OutputRecord(topic, None, key, outcome.value, headers) for topic in outcome.topics]

@@ -15,7 +15,6 @@ from kafka.errors import KafkaError, KafkaTimeoutError, UnknownError
 from kafka.future import Future
 
 from pipelines.backoff import Backoff
-from pipelines.moderation import Ruling
 from schemas.dead_letter import DeadLetter, dead_letter
 from schemas.errors import TerminalError
 from schemas.reasons import Reason
@@ -178,14 +177,14 @@ class Publisher:
         return []
 
     def _send(self, producer: KafkaProducer, item: InFlightRecord) -> list[Future]:
-        ruling = item.ruling
-        assert ruling is not None
-        topic = outcome_topic(ruling, self._topics)
-        partitions = len(producer.partitions_for(topic)) if isinstance(ruling.outcome, DeadLetter) else 0
-        trace_headers = item.trace.headers_of_send(ruling.outcome, topic)
+        outcome = item.outcome
+        assert outcome is not None
+        topic = outcome_topic(outcome, self._topics)
+        partitions = len(producer.partitions_for(topic)) if isinstance(outcome, DeadLetter) else 0
+        trace_headers = item.trace.headers_of_send(topic)
         return [
             producer.send(record.topic, record.value, record.key, record.headers, partition=record.partition)
-            for record in outcome_records(ruling, self._topics, item.record.key, trace_headers, partitions)
+            for record in outcome_records(outcome, self._topics, item.record.key, trace_headers, partitions)
         ]
 
     def _flush(self) -> None:
@@ -208,7 +207,8 @@ class Publisher:
             and meaning_of(error) is Meaning.TOO_LARGE
             and (smaller := self._smaller(item)) is not None
         ):
-            item.ruling = smaller
+            item.outcome = smaller
+            item.trace.decided(smaller)
             return
         self._held()
         log.warning(event("publish_held", record_id=item.record.record_id, error=type(error).__name__))
@@ -221,18 +221,18 @@ class Publisher:
             producer._sender.force_close()  # noqa: SLF001 - close(timeout) leaves the sender thread delivering
             producer.close(timeout=FLUSH_WAIT_S)
 
-    def _smaller(self, item: InFlightRecord) -> Ruling | None:
+    def _smaller(self, item: InFlightRecord) -> DeadLetter | None:
         """An outcome that fits better: a dead letter for a verdict, one without its value, one without its key."""
-        ruling = item.ruling
-        assert ruling is not None
-        if not isinstance(ruling.outcome, DeadLetter):
+        outcome = item.outcome
+        assert outcome is not None
+        if not isinstance(outcome, DeadLetter):
             error = TerminalError(Reason.VERDICT_TOO_LARGE, "the verdict is larger than its topic allows")
-            return Ruling(dead_letter(item.record, error, group=self._group, provenance=ruling.outcome.provenance))
-        smaller = without_value(ruling.outcome)
-        if smaller == ruling.outcome:
+            return dead_letter(item.record, error, group=self._group, provenance=outcome.provenance)
+        smaller = without_value(outcome)
+        if smaller == outcome:
             return None
         log.warning(event("dead_letter_value_dropped", record_id=item.record.record_id, key=smaller.key is None))
-        return Ruling(smaller)
+        return smaller
 
 
 def without_value(letter: DeadLetter) -> DeadLetter:

@@ -82,7 +82,7 @@ class StreamWorker:
         load = Load(limits.in_flight_records, limits.in_flight_bytes, limits.in_flight_tokens)
         self._limits = InFlightLimits(load, limits.resume_ratio)
         self._assignment = Assignment(self._limits, breaker.memory)
-        self._decisions = Decisions(moderation, self._assignment, tracer, breaker, clock)
+        self._decisions = Decisions(moderation, settings.topics, self._assignment, tracer, breaker, clock)
         self._acknowledged: queue.SimpleQueue[Items] = queue.SimpleQueue()
         self._stopping = threading.Event()
         is_named = settings.kafka.group_instance_id is not None
