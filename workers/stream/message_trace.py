@@ -179,10 +179,15 @@ class StreamTracer:
 
 
 def _trace_headers(record: SourceRecord) -> tuple[tuple[str, bytes], ...]:
-    parent = record.header("traceparent")
+    parent: bytes | None = None
+    state: bytes | None = None
+    for name, value in record.headers:  # the last of a name counts, as Kafka's lastHeader
+        if name == "traceparent":
+            parent = value
+        elif name == "tracestate":
+            state = value
     if parent is None:
         return ()
-    state = record.header("tracestate")
     return (("traceparent", parent),) if state is None else (("traceparent", parent), ("tracestate", state))
 
 
