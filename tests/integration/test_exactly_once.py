@@ -54,9 +54,14 @@ def test_members_that_come_and_go_repeat_nothing(wide_bench: Bench, seed: int) -
             leaving = members.pop(chance.randrange(len(members)))
             load.more(60)
             assert leaving.stop(20.0)
-        before = members[-1].progress.completed
-        load.more(60)
-        wait_until(lambda before=before: members[-1].progress.completed > before, "a member to get work")
+        newest = members[-1]
+        before = newest.progress.completed
+
+        def has_work(newest: StreamWorker = newest, before: int = before) -> bool:
+            load.more()
+            return newest.progress.completed > before
+
+        wait_until(has_work, "a member to get work")
     load.until_done(settings)
 
     assert all(member.failure is None for member in members)

@@ -90,9 +90,13 @@ class Bench:
     ) -> None:
         """Write records with the keys k0 to k9 in turn."""
         sender = producer(self.settings.kafka)
-        for index, value in enumerate(values):
+        sent = [
             sender.send(self.names[0], value, b"k%d" % (index % 10), headers(index) if headers else [])
+            for index, value in enumerate(values)
+        ]
         sender.flush()
+        for future in sent:
+            future.get(WAIT_S)
         sender.close()
 
     def start(self, guard: Guard, settings: Settings | None = None, tracing: Tracing = OFF) -> StreamWorker:

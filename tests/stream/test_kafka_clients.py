@@ -1,12 +1,14 @@
-"""The partitioner that remembers: the same choice as the library's own, for every key."""
+"""What we do to kafka-python: a partitioner that remembers, and partitions that do not stand still."""
 
 from types import SimpleNamespace
 
 from hypothesis import given
 from hypothesis import strategies as st
+from kafka import KafkaConsumer, TopicPartition
 from kafka.partitioner.default import DefaultPartitioner
 
-from workers.stream.kafka_clients import RememberingPartitioner
+from tests.stream.conftest import Bench, wait_until
+from workers.stream.kafka_clients import RememberingPartitioner, connection, producer, unpark
 
 
 @given(key=st.binary(max_size=200), partitions=st.integers(1, 50))
@@ -31,3 +33,34 @@ def test_without_a_key_any_available_partition_will_do() -> None:
     )
 
     assert RememberingPartitioner().partition("out", None, None, None, None, cluster) == 1
+
+
+def test_p1_a_partition_that_was_paused_within_a_batch_goes_on_where_it_stood(bench: Bench) -> None:
+    topic = bench.names[0]
+    first, second = TopicPartition(topic, 0), TopicPartition(topic, 1)
+    sender = producer(bench.settings.kafka)
+    consumer = KafkaConsumer(**connection(bench.settings.kafka), auto_offset_reset="earliest")
+    consumer.assign([first, second])
+    seen: list[tuple[int, int]] = []
+
+    def send(partition: int, count: int) -> None:
+        for future in [sender.send(topic, b"x", partition=partition) for _ in range(count)]:
+            future.get(30)
+
+    def has_seen(count: int) -> bool:
+        unpark(consumer)
+        polled = consumer.poll(50, max_records=4)
+        seen.extend((record.partition, record.offset) for records in polled.values() for record in records)
+        return len(seen) == count
+
+    send(0, 10)
+    wait_until(lambda: has_seen(4), "the first part of a batch")
+    consumer.pause(first)
+    send(1, 3)
+    wait_until(lambda: has_seen(7), "another partition to be read to its end")
+    consumer.resume(first)
+    wait_until(lambda: has_seen(11), "the paused partition to go on")
+    wait_until(lambda: has_seen(13), "the rest of it")
+    assert [offset for partition, offset in seen if partition == 0] == list(range(10))
+    consumer.close()
+    sender.close()

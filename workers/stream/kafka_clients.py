@@ -127,6 +127,17 @@ def group_consumer(settings: KafkaSettings) -> KafkaConsumer:
     return assignor.consumer
 
 
+def unpark(consumer: KafkaConsumer) -> None:
+    """Make the next poll see what was fetched for partitions that were paused, and are no longer.
+
+    kafka-python 3.0.12 sets such records aside, and takes them up again only while its slot for the records at hand is
+    None. A batch that was given out to its end stays in the slot, and the partition stands still, for good.
+    """
+    fetcher = consumer._fetcher  # noqa: SLF001
+    if not fetcher._next_partition_records:  # noqa: SLF001 - false is also one without a record left
+        fetcher._next_partition_records = None  # noqa: SLF001
+
+
 def records_of(polled: Mapping[TopicPartition, Sequence[ConsumerRecord]]) -> list[SourceRecord]:
     """What a poll returned, as our records."""
     return [

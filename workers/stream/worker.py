@@ -28,7 +28,7 @@ from workers.stream.assignment import Assignment, Offsets
 from workers.stream.commits import Commits
 from workers.stream.decisions import Decisions
 from workers.stream.guard_calls import GuardCalls, Items
-from workers.stream.kafka_clients import records_of
+from workers.stream.kafka_clients import records_of, unpark
 from workers.stream.kafka_errors import Meaning, meaning_of
 from workers.stream.message_trace import StreamTracer
 from workers.stream.progress import Progress
@@ -191,6 +191,7 @@ class StreamWorker:
         timeout_ms = BUSY_POLL_MS if self._limits.records else IDLE_POLL_MS if consumer.assignment() else JOIN_POLL_MS
         room = min(self._settings.kafka.max_poll_records, self._limits.room) or 1  # paused when 0: nothing comes
         try:
+            unpark(consumer)
             return records_of(consumer.poll(timeout_ms, max_records=room))
         except KafkaError as error:
             if meaning_of(error) is Meaning.FATAL:
