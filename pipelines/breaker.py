@@ -17,7 +17,8 @@ from pipelines.breaker_drift import Drift, VerdictMix
 from pipelines.breaker_window import DeadLetterWindow
 from schemas.dead_letter import DeadLetter
 from schemas.reasons import STAGE_OF, Reason, Stage
-from schemas.verdict import Severity, Verdict
+from schemas.verdict import Severity
+from schemas.verdict_writer import VerdictText
 
 DriftAction = Literal["trip", "warn", "off"]
 # What the record itself is to blame for, known before the guard is asked. It is counted against the records taken in,
@@ -274,10 +275,10 @@ class Breaker:
         return alarm
 
 
-def counted(outcomes: Sequence[Verdict | DeadLetter]) -> tuple[Counter[Severity], Counter[Reason]]:
+def counted(outcomes: Sequence[VerdictText | DeadLetter]) -> tuple[Counter[Severity], Counter[Reason]]:
     """Outcomes by severity and by reason, as `observe` takes them."""
     # Not isinstance: pydantic answers that in Python.
-    severities = Counter([outcome.severity for outcome in outcomes if type(outcome) is Verdict])
+    severities = Counter([outcome.severity for outcome in outcomes if type(outcome) is VerdictText])
     letters = [outcome.reason for outcome in outcomes if type(outcome) is DeadLetter]
     return severities, Counter(letters)
 

@@ -13,10 +13,10 @@ from typing import Literal, NamedTuple
 from pipelines.token_estimate import ESTIMATE_VERSION, UNITS_PER_TOKEN, reach, text_units, tokens_of
 from schemas.errors import ConfigurationError, EventError
 from schemas.reasons import Reason
+from schemas.verdict import Handling
 
 Conversation = tuple[dict[str, str], ...]
 Mode = Literal["dead_letter", "truncate_middle", "window"]
-Handling = Literal["whole", "truncated_middle", "windowed"]
 
 MIN_TOKENS = 64
 _TURN_UNITS = 5 * UNITS_PER_TOKEN  # "\n\nASSISTANT: " and what its borders cost

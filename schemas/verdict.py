@@ -6,7 +6,7 @@ No field that decides has a default: a verdict without a parsed severity cannot 
 
 import hashlib
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,6 +16,7 @@ from schemas.record import SourceRecord
 SCHEMA_VERSION = "1.0"
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=0)]
+Handling = Literal["whole", "truncated_middle", "windowed"]
 
 
 class Severity(StrEnum):
@@ -86,7 +87,7 @@ class Usage(_Part):
     prompt_tokens: Count
     output_tokens: Count
     windows: Annotated[int, Field(ge=1)]
-    length_policy: Literal["whole", "truncated_middle", "windowed"]
+    length_policy: Handling
     characters_dropped: Count
 
 
@@ -127,15 +128,9 @@ class Verdict(_Part):
     usage: Usage
     timing: Timing
 
-    @classmethod
-    def from_fields(cls, fields: dict[str, object]) -> Self:
-        """Validate plain values, as `model_validate` does, without its options: once for every message."""
-        verdict: Self = cls.__pydantic_validator__.validate_python(fields)
-        return verdict
-
     def to_bytes(self) -> bytes:
-        """UTF-8 JSON, fields in declared order: the same bytes as `model_dump_json`, made once for every message."""
-        return self.__pydantic_serializer__.to_json(self)
+        """UTF-8 JSON, fields in declared order."""
+        return self.model_dump_json().encode()
 
 
 def verdict_id_base(provenance: Provenance | None, policy_sha256: str, length_signature: str) -> "hashlib._Hash":

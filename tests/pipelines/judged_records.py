@@ -7,10 +7,11 @@ from pipelines.guard import GuardAnswer, Judged
 from pipelines.length import LengthPolicy
 from pipelines.moderation import Admitted, Moderation, Outcome
 from pipelines.policy import Policy, load_policy
+from schemas.dead_letter import DeadLetter
 from schemas.errors import ItemError
 from schemas.event import Task
 from schemas.record import SourceRecord
-from schemas.verdict import Provenance
+from schemas.verdict import Provenance, Verdict
 
 PROVENANCE = Provenance(model="m", revision="r1", prompt_sha256="p1", engine="e", dtype="d", parser="1")
 SAFE, UNSAFE = "Safety: Safe\nCategories: None", "Safety: Unsafe\nCategories: Violent, PII"
@@ -41,8 +42,15 @@ def answer(text: str, **changes: Any) -> GuardAnswer:
     return plain._replace(**changes)
 
 
-def decided(asked: SourceRecord, *results: GuardAnswer | ItemError, rules: Moderation | None = None) -> Outcome:
+def decided(
+    asked: SourceRecord, *results: GuardAnswer | ItemError, rules: Moderation | None = None
+) -> Verdict | DeadLetter:
     rules = rules or moderation()
     admitted = rules.admit(asked)
     assert isinstance(admitted, Admitted)
-    return rules.decide(admitted, [Judged(result, PROVENANCE, 1) for result in results]).outcome
+    return read(rules.decide(admitted, [Judged(result, PROVENANCE, 1) for result in results]).outcome)
+
+
+def read(outcome: Outcome) -> Verdict | DeadLetter:
+    """An outcome as a model, which a verdict has to pass for."""
+    return outcome if isinstance(outcome, DeadLetter) else outcome.read()

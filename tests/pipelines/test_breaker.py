@@ -7,7 +7,8 @@ from pipelines.breaker import INPUT_ERRORS, Alarm, Breaker, Cause, counted
 from schemas.reasons import STAGE_OF, Reason, Stage
 from schemas.record import SourceRecord
 from schemas.verdict import Severity
-from tests.stream.outcomes import letter_of, verdict_of
+from tests.stream.outcomes import letter_of
+from tests.stream.sample_verdict import VERDICT_TEXT
 from workers.embedded.sample import sample_records
 from workers.sections import BreakerSettings
 
@@ -112,10 +113,10 @@ def test_failures_that_are_older_than_the_window_are_forgotten() -> None:
 
 def test_outcomes_are_counted_as_observe_takes_them() -> None:
     record = SourceRecord("chat.events", 0, 1, 0, None, b"{}", ())
-    outcomes = [verdict_of(record), letter_of(record, UNPARSABLE, "rule"), verdict_of(record)]
+    outcomes = [VERDICT_TEXT, letter_of(record, UNPARSABLE, "rule"), VERDICT_TEXT]
     severities, letters = counted(outcomes)
 
-    assert severities == {outcomes[0].severity: 2}
+    assert severities == {VERDICT_TEXT.severity: 2}
     assert letters == {UNPARSABLE: 1}
 
 

@@ -24,6 +24,7 @@ from tests.pipelines.judged_records import (
     answer,
     decided,
     moderation,
+    read,
     record,
 )
 
@@ -88,7 +89,7 @@ def test_p7_windows_judged_by_two_models_are_judged_again_until_one_judged_them_
     judge = Judge(
         guard, max_attempts=3, max_crashes=3, new_backoff=partial(Backoff, 1, 1, random.Random(1)), sleep=no_sleep
     )
-    outcome = asyncio.run(moderation(WINDOWS).process(record(text=LONG_TEXT), judge)).outcome
+    outcome = read(asyncio.run(moderation(WINDOWS).process(record(text=LONG_TEXT), judge)).outcome)
 
     assert isinstance(outcome, Verdict)
     assert outcome.provenance.revision == "r1"

@@ -2,6 +2,7 @@
 
 from schemas.event import Task
 from schemas.verdict import Action, AppliedPolicy, Provenance, Severity, Source, Timing, Usage, Verdict
+from schemas.verdict_writer import VerdictText
 
 VERDICT = Verdict(
     verdict_id="v1",
@@ -20,3 +21,4 @@ VERDICT = Verdict(
     usage=Usage(prompt_tokens=1, output_tokens=1, windows=1, length_policy="whole", characters_dropped=0),
     timing=Timing(received_at="a", judged_at="b", queue_ms=0, guard_ms=0),
 )
+VERDICT_TEXT = VerdictText(VERDICT.to_bytes(), VERDICT.verdict_id, VERDICT.severity, VERDICT.action, VERDICT.provenance)

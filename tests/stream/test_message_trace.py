@@ -10,9 +10,9 @@ from opentelemetry.trace import SpanKind, StatusCode
 from schemas.dead_letter import DeadLetter, dead_letter
 from schemas.errors import EventError
 from schemas.reasons import Reason
-from schemas.verdict import Verdict
+from schemas.verdict_writer import VerdictText
 from tests.stream.recorded_spans import SAMPLED, SPAN_ID, TRACE_ID, UNSAMPLED, Tracing, attributes, record
-from tests.stream.sample_verdict import VERDICT
+from tests.stream.sample_verdict import VERDICT_TEXT
 from workers.stream.message_trace import MessageTrace
 
 
@@ -26,7 +26,7 @@ def ids(span: ReadableSpan) -> tuple[int, int]:
     return span.context.trace_id, span.context.span_id
 
 
-def sent(message: MessageTrace, outcome: Verdict | DeadLetter, topic: str) -> list[tuple[str, bytes]]:
+def sent(message: MessageTrace, outcome: VerdictText | DeadLetter, topic: str) -> list[tuple[str, bytes]]:
     message.decided(outcome)
     return message.headers_of_send(topic)
 
@@ -39,7 +39,7 @@ def header_ids(headers: list[tuple[str, bytes]] | Mapping[str, str]) -> tuple[in
 
 def test_p11_process_is_the_producer_s_child_and_send_is_process_s(tracing: Tracing) -> None:
     message = tracing.tracer().start(record(("traceparent", SAMPLED), ("tracestate", b"a=1")))
-    headers = sent(message, VERDICT, "out")
+    headers = sent(message, VERDICT_TEXT, "out")
     message.end()
     process, send = tracing.spans()["process in"], tracing.spans()["send out"]
 
@@ -57,7 +57,7 @@ def test_p11_process_is_the_producer_s_child_and_send_is_process_s(tracing: Trac
 
 def test_p11_attributes_are_those_of_the_conventions(tracing: Tracing) -> None:
     message = tracing.tracer().start(record(("traceparent", SAMPLED)))
-    sent(message, VERDICT, "out")
+    sent(message, VERDICT_TEXT, "out")
     message.end()
 
     assert attributes(tracing.spans()["process in"]) == {
@@ -101,7 +101,7 @@ def test_p11_an_unsampled_parent_costs_no_span_and_its_headers_are_passed_on(
     tracer = tracing.tracer(as_child=as_child)
     message = tracer.start(record(*incoming))
     message.add_batch({"traceparent": SAMPLED.decode()}, 1, 2)
-    headers = sent(message, VERDICT, "out")
+    headers = sent(message, VERDICT_TEXT, "out")
     tracer.polled(1, [record()], [message])
     message.end()
 
@@ -121,7 +121,7 @@ def test_p11_where_the_sampler_does_not_follow_the_parent_an_unsampled_one_is_tr
 def test_p11_switched_off_nothing_is_created_and_headers_are_passed_on(tracing: Tracing) -> None:
     message = tracing.tracer(enabled=False).start(record(("traceparent", SAMPLED)))
 
-    assert sent(message, VERDICT, "out") == [("traceparent", SAMPLED)]
+    assert sent(message, VERDICT_TEXT, "out") == [("traceparent", SAMPLED)]
     assert tracing.created == 0
 
 
@@ -136,14 +136,14 @@ def test_p11_a_root_that_the_sampler_refuses_costs_nothing_further(monkeypatch: 
     tracing = Tracing(monkeypatch, ParentBased(ALWAYS_OFF))
     message = tracing.tracer().start(record())
 
-    assert sent(message, VERDICT, "out") == []
+    assert sent(message, VERDICT_TEXT, "out") == []
     assert (message.context, tracing.created, tracing.spans()) == (None, 1, {})
 
 
 @pytest.mark.parametrize("broken", [b"", b"\xff\xfe", b"garbage-00", b"00-zz-yy-01", SAMPLED + b"0" * 5000])
 def test_p11_a_broken_trace_header_starts_a_new_trace_and_harms_nothing(tracing: Tracing, broken: bytes) -> None:
     message = tracing.tracer().start(record(("traceparent", broken)))
-    headers = sent(message, VERDICT, "out")
+    headers = sent(message, VERDICT_TEXT, "out")
     message.end()
 
     assert tracing.spans()["process in"].parent is None
@@ -176,8 +176,8 @@ def test_p11_a_dead_letter_marks_the_span_as_an_error_by_its_reason(tracing: Tra
 
 def test_p11_a_second_attempt_to_send_ends_the_first_one_s_span(tracing: Tracing) -> None:
     message = tracing.tracer().start(record())
-    first = header_ids(sent(message, VERDICT, "out"))
-    second = header_ids(sent(message, VERDICT, "again"))
+    first = header_ids(sent(message, VERDICT_TEXT, "out"))
+    second = header_ids(sent(message, VERDICT_TEXT, "again"))
     message.end()
     spans = tracing.spans()
 
@@ -189,7 +189,7 @@ def test_p10_no_span_holds_key_text_or_detail(tracing: Tracing) -> None:
     tracer = tracing.tracer()
     letter = dead_letter(record(), EventError(Reason.INVALID_JSON, "private detail"), group="weir")
     messages: list[MessageTrace] = [tracer.start(record()), tracer.start(record())]
-    sent(messages[0], VERDICT, "out")
+    sent(messages[0], VERDICT_TEXT, "out")
     sent(messages[1], letter, "dlq")
     for message in messages:
         message.end()

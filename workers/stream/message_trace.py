@@ -13,7 +13,7 @@ from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, Statu
 
 from schemas.dead_letter import DeadLetter
 from schemas.record import SourceRecord
-from schemas.verdict import Verdict
+from schemas.verdict_writer import VerdictText
 
 MAX_LINKS = 128
 _NO_CARRIER: Mapping[str, str] = {}
@@ -22,12 +22,13 @@ _EVEN_DIGITS = b"02468ace"  # the last bit of the flags is the sampling decision
 
 
 class MessageTrace:
-    """Trace state of one message; all methods do nothing where it is not sampled."""
+    """Trace state of one message; all methods do nothing where it is not sampled, as `is_sampled` tells."""
 
-    __slots__ = ("_process", "_send", "carrier", "incoming")
+    __slots__ = ("_process", "_send", "carrier", "incoming", "is_sampled")
 
     def __init__(self, incoming: tuple[tuple[str, bytes], ...], process: Span | None) -> None:
         self.incoming = incoming
+        self.is_sampled = process is not None
         self._process = process
         self._send: Span | None = None
         self.carrier: Mapping[str, str] = _NO_CARRIER
@@ -35,11 +36,6 @@ class MessageTrace:
             carrier: dict[str, str] = {}
             inject(carrier, trace.set_span_in_context(process))
             self.carrier = carrier
-
-    @property
-    def is_sampled(self) -> bool:
-        """False where every method does nothing."""
-        return self._process is not None
 
     @property
     def context(self) -> SpanContext | None:
@@ -54,12 +50,12 @@ class MessageTrace:
         if batch.is_valid:
             self._process.add_link(batch, {"moderation.queue_ms": queue_ms, "moderation.guard_ms": guard_ms})
 
-    def decided(self, outcome: Verdict | DeadLetter) -> None:
+    def decided(self, outcome: VerdictText | DeadLetter) -> None:
         """Say what became of the message."""
         process = self._process
         if process is None:
             return
-        if isinstance(outcome, Verdict):
+        if isinstance(outcome, VerdictText):
             process.set_attribute("moderation.severity", outcome.severity)
             process.set_attribute("moderation.action", outcome.action)
             process.set_attribute("moderation.verdict_id", outcome.verdict_id)

@@ -180,11 +180,12 @@ class Publisher:
         outcome = item.outcome
         assert outcome is not None
         topic = outcome_topic(outcome, self._topics)
-        partitions = len(producer.partitions_for(topic)) if isinstance(outcome, DeadLetter) else 0
         trace_headers = item.trace.headers_of_send(topic)
         return [
-            producer.send(record.topic, record.value, record.key, record.headers, partition=record.partition)
-            for record in outcome_records(outcome, self._topics, item.record.key, trace_headers, partitions)
+            producer.send(topic, value, key, headers, partition)
+            for topic, partition, key, value, headers in outcome_records(
+                outcome, self._topics, item.record, trace_headers, lambda name: len(producer.partitions_for(name))
+            )
         ]
 
     def _flush(self) -> None:
