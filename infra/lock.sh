@@ -4,7 +4,10 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 compile() {
   .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-    --no-annotate --prerelease=if-necessary-or-explicit --custom-compile-command "make lock" pyproject.toml "$@"
+    --no-annotate --prerelease=if-necessary-or-explicit --custom-compile-command "make lock" "$@"
 }
-compile -o requirements.txt
-compile --extra dev -o requirements-dev.txt
+compile pyproject.toml -o requirements.txt
+compile pyproject.toml --extra dev -o requirements-dev.txt
+for peer in infra/benchmarks/peers/*.in; do # of `weir bench stream --peers`; they pin what is compared
+  compile "$peer" -o "${peer%.in}.txt"
+done

@@ -18,8 +18,8 @@ from workers.serving.open_load import Fate, chat_messages, offer, poisson_arriva
 PROVENANCE = Provenance(model="m", revision="1", prompt_sha256="p", engine="e", dtype="d", parser="1")
 
 
-def answer_to(text: str, error: Reason | None = None) -> GuardAnswer:
-    return GuardAnswer(text, error, None, 1, 1, True, {}, 0.0, 0.0)
+def answer_to(text: str, error: Reason | None = None, *, tokens: int = 1) -> GuardAnswer:
+    return GuardAnswer(text, error, None, tokens, 1, True, {}, 0.0, 0.0)
 
 
 class OneAtATime:
@@ -150,3 +150,9 @@ def test_answers_are_compared_message_by_message() -> None:
 
     assert compare_answers([weir, other]) == (1, 2)
     assert compare_answers([weir]) == (0, 0)
+
+
+def test_answers_to_each_others_messages_are_found_even_where_texts_are_equal() -> None:
+    first, second = (Fate(0.0, 0.0, 1.0, answer_to("a", tokens=tokens), timed_out=False) for tokens in (7, 9))
+
+    assert compare_answers([[first, second], [second, first]]) == (2, 2)

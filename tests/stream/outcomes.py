@@ -65,5 +65,6 @@ def written(
     outcome: Outcome, key: bytes | None, topics: TopicSettings, dead_letter_partitions: int = 1
 ) -> OutputRecord:
     """The one record that is produced for an outcome."""
-    (record,) = outcome_records(outgoing(Ruling(outcome), topics), topics, key, [], dead_letter_partitions)
+    record = SourceRecord(topics.events[0], outcome.source.partition, outcome.source.offset, 0, key, None, ())
+    (record,) = outcome_records(outgoing(Ruling(outcome), topics), topics, record, [], lambda _: dead_letter_partitions)
     return record

@@ -34,8 +34,16 @@ TOPICS = TopicSettings(events=("in",), verdicts="out", dead_letters="dlq")
 class Sent:
     """One record as the producer was given it."""
 
-    def __init__(self, topic: str, value: bytes | None, key: bytes | None, headers: list[tuple[str, bytes]]) -> None:
+    def __init__(
+        self,
+        topic: str,
+        value: bytes | None,
+        key: bytes | None,
+        headers: list[tuple[str, bytes]],
+        partition: int | None,
+    ) -> None:
         self.topic = topic
+        self.partition = partition
         self.value = value
         self.key = key
         self.headers = dict(headers)
@@ -62,6 +70,7 @@ class Broker:
         self.at_send = at_send
         self.at_ack = at_ack
         self.at_start: Callable[[int], KafkaError | None] = lambda _: None
+        self.partitions = {"dlq": {0, 1}}
         self.flush_timeouts = 0
         self.made = 0
         self.asked = 0
@@ -92,8 +101,8 @@ class Producer:
         self._sender = SimpleNamespace(force_close=lambda: self._fail_all(KafkaError("closed")))
 
     def partitions_for(self, topic: str) -> set[int]:
-        assert topic == "dlq"
-        return {0, 1}
+        assert topic in self._broker.partitions, "a key chooses the partition"
+        return self._broker.partitions[topic]
 
     def send(
         self,
@@ -101,9 +110,9 @@ class Producer:
         value: bytes | None,
         key: bytes | None,
         headers: Any,
-        partition: int | None,  # noqa: ARG002 - kafka-python's signature
+        partition: int | None,
     ) -> Future:
-        sent, future = Sent(topic, value, key, headers), Future()
+        sent, future = Sent(topic, value, key, headers, partition), Future()
         error = self._broken or self._broker.at_send(sent, self._number)
         if error is not None:
             raise error
@@ -143,6 +152,7 @@ class Stage:
         self.broker = broker
         self.acknowledged: queue.Queue[Sequence[InFlightRecord]] = queue.Queue()
         self.holds = 0
+        self.is_member = True
         self.on_hold: Callable[[int], None] = lambda _: None
         self.partition = AssignedPartition(TopicPartition("in", 0))
         self.publisher = Publisher(
@@ -153,6 +163,7 @@ class Stage:
             Backoff(0.0001, 0.001, random.Random(1)),
             self.acknowledged.put,
             self._held,
+            lambda: self.is_member,
             transactions,
         )
 

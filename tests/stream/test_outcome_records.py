@@ -26,17 +26,32 @@ def letter_of(**changes: Any) -> DeadLetter:
 
 
 def records_of(ruling: Ruling, *, key: bytes | None = b"key", partitions: int = 3) -> list[OutputRecord]:
-    return outcome_records(outgoing(ruling, TOPICS), TOPICS, key, SEND_TRACE, partitions)
+    source = ruling.outcome.source
+    record = SourceRecord("in", source.partition, source.offset, 1, key, b"value", ())
+    return outcome_records(outgoing(ruling, TOPICS), TOPICS, record, SEND_TRACE, lambda _: partitions)
 
 
-@pytest.mark.parametrize("key", [b"conversation", None])
-def test_a_verdict_keeps_its_event_s_key_and_leaves_the_partition_to_it(key: bytes | None) -> None:
+@pytest.mark.parametrize("key", [b"conversation", b""])
+def test_a_verdict_keeps_its_event_s_key_and_leaves_the_partition_to_it(key: bytes) -> None:
     (record,) = records_of(Ruling(VERDICT), key=key)
 
     assert record == OutputRecord(
         "out", None, key, VERDICT.to_bytes(), [("content-type", b"application/json"), *SEND_TRACE]
     )
     assert outcome_topic(outgoing(Ruling(VERDICT), TOPICS), TOPICS) == "out"
+
+
+@pytest.mark.parametrize(("source", "count", "expected"), [(5, 3, 2), (5, 1, 0), (2, 3, 2), (5, 12, 5)])
+def test_p8_the_verdict_of_an_event_without_a_key_goes_to_source_partition_modulo_n(
+    source: int, count: int, expected: int
+) -> None:
+    verdict = VERDICT.model_copy(update={"source": VERDICT.source.model_copy(update={"partition": source})})
+    records = records_of(Ruling(verdict, ("blocked",)), key=None, partitions=count)
+
+    assert [(record.topic, record.partition, record.key) for record in records] == [
+        ("out", expected, None),
+        ("blocked", expected, None),
+    ]
 
 
 def test_a_routed_verdict_goes_to_the_result_topic_first_and_to_each_extra_topic() -> None:

@@ -11,6 +11,7 @@ from kafka import TopicPartition
 from kafka.errors import KafkaError, NotLeaderForPartitionError, ProducerFencedError, TopicAuthorizationFailedError
 
 from schemas.dead_letter import DeadLetter
+from tests.stream.conftest import wait_until
 from tests.stream.scripted_producer import WAIT_S, Broker, Script, Stage, times, too_large
 from workers.stream.in_flight_record import AssignedPartition
 
@@ -168,6 +169,22 @@ def test_p5_a_topic_that_takes_not_even_that_holds_and_does_not_spin(stages: Cal
     assert stage.acknowledged.empty()
 
 
+def test_p8_a_verdict_without_a_key_goes_to_the_partition_of_its_event_and_one_with_a_key_asks_for_none(
+    stages: Callable[[Broker], Stage],
+) -> None:
+    broker = Broker()
+    stage = stages(broker)
+    keyed, keyless = stage.verdict(0), stage.verdict(1)
+    keyless.record = keyless.record._replace(partition=5, key=None)
+    stage.publish([keyed])
+    stage.wait_for(1)
+    broker.partitions["out"] = {0, 1, 2}
+    stage.publisher.publish([keyless])
+    stage.wait_for(1)
+
+    assert [(sent.key, sent.partition) for sent in broker.stored] == [(b"key", None), (None, 2)]
+
+
 def test_p2_nothing_of_a_lost_partition_is_published(stages: Callable[[Broker], Stage]) -> None:
     stage = stages(Broker())
     lost = AssignedPartition(TopicPartition("in", 1))
@@ -223,3 +240,19 @@ def test_p12_a_bug_in_the_publisher_is_kept_where_the_worker_sees_it() -> None:
 
     assert isinstance(stage.publisher.failure, TypeError)
     assert stage.acknowledged.empty()
+
+
+def test_p2_nothing_is_published_while_the_group_may_have_given_its_partition_away(
+    stages: Callable[[Broker], Stage],
+) -> None:
+    stage = stages(Broker())
+    stage.is_member = False
+    lost = stage.verdict(0, AssignedPartition(TopicPartition("in", 1)))
+    stage.publish([lost, stage.verdict(1)])
+    wait_until(lambda: stage.holds > 2, "it to hold")
+    assert stage.broker.offsets == []
+    lost.partition.is_lost = True  # as a rebalance tells, before the member is one again
+    stage.is_member = True
+
+    assert stage.wait_for(1) == [1]
+    assert stage.broker.offsets == [1]

@@ -28,16 +28,40 @@ def stream(
     events: Annotated[int, typer.Option(min=1_000, help="Chat events of each run.")] = 50_000,
     partitions: Annotated[int, typer.Option(min=1, help="Partitions of the event topic.")] = 4,
     runs: Annotated[int, typer.Option(min=1, help="Runs of each side, alternating.")] = 3,
+    peers: Annotated[
+        bool,
+        typer.Option("--peers", help="Beside FastStream, Quix Streams and Bytewax too, for which pip is used once."),
+    ] = False,
+    peers_dir: Annotated[
+        Path | None, typer.Option(help="Where their environments are kept; default: ~/.cache/weir/peers.")
+    ] = None,
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:
-    """Events per second through one stream worker, beside a bare consume-and-produce loop on the same broker."""
+    """Events per second through one stream worker, beside a bare consume-and-produce loop on the same broker.
+
+    With --peers, all sides are measured by the broker's clock and every result is checked; exits with 0 only if no
+    side that could be run lost or spoilt one. Some work in batches of 5,000: for figures, give 200,000 events or more.
+    """
     if guard != "stub":
         raise typer.BadParameter(f"{guard}: only stub is offered", param_hint="--guard")
+    if peers_dir is not None and not peers:
+        raise typer.BadParameter("only with --peers", param_hint="--peers-dir")
     from workers.stream.bench import run_stream_bench  # kafka-python takes half a second
 
-    configure_logging("ERROR")
+    configure_logging("CRITICAL" if peers else "ERROR")
     errors = Console(stderr=True)
+    if peers:
+        from workers.commands.bench_peers import show_peers
+        from workers.stream.peer_bench import run_peer_bench
+        from workers.stream.peer_environments import CACHE
+
+        folder = peers_dir or CACHE
+        beside = run_peer_bench(
+            load_settings(config), events, partitions, runs, folder, lambda text: errors.print(text)
+        )
+        show_json(beside.to_dict()) if as_json else show_peers(beside)
+        raise typer.Exit(int(not beside.is_good))
     result = run_stream_bench(load_settings(config), events, partitions, runs, lambda text: errors.print(text))
     if as_json:
         show_json(result.to_dict())

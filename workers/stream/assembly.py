@@ -63,7 +63,10 @@ def stream_worker(settings: Settings, guard: Guard, loop: asyncio.AbstractEventL
     delivery = settings.delivery
 
     def new_publisher(
-        acknowledged: Callable[[Sequence[InFlightRecord]], None], held: Callable[[], None], member: Member
+        acknowledged: Callable[[Sequence[InFlightRecord]], None],
+        held: Callable[[], None],
+        member: Member,
+        is_member: Callable[[], bool],
     ) -> Publisher:
         judge.held = held
         transactions: Transactions | None = None
@@ -80,6 +83,7 @@ def stream_worker(settings: Settings, guard: Guard, loop: asyncio.AbstractEventL
             Backoff(delivery.backoff_initial_s, delivery.backoff_max_s),
             acknowledged,
             held,
+            is_member,
             transactions,
         )
 

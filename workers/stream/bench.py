@@ -14,17 +14,18 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 from kafka import KafkaProducer, OffsetAndMetadata, TopicPartition
 from kafka.admin import NewTopic
 from kafka.partitioner.default import DefaultPartitioner
 
 from pipelines.guard import GuardAnswer, GuardReply, GuardRequest
+from schemas.errors import ModerationError
 from schemas.verdict import Provenance
 from workers.settings import Settings, load_settings, otel_variables
 from workers.stream.assembly import stream_worker
@@ -34,6 +35,7 @@ from workers.stream.query_clients import admin
 from workers.telemetry import start_tracing
 
 POLL_S = 0.01
+LONG_POLL_MS = 10_000  # a poll that ends in the middle of a join can park a lone consumer for good (3.0.12)
 WORDS = (
     "hey", "team", "who", "is", "up", "for", "the", "raid", "tonight", "i", "think", "patch", "broke", "my", "aim",
     "again", "lol",
@@ -101,7 +103,7 @@ def run_stream_bench(settings: Settings, events: int, partitions: int, runs: int
             for run in range(runs):
                 for side in SIDES if run % 2 == 0 else reversed(SIDES):
                     step(f"run {run + 1} of {runs}: {side}")
-                    rates[side].append(_measure(side, settings, names, events))
+                    rates[side].append(events / run_side(side, settings, names, events))
         finally:
             client.delete_topics(names)
     return StreamBenchResult(events, partitions, runs, **rates, machine=machine())
@@ -114,22 +116,46 @@ def machine() -> str:
     return f"{name}, {multiprocessing.cpu_count()} cores, Python {platform.python_version()}"
 
 
-def produce_events(settings: Settings, topic: str, events: int) -> None:
-    """Write chat-length events, one in a hundred of them sampled."""
+class BenchEvent(NamedTuple):
+    """One record of the event topic."""
+
+    key: bytes
+    value: bytes
+    traceparent: bytes
+
+
+def bench_events(events: int) -> Iterator[BenchEvent]:
+    """Chat-length events, the same each time; `event-7` is the eighth. One in a hundred is sampled."""
     random = Random(1)
-    sender = producer(settings.kafka)
     for index in range(events):
         text = " ".join(random.choices(WORDS, k=random.randint(3, 30)))
         value = {"event_id": f"event-{index}", "conversation_id": f"c-{index % 5000}", "tenant": "bench", "text": text}
         flags = "01" if index % 100 == 0 else "00"
         context = f"00-{random.getrandbits(128):032x}-{random.getrandbits(64):016x}-{flags}".encode()
-        sender.send(topic, json.dumps(value).encode(), b"c-%d" % (index % 5000), [("traceparent", context)])
+        yield BenchEvent(b"c-%d" % (index % 5000), json.dumps(value).encode(), context)
+
+
+def produce_events(settings: Settings, topic: str, events: int) -> None:
+    """Write `bench_events`."""
+    sender = producer(settings.kafka)
+    for event in bench_events(events):
+        sender.send(topic, event.value, event.key, [("traceparent", event.traceparent)])
     sender.flush()
     sender.close()
 
 
-def _measure(side: str, settings: Settings, names: list[str], events: int) -> float:
-    # A process for each run: neither side inherits the other's heap, threads or connections.
+def run_side(side: str, settings: Settings, names: list[str], events: int) -> float:
+    """Seconds that one of `SIDES` takes for all events by its own clock; everything is committed then.
+
+    Args:
+        side: in a process of its own: neither side inherits the other's heap, threads or connections.
+        settings: where Kafka is.
+        names: topics of events, verdicts and dead letters.
+        events: of the event topic.
+
+    Raises:
+        ModerationError: the process failed, or was not done in time.
+    """
     context = multiprocessing.get_context("spawn")
     queue: multiprocessing.Queue[float] = context.Queue()
     target = _run_bare if side == "bare" else _run_weir
@@ -138,9 +164,11 @@ def _measure(side: str, settings: Settings, names: list[str], events: int) -> fl
         sections["delivery"] = {"mode": side}
     process = context.Process(target=target, args=(sections, names, events, queue))
     process.start()
-    seconds = queue.get(timeout=DEADLINE_S)
-    process.join()
-    return events / seconds
+    process.join(DEADLINE_S)
+    if process.exitcode != 0:
+        process.kill()
+        raise ModerationError(f"the run of {side} failed, or took {DEADLINE_S:.0f} s (exit code {process.exitcode})")
+    return queue.get()
 
 
 def bench_settings(sections: dict[str, dict[str, object]], names: list[str]) -> Settings:
@@ -164,7 +192,7 @@ def _run_weir(
         started = _wait_for(lambda: worker.progress.completed > 0)
         first = worker.progress.completed
         _wait_for(lambda: worker.progress.completed >= events)
-        seconds = (time.perf_counter() - started) * events / (events - first)
+        seconds = (time.perf_counter() - started) * events / max(events - first, 1)
         worker.stop(30.0)
         tracing.flush()
         queue.put(seconds)
@@ -194,7 +222,7 @@ def _run_bare(
     done = first = 0
     started = 0.0
     while done < events:
-        polled = consumer.poll(100)
+        polled = consumer.poll(LONG_POLL_MS)
         records = [record for batch in polled.values() for record in batch]
         if not records:
             continue
@@ -208,7 +236,7 @@ def _run_bare(
         done += len(records)
         if not first:
             first, started = done, time.perf_counter()
-    seconds = (time.perf_counter() - started) * events / (events - first)
+    seconds = (time.perf_counter() - started) * events / max(events - first, 1)
     consumer.close()
     sender.close()
     queue.put(seconds)

@@ -12,6 +12,7 @@ from uuid import uuid4
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.errors import KafkaError
 from kafka.net.sasl.oauth import AbstractTokenProvider
 from kafka.partitioner.default import DefaultPartitioner, murmur2
 
@@ -20,6 +21,7 @@ from workers.sections import KafkaSettings
 
 # A topic or partition that appears, or may be read at last, after a member has joined is seen no later than this.
 METADATA_MAX_AGE_MS = 10_000
+BOOTSTRAP_TIMEOUT_MS = 5_000  # a stop waits for it where no broker answers
 TRANSACTION_TIMEOUT_MS = 10_000  # what a worker that died left open keeps readers waiting for so long, as Kafka Streams
 _MAX_REMEMBERED_KEY = 64  # bytes, so that the memory of it all is bounded
 _hash_of = lru_cache(32_768)(murmur2)
@@ -34,6 +36,21 @@ class TokenFile(AbstractTokenProvider):
     def token(self) -> str:
         """The token, without white space around it."""
         return self._path.read_text(encoding="utf-8").strip()
+
+
+class GroupConsumer(KafkaConsumer):
+    """A consumer that leaves nothing behind when it cannot reach its brokers.
+
+    kafka-python 3.0.12 has started a thread by then, which nobody could end.
+    """
+
+    def __init__(self, **config: Any) -> None:
+        try:
+            super().__init__(**config)
+        except KafkaError:
+            if (client := getattr(self, "_client", None)) is not None:
+                client.close()
+            raise
 
 
 class CooperativeAssignor(CooperativeStickyAssignor):
@@ -106,7 +123,7 @@ def connection(settings: KafkaSettings) -> dict[str, Any]:
 def group_consumer(settings: KafkaSettings) -> KafkaConsumer:
     """A member of the group, not yet subscribed; offsets are committed by us alone."""
     assignor = CooperativeAssignor()
-    assignor.consumer = KafkaConsumer(
+    assignor.consumer = GroupConsumer(
         **connection(settings),
         group_id=settings.group_id,
         group_instance_id=settings.group_instance_id,
@@ -122,9 +139,15 @@ def group_consumer(settings: KafkaSettings) -> KafkaConsumer:
         max_poll_records=settings.max_poll_records,
         fetch_max_bytes=settings.fetch_max_bytes,
         allow_auto_create_topics=False,
+        bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS,
         metadata_max_age_ms=METADATA_MAX_AGE_MS,
     )
     return assignor.consumer
+
+
+def was_heard_of(consumer: KafkaConsumer) -> bool:
+    """Whether the coordinator has answered this member within the session: else others may own its partitions."""
+    return not consumer._coordinator.heartbeat.session_timeout_expired()  # noqa: SLF001
 
 
 def unpark(consumer: KafkaConsumer) -> None:

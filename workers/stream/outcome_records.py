@@ -1,14 +1,16 @@
 """An outcome as the records that are produced for it.
 
 A verdict keeps its event's key, so that one conversation's verdicts share a partition and keep their order.
-A dead letter goes to the partition `source partition % n` of its topic.
+A dead letter, and the verdict of an event without a key, goes to the partition `source partition % n` of its topic, so
+that copies of it share one.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from pipelines.moderation import Ruling
 from schemas.dead_letter import TRACE_HEADERS, DeadLetter
-from schemas.record import OutputRecord
+from schemas.record import OutputRecord, SourceRecord
 from schemas.verdict import Provenance
 from workers.sections import TopicSettings
 
@@ -45,25 +47,30 @@ def outcome_topic(outcome: Outgoing, topics: TopicSettings) -> str:
 def outcome_records(
     outcome: Outgoing,
     topics: TopicSettings,
-    key: bytes | None,
+    record: SourceRecord,
     trace_headers: list[tuple[str, bytes]],
-    dead_letter_partitions: int,
+    partitions_of: Callable[[str], int],
 ) -> list[OutputRecord]:
     """Records to produce; the outcome is acknowledged when all of them are.
 
     Args:
-        outcome: what became of a record.
+        outcome: what became of the record.
         topics: topic names.
-        key: key of the event's record.
+        record: the event's record.
         trace_headers: W3C trace context of the send span.
-        dead_letter_partitions: partitions of the dead-letter topic.
+        partitions_of: tells how many partitions a topic has; not asked where a key chooses.
     """
     if isinstance(outcome, DeadLetter):
         headers = outcome.record_headers
         if not any(name in TRACE_HEADERS for name, _ in headers):
             headers += trace_headers
         value = b"" if outcome.value is None and outcome.key is None else outcome.value
-        partition = outcome.source.partition % dead_letter_partitions
+        partition = outcome.source.partition % partitions_of(topics.dead_letters)
         return [OutputRecord(topics.dead_letters, partition, outcome.key, value, headers)]
     headers = [CONTENT_TYPE, *trace_headers]
-    return [OutputRecord(topic, None, key, outcome.value, headers) for topic in outcome.topics]
+    if record.key is not None:
+        return [OutputRecord(topic, None, record.key, outcome.value, headers) for topic in outcome.topics]
+    return [
+        OutputRecord(topic, record.partition % partitions_of(topic), None, outcome.value, headers)
+        for topic in outcome.topics
+    ]

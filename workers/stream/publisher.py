@@ -27,6 +27,7 @@ from workers.stream.transactions import Transactions
 
 log = logging.getLogger(__name__)
 FLUSH_WAIT_S = 1.0
+MEMBER_WAIT_S = 0.05
 
 
 class Publisher:
@@ -40,6 +41,8 @@ class Publisher:
         backoff: waits between attempts while something is down.
         acknowledged: called on the publisher's thread with the outcomes that the broker has stored.
         held: called on the publisher's thread when the broker is what holds outcomes up.
+        is_member: False while the group may have given the partitions to others; then nothing is sent. A process that
+            was frozen finds out here that it was away.
         transactions: makes a batch and its offsets one transaction; without, delivery is at least once.
     """
 
@@ -52,6 +55,7 @@ class Publisher:
         backoff: Backoff,
         acknowledged: Callable[[Sequence[InFlightRecord]], None],
         held: Callable[[], None],
+        is_member: Callable[[], bool],
         transactions: Transactions | None = None,
     ) -> None:
         self._new_producer = new_producer
@@ -62,6 +66,7 @@ class Publisher:
         self._backoff = backoff
         self._acknowledged = acknowledged
         self._held = held
+        self._is_member = is_member
         self._transactions = transactions
         self._queue: queue.SimpleQueue[Sequence[InFlightRecord]] = queue.SimpleQueue()
         self._stopping = threading.Event()
@@ -103,6 +108,10 @@ class Publisher:
     def _publish(self, remaining: list[InFlightRecord]) -> None:
         alone = False
         while remaining and not self._stopping.is_set():
+            if not self._is_member():
+                self._held()
+                self._stopping.wait(MEMBER_WAIT_S)
+                continue
             remaining = [item for item in remaining if not item.partition.is_lost]
             batch = remaining[:1] if alone else remaining
             again, is_any_suspect = self._attempt(batch)

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
+from typing import TypeVar
 
 from kafka import KafkaConsumer
 from kafka.errors import KafkaError
@@ -28,7 +29,7 @@ from workers.stream.assignment import Assignment, Offsets
 from workers.stream.commits import Commits
 from workers.stream.decisions import Decisions
 from workers.stream.guard_calls import GuardCalls, Items
-from workers.stream.kafka_clients import records_of, unpark
+from workers.stream.kafka_clients import records_of, unpark, was_heard_of
 from workers.stream.kafka_errors import Meaning, meaning_of
 from workers.stream.message_trace import StreamTracer
 from workers.stream.progress import Progress
@@ -41,7 +42,8 @@ BUSY_POLL_MS = 5
 IDLE_POLL_MS = 100
 JOIN_POLL_MS = 700  # a join that ends between two polls is begun again (3.0.12): few polls, none ending at Kafka's 3 s
 MEMORIES = 8  # of so many partitions, which is enough: all hold their workers' memory of the same traffic
-NewPublisher = Callable[[Callable[[Items], None], Callable[[], None], Member], Publisher]
+Answer = TypeVar("Answer")
+NewPublisher = Callable[[Callable[[Items], None], Callable[[], None], Member, Callable[[], bool]], Publisher]
 
 
 class StreamWorker:
@@ -53,8 +55,8 @@ class StreamWorker:
         judge: gets answers from the guard.
         loop: running asyncio loop for guard calls; not this worker's thread.
         new_consumer: makes the group's consumer.
-        new_publisher: makes the publisher; takes what to call with acknowledged records, on a hold, and for the
-            group metadata of the consumer.
+        new_publisher: makes the publisher; takes what to call with acknowledged records, on a hold, for the group
+            metadata of the consumer, and to know whether it is a member still.
         tracer: spans of messages.
         breaker: while it is open, nothing is taken in, released or committed.
         clock: seconds, monotonic.
@@ -92,7 +94,7 @@ class StreamWorker:
         self._thread = threading.Thread(target=self._run, name="weir-stream", daemon=True)
         self.progress = Progress(clock)
         self._consumer: KafkaConsumer | None = None
-        self._publisher = new_publisher(self._acknowledged.put, self.progress.held, self._member)
+        self._publisher = new_publisher(self._acknowledged.put, self.progress.held, self._member, self._is_member)
         self.failure: BaseException | None = None
 
     # -- from other threads ------------------------------------------------------------------------------------------
@@ -137,12 +139,15 @@ class StreamWorker:
 
     def _run(self) -> None:
         try:
-            with closing(self._new_consumer()) as consumer:
+            if (consumer := self._until_answered(self._new_consumer)) is None:
+                return
+            with closing(consumer):
                 self._consumer = consumer
                 try:
-                    consumer.subscribe(list(self._settings.topics.events), listener=self._rebalance(consumer))
-                    for topic in self._settings.topics.events:
-                        consumer.partitions_for_topic(topic)  # a leader without metadata assigns nothing
+                    topics = list(self._settings.topics.events)
+                    consumer.subscribe(topics, listener=self._rebalance(consumer))
+                    # A leader without metadata assigns nothing.
+                    self._until_answered(lambda: [consumer.partitions_for_topic(topic) for topic in topics])
                     while not self._stopping.is_set():
                         self._turn(consumer)
                     self._drain(consumer)
@@ -155,6 +160,22 @@ class StreamWorker:
         finally:
             self._publisher.stop(timeout_s=2.0)
             log.info(event("worker_stopped"))
+
+    def _until_answered(self, ask: Callable[[], Answer]) -> Answer | None:
+        """Ask until the brokers answer, however long they are down (P5); None where a stop came first."""
+        while not self._stopping.is_set():
+            try:
+                return ask()
+            except KafkaError as error:
+                if meaning_of(error) is Meaning.FATAL:
+                    raise
+                log.warning(event("start_held", error=type(error).__name__))
+                self.progress.beat()
+                self._stopping.wait(self._settings.kafka.heartbeat_interval_ms / 3000)
+        return None
+
+    def _is_member(self) -> bool:
+        return self._consumer is not None and was_heard_of(self._consumer)
 
     def _member(self) -> object:
         assert self._consumer is not None

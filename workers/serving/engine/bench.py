@@ -4,28 +4,28 @@ Run as `python -m workers.serving.engine.bench`. Random weights of the real shap
 nothing of settings, Kafka or Ray.
 """
 
+import copy
 import json
-import platform
 import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import Annotated, Any, Final
 
 import torch
-import transformers
 import typer
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
-from torch.nn import functional
 
+from workers.serving.engine.bench_alone import measure_alone
+from workers.serving.engine.bench_machine import machine_of, seconds_of
+from workers.serving.engine.bench_products import measure_products, product_shapes
 from workers.serving.engine.bench_shapes import (
     FRAMES,
     SHAPES,
+    VERDICT_TOKENS,
     VOCABULARY,
     ScriptedDecoder,
     as_loaded,
@@ -33,6 +33,7 @@ from workers.serving.engine.bench_shapes import (
     random_guard,
     random_prompts,
 )
+from workers.serving.engine.bench_tokenising import Tokenising
 from workers.serving.engine.judgement import PreparedPrompt, Task
 from workers.serving.engine.loading import resolve_device, resolve_dtype
 from workers.serving.engine.one_pass import limits_of
@@ -40,9 +41,15 @@ from workers.serving.engine.passes import PassLimits, cut_into_passes
 from workers.serving.engine.reference import ReferenceEngine
 from workers.serving.engine.suffix_forward import SuffixForward
 
-# "Safety: Safe\nCategories: None" and its end token; a response has a third line.
-_VERDICT_TOKENS: Final[dict[Task, int]] = {"prompt": 8, "response": 13}
-_GEMM_REPEATS: Final = 3
+CONVERSATIONS: Final = 2_000
+# As a replica has for preparing.
+_TOKENISING_THREADS: Final = 2
+# Contenders and products of a round, and what the messages alone count for; for the progress bar.
+_STEPS_OF_A_ROUND: Final = 7
+_STEPS_ALONE: Final = 5
+_SHOWN: Final = (
+    "one_pass", "batch_invariant", "reference", "model_card_loop", "tokenising_per_core", "tokenising_together",
+)  # fmt: skip
 _PROGRESS: Final = Console(stderr=True)
 
 
@@ -58,12 +65,18 @@ class Work:
     def rows_per_message(self) -> float:
         """Tokens of a message that no other message shares, with its draft."""
         own = sum(map(len, self.prompts)) / len(self.prompts) - FRAMES[self.task][0]
-        return own + _VERDICT_TOKENS[self.task] - 1
+        return own + VERDICT_TOKENS[self.task] - 1
+
+    def rows_per_pass(self, limits: PassLimits) -> int:
+        """Tokens of the median pass, padding included."""
+        lengths = [len(prompt) - FRAMES[self.task][0] + VERDICT_TOKENS[self.task] - 1 for prompt in self.prompts]
+        passes = cut_into_passes(lengths, limits)
+        return round(statistics.median(len(indices) * max(lengths[i] for i in indices) for indices in passes))
 
     def gflop_per_message(self) -> float:
         """Multiplications and additions, each counted, of all layers, attention and the vocabulary's rows."""
         config: Any = self.network.config
-        rows, verdict = self.rows_per_message, _VERDICT_TOKENS[self.task]
+        rows, verdict = self.rows_per_message, VERDICT_TOKENS[self.task]
         seen = FRAMES[self.task][0] + rows / 2
         layers = config.num_hidden_layers
         attention = 4 * config.num_attention_heads * config.head_dim * seen
@@ -74,60 +87,6 @@ class Work:
         return float(full + 2 * verdict * config.hidden_size * VOCABULARY) / 1e9
 
 
-def product_shapes(config: Any) -> list[tuple[int, int]]:
-    """(output, input) widths of one layer's four products."""
-    heads = config.num_attention_heads * config.head_dim
-    both = heads + 2 * config.num_key_value_heads * config.head_dim
-    hidden, inner = config.hidden_size, config.intermediate_size
-    return [(both, hidden), (hidden, heads), (2 * inner, hidden), (hidden, inner)]
-
-
-def measure_products(network: Any, rows: int) -> float:
-    """GFLOP/s of a layer's products for so many rows, on weights too many for any cache, the best way there is."""
-    device, dtype = network.device, network.dtype
-    weights = [
-        [torch.randn(out, inner, device=device).mul_(0.02).to(dtype) for out, inner in product_shapes(network.config)]
-        for _ in range(min(network.config.num_hidden_layers, 8))
-    ]
-    inputs = [torch.randn(rows, weight.shape[1], device=device).to(dtype) for weight in weights[0]]
-
-    def once(multiply: Callable[[torch.Tensor, Any], torch.Tensor], matrices: Sequence[Sequence[Any]]) -> None:
-        for layer in matrices:
-            for matrix, weight in zip(inputs, layer, strict=True):
-                multiply(matrix, weight)
-
-    ways: list[tuple[Callable[[torch.Tensor, Any], torch.Tensor], Sequence[Sequence[Any]]]]
-    ways = [(functional.linear, weights)]
-    if device.type == "cpu" and dtype == torch.bfloat16:
-        # What inductor's freezing does with weights: laid out for the product beforehand, in a second copy.
-        operators = torch.ops.mkldnn
-        packed = [[operators._reorder_linear_weight(weight, rows) for weight in layer] for layer in weights]  # noqa: SLF001
-        ways.append((partial(_packed_product, operators), packed))
-    with torch.inference_mode():
-        for way in ways:
-            once(*way)
-        best = min(_seconds(partial(once, *way), device) for way in ways for _ in range(_GEMM_REPEATS))
-    flops = 2 * rows * sum(weight.numel() for layer in weights for weight in layer)
-    return float(flops) / best / 1e9
-
-
-def _packed_product(operators: Any, matrix: torch.Tensor, weight: Any) -> torch.Tensor:
-    product: torch.Tensor = operators._linear_pointwise(matrix, weight, None, "none", [], "")  # noqa: SLF001
-    return product
-
-
-def _seconds(run: Callable[[], object], device: torch.device) -> float:
-    def wait() -> None:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-
-    wait()
-    started = time.perf_counter()
-    run()
-    wait()
-    return time.perf_counter() - started
-
-
 def model_card_loop(network: Any, prompts: Sequence[PreparedPrompt], new_tokens: int) -> None:
     """The model card's way: one `generate` for each message."""
     for prompt in prompts:
@@ -135,72 +94,100 @@ def model_card_loop(network: Any, prompts: Sequence[PreparedPrompt], new_tokens:
         network.generate(ids, do_sample=False, max_new_tokens=new_tokens, pad_token_id=0)
 
 
-def machine_of(device: torch.device) -> dict[str, object]:
-    """What figures depend on beside the code."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    cpu = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-    load = Path("/proc/loadavg").read_text().split()[0] if Path("/proc/loadavg").exists() else None
-    return {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu,
-        "threads": torch.get_num_threads(),
-        "load_average": load,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-    }
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How much is measured: rounds, messages of the slower contenders in a round, and messages alone."""
+
+    rounds: int
+    baselines: int
+    alone: int
+
+    @property
+    def steps(self) -> int:
+        """How many the progress bar counts, in all."""
+        return self.rounds * _STEPS_OF_A_ROUND + _STEPS_ALONE
 
 
-def measure(
-    work: Work,
-    *,
-    accepted: float,
-    limits: PassLimits,
-    rounds: int,
-    baselines: int,
-    compiled: bool,
-    advance: Callable[[], None],
-) -> dict[str, Any]:
-    """Rounds of all contenders in turn; messages/s of each are its median round's, and `runs` holds every round."""
-    device = work.network.device
-    new_tokens = _VERDICT_TOKENS[work.task]
-    lengths = [len(prompt) - FRAMES[work.task][0] + new_tokens - 1 for prompt in work.prompts]
-    passes = list(cut_into_passes(lengths, limits))
-    rows = round(statistics.median(len(indices) * max(lengths[i] for i in indices) for indices in passes))
-    reference = ReferenceEngine(as_loaded(work.network, "random"), max_new_tokens=new_tokens)
-    decoder = ScriptedDecoder(SuffixForward(work.network), work.prompts, limits, accepted=accepted)
-    few = work.prompts[:baselines]
-    runs: list[dict[str, float]] = []
-    seconds = {"first_verdict": _seconds(lambda: decoder.decode(work.prompts[:1]), device)}
-    if compiled:
-        seconds["compiling"] = _seconds(decoder.compile, device)
-    decoder.decode(work.prompts[:8])
-    model_card_loop(work.network, few[:1], new_tokens)
-    for _ in range(rounds):
-        started = time.process_time()
-        run = {"one_pass": len(work.prompts) / _seconds(lambda: decoder.decode(work.prompts), device)}
-        # On a machine with other work, this tells what the clock cannot.
-        run["one_pass_cpu_seconds_per_message"] = (time.process_time() - started) / len(work.prompts)
-        advance()
-        run["reference"] = len(few) / _seconds(lambda: reference.run(few), device)
-        advance()
-        run["model_card_loop"] = len(few) / _seconds(lambda: model_card_loop(work.network, few, new_tokens), device)
-        advance()
-        run["products_gflops"] = measure_products(work.network, rows)
-        advance()
-        runs.append(run)
-    medians = {name: statistics.median(run[name] for run in runs) for name in runs[0]}
-    # The machine's best round: a bound is not lowered by what else the machine was doing.
-    best = max(run["products_gflops"] for run in runs)
-    bound = best / work.gflop_per_message()
-    return {
-        **medians,
-        "rows_per_pass": rows,
-        "gflop_per_message": work.gflop_per_message(),
-        "bound": bound,
-        "share_of_bound": medians["one_pass"] / bound,
-        "seconds": seconds,
-        "runs": runs,
-    }
+class EngineBench:
+    """All contenders, ready to be measured in turn.
+
+    `accepted` is the share of messages whose draft is right; with `batch_invariant`, the one-pass engine is run so.
+    """
+
+    def __init__(self, work: Work, extent: Extent, *, accepted: float, batch_invariant: bool) -> None:
+        self._work = work
+        self._extent = extent
+        self._device: torch.device = work.network.device
+        self._limits = limits_of(self._device, batch_invariant=batch_invariant)
+        self._forward = SuffixForward(work.network)
+        self._decoder = ScriptedDecoder(self._forward, work.prompts, self._limits, accepted=accepted)
+        # It shares the weights, but is never compiled.
+        one_by_one = limits_of(self._device, batch_invariant=True)
+        self._invariant = ScriptedDecoder(copy.copy(self._forward), work.prompts, one_by_one, accepted=accepted)
+        self._few = work.prompts[: extent.baselines]
+        self._reference = ReferenceEngine(as_loaded(work.network, "random"), max_new_tokens=VERDICT_TOKENS[work.task])
+        self._tokenising = Tokenising(work.task, CONVERSATIONS)
+
+    def measure(self, *, compiled: bool, advance: Callable[[float], None]) -> dict[str, Any]:
+        """Messages/s of each contender are its median round's; `runs` holds every round."""
+        seconds = self._warm_up(compiled)
+        runs = [self._round(advance) for _ in range(self._extent.rounds)]
+        alone = measure_alone(
+            self._decoder,
+            self._forward,
+            self._tokenising.backend,
+            self._work.prompts,
+            repeats=self._extent.alone,
+            advance=lambda: advance(_STEPS_ALONE / self._extent.alone),
+        )
+        medians = {name: statistics.median(run[name] for run in runs) for name in runs[0]}
+        # The machine's best round: a bound is not lowered by what else the machine was doing.
+        bound = max(run["products_gflops"] for run in runs) / self._work.gflop_per_message()
+        return {
+            **medians,
+            **alone,
+            "batch_invariant_share": medians["batch_invariant"] / medians["one_pass"],
+            "tokenising": {**self._tokenising.description(), "threads_together": _TOKENISING_THREADS},
+            "rows_per_pass": self._work.rows_per_pass(self._limits),
+            "gflop_per_message": self._work.gflop_per_message(),
+            "bound": bound,
+            "share_of_bound": medians["one_pass"] / bound,
+            "seconds": seconds,
+            "runs": runs,
+        }
+
+    def _warm_up(self, compiled: bool) -> dict[str, float]:
+        prompts = self._work.prompts
+        seconds = {"first_verdict": seconds_of(lambda: self._decoder.decode(prompts[:1]), self._device)}
+        if compiled:
+            seconds["compiling"] = seconds_of(self._decoder.compile, self._device)
+        self._decoder.decode(prompts[:8])
+        self._invariant.decode(prompts[:1])
+        model_card_loop(self._work.network, self._few[:1], VERDICT_TOKENS[self._work.task])
+        self._tokenising.run(1)
+        return seconds
+
+    def _round(self, advance: Callable[[float], None]) -> dict[str, float]:
+        work, few, tokenising = self._work, self._few, self._tokenising
+        contenders: dict[str, tuple[int, Callable[[], object]]] = {
+            "one_pass": (len(work.prompts), lambda: self._decoder.decode(work.prompts)),
+            "batch_invariant": (len(work.prompts), lambda: self._invariant.decode(work.prompts)),
+            "reference": (len(few), lambda: self._reference.run(few)),
+            "model_card_loop": (len(few), lambda: model_card_loop(work.network, few, VERDICT_TOKENS[work.task])),
+            "tokenising_per_core": (len(tokenising), lambda: tokenising.run(1)),
+            "tokenising_together": (len(tokenising), lambda: tokenising.run(_TOKENISING_THREADS)),
+        }
+        run: dict[str, float] = {}
+        for name, (messages, contend) in contenders.items():
+            started = time.process_time()
+            run[name] = messages / seconds_of(contend, self._device)
+            if name == "one_pass":
+                # On a machine with other work, this tells what the clock cannot.
+                run["one_pass_cpu_seconds_per_message"] = (time.process_time() - started) / messages
+            advance(1)
+        run["products_gflops"] = measure_products(work.network, work.rows_per_pass(self._limits))
+        advance(1)
+        return run
 
 
 def main(
@@ -211,6 +198,7 @@ def main(
     accepted: Annotated[float, typer.Option(min=0, max=1, help="Share of messages whose draft is right.")] = 1.0,
     messages: Annotated[int, typer.Option(min=1, help="Messages a round, for the one-pass engine.")] = 32,
     baselines: Annotated[int, typer.Option(min=1, help="Messages a round, for the others.")] = 8,
+    alone: Annotated[int, typer.Option(min=1, help="Messages one at a time, for the time of one alone.")] = 100,
     tokens: Annotated[int, typer.Option(min=1, help="Tokens of a message.")] = 10,
     mixed: Annotated[bool, typer.Option("--mixed", help="Spread the lengths as chat does.")] = False,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of all contenders in turn.")] = 3,
@@ -226,18 +214,14 @@ def main(
     where = resolve_device(device)
     torch.set_num_threads(threads or torch.get_num_threads())
     machine = machine_of(where)
+    extent = Extent(rounds, min(baselines, messages), alone)
     with Progress(console=_PROGRESS, disable=not sys.stderr.isatty()) as progress:
-        step = progress.add_task("measuring", total=rounds * 4)
+        step = progress.add_task("measuring", total=extent.steps)
         network = random_guard(shape, device=where, dtype=resolve_dtype(dtype, where, torch.bfloat16))
         prompts = random_prompts(asked, message_lengths(messages, mean=tokens, mixed=mixed))
-        measured = measure(
-            Work(network, prompts, asked),
-            accepted=accepted,
-            limits=limits_of(where, batch_invariant=batch_invariant),
-            rounds=rounds,
-            baselines=min(baselines, messages),
-            compiled=compiled and not batch_invariant,
-            advance=lambda: progress.advance(step),
+        work = Work(network, prompts, asked)
+        measured = EngineBench(work, extent, accepted=accepted, batch_invariant=batch_invariant).measure(
+            compiled=compiled and not batch_invariant, advance=lambda steps: progress.advance(step, steps)
         )
     dtype_name = str(network.dtype).removeprefix("torch.")
     report = {"shape": shape, "dtype": dtype_name, "task": task, "accepted": accepted, **measured, "machine": machine}
@@ -252,11 +236,18 @@ def _print_table(report: dict[str, Any]) -> None:
     table.add_column("messages/s")
     table.add_column("median", justify="right")
     table.add_column("rounds")
-    for name in ("one_pass", "reference", "model_card_loop"):
+    for name in _SHOWN:
         rounds = " ".join(f"{run[name]:.2f}" for run in report["runs"])
         table.add_row(name, f"{report[name]:.2f}", rounds)
     table.add_row("bound", f"{report['bound']:.2f}", f"one pass is at {report['share_of_bound']:.0%} of it")
     Console().print(table)
+    Console().print(f"batch_invariant is at {report['batch_invariant_share']:.0%} of one_pass")
+    Console().print(
+        f"one message alone: {report['alone_p50_ms']:.1f} ms, p99 {report['alone_p99_ms']:.1f} ms; one forward of its "
+        f"tokens: {report['forward_p50_ms']:.1f} ms, p99 {report['forward_p99_ms']:.1f} ms; ratio of the p99 "
+        f"{report['alone_ratio']:.2f}, {report['alone_runs']} of each"
+    )
+    Console().print(f"tokenising: {report['tokenising']}")
     Console().print(f"products: {report['products_gflops']:.0f} GFLOP/s at {report['rows_per_pass']} rows a pass")
     Console().print(f"seconds: {report['seconds']}")
     Console().print(f"machine: {report['machine']}")

@@ -28,6 +28,10 @@ VOCABULARY: Final = 151_936
 END: Final = 151_645
 # Fixed tokens before and after the conversation (MODEL.md 1d); a response also has 4 between its two messages.
 FRAMES: Final[dict[Task, tuple[int, int]]] = {"prompt": (201, 95), "response": (267, 118)}
+# "Safety: Safe\nCategories: None" and its end token; a response has a third line.
+VERDICT_TOKENS: Final[dict[Task, int]] = {"prompt": 8, "response": 13}
+# Of the assistant's message, where that is judged.
+REPLY_TOKENS: Final = 10
 # A message's tokens come with one more, its line end's.
 _LINE_END: Final = 1
 # First and only tokens of the real tokenizer (MODEL.md 1e); other words get ids that no draft shares.
@@ -88,7 +92,7 @@ def random_prompts(task: Task, lengths: Sequence[int]) -> list[PreparedPrompt]:
     """Prompts of messages of the given lengths in tokens."""
     chooser = np.random.default_rng(3)
     before, after = (chooser.integers(1000, 70_000, size) for size in FRAMES[task])
-    between = 4 + _LINE_END + 10 if task == "response" else 0
+    between = 4 + _LINE_END + REPLY_TOKENS if task == "response" else 0
     prompts = []
     for length in lengths:
         message = chooser.integers(1000, 70_000, length + _LINE_END + between)
