@@ -18,10 +18,11 @@ from schemas.errors import ConfigurationError
 from workers.settings import Settings
 from workers.stream.in_flight_record import InFlightRecord
 from workers.stream.kafka_clients import group_consumer, producer, transactional_id
+from workers.stream.membership import Membership
 from workers.stream.message_trace import StreamTracer
 from workers.stream.publisher import Publisher
 from workers.stream.query_clients import committed_offsets
-from workers.stream.transactions import Member, Transactions
+from workers.stream.transactions import Transactions
 from workers.stream.worker import StreamWorker
 from workers.telemetry import Tracing
 
@@ -65,8 +66,7 @@ def stream_worker(settings: Settings, guard: Guard, loop: asyncio.AbstractEventL
     def new_publisher(
         acknowledged: Callable[[Sequence[InFlightRecord]], None],
         held: Callable[[], None],
-        member: Member,
-        is_member: Callable[[], bool],
+        membership: Membership,
     ) -> Publisher:
         judge.held = held
         transactions: Transactions | None = None
@@ -74,7 +74,7 @@ def stream_worker(settings: Settings, guard: Guard, loop: asyncio.AbstractEventL
         if delivery.mode == "exactly_once":
             new_transactional = partial(new_producer, transactional_id(settings.kafka))
             stored = partial(committed_offsets, settings.kafka)
-            transactions = Transactions(new_transactional, member, breaker.memory, stored, held)
+            transactions = Transactions(new_transactional, membership.metadata, breaker.memory, stored, held)
         return Publisher(
             new_producer if transactions is None else transactions.new_producer,
             settings.topics,
@@ -83,7 +83,7 @@ def stream_worker(settings: Settings, guard: Guard, loop: asyncio.AbstractEventL
             Backoff(delivery.backoff_initial_s, delivery.backoff_max_s),
             acknowledged,
             held,
-            is_member,
+            membership.is_member,
             transactions,
         )
 

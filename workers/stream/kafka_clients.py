@@ -145,11 +145,6 @@ def group_consumer(settings: KafkaSettings) -> KafkaConsumer:
     return assignor.consumer
 
 
-def was_heard_of(consumer: KafkaConsumer) -> bool:
-    """Whether the coordinator has answered this member within the session: else others may own its partitions."""
-    return not consumer._coordinator.heartbeat.session_timeout_expired()  # noqa: SLF001
-
-
 def unpark(consumer: KafkaConsumer) -> None:
     """Make the next poll see what was fetched for partitions that were paused, and are no longer.
 

@@ -15,6 +15,7 @@ from kafka.errors import KafkaError
 
 from workers.log import event
 from workers.stream.assignment import Assignment, Offsets
+from workers.stream.membership import Membership
 
 log = logging.getLogger(__name__)
 STEP_S = 0.005
@@ -27,6 +28,7 @@ class Rebalance(AsyncConsumerRebalanceListener):
         consumer: the worker's consumer.
         assignment: the worker's partitions.
         drain_deadline: until when a drain that begins now may wait; what is left is judged again by the next owner.
+        membership: told of each assignment.
         advance: lets the worker decide, release and complete without waiting.
         committed: told of a commit that the coordinator has stored, and when it was begun, in nanoseconds.
         clock: seconds, monotonic.
@@ -37,6 +39,7 @@ class Rebalance(AsyncConsumerRebalanceListener):
         consumer: KafkaConsumer,
         assignment: Assignment,
         drain_deadline: Callable[[], float],
+        membership: Membership,
         *,
         advance: Callable[[], None],
         committed: Callable[[Offsets, int], None],
@@ -45,12 +48,14 @@ class Rebalance(AsyncConsumerRebalanceListener):
         self._consumer = consumer
         self._assignment = assignment
         self._drain_deadline = drain_deadline
+        self._membership = membership
         self._advance = advance
         self._committed = committed
         self._clock = clock
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         """Begin to own partitions."""
+        self._membership.assigned()
         self._assignment.assign(assigned)
         log.info(event("partitions_assigned", count=len(assigned)))
 

@@ -29,13 +29,13 @@ from workers.stream.assignment import Assignment, Offsets
 from workers.stream.commits import Commits
 from workers.stream.decisions import Decisions
 from workers.stream.guard_calls import GuardCalls, Items
-from workers.stream.kafka_clients import records_of, unpark, was_heard_of
+from workers.stream.kafka_clients import records_of, unpark
 from workers.stream.kafka_errors import Meaning, meaning_of
+from workers.stream.membership import Membership
 from workers.stream.message_trace import StreamTracer
 from workers.stream.progress import Progress
 from workers.stream.publisher import Publisher
 from workers.stream.rebalance import Rebalance
-from workers.stream.transactions import Member
 
 log = logging.getLogger(__name__)
 BUSY_POLL_MS = 5
@@ -43,7 +43,7 @@ IDLE_POLL_MS = 100
 JOIN_POLL_MS = 700  # a join that ends between two polls is begun again (3.0.12): few polls, none ending at Kafka's 3 s
 MEMORIES = 8  # of so many partitions, which is enough: all hold their workers' memory of the same traffic
 Answer = TypeVar("Answer")
-NewPublisher = Callable[[Callable[[Items], None], Callable[[], None], Member, Callable[[], bool]], Publisher]
+NewPublisher = Callable[[Callable[[Items], None], Callable[[], None], Membership], Publisher]
 
 
 class StreamWorker:
@@ -55,8 +55,8 @@ class StreamWorker:
         judge: gets answers from the guard.
         loop: running asyncio loop for guard calls; not this worker's thread.
         new_consumer: makes the group's consumer.
-        new_publisher: makes the publisher; takes what to call with acknowledged records, on a hold, for the group
-            metadata of the consumer, and to know whether it is a member still.
+        new_publisher: makes the publisher; takes what to call with acknowledged records, and on a hold, and what the
+            group knows of the consumer.
         tracer: spans of messages.
         breaker: while it is open, nothing is taken in, released or committed.
         clock: seconds, monotonic.
@@ -94,7 +94,8 @@ class StreamWorker:
         self._thread = threading.Thread(target=self._run, name="weir-stream", daemon=True)
         self.progress = Progress(clock)
         self._consumer: KafkaConsumer | None = None
-        self._publisher = new_publisher(self._acknowledged.put, self.progress.held, self._member, self._is_member)
+        self._membership = Membership()
+        self._publisher = new_publisher(self._acknowledged.put, self.progress.held, self._membership)
         self.failure: BaseException | None = None
 
     # -- from other threads ------------------------------------------------------------------------------------------
@@ -143,11 +144,9 @@ class StreamWorker:
                 return
             with closing(consumer):
                 self._consumer = consumer
+                self._membership.begin(consumer)
                 try:
-                    topics = list(self._settings.topics.events)
-                    consumer.subscribe(topics, listener=self._rebalance(consumer))
-                    # A leader without metadata assigns nothing.
-                    self._until_answered(lambda: [consumer.partitions_for_topic(topic) for topic in topics])
+                    self._until_answered(lambda: self._subscribe(consumer))
                     while not self._stopping.is_set():
                         self._turn(consumer)
                     self._drain(consumer)
@@ -160,6 +159,13 @@ class StreamWorker:
         finally:
             self._publisher.stop(timeout_s=2.0)
             log.info(event("worker_stopped"))
+
+    def _subscribe(self, consumer: KafkaConsumer) -> None:
+        topics = list(self._settings.topics.events)
+        # Each time anew: it also ends the asking for all of the cluster's topics, which one that fails below leaves on.
+        consumer.subscribe(topics, listener=self._rebalance(consumer))
+        for topic in topics:
+            consumer.partitions_for_topic(topic)  # a leader without metadata assigns nothing
 
     def _until_answered(self, ask: Callable[[], Answer]) -> Answer | None:
         """Ask until the brokers answer, however long they are down (P5); None where a stop came first."""
@@ -174,18 +180,12 @@ class StreamWorker:
                 self._stopping.wait(self._settings.kafka.heartbeat_interval_ms / 3000)
         return None
 
-    def _is_member(self) -> bool:
-        return self._consumer is not None and was_heard_of(self._consumer)
-
-    def _member(self) -> object:
-        assert self._consumer is not None
-        return self._consumer.group_metadata()
-
     def _rebalance(self, consumer: KafkaConsumer) -> Rebalance:
         return Rebalance(
             consumer,
             self._assignment,
             self._drain_deadline,
+            self._membership,
             advance=self.advance,
             committed=self._committed,
             clock=self._clock,
