@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SEED ?= 1
+ROUNDS ?= 1
 
 .PHONY: help
 help: ## this list
@@ -26,8 +27,16 @@ test: setup ## unit, contract and architecture tests; the integration tier too w
 	$(BIN)/pytest
 
 .PHONY: test-integration
-test-integration: setup ## the integration tier alone, against real Apache Kafka
-	REQUIRE_INTEGRATION=1 $(BIN)/pytest tests/integration
+test-integration: setup ## the integration tier and the chaos scenarios, on real Apache Kafka; needs Go too
+	REQUIRE_INTEGRATION=1 $(BIN)/pytest tests/integration tests/chaos
+
+.PHONY: chaos
+chaos: setup ## storms of the seeds SEED, SEED+1 … (ROUNDS of them) on three Kafka servers; needs Go too
+	$(BIN)/python -m tests.chaos --seed $(SEED) --rounds $(ROUNDS)
+
+.PHONY: mutants
+mutants: setup ## breaks the code in known ways, one at a time, and demands that a test notices each
+	$(BIN)/python -m tests.mutants
 
 .PHONY: lint
 lint: setup ## ruff, mypy strict, import contracts

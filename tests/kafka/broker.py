@@ -106,7 +106,7 @@ class Broker:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=None if self._detached else _die_with(os.getpid()),
+                preexec_fn=None if self._detached else die_with(os.getpid()),
             )
 
     def _tail(self) -> str:
@@ -114,10 +114,10 @@ class Broker:
         return "\n".join(["", *lines[-25:]])
 
 
-def _die_with(parent: int) -> Callable[[], None]:
-    """Ask the kernel to kill the server when its parent is gone, however that ended.
+def die_with(parent: int) -> Callable[[], None]:
+    """A `preexec_fn` that asks the kernel to kill a process when its parent is gone, however that ended.
 
-    The kernel means the thread that starts the server: start clusters from a thread that outlives them.
+    The kernel means the thread that starts the process: start clusters from a thread that outlives them.
     """
 
     def ask() -> None:

@@ -14,6 +14,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -21,6 +22,7 @@ from typing import Any, Self
 from tests.kafka import security
 from tests.kafka.broker import Broker, free_port, live_brokers
 from tests.kafka.distribution import CACHE, UnavailableError, available, jars, java
+from tests.kafka.server_properties import advertised_port, server_properties
 
 __all__ = ["KafkaCluster", "available"]
 
@@ -42,12 +44,15 @@ class KafkaCluster:
         auto_create_topics: bool = False,
         message_max_bytes: int | None = None,
         port: int | None = None,
+        proxies: Mapping[str, Sequence[int]] | None = None,
         detached: bool = False,
     ) -> None:
         """Nothing happens before start().
 
         `directory` keeps the data (default: a temporary one, removed at the end); `properties` override the broker's;
         `port` fixes the first plaintext port, the others follow it; `detached` servers outlive this process.
+        `proxies` adds plaintext listeners by name: clients are sent to the given ports, one per broker, where somebody
+        has to pass their connections on to `listening_port`.
         """
         self._count = brokers
         self._kept = directory
@@ -57,6 +62,7 @@ class KafkaCluster:
         self._auto_create_topics = auto_create_topics
         self._message_max_bytes = message_max_bytes
         self._port = port
+        self._proxies = proxies or {}
         self._detached = detached
         self._ports: list[dict[str, int]] = []
         self._brokers: list[Broker] = []
@@ -78,8 +84,13 @@ class KafkaCluster:
         return self.bootstrap_for("PLAINTEXT")
 
     def bootstrap_for(self, listener: str) -> str:
-        """Bootstrap servers of a listener: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."""
-        return ",".join(f"127.0.0.1:{ports[listener]}" for ports in self._ports)
+        """Bootstrap servers of a listener: PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_SSL, or one of the proxies."""
+        ports = (advertised_port(index, listener, self._ports, self._proxies) for index in range(self._count))
+        return ",".join(f"127.0.0.1:{port}" for port in ports)
+
+    def listening_port(self, index: int, listener: str) -> int:
+        """The port that a server itself listens at."""
+        return self._ports[index][listener]
 
     @property
     def ca_file(self) -> Path:
@@ -162,8 +173,8 @@ class KafkaCluster:
         self._brokers[index].signal(signal.SIGCONT)
 
     def _choose_ports(self) -> None:
-        names = ["PLAINTEXT", "CONTROLLER", *(security.PROTOCOLS if self._secured else ())]
-        taken: set[int] = set()
+        names = ["PLAINTEXT", "CONTROLLER", *(security.PROTOCOLS if self._secured else ()), *self._proxies]
+        taken = {port for ports in self._proxies.values() for port in ports}
         for index in range(self._count):
             ports = {name: free_port(taken) for name in names}
             if self._port is not None:
@@ -171,35 +182,8 @@ class KafkaCluster:
             self._ports.append(ports)
 
     def _properties(self, index: int, folder: Path) -> dict[str, str]:
-        ports, copies = self._ports[index], str(min(3, self._count))
-        voters = ",".join(f"{i + 1}@127.0.0.1:{p['CONTROLLER']}" for i, p in enumerate(self._ports))
-        clients = [name for name in ports if name != "CONTROLLER"]
-        properties = {
-            "process.roles": "broker,controller",
-            "node.id": str(index + 1),
-            "controller.quorum.voters": voters,
-            "controller.listener.names": "CONTROLLER",
-            "inter.broker.listener.name": "PLAINTEXT",
-            "listeners": ",".join(f"{name}://127.0.0.1:{port}" for name, port in ports.items()),
-            "advertised.listeners": ",".join(f"{name}://127.0.0.1:{ports[name]}" for name in clients),
-            "listener.security.protocol.map": ",".join(["CONTROLLER:PLAINTEXT", *(f"{n}:{n}" for n in clients)]),
-            "log.dirs": str(folder / "data"),
-            "auto.create.topics.enable": str(self._auto_create_topics).lower(),
-            "group.initial.rebalance.delay.ms": "0",
-            # Tests that lose a member wait for its session: Kafka's own lower limit is six seconds.
-            "group.min.session.timeout.ms": "1000",
-            "offsets.topic.replication.factor": copies,
-            "transaction.state.log.replication.factor": copies,
-            "transaction.state.log.min.isr": "2" if self._count > 2 else "1",
-            "share.coordinator.state.topic.replication.factor": copies,
-            "share.coordinator.state.topic.min.isr": "2" if self._count > 2 else "1",
-            # Fewer partitions of the inner topics: the first group and the first transaction start at once.
-            "offsets.topic.num.partitions": "4",
-            "transaction.state.log.num.partitions": "4",
-            # A killed broker's leaders move after seconds, not after nine.
-            "broker.session.timeout.ms": "4000",
-            "broker.heartbeat.interval.ms": "1000",
-        }
+        properties = server_properties(index, folder, self._ports, self._proxies)
+        properties["auto.create.topics.enable"] = str(self._auto_create_topics).lower()
         if self._message_max_bytes is not None:
             properties["message.max.bytes"] = str(self._message_max_bytes)
         if self._secured:

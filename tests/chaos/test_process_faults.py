@@ -1,0 +1,128 @@
+"""Worker processes that are killed, frozen and stopped in the middle of their work."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from tests.chaos.arena import SESSION_S
+from tests.chaos.conftest import NewArena
+from tests.chaos.load import Mix
+from tests.chaos.site import LONE
+from tests.chaos.waiting import wait_until
+
+SLOW = Mix(slow_ms=300)
+RARE_COMMITS = {"commit_interval_s": 600}
+
+
+def test_worker_killed_mid_batch(new_arena: NewArena) -> None:
+    arena = new_arena(seed=101)
+    victim, heir = arena.start_members(2)
+    arena.fleet.set_guard_stalled(True)
+    arena.produce(300)
+    wait_until(lambda: min(victim.report.in_call, heir.report.in_call) > 0, "both to have calls under way")
+    victim.kill()
+    arena.fleet.set_guard_stalled(False)
+    taken_over_s = arena.wait_owned_by(heir)
+    arena.produce(100)
+    arena.settle()
+    arena.check_closed(duplicates=False)  # nothing of the victim's was published
+    sys.stdout.write(f"taken over {taken_over_s:.1f} s after SIGKILL; the session is {SESSION_S:.0f} s\n")
+
+
+def test_worker_killed_between_acknowledgement_and_commit(new_arena: NewArena) -> None:
+    arena = new_arena(seed=102)
+    (victim,) = arena.start_members(1, delivery=RARE_COMMITS)
+    arena.produce(200)
+    arena.wait_completed(200)
+    victim.kill()
+    assert arena.view.committed() == {}
+    arena.produce(50)
+    arena.start()
+    arena.settle()
+    found = arena.check_closed(duplicates=True)
+    assert found.duplicates == 200
+
+
+def test_worker_killed_again_and_again_while_it_publishes(new_arena: NewArena) -> None:
+    arena = new_arena(seed=103)
+    heir = arena.start()
+    for _ in range(3):
+        victim = arena.start()
+        arena.wait_owned_by(heir, victim)
+        before = victim.report.completed
+        arena.produce(150, SLOW)
+        wait_until(lambda: victim.report.completed > before, "the victim to publish")  # noqa: B023
+        victim.kill()
+        arena.check_not_ahead()
+    arena.settle()
+    arena.check_closed(duplicates=True)
+
+
+def test_frozen_worker_wakes_up_behind_its_successor(new_arena: NewArena) -> None:
+    arena = new_arena(seed=104)
+    zombie, heir = arena.start_members(2)
+    arena.fleet.set_guard_stalled(True)
+    arena.produce(300)
+    wait_until(lambda: min(zombie.report.in_call, heir.report.in_call) > 0, "both to have calls under way")
+    zombie.freeze()
+    arena.fleet.set_guard_stalled(False)
+    arena.wait_owned_by(heir)
+    wait_until(arena.all_committed, "the heir to finish the zombie's work")
+    published = arena.outcomes().duplicates
+    zombie.thaw()
+    arena.wait_owned_by(zombie, heir)
+    arena.produce(100)
+    arena.settle()
+    found = arena.check_closed(duplicates=True)
+    assert found.duplicates == published == 0, "it published over its successor"
+
+
+def test_frozen_worker_with_published_and_uncommitted_work_wakes_up(new_arena: NewArena) -> None:
+    arena = new_arena(seed=105)
+    zombie, heir = arena.start_members(2, delivery=RARE_COMMITS)
+    arena.produce(200)
+    arena.wait_completed(200)
+    zombie.freeze()
+    arena.wait_owned_by(heir)
+    heir_done = heir.report.completed
+    wait_until(lambda: heir.report.completed > heir_done, "the heir to publish what the zombie did not commit")
+    zombie.thaw()
+    arena.wait_owned_by(zombie, heir)
+    arena.produce(100)
+    arena.wait_completed(300)
+    assert arena.stop_all() == [0, 0]
+    assert arena.all_committed()
+    arena.check_closed(duplicates=True)
+
+
+def test_worker_whose_network_is_gone_is_succeeded_and_comes_back(new_arena: NewArena) -> None:
+    arena = new_arena(seed=106)
+    lonely, other = arena.start(way=LONE), arena.start()
+    arena.wait_owned_by(lonely, other)
+    arena.produce(200, SLOW)
+    wait_until(lambda: lonely.report.in_flight > 0, "it to have work in flight")
+    arena.site.stall(LONE)
+    arena.wait_owned_by(other)
+    arena.settle()
+    arena.site.cure(LONE)
+    arena.wait_owned_by(lonely, other)
+    arena.produce(100)
+    arena.settle()
+    arena.check_closed(duplicates=True)
+
+
+def test_worker_stopped_with_a_guard_call_longer_than_its_drain(new_arena: NewArena) -> None:
+    arena = new_arena(seed=107)
+    leaving, staying = arena.start_members(2, delivery={"drain_timeout_s": 2})
+    arena.fleet.set_guard_stalled(True)
+    arena.produce(200)
+    wait_until(lambda: leaving.report.in_call > 0, "a call to be under way")
+    started = time.monotonic()
+    assert leaving.stop() == 0
+    assert time.monotonic() - started < 30, "the drain was not bounded"
+    arena.check_not_ahead()
+    arena.fleet.set_guard_stalled(False)
+    arena.wait_owned_by(staying)
+    arena.settle()
+    arena.check_closed(duplicates=False)
