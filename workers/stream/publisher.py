@@ -28,6 +28,7 @@ from workers.stream.transactions import Transactions
 log = logging.getLogger(__name__)
 FLUSH_WAIT_S = 1.0
 MEMBER_WAIT_S = 0.05
+ENOUGH = 256  # outcomes that are worth a request of their own: no need to linger for more
 
 
 class Publisher:
@@ -37,7 +38,7 @@ class Publisher:
         new_producer: makes a producer; called again when one is finished.
         topics: topic names.
         group: consumer group, named in dead letters made here.
-        linger_s: wait for more outcomes before a batch is sent.
+        linger_s: wait for more outcomes before a small batch is sent.
         backoff: waits between attempts while something is down.
         acknowledged: called on the publisher's thread with the outcomes that the broker has stored.
         held: called on the publisher's thread when the broker is what holds outcomes up.
@@ -98,9 +99,13 @@ class Publisher:
             self._drop_producer()
 
     def _next_batch(self) -> list[InFlightRecord]:
-        """Wait for outcomes, linger, then take all that are there: under load, one wait for many."""
-        batch = list(self._queue.get())
-        self._stopping.wait(self._linger_s)
+        """Wait for outcomes and take all that are there; where these are few, linger for more."""
+        batch = self._gathered(list(self._queue.get()))
+        if len(batch) < ENOUGH:
+            self._stopping.wait(self._linger_s)
+        return self._gathered(batch)
+
+    def _gathered(self, batch: list[InFlightRecord]) -> list[InFlightRecord]:
         while not self._queue.empty():
             batch.extend(self._queue.get())
         return batch
