@@ -202,8 +202,10 @@ class StreamWorker:
 
     def _turn(self, consumer: KafkaConsumer) -> None:
         self._apply_pressure(consumer)
-        self._take(self._poll(consumer))
-        self.advance()
+        records = self._poll(consumer)
+        with self._publisher.held_off():
+            self._take(records)
+            self.advance()
         if not self.breaker.is_open:
             self._commits.commit_when_due(consumer)
         self.progress.beat()
