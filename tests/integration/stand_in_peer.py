@@ -24,7 +24,8 @@ def main() -> None:
     )
     producer = KafkaProducer(bootstrap_servers=servers)
     while True:
-        for records in consumer.poll(100).values():
+        # Long: a poll that ends in the middle of a join can park a lone consumer for good (kafka-python 3.0.12).
+        for records in consumer.poll(10_000).values():
             for record in records:
                 value = verdict_of(record.value, record.topic, record.partition, record.offset, record.timestamp)
                 for _ in range(copies(record.value)):

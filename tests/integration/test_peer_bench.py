@@ -62,6 +62,7 @@ def test_all_sides_are_measured_beside_each_other(settings: Settings, stand_in: 
         assert [name for name in client.list_topics() if name.startswith("bench-")] == []
 
 
+@pytest.mark.timeout(300)
 def test_a_side_that_loses_or_spoils_or_ends_is_told_and_the_rest_is_measured(
     settings: Settings, stand_in: Faulty, tmp_path: Path
 ) -> None:
