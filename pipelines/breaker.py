@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Literal, NamedTuple, Protocol
 
 from pipelines.breaker_drift import Drift, VerdictMix
-from pipelines.breaker_window import DeadLetterWindow
+from pipelines.breaker_window import DeadLetterWindow, Limits
 from schemas.dead_letter import DeadLetter
 from schemas.reasons import STAGE_OF, Reason, Stage
 from schemas.verdict import Severity
@@ -232,26 +232,16 @@ class Breaker:
             )
 
     def _failure(self, now_s: float) -> Alarm | None:
-        rules, window = self._rules, self._failures
-        if window.records >= rules.failure_min_records and window.dead >= rules.failure_ratio * window.records:
-            reason = f"{_share(window, 'judged records', rules.failure_ratio)}: {_listed(window.letters)}"
-            return Alarm(Cause.FAILURE_RATIO, reason, opens=True, at_s=now_s)
-        if window.run >= rules.consecutive_failures:
-            reason = f"{window.run} dead letters and no verdict (limit {rules.consecutive_failures})"
-            return Alarm(Cause.CONSECUTIVE_FAILURES, f"{reason}: {_listed(window.run_letters)}", opens=True, at_s=now_s)
-        return None
+        rules = self._rules
+        limits = Limits(rules.failure_ratio, rules.failure_min_records, rules.consecutive_failures)
+        causes = Cause.FAILURE_RATIO, Cause.CONSECUTIVE_FAILURES
+        return _too_many(self._failures, limits, causes, ("judged records", "dead letters and no verdict"), now_s)
 
     def _input_error(self, now_s: float) -> Alarm | None:
-        rules, window = self._rules, self._input_errors
-        if window.records >= rules.input_error_min_records and window.dead >= rules.input_error_ratio * window.records:
-            reason = f"{_share(window, 'records taken in', rules.input_error_ratio)}: {_listed(window.letters)}"
-            return Alarm(Cause.INPUT_ERROR_RATIO, reason, opens=True, at_s=now_s)
-        if window.run >= rules.consecutive_input_errors:
-            reason = f"{window.run} records in a row refused (limit {rules.consecutive_input_errors})"
-            return Alarm(
-                Cause.CONSECUTIVE_INPUT_ERRORS, f"{reason}: {_listed(window.run_letters)}", opens=True, at_s=now_s
-            )
-        return None
+        rules = self._rules
+        limits = Limits(rules.input_error_ratio, rules.input_error_min_records, rules.consecutive_input_errors)
+        causes = Cause.INPUT_ERROR_RATIO, Cause.CONSECUTIVE_INPUT_ERRORS
+        return _too_many(self._input_errors, limits, causes, ("records taken in", "records in a row refused"), now_s)
 
     def _drifted(self, now_s: float) -> Alarm | None:
         limit = self._rules.drift_distance
@@ -281,6 +271,19 @@ def counted(outcomes: Sequence[VerdictText | DeadLetter]) -> tuple[Counter[Sever
     severities = Counter([outcome.severity for outcome in outcomes if type(outcome) is VerdictText])
     letters = [outcome.reason for outcome in outcomes if type(outcome) is DeadLetter]
     return severities, Counter(letters)
+
+
+def _too_many(
+    window: DeadLetterWindow, limits: Limits, causes: tuple[Cause, Cause], words: tuple[str, str], now_s: float
+) -> Alarm | None:
+    """An alarm where a window holds too large a share of dead letters, or too many in a row; the first counts first."""
+    if window.records >= limits.min_records and window.dead >= limits.ratio * window.records:
+        reason = f"{_share(window, words[0], limits.ratio)}: {_listed(window.letters)}"
+        return Alarm(causes[0], reason, opens=True, at_s=now_s)
+    if window.run >= limits.consecutive:
+        reason = f"{window.run} {words[1]} (limit {limits.consecutive}): {_listed(window.run_letters)}"
+        return Alarm(causes[1], reason, opens=True, at_s=now_s)
+    return None
 
 
 def _tally(window: DeadLetterWindow) -> Tally:

@@ -5,6 +5,7 @@ Counts whole batches, so it costs the same for one record as for a thousand. Dec
 
 from collections import Counter, deque
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from schemas.reasons import Reason
 
@@ -20,6 +21,14 @@ class _Slice:
         self.started_s = started_s
         self.records = 0
         self.letters: Counter[Reason] = Counter()
+
+
+class Limits(NamedTuple):
+    """Of one kind of dead letters: the share of at least so many records, and how many in a row."""
+
+    ratio: float
+    min_records: int
+    consecutive: int
 
 
 class DeadLetterWindow:

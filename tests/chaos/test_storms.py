@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chaos.arena import Arena
 from tests.chaos.conftest import NewArena
-from tests.chaos.schedule import GENTLE, ROUGH, Menu
+from tests.chaos.schedule import GENTLE, ROUGH
 from tests.chaos.storm import weather
+
+STORM_S = 25
 
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_members_join_and_leave_and_nothing_is_published_twice(new_arena: NewArena, seed: int) -> None:
-    ride_out(new_arena(seed=seed), GENTLE)
+    assert weather(new_arena(seed=seed), STORM_S, GENTLE).verdicts > 100
 
 
 @pytest.mark.parametrize("seed", [12, 13, 14])
 def test_everything_at_once(new_arena: NewArena, seed: int) -> None:
-    ride_out(new_arena(seed=seed), ROUGH)
-
-
-def ride_out(arena: Arena, menu: Menu) -> None:
-    found = weather(arena, 25, menu)
-    assert found.verdicts > 100
+    assert weather(new_arena(seed=seed), STORM_S, ROUGH).verdicts > 100

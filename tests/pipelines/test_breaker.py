@@ -6,25 +6,11 @@ from collections import Counter
 from pipelines.breaker import INPUT_ERRORS, Alarm, Breaker, Cause, counted
 from schemas.reasons import STAGE_OF, Reason, Stage
 from schemas.record import SourceRecord
-from schemas.verdict import Severity
+from tests.pipelines.breaker_rules import DEFAULTS, NOT_JSON, SAFE, SMALL, UNPARSABLE
 from tests.stream.outcomes import letter_of
 from tests.stream.sample_verdict import VERDICT_TEXT
 from workers.embedded.sample import sample_records
 from workers.sections import BreakerSettings
-
-DEFAULTS = BreakerSettings()
-SMALL = BreakerSettings(
-    window_records=200,
-    window_s=60.0,
-    failure_ratio=0.5,
-    failure_min_records=40,
-    consecutive_failures=20,
-    input_error_ratio=0.5,
-    input_error_min_records=50,
-    consecutive_input_errors=30,
-)
-UNPARSABLE, NOT_JSON = Reason.UNPARSABLE_OUTPUT, Reason.INVALID_JSON
-SAFE = Severity.SAFE
 
 
 def opened(breaker: Breaker) -> Cause | None:

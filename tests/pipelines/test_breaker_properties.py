@@ -11,22 +11,7 @@ from hypothesis import strategies as st
 from pipelines.breaker import INPUT_ERRORS, Breaker, Cause
 from pipelines.breaker_window import DeadLetterWindow
 from schemas.reasons import Reason
-from schemas.verdict import Severity
-from workers.sections import BreakerSettings
-
-DEFAULTS = BreakerSettings()
-SMALL = BreakerSettings(
-    window_records=200,
-    window_s=60.0,
-    failure_ratio=0.5,
-    failure_min_records=40,
-    consecutive_failures=20,
-    input_error_ratio=0.5,
-    input_error_min_records=50,
-    consecutive_input_errors=30,
-)
-UNPARSABLE, NOT_JSON = Reason.UNPARSABLE_OUTPUT, Reason.INVALID_JSON
-SAFE = Severity.SAFE
+from tests.pipelines.breaker_rules import DEFAULTS, NOT_JSON, SAFE, SMALL, UNPARSABLE
 
 LETTERS = st.dictionaries(st.sampled_from(Reason), st.integers(1, 8), max_size=3)
 Batches = list[tuple[float, int, int, dict[Reason, int]]]
