@@ -1,11 +1,18 @@
 """Members with a name of their own: a restart in time moves nothing, and a name has one bearer."""
 
+from collections.abc import Iterator
+
 import pytest
+import ray
+from kafka import KafkaAdminClient
 from kafka.errors import FencedInstanceIdError
+from ray import serve
 
 from tests.integration.members import QUICK, Load
 from tests.stream.conftest import Bench, wait_until
 from tests.stream.scripted_guard import ScriptedGuard
+from workers.serving.app import APP_NAME, STREAM
+from workers.serving.stream_replica import StreamReplica
 from workers.settings import Settings
 
 
@@ -56,3 +63,37 @@ def test_a_second_bearer_of_a_name_takes_over_and_the_first_one_says_why_it_stop
     assert first.stuck_reason() == "the worker failed: FencedInstanceIdError"
     assert second.failure is None
     assert ledger.is_proven, ledger
+
+
+@pytest.fixture
+def two_consumers(wide_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Two replicas of the stream deployment on real Ray Serve, with one setting for both."""
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    deployment = serve.deployment(
+        StreamReplica, name=STREAM, num_replicas=2, graceful_shutdown_timeout_s=5, ray_actor_options={"num_cpus": 0.5}
+    )
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    try:
+        serve.start(proxy_location="Disabled")
+        serve.run(deployment.bind(named(wide_bench, "weir"), None), name=APP_NAME, route_prefix=None)
+        yield
+    finally:
+        serve.shutdown()
+        ray.shutdown()
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.usefixtures("two_consumers")
+def test_consumers_of_one_application_have_names_of_their_own(wide_bench: Bench) -> None:
+    kafka = wide_bench.settings.kafka
+    admin = KafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
+
+    def names() -> set[str]:
+        members = admin.describe_groups([kafka.group_id])[kafka.group_id]["members"]
+        return {str(member["group_instance_id"]) for member in members}
+
+    try:
+        wait_until(lambda: names() == {"weir-0", "weir-1"}, "two members with names of their own")
+        assert names() == {"weir-0", "weir-1"}
+    finally:
+        admin.close()

@@ -41,7 +41,7 @@ class StreamReplica:
         with redirect_stderr(sys.__stderr__):  # Serve's stand-in for it writes to a file that nobody collects
             configure_logging(settings.telemetry.log_level)
         tune_process()
-        self._settings = settings
+        self._settings = settings = _of_this_replica(settings)
         self._tracing = start_tracing(settings.telemetry, "weir-stream", otel_variables())
         self._metrics = start_metrics("weir-stream", otel_variables())
         client = GuardClient(guard, settings.delivery.call_timeout_s)
@@ -107,3 +107,12 @@ class StreamReplica:
             await asyncio.sleep(limit / 10)
         log.error(event("dead_man", seconds_without_health_check=limit))
         await self._stop()
+
+
+def _of_this_replica(settings: Settings) -> Settings:
+    """With static membership, a name of its own for each consumer: its rank, which a replacement takes over."""
+    name = settings.kafka.group_instance_id
+    if name is None:
+        return settings
+    kafka = settings.kafka.model_copy(update={"group_instance_id": f"{name}-{serve.get_replica_context().rank.rank}"})
+    return settings.model_copy(update={"kafka": kafka})
