@@ -1,0 +1,79 @@
+"""What capacity is reckoned from: shapes of the models, data sheets of GPUs, and what has been measured.
+
+A figure without a measurement behind it says so where it is used. Computes nothing.
+"""
+
+from typing import NamedTuple
+
+from schemas.event import Task
+
+
+class ModelShape(NamedTuple):
+    """A Qwen3Guard-Gen; `tied` says whether input and output embeddings are one matrix."""
+
+    layers: int
+    hidden: int
+    heads: int
+    mlp: int
+    tied: bool
+
+
+class Gpu(NamedTuple):
+    """From the vendor's data sheet: dense bf16 TFLOP/s, memory in GB and its bandwidth in GB/s."""
+
+    tflops: float
+    memory_gb: float
+    bandwidth_gb_s: float
+
+
+class EngineFigure(NamedTuple):
+    """A measured throughput: messages/s of one replica on `gpu`, with so many tokens in each message.
+
+    The tokens are those of prompts whose verdict is Safe; None stands for the very load that is planned.
+    """
+
+    gpu: str
+    model: str
+    tokens: float | None
+    messages_per_second: float
+    source: str
+
+
+class PromptFrame(NamedTuple):
+    """Tokens around the conversation; the prefix is computed once per process, the others for every message."""
+
+    prefix: int
+    tail: int
+    between: int
+    draft: int
+    ends: int
+
+
+KEY_VALUE_HEADS = 8
+HEAD_SIZE = 128
+VOCABULARY = 151_936
+CONTEXT = 32_768
+BYTES = 2  # bfloat16
+# Whether 4B's are tied has not been seen; untied is the larger.
+MODELS = {
+    "0.6B": ModelShape(28, 1_024, 16, 3_072, tied=True),
+    "4B": ModelShape(36, 2_560, 32, 9_728, tied=False),
+    "8B": ModelShape(36, 4_096, 32, 12_288, tied=False),
+}
+# The drafted verdict is "Safe", which is one token longer with its end; `ends` are the line ends after messages.
+FRAMES = {Task.PROMPT: PromptFrame(201, 95, 0, 7, 1), Task.RESPONSE: PromptFrame(267, 118, 4, 12, 2)}
+# What a verdict other than Safe costs in its second pass.
+SECOND_PASS_TOKENS = 10
+GPUS = {
+    "b200": Gpu(2_250, 180, 7_700),
+    "h200": Gpu(989, 141, 4_800),
+    "h100": Gpu(989, 80, 3_350),
+    "a100": Gpu(312, 80, 2_039),
+    "l40s": Gpu(362, 48, 864),
+    "l4": Gpu(121, 24, 300),
+}
+MEASURED = (EngineFigure("zen5-2core", "0.6B", 10, 7.22, "measured on a CPU, infra/benchmarks/2026-11-21-engine.md"),)
+# Messages a second that one core renders and tokenises: infra/benchmarks/2026-11-21-engine.md.
+TOKENISED_PER_CORE = 2_579
+# Events a second through one consumer with a guard that answers at once: infra/benchmarks/2026-11-21-stream.md.
+EVENTS_PER_CONSUMER = 22_017

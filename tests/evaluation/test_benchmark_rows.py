@@ -1,0 +1,84 @@
+"""The benchmarks' published forms, on files of a few rows that are written here, and what is left out of each."""
+
+import csv
+import gzip
+import json
+import lzma
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pytest
+from pyarrow import parquet
+
+from pipelines.evaluation.examples import LabelledExample
+from schemas.errors import ConfigurationError
+from schemas.verdict import Severity
+from tests.evaluation.benchmark_samples import CASES
+from workers.evaluation.benchmark_rows import FORMATS
+from workers.evaluation.labelled_files import AUTO, LabelledFiles
+from workers.evaluation.labelled_rows import Mapped
+
+
+def write(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """A file of the form that its name says."""
+    if path.suffix == ".csv":
+        with path.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+    elif path.suffix == ".parquet":
+        parquet.write_table(pyarrow.Table.from_pylist(list(rows)), path)
+    elif path.name.startswith("behaviours_of"):
+        path.write_text(json.dumps({f"behaviour {number}": [row] for number, row in enumerate(rows)}))
+    elif path.name == "test.json":
+        path.write_text(json.dumps(rows))
+    else:
+        content = "".join(json.dumps(row) + "\n" for row in rows).encode()
+        packed = {".gz": gzip.compress, ".xz": lzma.compress}.get(path.suffix, bytes)(content)
+        path.write_bytes(packed)
+
+
+def seen(example: LabelledExample) -> tuple[Any, ...]:
+    last, label = example.conversation[-1], example.label
+    severity = None if label.severity is None else str(label.severity)
+    known = (example.benchmark, last["role"], last["content"])
+    return (*known, severity, label.refusal, label.categories, example.language)
+
+
+@pytest.mark.parametrize(("name", "rows", "expected", "skipped"), CASES, ids=[case[0] for case in CASES])
+def test_a_benchmark_is_known_by_its_columns_and_read(
+    tmp_path: Path, name: str, rows: list[dict[str, Any]], expected: list[tuple[Any, ...]], skipped: dict[str, int]
+) -> None:
+    path = tmp_path / name
+    write(path, rows)
+    files = LabelledFiles([path], AUTO, Mapped({}))
+    found = list(files.read())
+    assert [(files.forms[str(path)], *seen(example)) for example in found] == expected
+    assert files.skipped == skipped
+    assert len({example.example_id for example in found}) == len(found)
+    assert all(example.example_id.startswith(f"{name}:") for example in found)
+
+
+def test_every_form_is_tried() -> None:
+    assert {form.name for form in FORMATS} == {expected[0][0] for _, _, expected, _ in CASES}
+
+
+@pytest.mark.parametrize("row", [{"prompt": None, "S": 1}, {"S": 1}, {"prompt": 3, "S": 1}])
+def test_a_row_of_another_form_is_named_and_not_judged(tmp_path: Path, row: dict[str, Any]) -> None:
+    path = tmp_path / "a.jsonl"
+    write(path, [{"prompt": "fine", "S": 0}, row])
+    with pytest.raises(ConfigurationError, match="row 2 does not have the form of openai_moderation"):
+        list(LabelledFiles([path], AUTO, Mapped({})).read())
+
+
+def test_a_responses_question_is_judged_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    write(path, [{"prompt": "question", "response": "answer", "is_safe": True}])
+    (example,) = LabelledFiles([path], AUTO, Mapped({})).read()
+    assert example.conversation == (
+        {"role": "user", "content": "question"},
+        {"role": "assistant", "content": "answer"},
+    )
+    assert example.label.severity is Severity.SAFE

@@ -1,0 +1,134 @@
+"""A user's own labelled files: the mapping of columns, the words for labels, and what is refused by name."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.evaluation.examples import LabelledExample
+from schemas.errors import ConfigurationError
+from schemas.event import Task
+from schemas.verdict import Severity
+from workers.evaluation.labelled_files import AUTO, LabelledFiles
+from workers.evaluation.labelled_rows import Mapped
+
+
+def read(
+    folder: Path, rows: list[dict[str, Any]], columns: dict[str, str] | None = None, *unsafe: str, form: str = AUTO
+) -> list[LabelledExample]:
+    path = folder / "mine.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return list(LabelledFiles([path], form, Mapped(columns or {}, frozenset(unsafe))).read())
+
+
+def test_the_default_columns(tmp_path: Path) -> None:
+    rows = [
+        {"id": 7, "text": "a", "label": "safe", "language": "DE", "categories": "PII, Violent"},
+        {"id": "x", "text": "q", "response": "r", "label": 1, "refusal": "compliance"},
+        {
+            "messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "u", "name": "n"}],
+            "label": True,
+        },
+    ]
+    first, second, third = read(tmp_path, rows)
+    assert (first.example_id, first.task, first.language) == ("7", Task.PROMPT, "de")
+    assert first.label.categories == ("PII", "Violent")
+    assert (second.task, second.label.severity, second.label.refusal) == (Task.RESPONSE, Severity.UNSAFE, False)
+    assert third.example_id == "mine.jsonl:3"
+    assert third.conversation == ({"role": "system", "content": "s"}, {"role": "user", "content": "u"})
+
+
+def test_columns_are_mapped(tmp_path: Path) -> None:
+    (example,) = read(
+        tmp_path,
+        [{"chat line": "a", "verdict": "ban", "lang": "fr", "label": "x", "text": "no"}],
+        {"text": "chat line", "label": "verdict", "language": "lang"},
+        "ban",
+        "warn",
+    )
+    assert (example.conversation[0]["content"], example.label.severity, example.language) == (
+        "a",
+        Severity.UNSAFE,
+        "fr",
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "severity"),
+    [
+        ("Unsafe", Severity.UNSAFE),
+        ("harmful", Severity.UNSAFE),
+        (1, Severity.UNSAFE),
+        (1.0, Severity.UNSAFE),
+        (True, Severity.UNSAFE),
+        (" toxic ", Severity.UNSAFE),
+        ("safe", Severity.SAFE),
+        ("unharmful", Severity.SAFE),
+        ("0", Severity.SAFE),
+        (False, Severity.SAFE),
+        ("controversial", Severity.CONTROVERSIAL),
+    ],
+)
+def test_the_usual_words_for_labels(tmp_path: Path, value: object, severity: Severity) -> None:
+    (example,) = read(tmp_path, [{"text": "a", "label": value}])
+    assert example.label.severity is severity
+
+
+def test_given_words_take_the_place_of_the_usual_ones(tmp_path: Path) -> None:
+    labels = ["unsafe", "spam", 3, 4]
+    found = read(tmp_path, [{"text": "a", "label": label} for label in labels], None, "spam", "3")
+    severities = [example.label.severity for example in found]
+    assert severities == [Severity.SAFE, Severity.UNSAFE, Severity.UNSAFE, Severity.SAFE]
+
+
+@pytest.mark.parametrize("categories", [["PII", "Violent"], "PII,Violent", {"PII": 1, "Violent": True, "x": 0}])
+def test_categories_in_all_their_forms(tmp_path: Path, categories: object) -> None:
+    (example,) = read(tmp_path, [{"text": "a", "label": 1, "categories": categories}])
+    assert example.label.categories == ("PII", "Violent")
+
+
+def test_rows_without_a_label_are_left_out_and_counted(tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_text('{"text": "a", "label": null}\n{"text": "a", "label": ""}\n{"text": "b", "label": 0}\n')
+    files = LabelledFiles([path], AUTO, Mapped({}))
+    assert len(list(files.read())) == 1
+    assert files.skipped == {"no label": 2}
+
+
+@pytest.mark.parametrize(
+    ("row", "error"),
+    [
+        ({"text": "secret", "label": "secret"}, "row 1, column 'label' (label): neither a severity"),
+        ({"label": 1}, "column 'text' (text): missing, and there are no messages either"),
+        ({"text": 5, "label": 1}, "column 'text' (text): not a text"),
+        ({"messages": "secret", "label": 1}, "column 'messages' (messages): not a list of messages"),
+        ({"messages": [{"role": "user"}], "label": 1}, "column 'messages' (messages): a message without a text"),
+        ({"messages": [{"role": "secret", "content": "secret"}], "label": 1}, "(messages): a role that is none of"),
+        ({"text": "a", "label": 1, "refusal": "secret"}, "column 'refusal' (refusal): neither a truth value"),
+        ({"text": "a", "label": 1, "categories": 3}, "column 'categories' (categories): neither a list"),
+    ],
+)
+def test_a_row_that_does_not_fit_is_named_but_not_quoted(tmp_path: Path, row: dict[str, Any], error: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        read(tmp_path, [row])
+    assert error in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_unknown_columns_names_and_formats_are_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="no benchmark has the columns body, mark; map them with --column"):
+        read(tmp_path, [{"body": "a", "mark": 1}])
+    with pytest.raises(ConfigurationError, match="column 'txt': not one of text, response"):
+        read(tmp_path, [{"text": "a", "label": 1}], {"txt": "text"})
+    with pytest.raises(ConfigurationError, match="format 'toxic': not one of auto, labelled, toxicchat"):
+        read(tmp_path, [{"text": "a", "label": 1}], form="toxic")
+    with pytest.raises(ConfigurationError, match="format 'toxicchat' has columns and labels of its own"):
+        read(tmp_path, [{"text": "a", "label": 1}], {"text": "text"}, form="toxicchat")
+    with pytest.raises(ConfigurationError, match="holds no row"):
+        read(tmp_path, [])
+
+
+def test_an_id_that_stands_for_two_examples_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="two examples have the id '7'"):
+        read(tmp_path, [{"id": 7, "text": "a", "label": 1}, {"id": "7", "text": "b", "label": 1}])

@@ -1,0 +1,1 @@
+"""Labelled files in, prediction files out: what `weir eval` reads and writes."""

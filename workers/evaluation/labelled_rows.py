@@ -1,0 +1,138 @@
+"""Rows of a user's own labelled file, by a mapping of columns, to labelled examples.
+
+The judged text is `text` (a user message), `response` too where there is one, or `messages`, a list of role and
+content. Labels are the guard's severities, or the usual words and numbers for two of them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from pipelines.evaluation.examples import Label, LabelledExample
+from pipelines.guard import Conversation
+from schemas.errors import ConfigurationError
+from schemas.event import Role
+from schemas.verdict import Severity
+from workers.evaluation.benchmark_rows import Found, Place, is_true, severity_of
+from workers.evaluation.row_files import Row
+
+BENCHMARK = "labelled"
+COLUMNS = {
+    "text": "text",
+    "response": "response",
+    "messages": "messages",
+    "label": "label",
+    "id": "id",
+    "language": "language",
+    "categories": "categories",
+    "refusal": "refusal",
+}
+"""What can be mapped, and the column that it is read from by default."""
+_ROLES = frozenset(get_args(Role))
+_UNSAFE_WORDS = frozenset({"unsafe", "harmful", "toxic", "1", "1.0", "true", "yes"})
+_SAFE_WORDS = frozenset({"safe", "unharmful", "harmless", "benign", "0", "0.0", "false", "no"})
+_REFUSAL_WORDS = frozenset({"refusal", "refused", "true", "1", "1.0", "yes"})
+_NO_REFUSAL_WORDS = frozenset({"compliance", "complied", "false", "0", "0.0", "no"})
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """How a file's columns are read.
+
+    Args:
+        columns: column by name, for names of `COLUMNS`; what is left out has its default.
+        unsafe: values of the label that mean unsafe, all others meaning safe; empty for the usual words.
+    """
+
+    columns: Mapping[str, str]
+    unsafe: frozenset[str] = frozenset()
+
+    def read(self, row: Row, place: Place) -> Found:
+        """The example of one row, or why it is none.
+
+        Raises:
+            ConfigurationError: a column is missing or does not hold what it must; names it, never its value.
+        """
+        label = self._label(row, place)
+        if label is None:
+            return "no label"
+        language = self._value(row, "language")
+        return [
+            LabelledExample(
+                str(value) if (value := self._value(row, "id")) is not None else place.name(),
+                BENCHMARK,
+                self._conversation(row, place),
+                label,
+                None if language is None else str(language).lower(),
+            )
+        ]
+
+    def _value(self, row: Row, name: str) -> Any:
+        value = row.get(self.columns.get(name, COLUMNS[name]))
+        return None if value == "" else value  # CSV knows no null
+
+    def _wrong(self, place: Place, name: str, what: str) -> ConfigurationError:
+        column = self.columns.get(name, COLUMNS[name])
+        return ConfigurationError(f"{place.path}: row {place.number}, column {column!r} ({name}): {what}")
+
+    def _conversation(self, row: Row, place: Place) -> Conversation:
+        messages = self._value(row, "messages")
+        if messages is not None:
+            return self._turns(messages, place)
+        texts = [self._value(row, "text"), self._value(row, "response")]
+        for name, text in zip(("text", "response"), texts, strict=True):
+            if text is not None and not isinstance(text, str):
+                raise self._wrong(place, name, "not a text")
+        if texts[0] is None:
+            raise self._wrong(place, "text", "missing, and there are no messages either")
+        roles: tuple[Role, Role] = ("user", "assistant")
+        return tuple(
+            {"role": role, "content": text} for role, text in zip(roles, texts, strict=True) if text is not None
+        )
+
+    def _turns(self, messages: Any, place: Place) -> Conversation:
+        if not isinstance(messages, list) or not messages:
+            raise self._wrong(place, "messages", "not a list of messages")
+        for turn in messages:
+            if not isinstance(turn, Mapping) or not isinstance(turn.get("content"), str):
+                raise self._wrong(place, "messages", "a message without a text for its content")
+            if turn.get("role") not in _ROLES:
+                raise self._wrong(place, "messages", f"a role that is none of {', '.join(sorted(_ROLES))}")
+        return tuple({"role": turn["role"], "content": turn["content"]} for turn in messages)
+
+    def _label(self, row: Row, place: Place) -> Label | None:
+        severity = self._severity(self._value(row, "label"), place)
+        refusal = self._refusal(self._value(row, "refusal"), place)
+        if severity is None and refusal is None:
+            return None
+        return Label(severity, refusal, self._categories(row, place))
+
+    def _severity(self, value: Any, place: Place) -> Severity | None:
+        if value is None:
+            return None
+        if self.unsafe:
+            return severity_of(str(value) in self.unsafe)
+        word = str(value).strip().lower()
+        if word in _UNSAFE_WORDS or word in _SAFE_WORDS:
+            return severity_of(word in _UNSAFE_WORDS)
+        if word == Severity.CONTROVERSIAL.lower():
+            return Severity.CONTROVERSIAL
+        raise self._wrong(place, "label", "neither a severity nor a usual word for safe or unsafe; see --unsafe")
+
+    def _refusal(self, value: Any, place: Place) -> bool | None:
+        if value is None:
+            return None
+        word = str(value).strip().lower()
+        if word not in _REFUSAL_WORDS | _NO_REFUSAL_WORDS:
+            raise self._wrong(place, "refusal", "neither a truth value nor refusal or compliance")
+        return word in _REFUSAL_WORDS
+
+    def _categories(self, row: Row, place: Place) -> tuple[str, ...]:
+        value = self._value(row, "categories")
+        if isinstance(value, str):
+            return tuple(name for part in value.split(",") if (name := part.strip()) and name != "None")
+        if isinstance(value, Mapping):
+            return tuple(str(name) for name, flag in value.items() if is_true(flag))
+        if value is None or (isinstance(value, list) and all(isinstance(name, str) for name in value)):
+            return tuple(value or ())
+        raise self._wrong(place, "categories", "neither a list, nor names between commas, nor flags by name")
