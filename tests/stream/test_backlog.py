@@ -1,0 +1,100 @@
+"""The effective backlog on real brokers: records not finished, whatever is committed, and how old the oldest is."""
+
+import time
+from collections import deque
+from collections.abc import Sequence
+
+from pipelines.guard import GuardRequest
+from tests.stream.conftest import Bench, event, wait_until
+from tests.stream.scripted_guard import Gate, ScriptedGuard, text_of
+from workers.stream.backlog import Backlog, BacklogFigures, _note, _rate
+from workers.stream.worker import StreamWorker
+
+
+def figures(worker: StreamWorker) -> BacklogFigures:
+    known = worker.backlog.figures()
+    assert known is not None
+    return known
+
+
+def test_what_is_in_flight_and_what_is_not_delivered_yet_are_unfinished_until_completed(bench: Bench) -> None:
+    gate = Gate()
+
+    async def script(_: object) -> None:
+        await gate.passed()
+
+    started = time.time()
+    bench.produce([event(f"e{n}") for n in range(100)])
+    settings = bench.settings_with(limits={"in_flight_records": 16})
+    worker = bench.start(ScriptedGuard(script=script), settings)
+
+    wait_until(lambda: (known := worker.backlog.figures()) is not None and known.records == 100, "a backlog of 100")
+    held = figures(worker)
+    assert worker.in_flight < 100
+    assert (held.partitions, held.all_partitions) == (4, 4)
+    assert held.oldest_age_s is not None
+    assert held.oldest_age_s <= time.time() - started + 1
+
+    gate.open()
+    bench.wait_for(100)
+    wait_until(lambda: figures(worker).records == 0, "an empty backlog")
+    assert figures(worker).oldest_age_s == 0
+
+
+def test_a_slow_record_holds_the_commit_but_its_finished_partitions_are_no_backlog(bench: Bench) -> None:
+    gate = Gate()
+
+    async def script(requests: Sequence[GuardRequest]) -> None:
+        if any(text_of(request) == "slow" for request in requests):
+            await gate.passed()
+
+    worker = bench.start(ScriptedGuard(script=script), bench.settings_with(delivery={"chunk_size": 1}))
+    bench.produce([event("slow", "slow"), *(event(f"e{n}") for n in range(1, 100))])
+
+    def behind_the_slow_one() -> int:
+        return 100 - worker.progress.completed
+
+    wait_until(lambda: worker.progress.completed >= 60, "the other partitions to be done")
+    wait_until(
+        lambda: (known := worker.backlog.figures()) is not None and known.records == behind_the_slow_one(),
+        "the backlog to be what is not completed",
+    )
+    first = figures(worker).oldest_age_s
+    assert first is not None
+    wait_until(lambda: (figures(worker).oldest_age_s or 0) > first + 0.5, "the oldest to grow older")
+    gate.open()
+    wait_until(lambda: figures(worker).records == 0, "an empty backlog")
+
+
+def test_arrivals_and_completions_are_rates(bench: Bench) -> None:
+    worker = bench.start(ScriptedGuard())
+    wait_until(
+        lambda: (known := worker.backlog.figures()) is not None and known[2:] == (0.0, 0.0, 4, 4), "two quiet looks"
+    )
+
+    bench.produce([event(f"e{n}") for n in range(50)])
+
+    wait_until(lambda: (figures(worker).arrival_rate or 0) >= 50 / 8, "arrivals")
+    wait_until(lambda: (figures(worker).completion_rate or 0) >= 50 / 8, "completions")
+
+
+def test_figures_grow_stale_when_nobody_measures(bench: Bench) -> None:
+    worker = bench.start(ScriptedGuard())
+    wait_until(lambda: worker.backlog.figures() is not None, "figures")
+    backlog: Backlog = worker.backlog
+
+    worker.stop(10)
+    assert backlog.figures() is not None
+    backlog._clock = lambda: time.monotonic() + 11  # noqa: SLF001 - time in the test's hand
+
+    assert backlog.figures() is None
+
+
+def test_a_rate_forgets_what_is_older_than_its_window() -> None:
+    samples: deque[tuple[float, int]] = deque()
+    _note(samples, 0.0, 0)
+    assert _rate(samples) is None
+    for second in range(1, 31):
+        _note(samples, float(second), 10 * second if second > 25 else 0)
+
+    assert _rate(samples) == 300 / 5

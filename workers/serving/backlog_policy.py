@@ -1,0 +1,119 @@
+"""The application's autoscaling policy, as Ray Serve calls it: what the consumers say drives the guard's replicas.
+
+Serve's controller unpickles `BacklogPolicy` and calls it about every 0.1 s with what all replicas have reported, so it
+does no I/O and imports little. Bounds and delays are the deployments' own, applied by Serve to what is returned here; a
+deployment that is left out stays as it is. What to decide is decided in `pipelines.autoscaling`.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from pipelines.autoscaling import Demand, Goal, ReplicaPolicy, Supply, consumers_needed
+from schemas.errors import ConfigurationError
+from workers.sections import AutoscalingSettings
+from workers.serving.names import GUARD, STREAM
+
+log = logging.getLogger("ray.serve")  # the controller's own: nobody reads another there
+BACKLOG, OLDEST_AGE, ARRIVALS, COMPLETIONS = "backlog", "oldest_age_s", "arrival_rate", "completion_rate"
+PARTITIONS, ALL_PARTITIONS, BUSY = "partitions", "all_partitions", "busy"
+Stats = dict[str, float]
+
+
+class BacklogPolicy:
+    """Application-level policy; `policy_kwargs` are the settings section `autoscaling`.
+
+    Args:
+        clock: seconds, monotonic.
+        settings: keys of the section, those that are left out have its defaults.
+
+    Raises:
+        ConfigurationError: names the key.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, **settings: Any) -> None:
+        try:
+            self._settings = AutoscalingSettings(**settings)
+        except ValidationError as error:
+            wrong = [f"autoscaling.{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
+            raise ConfigurationError("; ".join(wrong)) from None
+        self._clock = clock
+        chosen = self._settings
+        self._policy = ReplicaPolicy(
+            Goal(chosen.target_seconds_behind, startup_s=chosen.startup_s, replica_rate=chosen.replica_rate)
+        )
+        self._wanted: int | None = None
+
+    def __call__(self, contexts: Mapping[Any, Any]) -> tuple[dict[Any, int], dict[Any, dict[str, Any]]]:
+        """Replicas of each deployment that there is an opinion about, by its id; and no state, which is kept here."""
+        by_name = {context.deployment_name: (key, context) for key, context in contexts.items()}
+        if GUARD not in by_name or STREAM not in by_name:
+            return {}, {}
+        (guard_id, guard), (stream_id, stream) = by_name[GUARD], by_name[STREAM]
+        reports = newest(stream.raw_metrics or {}, stream.running_replicas)
+        busy = [report[BUSY] for report in newest(guard.raw_metrics or {}, guard.running_replicas) if BUSY in report]
+        supply = Supply(
+            guard.current_num_replicas,
+            guard.target_num_replicas,
+            sum(busy) / len(busy) if busy and len(busy) == guard.current_num_replicas else None,
+        )
+        wanted = self._policy.desired(self._clock(), demand_of(reports), supply)
+        if wanted is None:
+            return {}, {}
+        if wanted != self._wanted:
+            log.info("autoscaling: %s guard replicas wanted, %s ordered", wanted, guard.target_num_replicas)
+            self._wanted = wanted
+        partitions = max(int(report.get(ALL_PARTITIONS, 0)) for report in reports if report)
+        consumers = consumers_needed(
+            min(wanted, guard.capacity_adjusted_max_replicas), self._settings.replicas_per_consumer, partitions
+        )
+        return {guard_id: wanted, stream_id: consumers}, {}
+
+
+def no_opinion(context: Any) -> tuple[int, dict[str, Any]]:
+    """Deployment-level policy of both deployments: they stay as they are.
+
+    It is asked only where the application was deployed without `autoscaling_policy`; Serve's default would scale by
+    calls under way, which say nothing of a backlog in Kafka.
+    """
+    return context.target_num_replicas, {}
+
+
+def newest(raw_metrics: Mapping[str, Mapping[Any, Sequence[Any]]], replicas: Iterable[Any]) -> list[Stats]:
+    """The newest value of each figure of each running replica; an empty report where a replica has none.
+
+    Not the mean over the look-back, which lags behind a backlog that grows.
+    """
+    return [
+        {name: float(series[replica][-1].value) for name, series in raw_metrics.items() if series.get(replica)}
+        for replica in replicas
+    ]
+
+
+def demand_of(reports: Sequence[Stats]) -> Demand | None:
+    """What all consumers say together; None where none of them owns a partition.
+
+    It is complete when all partitions are in it, whoever owns them.
+    """
+    known = [report for report in reports if report.get(PARTITIONS)]
+    if not known:
+        return None
+    ages = [report.get(OLDEST_AGE) for report in known]
+    arrivals = [report.get(ARRIVALS) for report in known]
+    completions = [report.get(COMPLETIONS) for report in known]
+    owned = sum(report[PARTITIONS] for report in known)
+    return Demand(
+        backlog=sum(report[BACKLOG] for report in known),
+        oldest_age_s=max((age for age in ages if age is not None), default=None),
+        arrival_rate=_sum(arrivals),
+        completion_rate=_sum(completions),
+        is_complete=owned >= max(report[ALL_PARTITIONS] for report in known) and None not in arrivals,
+    )
+
+
+def _sum(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None

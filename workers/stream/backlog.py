@@ -1,0 +1,144 @@
+"""The effective backlog of a worker's partitions: what is not finished, not what is not committed.
+
+A record is unfinished until it is completed: in flight, or not delivered yet. Kafka's own lag (log end minus committed)
+grows behind one slow record while all others are finished, and does not see what is in flight.
+Runs on the worker's thread and never waits: the log ends are asked for here and read when they have come.
+Does not decide anything.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from kafka import KafkaConsumer, TopicPartition
+
+from workers.stream.assignment import Assignment
+from workers.stream.progress import Progress
+
+SAMPLE_S = 0.5
+WINDOW_S = 5.0  # rates are those of so long
+STALE_S = 10.0  # log ends that are older are no figure
+_LATEST = -1  # ListOffsets' word for the log end
+
+
+class BacklogFigures(NamedTuple):
+    """What a worker knows of its partitions.
+
+    Attributes:
+        records: effective backlog: log end minus completed, over all partitions that it owns.
+        oldest_age_s: age of the oldest record in flight by its own timestamp, 0 where nothing is unfinished; None while
+            the oldest has not been delivered yet.
+        arrival_rate: records a second that the partitions grew by; None before two looks at them.
+        completion_rate: records a second that the worker completed; None before two looks.
+        partitions: how many it owns.
+        all_partitions: how many the input topics have: figures of all consumers are complete when they own so many.
+    """
+
+    records: int
+    oldest_age_s: float | None
+    arrival_rate: float | None
+    completion_rate: float | None
+    partitions: int
+    all_partitions: int
+
+
+class Backlog:
+    """Measures.
+
+    Args:
+        progress: counts what is completed.
+        clock: seconds, monotonic.
+        wall: seconds since the epoch, which record timestamps are compared with.
+    """
+
+    def __init__(
+        self, progress: Progress, clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time
+    ) -> None:
+        self._progress = progress
+        self._clock = clock
+        self._wall = wall
+        self._next = 0.0
+        self._asked: Any = None
+        self._asked_at = 0.0
+        self._ends: dict[TopicPartition, deque[tuple[float, int]]] = {}
+        self._completed: deque[tuple[float, int]] = deque()
+        self._figures: tuple[float, BacklogFigures] | None = None
+
+    def figures(self) -> BacklogFigures | None:
+        """The newest figures; None while there are none, or none that are new. From any thread."""
+        known = self._figures
+        return None if known is None or self._clock() - known[0] > STALE_S else known[1]
+
+    def measure_when_due(self, consumer: KafkaConsumer, assignment: Assignment) -> None:
+        """Ask for the log ends if it is time to, and look at what is owned when they have come."""
+        now = self._clock()
+        if self._asked is not None and self._asked.is_done:
+            self._read_ends()
+        elif now < self._next:
+            return
+        else:
+            self._next = now + SAMPLE_S
+            owned = {partition.topic_partition for partition in assignment.owned()}
+            self._ends = {tp: samples for tp, samples in self._ends.items() if tp in owned}
+            if owned:
+                if self._asked is None or now - self._asked_at > STALE_S:
+                    self._asked_at = now
+                    self._asked = _ask_ends(consumer, owned)
+                return
+        _note(self._completed, now, self._progress.completed)
+        figures = self._measure(consumer, assignment, now)
+        if figures is not None:
+            self._figures = now, figures
+
+    def _read_ends(self) -> None:
+        asked, self._asked = self._asked, None
+        if asked.succeeded():  # else the brokers are down, or the partition is moving: asked again
+            for tp, found in asked.value.items():
+                _note(self._ends.setdefault(tp, deque()), self._asked_at, found.offset)
+
+    def _measure(self, consumer: KafkaConsumer, assignment: Assignment, now: float) -> BacklogFigures | None:
+        """None where a partition's figures are missing: a sum without it would be too small."""
+        records = 0
+        ages: list[float] = []
+        is_age_known = True
+        numbers = [consumer._cluster.partitions_for_topic(topic) for topic in consumer.subscription() or ()]  # noqa: SLF001
+        if not all(numbers):
+            return None
+        for partition in assignment.owned():
+            tp = partition.topic_partition
+            state = consumer._subscription.assignment.get(tp)  # noqa: SLF001 - `position()` may wait for the coordinator
+            ends = self._ends.get(tp)
+            if state is None or state.position is None or not ends or now - ends[-1][0] > STALE_S:
+                return None
+            undelivered = max(0, ends[-1][1] - state.position.offset)
+            in_flight = partition.offsets.in_flight()
+            records += undelivered + len(in_flight)
+            if in_flight:
+                ages.append(max(0.0, self._wall() - in_flight[0].record.timestamp_ms / 1000))
+            elif undelivered:
+                is_age_known = False
+        age = max(ages) if ages else 0.0 if is_age_known else None
+        rates = [rate for samples in self._ends.values() if (rate := _rate(samples)) is not None]
+        owned = len(self._ends)
+        arrivals = sum(rates) if rates else None if owned else 0.0
+        return BacklogFigures(records, age, arrivals, _rate(self._completed), owned, sum(map(len, numbers)))
+
+
+def _ask_ends(consumer: KafkaConsumer, partitions: set[TopicPartition]) -> Any:
+    """Ask for log ends; what `end_offsets` waits for, without waiting: it may be a broker that is down."""
+    fetcher = consumer._fetcher  # noqa: SLF001
+    ask = fetcher._fetch_offsets_by_times_async  # noqa: SLF001
+    return fetcher._manager.call_soon(ask, dict.fromkeys(partitions, _LATEST), int(STALE_S * 1000))  # noqa: SLF001
+
+
+def _note(samples: deque[tuple[float, int]], at: float, value: int) -> None:
+    samples.append((at, value))
+    while len(samples) > 2 and at - samples[1][0] >= WINDOW_S:
+        samples.popleft()
+
+
+def _rate(samples: deque[tuple[float, int]]) -> float | None:
+    if len(samples) < 2 or samples[-1][0] <= samples[0][0]:
+        return None
+    return max(0.0, (samples[-1][1] - samples[0][1]) / (samples[-1][0] - samples[0][0]))
