@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from schemas.errors import ItemError
+from schemas.event import Message
 from schemas.reasons import Reason
 from schemas.verdict import Provenance
 
-Conversation = tuple[dict[str, str], ...]
+Conversation = tuple[Message, ...]
 
 
 class GuardRequest(NamedTuple):

@@ -31,11 +31,13 @@ class InFlightLimits:
         self.records = 0
         self.bytes = 0
         self.tokens = 0
+        self.taken = 0  # records ever counted in
         self.is_full = False
 
     def add(self, bytes_: int, tokens: int, records: int = 1) -> None:
         """Count records in, with the bytes and tokens of them all."""
         self.records += records
+        self.taken += records
         self.bytes += bytes_
         self.tokens += tokens
         if self.records >= self._limit.records or self.bytes >= self._limit.bytes or self.tokens >= self._limit.tokens:

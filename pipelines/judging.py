@@ -6,6 +6,7 @@ Does not read the answers.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
 
@@ -28,6 +29,9 @@ class Judge:
         new_backoff: makes the waits of one chunk.
         held: called whenever the guard is what holds requests up.
         sleep: waits that many seconds; a test may pass its own.
+
+    Attributes:
+        calls: of the guard, by what became of them: `answered`, `unavailable`, `crashed`, `failed`.
     """
 
     def __init__(
@@ -47,25 +51,32 @@ class Judge:
         self._sleep = sleep
         self._suspects = asyncio.Lock()
         self.held = held
+        self.calls: Counter[str] = Counter()
 
     async def judge(self, requests: Sequence[GuardRequest]) -> list[Judged]:
         """Judge a chunk; returns one result per request, in their order. Holds as long as the guard is down."""
-        if not requests:
-            return []
+        return await self._judge(requests, self._max_crashes) if requests else []
+
+    async def _judge(self, requests: Sequence[GuardRequest], tries: int) -> list[Judged]:
+        """Judge some requests in one call, and in halves once a call raised or so many replicas have died of it."""
         if len(requests) == 1:
             return [await self._judge_alone(requests[0])]
         backoff = self._new_backoff()
-        for _ in range(self._max_crashes):
+        crashes = 0
+        while crashes < tries:
             try:
                 reply = await self._call(requests, backoff)
             except GuardCrashError:
+                crashes += 1
                 await self._sleep(backoff.next_wait_s())
             except GuardCallFailedError:
                 break
             else:
                 return [Judged(answer, reply.provenance, 1) for answer in reply.answers]
+        # One half holds the culprit: each further death only tells which, and costs the start of a replica.
+        tries = 1 if crashes else tries
         middle = len(requests) // 2
-        return await self.judge(requests[:middle]) + await self.judge(requests[middle:])
+        return await self._judge(requests[:middle], tries) + await self._judge(requests[middle:], tries)
 
     async def _judge_alone(self, request: GuardRequest) -> Judged:
         backoff = self._new_backoff()
@@ -103,10 +114,18 @@ class Judge:
         while True:
             try:
                 reply = await self._guard.judge(requests)
+            except GuardCrashError:
+                self.calls["crashed"] += 1
+                raise
+            except GuardCallFailedError:
+                self.calls["failed"] += 1
+                raise
             except GuardUnavailableError:
+                self.calls["unavailable"] += 1
                 self.held()
                 await self._sleep(backoff.next_wait_s())
                 continue
+            self.calls["answered"] += 1
             if len(reply.answers) != len(requests):
                 # A reply of another length cannot be bound to its requests: no answer of it may be used.
                 raise GuardCallFailedError(f"{len(reply.answers)} answers to {len(requests)} requests")

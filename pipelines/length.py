@@ -10,12 +10,13 @@ import unicodedata
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
+from pipelines.guard import Conversation
 from pipelines.token_estimate import ESTIMATE_VERSION, UNITS_PER_TOKEN, reach, text_units, tokens_of
 from schemas.errors import ConfigurationError, EventError
+from schemas.event import Message
 from schemas.reasons import Reason
 from schemas.verdict import Handling
 
-Conversation = tuple[dict[str, str], ...]
 Mode = Literal["dead_letter", "truncate_middle", "window"]
 
 MIN_TOKENS = 64
@@ -102,7 +103,7 @@ class LengthPolicy:
             pieces = self._windows(text, room, units)
             kept = len(text)
         dropped = _characters(conversation) - _characters(context) - kept
-        fitted = tuple((*context, {**last, "content": piece}) for piece in pieces)
+        fitted = tuple((*context, _with_text(last, piece)) for piece in pieces)
         return Fitted(fitted, handling, dropped, tuple(tokens_of(_units(turns)) for turns in fitted))
 
     def _too_long(self, units: int, why: str) -> EventError:
@@ -110,7 +111,7 @@ class LengthPolicy:
             Reason.TOO_LONG, f"messages: about {tokens_of(units)} tokens, the limit is {self.max_tokens}{why}"
         )
 
-    def _context(self, earlier: Conversation, last: dict[str, str]) -> tuple[Conversation, int]:
+    def _context(self, earlier: Conversation, last: Message) -> tuple[Conversation, int]:
         """The context to keep, and the units that it leaves for the text of the last message."""
         budget = self._limit - _units((last,))
         if budget < 0:
@@ -125,7 +126,7 @@ class LengthPolicy:
     def _question(earlier: Conversation, budget: int) -> Conversation:
         """What an answer cannot be judged without: the newest user turn, cut where it has to be."""
         asked = [turn for turn in earlier if turn["role"] == "user"] or list(earlier[:1])
-        return tuple({**turn, "content": _cut_middle(turn["content"], budget - _TURN_UNITS)} for turn in asked[-1:])
+        return tuple(_with_text(turn, _cut_middle(turn["content"], budget - _TURN_UNITS)) for turn in asked[-1:])
 
     def _windows(self, text: str, room: int, units: int) -> list[str]:
         windows: list[str] = []
@@ -134,6 +135,10 @@ class LengthPolicy:
                 raise self._too_long(units, f" in each of {self.max_windows} windows")
             windows.append(window)
         return windows
+
+
+def _with_text(turn: Message, text: str) -> Message:
+    return {"role": turn["role"], "content": text}
 
 
 def _units(conversation: Conversation) -> int:

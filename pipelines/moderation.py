@@ -22,7 +22,7 @@ from schemas.event_codec import decode_event
 from schemas.reasons import Reason
 from schemas.record import SourceRecord
 from schemas.verdict import AppliedPolicy, Handling, Provenance, Scores, Severity, verdict_id, verdict_id_base
-from schemas.verdict_writer import Kind, Particulars, VerdictText, VerdictWriter
+from schemas.verdict_writer import Kind, VerdictText, VerdictWriter
 
 Outcome = VerdictText | DeadLetter
 log = logging.getLogger(__name__)
@@ -101,9 +101,9 @@ class Moderation:
         """
         try:
             event = decode_event(record, self._max_event_bytes)
-            fitted = self._length.fit(event.conversation())
+            fitted = self._length.fit(event.messages)
         except Exception as error:  # noqa: BLE001 - see _terminal
-            return dead_letter(record, _terminal(error), group=self._group)
+            return dead_letter(record, _terminal(error, record), group=self._group)
         requests = tuple(map(GuardRequest, fitted.conversations, fitted.tokens, repeat(carrier)))
         return Admitted(
             record,
@@ -137,7 +137,7 @@ class Moderation:
             return Ruling(
                 dead_letter(
                     admitted.record,
-                    _terminal(error),
+                    _terminal(error, admitted.record),
                     group=self._group,
                     attempts=max(item.attempts for item in judged),
                     provenance=judged[0].provenance,
@@ -168,7 +168,7 @@ class Moderation:
         writer, id_base = self._writer_for(provenance)
         verdict = writer.write(
             Kind(task, severity, categories, refusal, action, treated_as, handling),
-            Particulars(
+            (
                 verdict_id(id_base, record, event_id),
                 event_id,
                 conversation_id,
@@ -201,7 +201,7 @@ class Moderation:
         return self._last
 
 
-def _terminal(error: Exception) -> TerminalError:
+def _terminal(error: Exception, record: SourceRecord) -> TerminalError:
     """What a record's dead letter says.
 
     An error that nobody foresaw is a fault of ours that this record met. Raising it would stop the partition at this
@@ -211,7 +211,7 @@ def _terminal(error: Exception) -> TerminalError:
         return error
     if isinstance(error, MemoryError):
         raise error
-    log.error("internal error: %s", type(error).__name__, exc_info=error)
+    log.error("internal error: %s, record %s", type(error).__name__, record.record_id, exc_info=error)
     return TerminalError(Reason.INTERNAL_ERROR, f"internal error: {type(error).__name__}")
 
 

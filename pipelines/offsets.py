@@ -75,6 +75,12 @@ class PartitionOffsets(Generic[T]):
             return None
         return committable
 
+    @property
+    def exposed(self) -> int:
+        """Offsets from the committed to the last delivered one: what would come again. May be asked from any thread."""
+        delivered_to, committed = self._delivered_to, self.committed
+        return 0 if delivered_to is None or committed is None else max(0, delivered_to - committed)
+
     def in_flight(self) -> list[T]:
         """Records delivered and not completed, in offset order."""
         return [item for item in self._in_flight if not item.is_completed]

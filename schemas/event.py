@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
+from typing_extensions import TypedDict  # pydantic reads no other before Python 3.12
 
 MAJOR_VERSION = 1
 
@@ -24,10 +25,8 @@ class Task(StrEnum):
     RESPONSE = "response"
 
 
-class Message(BaseModel):
-    """One turn of a conversation."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
+class Message(TypedDict):
+    """One turn of a conversation, in the form that chat templates take."""
 
     role: Role
     # With a constraint, pydantic looks into the string and refuses lone surrogates; without one it does not.
@@ -84,8 +83,4 @@ class ChatEvent(BaseModel):
     @property
     def task(self) -> Task:
         """Prompt task where the last role is user, response task where it is assistant."""
-        return Task.RESPONSE if self.messages[-1].role == "assistant" else Task.PROMPT
-
-    def conversation(self) -> tuple[dict[str, str], ...]:
-        """The turns as `{"role", "content"}` mappings, the form that chat templates take."""
-        return tuple({"role": message.role, "content": message.content} for message in self.messages)
+        return Task.RESPONSE if self.messages[-1]["role"] == "assistant" else Task.PROMPT

@@ -192,7 +192,7 @@ def _validate(payload: dict[str, Any]) -> ChatEvent:
 
 def _check_turns(event: ChatEvent) -> None:
     """Refuse what the chat template would drop without a word, so that nothing goes unjudged."""
-    roles = [message.role for message in event.messages]
+    roles = [message["role"] for message in event.messages]
     last = len(roles) - 1
     if roles[last] == "system":
         raise EventError(Reason.UNSUPPORTED_ROLE, f"messages.{last}.role: system cannot be judged")
@@ -200,5 +200,5 @@ def _check_turns(event: ChatEvent) -> None:
         raise EventError(Reason.UNSUPPORTED_ROLE, "messages.0.role: assistant cannot come first")
     if "system" in roles[1:]:
         raise EventError(Reason.UNSUPPORTED_ROLE, f"messages.{roles.index('system', 1)}.role: system only comes first")
-    if not event.messages[last].content.strip():
+    if not event.messages[last]["content"].strip():
         raise EventError(Reason.BLANK_TEXT, f"messages.{last}.content: empty or only white space")

@@ -38,6 +38,8 @@ class VerdictText(NamedTuple):
     severity: Severity
     action: Action
     provenance: Provenance
+    kind: Kind
+    tenant: str
 
     def to_bytes(self) -> bytes:
         """UTF-8 JSON, as `Verdict.to_bytes`."""
@@ -48,30 +50,17 @@ class VerdictText(NamedTuple):
         return Verdict.model_validate_json(self.value)
 
 
-class Particulars(NamedTuple):
-    """All of a verdict that is its own, in the order of the fields."""
-
-    verdict_id: str
-    event_id: str
-    conversation_id: str | None
-    tenant: str
-    scores: Scores | None
-    topic: str
-    partition: int
-    offset: int
-    prompt_tokens: int
-    output_tokens: int
-    windows: int
-    characters_dropped: int
-    received_at: str
-    judged_at: str
-    queue_ms: float
-    guard_ms: float
-
-
-_ANY = Particulars("-", "-", "-", "-", None, "-", 0, 0, 0, 0, 1, 0, "-", "-", 0.0, 0.0)
+# All of a verdict that is its own, in the order of `PARTICULARS`. No class of its own: one is made for each message.
+Particulars = tuple[
+    str, str, str | None, str, Scores | None, str, int, int, int, int, int, int, str, str, float, float
+]  # fmt: skip
+PARTICULARS = (
+    "verdict_id", "event_id", "conversation_id", "tenant", "scores", "topic", "partition", "offset", "prompt_tokens",
+    "output_tokens", "windows", "characters_dropped", "received_at", "judged_at", "queue_ms", "guard_ms",
+)  # fmt: skip
+_ANY: Particulars = ("-", "-", "-", "-", None, "-", 0, 0, 0, 0, 1, 0, "-", "-", 0.0, 0.0)
 # A quote within a string has a backslash before it, so this finds fields and nothing that stands in a value.
-_PLACE = re.compile(rf'"({"|".join(Particulars._fields)})":("-"|null|[0-9.]+)')
+_PLACE = re.compile(rf'"({"|".join(PARTICULARS)})":("-"|null|[0-9.]+)')
 _ESCAPED = {"event_id", "conversation_id", "tenant", "scores", "topic", "queue_ms", "guard_ms"}
 
 
@@ -99,29 +88,27 @@ class VerdictWriter:
             if len(self._forms) >= MOST_KINDS:
                 self._forms.clear()
             form = self._forms[kind] = self._form(kind)
-        value = form % (
-            own.verdict_id.encode(),
-            to_json(own.event_id),
-            b"null" if own.conversation_id is None else to_json(own.conversation_id),
-            _json_of(own.tenant),
-            b"null" if own.scores is None else own.scores.model_dump_json().encode(),
-            _json_of(own.topic),
-            own.partition,
-            own.offset,
-            own.prompt_tokens,
-            own.output_tokens,
-            own.windows,
-            own.characters_dropped,
-            own.received_at.encode(),
-            own.judged_at.encode(),
-            to_json(own.queue_ms),
-            to_json(own.guard_ms),
+        name, event_id, conversation_id, tenant, scores, topic, *numbers, received_at, judged_at, queue_ms, guard_ms = (
+            own
         )
-        return VerdictText(value, own.verdict_id, kind.severity, kind.action, self.provenance)
+        value = form % (
+            name.encode(),
+            to_json(event_id),
+            b"null" if conversation_id is None else to_json(conversation_id),
+            _json_of(tenant),
+            b"null" if scores is None else scores.model_dump_json().encode(),
+            _json_of(topic),
+            *numbers,
+            received_at.encode(),
+            judged_at.encode(),
+            to_json(queue_ms),
+            to_json(guard_ms),
+        )
+        return VerdictText(value, name, kind.severity, kind.action, self.provenance, kind, tenant)
 
     def _form(self, kind: Kind) -> bytes:
         """The bytes of a kind, with a place for each particular, in order, as `%` fills them in."""
-        rest = _ANY._asdict()
+        rest: dict[str, Any] = dict(zip(PARTICULARS, _ANY, strict=True))
         parts = {
             "source": ("topic", "partition", "offset"),
             "usage": ("prompt_tokens", "output_tokens", "windows", "characters_dropped"),

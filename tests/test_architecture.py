@@ -28,7 +28,8 @@ FILES = {
     "requirements-dev.txt",
 }
 ALLOWED_IMPORTS = {
-    "schemas": {"schemas", "pydantic", "pydantic_core", "cloudevents", "yaml"},  # yaml writes the AsyncAPI document
+    # yaml writes the AsyncAPI document.
+    "schemas": {"schemas", "pydantic", "pydantic_core", "typing_extensions", "cloudevents", "yaml"},
     "pipelines": {"pipelines", "schemas", "pydantic", "yaml", "opentelemetry"},
     "workers/serving/engine": {
         "workers.serving.engine",

@@ -10,7 +10,8 @@ import typer
 from typer.core import TyperGroup
 
 from schemas.errors import ModerationError
-from workers.commands import bench, breaker, check, classify, demo, dlq, run, schema, topics, verify
+from workers.commands import bench, breaker, check, classify, demo, dlq, plan, run, schema, top, topics, trace, verify
+from workers.commands import eval as evaluation
 
 ERROR_CODE = 2
 
@@ -38,11 +39,15 @@ app.command()(run.run)
 app.command()(check.check)
 app.command()(classify.classify)
 app.command()(verify.verify)
+app.command()(trace.trace)
+app.command()(top.top)
 app.command()(schema.schema)
+app.command()(plan.plan)
 app.add_typer(topics.app, name="topics", help="Create the topics that the settings name, or show what differs.")
 app.add_typer(breaker.app, name="breaker", help="See why a running worker has stopped releasing, and let it go on.")
 app.add_typer(bench.app, name="bench", help="Benchmarks, each beside its baseline.")
 app.add_typer(dlq.app, name="dlq", help="Look at dead letters, put them back, delete them.")
+app.add_typer(evaluation.app, name="eval", help="Measure how well a guard judges labelled files; compare runs.")
 
 
 def _show_version(wanted: bool) -> None:

@@ -13,6 +13,7 @@ Positive = Annotated[int, Field(gt=0)]
 PositiveSeconds = Annotated[float, Field(gt=0)]
 Ratio = Annotated[float, Field(gt=0, le=1)]
 TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]*[A-Za-z0-9_-][A-Za-z0-9._-]*$", max_length=249)]
+TenantName = Annotated[str, Field(pattern=r"^[^_]", max_length=128)]
 _PARKING = ".parking"
 
 
@@ -47,6 +48,9 @@ class KafkaSettings(Section):
     )
     sasl_username: str | None = Field(None, description="for PLAIN and SCRAM")
     sasl_password: SecretStr | None = Field(None, description="for PLAIN and SCRAM")
+    sasl_password_file: Path | None = Field(
+        None, description="file with the password, in place of it; read when a client is made"
+    )
     sasl_oauth_token_file: Path | None = Field(None, description="file with the bearer token, read at each login")
     api_version: str | None = Field(
         None, pattern=r"^\d+\.\d+$", description="broker protocol version, e.g. 2.3; asked from the broker if unset"
@@ -115,6 +119,9 @@ class GuardSettings(Section):
     replicas: Positive = Field(1, description="guard replicas")
     cpus_per_replica: Annotated[float, Field(ge=0)] = Field(1.0, description="logical CPUs of a guard replica")
     gpus_per_replica: Annotated[float, Field(ge=0)] = Field(0.0, description="GPUs of a guard replica")
+    max_surge_percent: Annotated[int, Field(ge=0, le=100)] = Field(
+        0, description="extra guard replicas while a change rolls out; 0: old ones stop first, as on a single GPU"
+    )
 
 
 class DeliverySettings(Section):
@@ -129,7 +136,7 @@ class DeliverySettings(Section):
     max_crashes: Positive = Field(3, description="replica deaths of a record alone, before it is quarantined")
     backoff_initial_s: PositiveSeconds = Field(0.1, description="first wait while something is down, jittered")
     backoff_max_s: PositiveSeconds = Field(10.0, description="longest such wait")
-    commit_interval_s: PositiveSeconds = Field(1.0, description="time between commits")
+    commit_interval_s: PositiveSeconds = Field(2.0, description="time between commits")
     drain_timeout_s: PositiveSeconds = Field(20.0, description="longest drain on revoke and stop")
 
 
@@ -162,8 +169,24 @@ class TelemetrySettings(Section):
     """Spans and logs; exporters are set by the standard OTEL_ variables."""
 
     process_span: Literal["child", "link"] = Field("child", description="relation to the producer's span")
-    span_directory: Path | None = Field(None, description="write spans as JSON lines into this folder as well")
+    always_sample: Annotated[tuple[Literal["dead_letter", "not_safe", "slow"], ...], NoDecode] = Field(
+        ("dead_letter", "not_safe", "slow"),
+        description="messages that are traced for their end, whatever their producer decided; empty: none",
+    )
+    slow_s: PositiveSeconds = Field(30.0, description="slow is what takes so long from its poll to its verdict")
+    span_directory: Path | None = Field(
+        None, description="write spans into this folder as well, as a collector's file exporter would"
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="log level")
+    tenants: Annotated[tuple[TenantName, ...], NoDecode, Field(max_length=64)] = Field(
+        (),
+        description="tenants that metrics tell apart, comma-separated, all others being one; unset: no tenants there",
+    )
+
+    @field_validator("always_sample", "tenants", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) and value else value or ()
 
 
 class HealthSettings(Section):
@@ -207,3 +230,34 @@ class ServeSettings(Section):
 
     consumers: Positive = Field(1, description="StreamWorker replicas")
     cpus_per_consumer: Annotated[float, Field(ge=0)] = Field(1.0, description="logical CPUs of a StreamWorker replica")
+
+
+class AutoscalingSettings(Section):
+    """Replicas that follow the backlog, see `pipelines.autoscaling`; decision 0012 explains the figures."""
+
+    enabled: bool = Field(
+        False,
+        description="guard replicas and consumers follow the backlog; they begin as guard.replicas and"
+        " serve.consumers say",
+    )
+    target_seconds_behind: PositiveSeconds = Field(60.0, description="no record should be unfinished for longer")
+    min_replicas: Annotated[int, Field(ge=0)] = Field(
+        1, description="fewest guard replicas; 0: none while there is nothing to judge"
+    )
+    max_replicas: Positive = Field(8, description="most guard replicas")
+    max_consumers: Positive = Field(8, description="most consumers; the fewest are serve.consumers")
+    replicas_per_consumer: Positive = Field(
+        8, description="guard replicas that one consumer can keep busy: limits.in_flight_records over two batches each"
+    )
+    replica_rate: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="records a second of a busy guard replica, until that has been measured"
+    )
+    startup_s: PositiveSeconds = Field(
+        60.0, description="from the order of a guard replica to its first answer, until that has been measured"
+    )
+    interval_s: PositiveSeconds = Field(2.0, description="a change of load is decided on within two of these")
+    upscale_delay_s: Annotated[float, Field(ge=0)] = Field(0.0, description="more must be wanted for so long")
+    downscale_delay_s: Annotated[float, Field(ge=0)] = Field(120.0, description="fewer must be wanted for so long")
+    downscale_to_zero_delay_s: Annotated[float, Field(ge=0)] = Field(
+        600.0, description="none must be wanted for so long"
+    )

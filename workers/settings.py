@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from schemas.errors import ConfigurationError
 from workers.sections import (
+    AutoscalingSettings,
     BreakerSettings,
     DeliverySettings,
     GuardSettings,
@@ -50,6 +51,7 @@ class Settings(BaseSettings):
     health: HealthSettings = HealthSettings()
     breaker: BreakerSettings = BreakerSettings()
     serve: ServeSettings = ServeSettings()
+    autoscaling: AutoscalingSettings = AutoscalingSettings()
 
     @classmethod
     def settings_customise_sources(
@@ -131,8 +133,13 @@ def _unsafe_pairs(settings: Settings) -> list[tuple[bool, str]]:
         ),
         (
             kafka.sasl_mechanism in ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
-            and (kafka.sasl_username is None or kafka.sasl_password is None),
-            f"kafka.sasl_mechanism={kafka.sasl_mechanism} needs kafka.sasl_username and kafka.sasl_password",
+            and (kafka.sasl_username is None or (kafka.sasl_password is None and kafka.sasl_password_file is None)),
+            f"kafka.sasl_mechanism={kafka.sasl_mechanism} needs kafka.sasl_username and kafka.sasl_password or"
+            " kafka.sasl_password_file",
+        ),
+        (
+            kafka.sasl_password is not None and kafka.sasl_password_file is not None,
+            f"kafka.sasl_password and kafka.sasl_password_file={kafka.sasl_password_file}: one of them",
         ),
         (
             kafka.sasl_mechanism == "OAUTHBEARER" and kafka.sasl_oauth_token_file is None,
@@ -144,6 +151,7 @@ def _unsafe_pairs(settings: Settings) -> list[tuple[bool, str]]:
             f" guard.score_temperature={guard.score_temperature}",
         ),
         *_unsafe_breaker_pairs(settings.breaker),
+        *_unsafe_autoscaling_pairs(settings),
     ]
 
 
@@ -167,6 +175,30 @@ def _unsafe_breaker_pairs(breaker: BreakerSettings) -> list[tuple[bool, str]]:
             breaker.drift_baseline_half_life_s <= breaker.drift_window_s,
             f"breaker.drift_baseline_half_life_s={breaker.drift_baseline_half_life_s} is not above"
             f" breaker.drift_window_s={breaker.drift_window_s}, so the baseline would follow what it is compared with",
+        ),
+    ]
+
+
+def _unsafe_autoscaling_pairs(settings: Settings) -> list[tuple[bool, str]]:
+    autoscaling, guard, serve = settings.autoscaling, settings.guard, settings.serve
+    most = f"autoscaling.max_replicas={autoscaling.max_replicas}"
+    return [
+        (
+            autoscaling.min_replicas > autoscaling.max_replicas,
+            f"autoscaling.min_replicas={autoscaling.min_replicas} is above {most}",
+        ),
+        (
+            autoscaling.enabled and guard.replicas > autoscaling.max_replicas,
+            f"guard.replicas={guard.replicas} is above {most}",
+        ),
+        (
+            autoscaling.enabled and serve.consumers > autoscaling.max_consumers,
+            f"serve.consumers={serve.consumers} is above autoscaling.max_consumers={autoscaling.max_consumers}",
+        ),
+        (
+            autoscaling.enabled and autoscaling.interval_s * 10 > autoscaling.target_seconds_behind,
+            f"autoscaling.interval_s={autoscaling.interval_s} is more than a tenth of"
+            f" autoscaling.target_seconds_behind={autoscaling.target_seconds_behind}",
         ),
     ]
 

@@ -11,10 +11,10 @@ from transformers import AutoTokenizer, DynamicCache, Qwen3Config, Qwen3ForCausa
 from workers.serving.engine.judgement import PreparedPrompt, Task
 from workers.serving.engine.loading import LoadedModel
 
-CPU = torch.device("cpu")
 SHAPES: dict[str, dict[str, int]] = {
     "0.6B": {"hidden_size": 1024, "intermediate_size": 3072, "num_attention_heads": 16},
     "4B": {"hidden_size": 2560, "intermediate_size": 9728, "num_attention_heads": 32},
+    "8B": {"hidden_size": 4096, "intermediate_size": 12288, "num_attention_heads": 32},
 }
 
 
@@ -40,7 +40,7 @@ def as_loaded(model: Any, tokenizer_folder: Path, *, end_ids: Collection[int] = 
         revision="none",
         tokenizer=AutoTokenizer.from_pretrained(tokenizer_folder),
         model=model,
-        device=CPU,
+        device=model.device,
         dtype=model.dtype,
         end_ids=frozenset(end_ids),
         max_positions=model.config.max_position_embeddings,
@@ -53,7 +53,7 @@ def prompt_of(ids: Sequence[int], task: Task = "prompt") -> PreparedPrompt:
 
 def full_logits(model: Any, prompt: Sequence[int], answer: Sequence[int]) -> torch.Tensor:
     """The logits from which each token of `answer` would be chosen, by transformers' forward of everything at once."""
-    ids = torch.tensor([[*prompt, *answer]])
+    ids = torch.tensor([[*prompt, *answer]], device=model.device)
     with torch.inference_mode():
         logits: torch.Tensor = model(ids, logits_to_keep=len(answer) + 1).logits[0, :-1]
     return logits
@@ -62,9 +62,9 @@ def full_logits(model: Any, prompt: Sequence[int], answer: Sequence[int]) -> tor
 def prefix_cached_logits(model: Any, prompt: Sequence[int], answer: Sequence[int], prefix: int) -> torch.Tensor:
     """The same by transformers' own cache: its first `prefix` tokens in one forward, the rest in another."""
     cache = DynamicCache(config=model.config)
-    rest = torch.tensor([[*prompt[prefix:], *answer]])
+    rest = torch.tensor([[*prompt[prefix:], *answer]], device=model.device)
     with torch.inference_mode():
-        model(torch.tensor([[*prompt[:prefix]]]), past_key_values=cache, use_cache=True)
+        model(torch.tensor([[*prompt[:prefix]]], device=model.device), past_key_values=cache, use_cache=True)
         logits: torch.Tensor = model(rest, past_key_values=cache, logits_to_keep=len(answer) + 1).logits[0, :-1]
     return logits
 
@@ -72,7 +72,7 @@ def prefix_cached_logits(model: Any, prompt: Sequence[int], answer: Sequence[int
 def greedy(model: Any, prompt: Sequence[int], *, new_tokens: int, end_ids: Collection[int]) -> list[int]:
     """What `generate` writes after `prompt`, alone."""
     output = model.generate(
-        torch.tensor([[*prompt]]),
+        torch.tensor([[*prompt]], device=model.device),
         do_sample=False,
         max_new_tokens=new_tokens,
         eos_token_id=sorted(end_ids),

@@ -183,6 +183,15 @@ def test_p6_a_call_that_raised_is_split_and_not_repeated_whole() -> None:
     assert [len(call) for call in guard.calls if len(call) > 1] == [8, 4, 2, 2, 4]
 
 
+def test_p6_poison_kills_as_many_replicas_as_it_takes_to_find_and_convict_it() -> None:
+    guard = Guard(fail_on({"t20"}, GuardCrashError))
+    judged = run(guard, [f"t{index}" for index in range(64)])
+
+    assert [index for index, item in enumerate(judged) if outcome(item) is Reason.REPLICA_CRASH] == [20]
+    # The chunk's tries, one for each halving, and alone the first one, which counts for nothing, and those that count.
+    assert sum("t20" in call for call in guard.calls) == MAX_CRASHES + 5 + 1 + MAX_CRASHES
+
+
 def test_p6_a_replica_that_dies_under_good_records_costs_them_nothing() -> None:
     deaths = [MAX_CRASHES - 1]
 

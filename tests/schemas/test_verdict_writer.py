@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from schemas.event import Task
 from schemas.verdict import Action, AppliedPolicy, Category, Provenance, Scores, Severity, Verdict
-from schemas.verdict_writer import MOST_KINDS, Kind, Particulars, VerdictWriter
+from schemas.verdict_writer import MOST_KINDS, PARTICULARS, Kind, Particulars, VerdictWriter
 
 # Whatever would be taken for a field, a place or a value of one, if it were not escaped; and what JSON escapes.
 TRAPS = [
@@ -38,24 +38,23 @@ KINDS = st.builds(
     length_policy=st.sampled_from(["whole", "truncated_middle", "windowed"]),
 )
 STAMP = st.just("2026-11-21T10:00:00.000+00:00")
-PARTICULARS = st.builds(
-    Particulars,
-    verdict_id=st.text("0123456789abcdef", min_size=32, max_size=32),
-    event_id=TEXT,
-    conversation_id=st.none() | TEXT,
-    tenant=TEXT,
-    scores=st.none() | SCORES,
-    topic=TEXT,
-    partition=COUNT,
-    offset=COUNT,
-    prompt_tokens=COUNT,
-    output_tokens=COUNT,
-    windows=st.integers(1, 1000),
-    characters_dropped=COUNT,
-    received_at=STAMP,
-    judged_at=STAMP,
-    queue_ms=MILLISECONDS,
-    guard_ms=MILLISECONDS,
+OWN = st.tuples(
+    st.text("0123456789abcdef", min_size=32, max_size=32),  # verdict_id
+    TEXT,  # event_id
+    st.none() | TEXT,  # conversation_id
+    TEXT,  # tenant
+    st.none() | SCORES,
+    TEXT,  # topic
+    COUNT,
+    COUNT,
+    COUNT,
+    COUNT,
+    st.integers(1, 1000),  # windows
+    COUNT,
+    STAMP,
+    STAMP,
+    MILLISECONDS,
+    MILLISECONDS,
 )
 
 
@@ -68,7 +67,7 @@ def policies(name: str) -> dict[Severity, AppliedPolicy]:
 
 def model_of(kind: Kind, own: Particulars, provenance: Provenance, applied: dict[Severity, AppliedPolicy]) -> Verdict:
     """The verdict as its model has it."""
-    given: dict[str, Any] = own._asdict() | kind._asdict()
+    given: dict[str, Any] = dict(zip(PARTICULARS, own, strict=True)) | kind._asdict()
     source = {name: given.pop(name) for name in ("topic", "partition", "offset")}
     usage = {
         name: given.pop(name)
@@ -81,7 +80,7 @@ def model_of(kind: Kind, own: Particulars, provenance: Provenance, applied: dict
     )
 
 
-@given(kind=KINDS, first=PARTICULARS, second=PARTICULARS, provenance=PROVENANCES, name=TEXT)
+@given(kind=KINDS, first=OWN, second=OWN, provenance=PROVENANCES, name=TEXT)
 def test_p7_what_is_written_is_what_the_model_writes(
     kind: Kind, first: Particulars, second: Particulars, provenance: Provenance, name: str
 ) -> None:
@@ -98,7 +97,7 @@ def test_p3_no_kind_is_written_that_a_verdict_cannot_be() -> None:
     provenance = Provenance(**dict.fromkeys(Provenance.model_fields, "x"))
     severity: Any = "Fine"
     kind = Kind(Task.PROMPT, severity, (), None, Action.ALLOW, Severity.SAFE, "whole")
-    own = Particulars("0", "e", None, "t", None, "in", 0, 0, 1, 1, 1, 0, "a", "b", 0.0, 0.0)
+    own: Particulars = ("0", "e", None, "t", None, "in", 0, 0, 1, 1, 1, 0, "a", "b", 0.0, 0.0)
 
     with pytest.raises(ValidationError):
         VerdictWriter(provenance, policies("p")).write(kind, own)
@@ -106,7 +105,7 @@ def test_p3_no_kind_is_written_that_a_verdict_cannot_be() -> None:
 
 def test_p9_the_forms_kept_are_bounded() -> None:
     writer = VerdictWriter(Provenance(**dict.fromkeys(Provenance.model_fields, "x")), policies("p"))
-    own = Particulars("0", "e", None, "t", None, "in", 0, 0, 1, 1, 1, 0, "a", "b", 0.0, 0.0)
+    own: Particulars = ("0", "e", None, "t", None, "in", 0, 0, 1, 1, 1, 0, "a", "b", 0.0, 0.0)
     names = list(Category)
     for number in range(MOST_KINDS + 100):
         first, second, third = number % 9, number // 9 % 9, number // 81 % 9

@@ -3,15 +3,16 @@
 from collections.abc import Callable
 
 import pytest
-from opentelemetry import metrics, trace
+from opentelemetry import metrics
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, NumberDataPoint
 
-from tests.serving.pretend_engine import PretendEngine, Spans
+from tests.serving.pretend_engine import PretendEngine
+from tests.telemetry.recorded_tracing import RecordedTracing
 from workers.serving import guard_replica
-from workers.telemetry import Tracing
 
 Measured = Callable[[], dict[str, float]]
+CACHE_COUNTERS = ("moderation.cache.hits", "moderation.cache.misses")
 
 
 @pytest.fixture(autouse=True)
@@ -25,18 +26,16 @@ def engine() -> PretendEngine:
 
 
 @pytest.fixture
-def spans(monkeypatch: pytest.MonkeyPatch) -> Spans:
+def spans(monkeypatch: pytest.MonkeyPatch) -> RecordedTracing:
     """Tracing into memory, for replicas made in the test."""
-    made = Spans()
-    monkeypatch.setattr(guard_replica, "start_tracing", lambda *_: Tracing(True, True, made.provider))
-    get_tracer: Callable[[str], trace.Tracer] = made.provider.get_tracer
-    monkeypatch.setattr(trace, "get_tracer", get_tracer)
+    made = RecordedTracing()
+    monkeypatch.setattr(guard_replica, "start_tracing", lambda *_: made)
     return made
 
 
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> Measured:
-    """The sums of counters made in the test, by name."""
+    """What the cache's counters made in the test stand at, by name."""
     reader = InMemoryMetricReader()
     monkeypatch.setattr(metrics, "get_meter", MeterProvider([reader]).get_meter)
 
@@ -48,7 +47,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> Measured:
             for scope in resource.scope_metrics
             for metric in scope.metrics
             for point in metric.data.data_points
-            if isinstance(point, NumberDataPoint)
+            if isinstance(point, NumberDataPoint) and metric.name in CACHE_COUNTERS
         ]
         assert len(found) == len(dict(found)), "one series each"
         return dict(found)

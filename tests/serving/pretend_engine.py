@@ -1,15 +1,19 @@
-"""An engine that only pretends, a guard replica over it, and what the replica traced."""
+"""An engine that only pretends, and a guard replica over it."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from pipelines.guard import GuardRequest
-from workers.serving.engine.judgement import Conversation, Engine, EngineIdentity, Judgement, PreparedPrompt
+from workers.serving.engine.judgement import (
+    Conversation,
+    DraftCounts,
+    Engine,
+    EngineIdentity,
+    Judgement,
+    PreparedPrompt,
+)
 from workers.serving.guard_replica import GuardReplica
 from workers.settings import load_settings
 
@@ -21,6 +25,7 @@ class PretendEngine:
     """Writes what it was asked; refuses two texts, answers one with an error, raises for "poison"."""
 
     identity = EngineIdentity("pretend", "r7", "p7", "pretend", "float32", "cpu")
+    draft_counts = DraftCounts(drafted=10, accepted=9)
 
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
@@ -46,18 +51,6 @@ class PretendEngine:
 
     def judge(self, conversations: Sequence[Conversation]) -> list[Judgement]:
         raise NotImplementedError
-
-
-class Spans:
-    """What a replica traced."""
-
-    def __init__(self) -> None:
-        self._exporter = InMemorySpanExporter()
-        self.provider = TracerProvider(span_limits=SpanLimits(max_links=10**6))
-        self.provider.add_span_processor(SimpleSpanProcessor(self._exporter))
-
-    def finished(self) -> tuple[ReadableSpan, ...]:
-        return self._exporter.get_finished_spans()
 
 
 def replica_of(engine: Engine, **guard: Any) -> GuardReplica:

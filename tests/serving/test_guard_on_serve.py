@@ -11,6 +11,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from ray import serve
 
 from pipelines.guard import GuardAnswer, GuardRequest
+from tests.serving.conftest import CACHE_COUNTERS
 from tests.workers.otlp_collector import OtlpCollector
 from workers.embedded.corpus import examples
 from workers.serving.app import build_app
@@ -52,7 +53,7 @@ def cache_counts(collector: OtlpCollector) -> dict[str, int]:
         if path == "/v1/metrics":
             for resource in ExportMetricsServiceRequest.FromString(body).resource_metrics:
                 for metric in (metric for scope in resource.scope_metrics for metric in scope.metrics):
-                    if metric.name.startswith("moderation.cache."):
+                    if metric.name in CACHE_COUNTERS:
                         counts[metric.name] = sum(point.as_int for point in metric.sum.data_points)
     return counts
 

@@ -8,8 +8,10 @@ from opentelemetry.trace import SpanKind, StatusCode
 from pipelines.guard import GuardReply
 from pipelines.guard_parser import PARSER_VERSION
 from schemas.reasons import Reason
-from tests.serving.pretend_engine import TRACE, PretendEngine, Spans, replica_of, request, sampled
-from workers.serving.guard_replica import MAX_FAILURES, MAX_LINKS, GuardReplica
+from tests.serving.pretend_engine import TRACE, PretendEngine, replica_of, request, sampled
+from tests.telemetry.recorded_tracing import RecordedTracing
+from workers.serving.guard_replica import MAX_FAILURES, GuardReplica
+from workers.span_encoding import MAX_LINKS
 
 
 def judge(replica: GuardReplica, *texts: str) -> GuardReply:
@@ -97,7 +99,9 @@ def test_p12_health_goes_red_after_repeated_failures_and_green_after_one_success
     asyncio.run(replica.check_health())
 
 
-def test_p11_the_batch_has_one_span_that_links_each_sampled_message(engine: PretendEngine, spans: Spans) -> None:
+def test_p11_the_batch_has_one_span_that_links_each_sampled_message(
+    engine: PretendEngine, spans: RecordedTracing
+) -> None:
     replica = replica_of(engine)
     requests = [request("a", sampled(1)), request("b"), request("c", sampled(3))]
     reply = asyncio.run(replica.judge(requests))
@@ -118,22 +122,33 @@ def test_p11_the_batch_has_one_span_that_links_each_sampled_message(engine: Pret
     assert all(answer.carrier["traceparent"].startswith(batch) for answer in reply.answers)
 
 
-def test_p11_a_batch_without_a_sampled_message_costs_no_span(engine: PretendEngine, spans: Spans) -> None:
+def test_p11_a_batch_without_a_sampled_message_costs_no_span(engine: PretendEngine, spans: RecordedTracing) -> None:
     reply = judge(replica_of(engine), "a", "b")
 
-    assert spans.finished() == ()
+    assert spans.finished() == []
     assert [dict(answer.carrier) for answer in reply.answers] == [{}, {}]
 
 
-def test_p11_links_are_bounded(engine: PretendEngine, spans: Spans) -> None:
-    requests = [request("a", sampled(number)) for number in range(1, MAX_LINKS + 20)]
-    asyncio.run(replica_of(engine, batch_size=1000).judge(requests))
+def test_p11_a_batch_of_more_messages_than_a_span_has_links_has_further_spans_in_its_trace(
+    engine: PretendEngine, spans: RecordedTracing
+) -> None:
+    count = 2 * MAX_LINKS + 20
+    requests = [request(f"{number}", sampled(number)) for number in range(1, count + 1)]
+    reply = asyncio.run(replica_of(engine, batch_size=1000).judge(requests))
+    first, *others = spans.finished("chat ")
+    assert first.context is not None
 
-    assert [len(span.links) for span in spans.finished()] == [MAX_LINKS]
+    assert [len(span.links) for span in (first, *others)] == [MAX_LINKS, MAX_LINKS, 20]
+    assert [link.context.span_id for span in (first, *others) for link in span.links] == list(range(1, count + 1))
+    assert first.parent is None
+    assert {span.parent and span.parent.span_id for span in others[:1]} == {first.context.span_id}
+    assert {span.context and span.context.trace_id for span in others} == {first.context.trace_id}
+    batch = f"00-{first.context.trace_id:032x}-{first.context.span_id:016x}-"
+    assert all(answer.carrier["traceparent"].startswith(batch) for answer in reply.answers)
 
 
 def test_p10_the_span_of_a_batch_that_raised_names_the_error_and_no_content(
-    engine: PretendEngine, spans: Spans
+    engine: PretendEngine, spans: RecordedTracing
 ) -> None:
     with pytest.raises(RuntimeError):
         asyncio.run(replica_of(engine).judge([request("poison", sampled(1))]))

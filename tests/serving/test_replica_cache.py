@@ -13,7 +13,8 @@ from pipelines.judging import PROBE, Judge
 from schemas.errors import GuardCallFailedError, ItemError
 from schemas.reasons import Reason
 from tests.serving.conftest import Measured
-from tests.serving.pretend_engine import PretendEngine, Spans, replica_of, request, sampled
+from tests.serving.pretend_engine import PretendEngine, replica_of, request, sampled
+from tests.telemetry.recorded_tracing import RecordedTracing
 from workers.embedded.corpus import examples
 from workers.serving.engine.judgement import Judgement, PreparedPrompt
 from workers.serving.engine.one_pass import OnePassEngine
@@ -218,7 +219,7 @@ def test_every_prompt_counts_once_as_a_hit_or_a_miss(engine: PretendEngine, meas
 
 
 def test_p11_the_batch_links_every_message_that_rode_in_it_and_later_ones_link_to_it(
-    engine: PretendEngine, spans: Spans
+    engine: PretendEngine, spans: RecordedTracing
 ) -> None:
     replica = replica_of(engine)
     first = asyncio.run(replica.judge([request("a", sampled(1)), request("b"), request("a", sampled(2))]))

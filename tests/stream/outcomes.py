@@ -1,7 +1,7 @@
 """Outcomes of a record as the worker would make and write them, for tests of what reads them back."""
 
-from pipelines.moderation import Outcome, Ruling
-from schemas.dead_letter import dead_letter
+from pipelines.moderation import Ruling
+from schemas.dead_letter import DeadLetter, dead_letter
 from schemas.errors import TerminalError
 from schemas.event import Task
 from schemas.reasons import Reason
@@ -19,8 +19,9 @@ from schemas.verdict import (
     verdict_id,
     verdict_id_base,
 )
+from tests.stream.sample_verdict import text_of
 from workers.sections import TopicSettings
-from workers.stream.outcome_records import outcome_records, outgoing
+from workers.stream.outcome_records import outcome_records
 
 
 def verdict_of(
@@ -56,15 +57,18 @@ def verdict_of(
     )
 
 
-def letter_of(record: SourceRecord, reason: Reason = Reason.INVALID_JSON, detail: str = "value: not JSON") -> Outcome:
+def letter_of(
+    record: SourceRecord, reason: Reason = Reason.INVALID_JSON, detail: str = "value: not JSON"
+) -> DeadLetter:
     """The dead letter of a record."""
     return dead_letter(record, TerminalError(reason, detail), group="weir")
 
 
 def written(
-    outcome: Outcome, key: bytes | None, topics: TopicSettings, dead_letter_partitions: int = 1
+    outcome: Verdict | DeadLetter, key: bytes | None, topics: TopicSettings, dead_letter_partitions: int = 1
 ) -> OutputRecord:
     """The one record that is produced for an outcome."""
     record = SourceRecord(topics.events[0], outcome.source.partition, outcome.source.offset, 0, key, None, ())
-    (record,) = outcome_records(outgoing(Ruling(outcome), topics), topics, record, [], lambda _: dead_letter_partitions)
+    ruled = text_of(outcome) if isinstance(outcome, Verdict) else outcome
+    (record,) = outcome_records(Ruling(ruled), topics, record, [], lambda _: dead_letter_partitions)
     return record

@@ -2,7 +2,30 @@
 
 from schemas.event import Task
 from schemas.verdict import Action, AppliedPolicy, Provenance, Severity, Source, Timing, Usage, Verdict
-from schemas.verdict_writer import VerdictText
+from schemas.verdict_writer import Kind, VerdictText
+
+
+def text_of(verdict: Verdict) -> VerdictText:
+    """A verdict as the writer gives it."""
+    kind = Kind(
+        verdict.task,
+        verdict.severity,
+        verdict.categories,
+        verdict.refusal,
+        verdict.action,
+        verdict.policy.treated_as,
+        verdict.usage.length_policy,
+    )
+    return VerdictText(
+        verdict.to_bytes(),
+        verdict.verdict_id,
+        verdict.severity,
+        verdict.action,
+        verdict.provenance,
+        kind,
+        verdict.tenant,
+    )
+
 
 VERDICT = Verdict(
     verdict_id="v1",
@@ -21,4 +44,4 @@ VERDICT = Verdict(
     usage=Usage(prompt_tokens=1, output_tokens=1, windows=1, length_policy="whole", characters_dropped=0),
     timing=Timing(received_at="a", judged_at="b", queue_ms=0, guard_ms=0),
 )
-VERDICT_TEXT = VerdictText(VERDICT.to_bytes(), VERDICT.verdict_id, VERDICT.severity, VERDICT.action, VERDICT.provenance)
+VERDICT_TEXT = text_of(VERDICT)

@@ -19,11 +19,10 @@ from schemas.dead_letter import dead_letter
 from schemas.errors import EventError
 from schemas.reasons import Reason
 from schemas.record import SourceRecord
-from tests.stream.sample_verdict import VERDICT
+from tests.stream.sample_verdict import VERDICT, text_of
 from workers.sections import TopicSettings
 from workers.stream.in_flight_record import AssignedPartition, InFlightRecord
 from workers.stream.message_trace import MessageTrace
-from workers.stream.outcome_records import outgoing
 from workers.stream.publisher import Publisher
 from workers.stream.transactions import Transactions
 
@@ -175,12 +174,12 @@ class Stage:
         record = SourceRecord("in", 0, offset, 1, b"key", b"value", (("h", b"1"),))
         item = InFlightRecord(partition or self.partition, record, MessageTrace((), None))
         source = VERDICT.source.model_copy(update={"offset": offset})
-        item.outcome = outgoing(Ruling(VERDICT.model_copy(update={"source": source})), TOPICS)
+        item.ruling = Ruling(text_of(VERDICT.model_copy(update={"source": source})))
         return item
 
     def letter(self, offset: int) -> InFlightRecord:
         item = self.verdict(offset)
-        item.outcome = dead_letter(item.record, EventError(Reason.INVALID_JSON, "no"), group="weir")
+        item.ruling = Ruling(dead_letter(item.record, EventError(Reason.INVALID_JSON, "no"), group="weir"))
         return item
 
     def publish(self, items: Sequence[InFlightRecord]) -> None:

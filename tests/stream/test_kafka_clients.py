@@ -1,14 +1,20 @@
 """What we do to kafka-python: a partitioner that remembers, and partitions that do not stand still."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaConnectionError
+from kafka.net.compat import KafkaNetClient
 from kafka.partitioner.default import DefaultPartitioner
 
+from schemas.errors import ConfigurationError
 from tests.stream.conftest import Bench, wait_until
-from workers.stream.kafka_clients import RememberingPartitioner, connection, producer, unpark
+from workers.sections import KafkaSettings
+from workers.stream.kafka_clients import ProducerClient, RememberingPartitioner, connection, producer, unpark
 
 
 @given(key=st.binary(max_size=200), partitions=st.integers(1, 50))
@@ -33,6 +39,30 @@ def test_without_a_key_any_available_partition_will_do() -> None:
     )
 
     assert RememberingPartitioner().partition("out", None, None, None, None, cluster) == 1
+
+
+def test_the_password_may_come_from_a_file_which_is_read_for_each_client(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    sasl = {"security_protocol": "SASL_SSL", "sasl_mechanism": "SCRAM-SHA-512", "sasl_username": "alice"}
+    settings = KafkaSettings(**sasl, sasl_password_file=file)
+    for password in ("first", "renewed "):
+        file.write_text(f"{password}\n", encoding="utf-8")
+        assert connection(settings)["sasl_plain_password"] == password
+
+    file.unlink()
+    with pytest.raises(ConfigurationError, match=r"kafka\.sasl_password_file=.*password: No such file"):
+        connection(settings)
+
+
+def test_a_coordinator_that_cannot_be_reached_is_no_error_to_the_sender(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> bool:
+        raise KafkaConnectionError
+
+    client = object.__new__(ProducerClient)
+    monkeypatch.setattr(KafkaNetClient, "await_ready", refuse)
+    assert client.await_ready("coordinator-1", 10) is False
+    monkeypatch.setattr(KafkaNetClient, "await_ready", lambda *_: True)
+    assert client.await_ready("coordinator-1", 10) is True
 
 
 def test_p1_a_partition_that_was_paused_within_a_batch_goes_on_where_it_stood(bench: Bench) -> None:

@@ -4,21 +4,19 @@ from collections.abc import Mapping
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 from opentelemetry.trace import SpanKind, StatusCode
 
+from pipelines.guard import GuardAnswer, Judged
 from schemas.dead_letter import DeadLetter, dead_letter
-from schemas.errors import EventError
+from schemas.errors import EventError, ItemError
 from schemas.reasons import Reason
 from schemas.verdict_writer import VerdictText
-from tests.stream.recorded_spans import SAMPLED, SPAN_ID, TRACE_ID, UNSAMPLED, Tracing, attributes, record
-from tests.stream.sample_verdict import VERDICT_TEXT
+from tests.stream.recorded_spans import POLLED_NS, SAMPLED, SPAN_ID, TRACE_ID, UNSAMPLED, Consumer, attributes, record
+from tests.stream.sample_verdict import VERDICT, VERDICT_TEXT
 from workers.stream.message_trace import MessageTrace
 
-
-@pytest.fixture
-def tracing(monkeypatch: pytest.MonkeyPatch) -> Tracing:
-    return Tracing(monkeypatch, ParentBased(ALWAYS_ON))
+PRODUCER = (int(TRACE_ID, 16), int(SPAN_ID, 16))
 
 
 def ids(span: ReadableSpan) -> tuple[int, int]:
@@ -27,40 +25,52 @@ def ids(span: ReadableSpan) -> tuple[int, int]:
 
 
 def sent(message: MessageTrace, outcome: VerdictText | DeadLetter, topic: str) -> list[tuple[str, bytes]]:
-    message.decided(outcome)
+    if message.spans is not None:
+        message.spans.decided(outcome)
     return message.headers_of_send(topic)
 
 
 def header_ids(headers: list[tuple[str, bytes]] | Mapping[str, str]) -> tuple[int, int]:
     value = dict(headers)["traceparent"]
-    _, trace_id, span_id, _ = (value.decode() if isinstance(value, bytes) else value).split("-")
+    _, trace_id, span_id, flags = (value.decode() if isinstance(value, bytes) else value).split("-")
+    assert int(flags, 16) & 1
     return int(trace_id, 16), int(span_id, 16)
 
 
-def test_p11_process_is_the_producer_s_child_and_send_is_process_s(tracing: Tracing) -> None:
-    message = tracing.tracer().start(record(("traceparent", SAMPLED), ("tracestate", b"a=1")))
+def judged(carrier: dict[str, str], queue_ms: float, guard_ms: float) -> Judged:
+    return Judged(GuardAnswer("", None, None, 1, 1, True, carrier, queue_ms, guard_ms), VERDICT.provenance, 1)
+
+
+def test_p11_process_is_the_producer_s_child_and_create_is_process_s() -> None:
+    consumer = Consumer()
+    message = consumer.start(("traceparent", SAMPLED), ("tracestate", b"a=1"))
     headers = sent(message, VERDICT_TEXT, "out")
+    carrier = message.carrier
     message.end()
-    process, send = tracing.spans()["process in"], tracing.spans()["send out"]
+    process, create = consumer.spans()["process in"], consumer.spans()["create out"]
 
-    assert (process.kind, send.kind) == (SpanKind.CONSUMER, SpanKind.PRODUCER)
+    assert (process.kind, create.kind) == (SpanKind.CONSUMER, SpanKind.PRODUCER)
     assert process.parent is not None
-    assert send.parent is not None
-    assert (process.parent.trace_id, process.parent.span_id) == (int(TRACE_ID, 16), int(SPAN_ID, 16))
-    assert (send.parent.trace_id, send.parent.span_id) == ids(process)
-    assert header_ids(headers) == ids(send)
+    assert create.parent is not None
+    assert (process.parent.trace_id, process.parent.span_id) == PRODUCER
+    assert (process.parent.is_remote, create.parent.is_remote) == (True, False)
+    assert (create.parent.trace_id, create.parent.span_id) == ids(process)
+    assert header_ids(headers) == ids(create)
     assert dict(headers)["tracestate"] == b"a=1"
-    assert header_ids(message.carrier) == ids(process)
-    assert message.context is not None
-    assert message.context.span_id == ids(process)[1]
+    assert process.context is not None
+    assert process.context.trace_state.to_header() == "a=1"
+    assert header_ids(carrier) == ids(process)
+    assert (process.start_time, create.start_time) == (POLLED_NS, create.end_time)
+    assert POLLED_NS < (create.end_time or 0) <= (process.end_time or 0)
 
 
-def test_p11_attributes_are_those_of_the_conventions(tracing: Tracing) -> None:
-    message = tracing.tracer().start(record(("traceparent", SAMPLED)))
+def test_p11_attributes_are_those_of_the_conventions() -> None:
+    consumer = Consumer()
+    message = consumer.start(("traceparent", SAMPLED))
     sent(message, VERDICT_TEXT, "out")
     message.end()
 
-    assert attributes(tracing.spans()["process in"]) == {
+    assert attributes(consumer.spans()["process in"]) == {
         "messaging.system": "kafka",
         "messaging.operation.name": "process",
         "messaging.operation.type": "process",
@@ -72,128 +82,176 @@ def test_p11_attributes_are_those_of_the_conventions(tracing: Tracing) -> None:
         "moderation.action": "block",
         "moderation.verdict_id": "v1",
     }
-    assert attributes(tracing.spans()["send out"]) == {
+    assert attributes(consumer.spans()["create out"]) == {
         "messaging.system": "kafka",
-        "messaging.operation.name": "send",
-        "messaging.operation.type": "send",
+        "messaging.operation.name": "create",
+        "messaging.operation.type": "create",
         "messaging.destination.name": "out",
     }
 
 
-def test_p11_in_link_mode_process_is_a_root_that_links_to_the_producer(tracing: Tracing) -> None:
-    message = tracing.tracer(as_child=False).start(record(("traceparent", SAMPLED)))
-    message.end()
-    process = tracing.spans()["process in"]
+def test_p11_in_link_mode_process_is_a_root_that_links_to_the_producer() -> None:
+    consumer = Consumer(as_child=False)
+    consumer.start(("traceparent", SAMPLED)).end()
+    process = consumer.spans()["process in"]
 
     assert process.parent is None
-    assert ids(process)[0] != int(TRACE_ID, 16)
-    assert [(link.context.trace_id, link.context.span_id) for link in process.links] == [
-        (int(TRACE_ID, 16), int(SPAN_ID, 16))
-    ]
+    assert ids(process)[0] != PRODUCER[0]
+    assert [(link.context.trace_id, link.context.span_id) for link in process.links] == [PRODUCER]
 
 
 @pytest.mark.parametrize("flags", [b"00", b"02"])
 @pytest.mark.parametrize("as_child", [True, False])
-def test_p11_an_unsampled_parent_costs_no_span_and_its_headers_are_passed_on(
-    tracing: Tracing, flags: bytes, as_child: bool
-) -> None:
+def test_p11_an_unsampled_parent_costs_no_span_and_its_headers_are_passed_on(flags: bytes, as_child: bool) -> None:
     incoming = (("traceparent", UNSAMPLED[:-2] + flags), ("tracestate", b"a=1"))
-    tracer = tracing.tracer(as_child=as_child)
-    message = tracer.start(record(*incoming))
-    message.add_batch({"traceparent": SAMPLED.decode()}, 1, 2)
+    consumer = Consumer(as_child=as_child)
+    message = consumer.start(*incoming)
     headers = sent(message, VERDICT_TEXT, "out")
-    tracer.polled(1, [record()], [message])
-    message.end()
+    consumer.tracer.polled(1, [record()], [message])
+    consumer.tracer.acknowledged([message])
+    consumer.tracer.completed(message)
+    consumer.tracer.committed(["in"], 1)
 
     assert headers == list(incoming)
     assert message.carrier == {}
-    assert message.context is None
-    assert tracing.created == 0
+    assert not message.is_sampled
+    assert consumer.tracing.is_empty
 
 
-def test_p11_where_the_sampler_does_not_follow_the_parent_an_unsampled_one_is_traced(tracing: Tracing) -> None:
-    message = tracing.tracer(parent_decides=False).start(record(("traceparent", UNSAMPLED)))
+def test_p11_a_random_trace_id_is_still_said_to_be_random() -> None:
+    message = Consumer().start(("traceparent", SAMPLED[:-2] + b"03"))
 
-    assert tracing.created == 1
-    message.end()
+    assert dict(message.headers_of_send("out"))["traceparent"].endswith(b"-03")
 
 
-def test_p11_switched_off_nothing_is_created_and_headers_are_passed_on(tracing: Tracing) -> None:
-    message = tracing.tracer(enabled=False).start(record(("traceparent", SAMPLED)))
+def test_p11_where_the_sampler_does_not_follow_the_parent_an_unsampled_one_is_traced() -> None:
+    assert Consumer(parent_decides=False).start(("traceparent", UNSAMPLED)).is_sampled
+
+
+def test_p11_switched_off_nothing_is_created_and_headers_are_passed_on() -> None:
+    consumer = Consumer(enabled=False, always=("dead_letter", "not_safe", "slow"))
+    message = consumer.start(("traceparent", SAMPLED))
+    consumer.tracer.sample_late(message, record(), VERDICT_TEXT, 1 << 60)
 
     assert sent(message, VERDICT_TEXT, "out") == [("traceparent", SAMPLED)]
-    assert tracing.created == 0
+    assert not message.is_sampled
 
 
-def test_p11_a_message_without_a_producer_s_span_starts_a_trace_of_its_own(tracing: Tracing) -> None:
-    message = tracing.tracer().start(record())
-    message.end()
+def test_p11_a_message_without_a_producer_s_span_starts_a_trace_of_its_own() -> None:
+    consumer = Consumer()
+    consumer.start().end()
 
-    assert tracing.spans()["process in"].parent is None
+    assert consumer.spans()["process in"].parent is None
 
 
-def test_p11_a_root_that_the_sampler_refuses_costs_nothing_further(monkeypatch: pytest.MonkeyPatch) -> None:
-    tracing = Tracing(monkeypatch, ParentBased(ALWAYS_OFF))
-    message = tracing.tracer().start(record())
+def test_p11_a_root_that_the_sampler_refuses_has_no_spans() -> None:
+    consumer = Consumer(ParentBased(ALWAYS_OFF))
+    message = consumer.start()
 
     assert sent(message, VERDICT_TEXT, "out") == []
-    assert (message.context, tracing.created, tracing.spans()) == (None, 1, {})
+    assert not message.is_sampled
 
 
 @pytest.mark.parametrize("broken", [b"", b"\xff\xfe", b"garbage-00", b"00-zz-yy-01", SAMPLED + b"0" * 5000])
-def test_p11_a_broken_trace_header_starts_a_new_trace_and_harms_nothing(tracing: Tracing, broken: bytes) -> None:
-    message = tracing.tracer().start(record(("traceparent", broken)))
+def test_p11_a_broken_trace_header_starts_a_new_trace_and_harms_nothing(broken: bytes) -> None:
+    consumer = Consumer()
+    message = consumer.start(("traceparent", broken), ("tracestate", b"\xff=="))
     headers = sent(message, VERDICT_TEXT, "out")
     message.end()
 
-    assert tracing.spans()["process in"].parent is None
-    assert header_ids(headers) == ids(tracing.spans()["send out"])
+    assert consumer.spans()["process in"].parent is None
+    assert header_ids(headers) == ids(consumer.spans()["create out"])
+    assert [name for name, _ in headers] == ["traceparent"]
 
 
-def test_p11_the_batch_that_a_message_rode_in_is_linked_with_its_times(tracing: Tracing) -> None:
-    message = tracing.tracer().start(record())
-    message.add_batch({"traceparent": SAMPLED.decode()}, 1.5, 2.5)
-    message.add_batch({}, 0, 0)
-    message.add_batch({"traceparent": "nonsense"}, 0, 0)
+@pytest.mark.parametrize("flags", [b"00", b"01"])
+def test_p11_baggage_is_passed_on_whether_the_message_is_sampled_or_not(flags: bytes) -> None:
+    consumer = Consumer()
+    message = consumer.start(("baggage", b"user=1"), ("traceparent", SAMPLED[:-2] + flags), ("tracestate", b"a=1"))
+    headers = message.headers_of_send("out")
     message.end()
-    (link,) = tracing.spans()["process in"].links
 
-    assert (link.context.trace_id, link.context.span_id) == (int(TRACE_ID, 16), int(SPAN_ID, 16))
-    assert dict(link.attributes or {}) == {"moderation.queue_ms": 1.5, "moderation.guard_ms": 2.5}
+    assert [name for name, _ in headers] == ["traceparent", "tracestate", "baggage"]
+    assert dict(headers)["baggage"] == b"user=1"
+    assert all("user" not in span.to_json() for span in consumer.finished()), "baggage may say anything (P10)"
+    assert Consumer().start(("baggage", b"user=1")).headers_of_send("out")[-1] == ("baggage", b"user=1")
+    assert "baggage" not in dict(Consumer().start(("baggage", b"x" * 8_193)).headers_of_send("out"))
 
 
-def test_p11_a_dead_letter_marks_the_span_as_an_error_by_its_reason(tracing: Tracing) -> None:
+def test_p11_the_batches_that_a_message_rode_in_are_linked_and_its_longest_times_are_told() -> None:
+    consumer = Consumer()
+    message = consumer.start()
+    assert message.spans is not None
+    batch = {"traceparent": SAMPLED.decode()}
+    answers = [judged(batch, 1.5, 2.5), judged({"traceparent": "nonsense"}, 0.5, 3.5), judged(batch, 1.5, 2.5)]
+    failed = Judged(ItemError(Reason.INFERENCE_FAILED, "no"), VERDICT.provenance, 1)
+    message.spans.judged([*answers, failed])
+    message.end()
+    process = consumer.spans()["process in"]
+
+    assert [(link.context.trace_id, link.context.span_id) for link in process.links] == [PRODUCER]
+    told = {name: value for name, value in attributes(process).items() if name.startswith("moderation.")}
+    assert told == {"moderation.queue_ms": 1.5, "moderation.guard_ms": 3.5}
+
+
+def test_p11_a_message_that_got_a_kept_judgement_says_so() -> None:
+    consumer = Consumer()
+    for kept in ([judged({}, 0.0, 0.0)], [judged({}, 0.0, 0.0), judged({}, 0.0, 2.0)]):
+        message = consumer.start()
+        assert message.spans is not None
+        message.spans.judged(kept)
+        message.end()
+    first, second = (attributes(span) for span in consumer.finished())
+
+    assert first["moderation.cache.hit"] is True
+    assert "moderation.cache.hit" not in second
+
+
+def test_p11_a_dead_letter_marks_the_span_as_an_error_by_its_reason() -> None:
     letter = dead_letter(record(), EventError(Reason.INVALID_JSON, "at 3"), group="weir")
-    message = tracing.tracer().start(record())
+    consumer = Consumer()
+    message = consumer.start()
     sent(message, letter, "dlq")
     message.end()
-    process = tracing.spans()["process in"]
+    process = consumer.spans()["process in"]
 
     assert (process.status.status_code, process.status.description) == (StatusCode.ERROR, "invalid_json")
     assert attributes(process)["error.type"] == "invalid_json"
     assert attributes(process)["moderation.stage"] == "decode"
 
 
-def test_p11_a_second_attempt_to_send_ends_the_first_one_s_span(tracing: Tracing) -> None:
-    message = tracing.tracer().start(record())
-    first = header_ids(sent(message, VERDICT_TEXT, "out"))
-    second = header_ids(sent(message, VERDICT_TEXT, "again"))
+def test_p11_a_second_attempt_to_send_keeps_its_context_and_another_topic_has_one_of_its_own() -> None:
+    consumer = Consumer()
+    message = consumer.start()
+    first, again = sent(message, VERDICT_TEXT, "out"), sent(message, VERDICT_TEXT, "out")
+    other = header_ids(sent(message, VERDICT_TEXT, "dlq"))
     message.end()
-    spans = tracing.spans()
+    message.end()
 
-    assert (ids(spans["send out"]), ids(spans["send again"])) == (first, second)
-    assert set(spans) == {"process in", "send out", "send again"}
+    assert first == again
+    assert ids(consumer.spans()["create dlq"]) == other != header_ids(first)
+    assert sorted(span.name for span in consumer.finished()) == ["create dlq", "process in"]
 
 
-def test_p10_no_span_holds_key_text_or_detail(tracing: Tracing) -> None:
-    tracer = tracing.tracer()
+def test_p11_what_leaves_after_its_partition_was_lost_still_leads_back() -> None:
+    consumer = Consumer()
+    message = consumer.start(("traceparent", SAMPLED))
+    message.end()
+    created = header_ids(message.headers_of_send("out"))
+    consumer.tracer.acknowledged([message])
+
+    assert sorted(span.name for span in consumer.finished()) == ["create out", "process in", "send out"]
+    assert ids(consumer.spans()["create out"]) == created
+
+
+def test_p10_no_span_holds_key_text_or_detail() -> None:
+    consumer = Consumer()
     letter = dead_letter(record(), EventError(Reason.INVALID_JSON, "private detail"), group="weir")
-    messages: list[MessageTrace] = [tracer.start(record()), tracer.start(record())]
+    messages = [consumer.start(), consumer.start()]
     sent(messages[0], VERDICT_TEXT, "out")
     sent(messages[1], letter, "dlq")
-    for message in messages:
-        message.end()
-    tracer.polled(1, [record(), record()], messages)
+    consumer.tracer.polled(1, [record(), record()], messages)
+    consumer.tracer.acknowledged(messages)
 
-    assert tracing.spans()
-    assert not [span.name for span in tracing.spans().values() if "private" in span.to_json()]
+    assert len(consumer.finished()) == 7
+    assert not [span.name for span in consumer.finished() if "private" in span.to_json()]

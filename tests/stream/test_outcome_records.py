@@ -12,9 +12,9 @@ from schemas.dead_letter import DeadLetter, dead_letter, read_dead_letter
 from schemas.errors import EventError
 from schemas.reasons import Reason
 from schemas.record import Headers, OutputRecord, SourceRecord
-from tests.stream.sample_verdict import VERDICT
+from tests.stream.sample_verdict import VERDICT, VERDICT_TEXT
 from workers.sections import TopicSettings
-from workers.stream.outcome_records import outcome_records, outcome_topic, outgoing
+from workers.stream.outcome_records import outcome_records, outcome_topic
 
 TOPICS = TopicSettings(events=("in",), verdicts="out", dead_letters="dlq")
 SEND_TRACE = [("traceparent", b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01")]
@@ -25,28 +25,28 @@ def letter_of(**changes: Any) -> DeadLetter:
     return dead_letter(record, EventError(Reason.INVALID_JSON, "not JSON"), group="weir")
 
 
-def records_of(ruling: Ruling, *, key: bytes | None = b"key", partitions: int = 3) -> list[OutputRecord]:
-    source = ruling.outcome.source
-    record = SourceRecord("in", source.partition, source.offset, 1, key, b"value", ())
-    return outcome_records(outgoing(ruling, TOPICS), TOPICS, record, SEND_TRACE, lambda _: partitions)
+def records_of(
+    ruling: Ruling, *, key: bytes | None = b"key", source: int = 5, partitions: int = 3
+) -> list[OutputRecord]:
+    record = SourceRecord("in", source, 9, 1, key, b"value", ())
+    return outcome_records(ruling, TOPICS, record, SEND_TRACE, lambda _: partitions)
 
 
 @pytest.mark.parametrize("key", [b"conversation", b""])
 def test_a_verdict_keeps_its_event_s_key_and_leaves_the_partition_to_it(key: bytes) -> None:
-    (record,) = records_of(Ruling(VERDICT), key=key)
+    (record,) = records_of(Ruling(VERDICT_TEXT), key=key)
 
     assert record == OutputRecord(
         "out", None, key, VERDICT.to_bytes(), [("content-type", b"application/json"), *SEND_TRACE]
     )
-    assert outcome_topic(outgoing(Ruling(VERDICT), TOPICS), TOPICS) == "out"
+    assert outcome_topic(Ruling(VERDICT_TEXT), TOPICS) == "out"
 
 
 @pytest.mark.parametrize(("source", "count", "expected"), [(5, 3, 2), (5, 1, 0), (2, 3, 2), (5, 12, 5)])
 def test_p8_the_verdict_of_an_event_without_a_key_goes_to_source_partition_modulo_n(
     source: int, count: int, expected: int
 ) -> None:
-    verdict = VERDICT.model_copy(update={"source": VERDICT.source.model_copy(update={"partition": source})})
-    records = records_of(Ruling(verdict, ("blocked",)), key=None, partitions=count)
+    records = records_of(Ruling(VERDICT_TEXT, ("blocked",)), key=None, source=source, partitions=count)
 
     assert [(record.topic, record.partition, record.key) for record in records] == [
         ("out", expected, None),
@@ -55,7 +55,7 @@ def test_p8_the_verdict_of_an_event_without_a_key_goes_to_source_partition_modul
 
 
 def test_a_routed_verdict_goes_to_the_result_topic_first_and_to_each_extra_topic() -> None:
-    records = records_of(Ruling(VERDICT, ("blocked", "kids")))
+    records = records_of(Ruling(VERDICT_TEXT, ("blocked", "kids")))
 
     assert [record.topic for record in records] == ["out", "blocked", "kids"]
     assert len({(record.key, record.value) for record in records}) == 1
@@ -135,6 +135,6 @@ def test_p1_whatever_the_record_was_its_dead_letter_gives_it_back(
 
 
 def test_a_verdict_s_value_is_json_that_names_its_event() -> None:
-    (record,) = records_of(Ruling(VERDICT))
+    (record,) = records_of(Ruling(VERDICT_TEXT))
 
     assert json.loads(record.value or b"")["event_id"] == "e"

@@ -11,23 +11,23 @@ from kafka.errors import IllegalGenerationError, KafkaError, ProducerFencedError
 from schemas.errors import ConfigurationError
 from tests.stream.conftest import wait_until
 from tests.stream.scripted_producer import Broker, Producer, Stage, times, too_large
-from workers.stream.transactions import Transactions
+from workers.stream.transactions import LONGEST_WAIT_MS, WAIT_MS, Transactions
 
 PLACE = TopicPartition("in", 0)
 Answers = Callable[[int], KafkaError | None]
 
 
 class Result:
-    """Answer of a request about a transaction; the first wait is in vain where it is slow."""
+    """Answer of a request about a transaction; so many waits are in vain first."""
 
-    def __init__(self, error: KafkaError | None, *, is_slow: bool) -> None:
+    def __init__(self, error: KafkaError | None, *, waits: int) -> None:
         self._error = error
-        self._is_slow = is_slow
+        self._waits = waits
 
     def wait(self, timeout_ms: int) -> bool:
         assert timeout_ms > 0
-        if self._is_slow:
-            self._is_slow = False
+        if self._waits:
+            self._waits -= 1
             return False
         if self._error is not None:
             raise self._error
@@ -41,7 +41,7 @@ class Coordinator:
         self.broker = broker
         self.at_commit = at_commit
         self.applied = applied
-        self.is_slow = False
+        self.waits = 0
         self.version = (4, 3)
         self.commits = 0
         self.members: list[object] = []
@@ -87,7 +87,7 @@ class TransactionalProducer(Producer):
     def _send_offsets(self, offsets: dict[TopicPartition, OffsetAndMetadata], member: object) -> Result:
         self._coordinator.members.append(member)
         self._pending.update(offsets)
-        return Result(None, is_slow=self._coordinator.is_slow)
+        return Result(None, waits=self._coordinator.waits)
 
     def _commit(self) -> Result:
         known = self._coordinator
@@ -97,7 +97,7 @@ class TransactionalProducer(Producer):
             known.offsets |= {tp: offset.offset for tp, offset in self._pending.items()}
             known.committed += known.broker.offsets
         known.broker.stored.clear()
-        return Result(error, is_slow=known.is_slow)
+        return Result(error, waits=known.waits)
 
 
 def only(number: int, error: KafkaError) -> Answers:
@@ -180,12 +180,28 @@ def test_a_partition_that_is_lost_meanwhile_takes_its_transaction_with_it() -> N
 
 def test_p5_a_coordinator_that_does_not_answer_is_waited_for() -> None:
     coordinator = Coordinator(Broker())
-    coordinator.is_slow = True
+    coordinator.waits = 1
     stage = stage_of(coordinator)
     stage.publish([stage.verdict(3)])
 
     assert stage.wait_for(1) == [3]
     assert coordinator.holds == 2
+
+
+def test_a_request_that_is_never_answered_is_given_up_once_the_coordinator_has_ended_the_transaction() -> None:
+    coordinator = Coordinator(Broker())
+    coordinator.waits = LONGEST_WAIT_MS // WAIT_MS
+    stage = stage_of(coordinator)
+
+    def init(_: TransactionalProducer) -> None:
+        coordinator.broker.stored.clear()
+        coordinator.waits = 0 if coordinator.broker.made > 1 else coordinator.waits
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionalProducer, "init_transactions", init)
+        stage.publish([stage.verdict(3), stage.verdict(4)])
+        assert stage.wait_for(2) == [3, 4]
+    assert (coordinator.committed, coordinator.broker.made) == ([3, 4], 2)
 
 
 def test_brokers_that_are_too_old_to_fence_are_refused_by_name() -> None:

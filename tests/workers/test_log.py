@@ -1,11 +1,15 @@
 """Logs: one JSON object a line, the active trace's ids, and no text that an unknown library may have quoted (P10)."""
 
+import io
 import json
 import logging
+import re
 import sys
+import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from kafka.errors import KafkaTimeoutError
@@ -15,7 +19,17 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 from pydantic import BaseModel
 
 from schemas.errors import ConfigurationError, GuardUnavailableError
-from workers.log import QUIET, JsonFormatter, configure_logging, event
+from workers.log import (
+    PRINTED_IN_A_ROW,
+    QUIET,
+    WINDOW_S,
+    EventName,
+    JsonFormatter,
+    RepeatsHandler,
+    configure_logging,
+    event,
+    ids_of,
+)
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
@@ -134,11 +148,12 @@ def test_errors_of_ours_and_of_kafka_say_what_they_say_and_where(fail: Any, text
 @pytest.fixture
 def _logging_restored() -> Iterator[None]:
     root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    handlers, level, shown = root.handlers[:], root.level, warnings.showwarning
     levels = {name: logging.getLogger(name).level for name in QUIET}
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
+    warnings.showwarning = shown
     for name, quiet in levels.items():
         logging.getLogger(name).setLevel(quiet)
 
@@ -166,3 +181,87 @@ def test_a_quieter_level_holds_for_client_libraries_too(capsys: pytest.CaptureFi
     logging.getLogger("weir").warning(event("ours"))
 
     assert capsys.readouterr().err == ""
+
+
+def test_the_list_of_event_names_is_closed_and_each_is_used() -> None:
+    root = Path(__file__).parents[2]
+    sources = [
+        path.read_text(encoding="utf-8")
+        for folder in ("workers", "pipelines")
+        for path in root.glob(f"{folder}/**/*.py")
+    ]
+    used = {name for source in sources for name in re.findall(r'\bevent\(\s*"([^"]*)"', source)}
+    named = {name for source in sources for name in re.findall(r'"([a-z_]+)" if alarm.opens else "([a-z_]+)"', source)}
+
+    assert set(get_args(EventName)) == used | {name for pair in named for name in pair}
+    assert list(get_args(EventName)) == sorted(get_args(EventName))
+
+
+class Storm:
+    """A handler, records of two call sites at times that the test gives, and what was printed."""
+
+    def __init__(self) -> None:
+        self.out = io.StringIO()
+        self.handler = RepeatsHandler(self.out)
+        self.handler.setFormatter(JsonFormatter())
+
+    def line(self, at: float, lineno: int = 1, name: Any = "publish_held") -> None:
+        record = logging.LogRecord("weir", logging.WARNING, "f.py", lineno, event(name, record_id=f"r-{at}"), (), None)
+        record.created = at
+        self.handler.emit(record)
+
+    def printed(self) -> list[dict[str, Any]]:
+        return [json.loads(text) for text in self.out.getvalue().splitlines()]
+
+
+def test_a_storm_of_lines_from_one_place_is_counted_and_not_printed() -> None:
+    storm = Storm()
+    for number in range(1000):
+        storm.line(number / 1000)
+    storm.line(1.0, lineno=2, name="worker_red")
+    assert [line["event"] for line in storm.printed()] == ["publish_held"] * PRINTED_IN_A_ROW + ["worker_red"]
+
+    storm.line(WINDOW_S + 1.5, lineno=2, name="worker_red")
+    summary, again = storm.printed()[-2:]
+    assert (summary["event"], summary["of"], summary["count"]) == ("lines_not_printed", "publish_held", 990)
+    assert (summary["level"], again["event"]) == ("WARNING", "worker_red")
+
+
+def test_a_place_is_printed_again_once_its_window_is_over_and_the_count_is_told_at_the_end() -> None:
+    storm = Storm()
+    for at in (0.0, WINDOW_S + 1):
+        for _ in range(PRINTED_IN_A_ROW + 2):
+            storm.line(at)
+    storm.handler.close()
+    counts = [line["count"] for line in storm.printed() if line["event"] == "lines_not_printed"]
+
+    assert counts == [2, 2]
+    assert sum(line["event"] == "publish_held" for line in storm.printed()) == 2 * PRINTED_IN_A_ROW
+
+
+def test_the_memory_of_a_storm_from_everywhere_is_bounded() -> None:
+    storm = Storm()
+    for lineno in range(3_000):
+        storm.line(1.0, lineno=lineno)
+
+    assert len(storm.handler._windows) <= 1_000  # noqa: SLF001
+    assert len(storm.printed()) == 3_000
+
+
+def test_p11_a_line_about_a_record_leads_to_its_span() -> None:
+    carrier = {"traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01"}
+
+    assert ids_of(carrier) == {"trace_id": "ab" * 16, "span_id": "cd" * 8}
+    assert ids_of({}) == {}
+
+
+@pytest.mark.usefixtures("_logging_restored")
+@pytest.mark.filterwarnings("always")
+def test_p10_a_warning_is_told_by_kind_and_place(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("INFO")
+    warnings.warn("private words", UserWarning, stacklevel=1)
+    (written,) = [json.loads(text) for text in capsys.readouterr().err.splitlines()]
+
+    assert (written["event"], written["category"]) == ("python_warning", "UserWarning")
+    assert "test_log.py" in written["place"]
+    assert "private" not in str(written)

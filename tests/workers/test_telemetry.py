@@ -1,6 +1,5 @@
 """Telemetry is off without an endpoint, follows the standard variables, and can write its spans into a folder."""
 
-import json
 import os
 from pathlib import Path
 
@@ -14,9 +13,12 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricExporter
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
+from opentelemetry.trace import SpanKind
 
 from workers import telemetry
+from workers.commands.trace_tree import ReadSpan, read_spans
 from workers.sections import TelemetrySettings
+from workers.span_encoding import EncodedSpans, encode_attributes, encode_link, encode_name, encode_span, new_root
 from workers.telemetry import start_metrics, start_tracing
 
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
@@ -30,14 +32,25 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> list[TracerProvider]:
     return providers
 
 
+class Unbuffered(SimpleSpanProcessor):
+    """Stands in for a batch processor."""
+
+    @property
+    def _batch_processor(self) -> "Unbuffered":
+        return self
+
+    def shutdown(self, *_: object) -> None:
+        super().shutdown()
+
+
 @pytest.fixture
 def exporters(monkeypatch: pytest.MonkeyPatch) -> list[SpanExporter]:
     """Exporters that were handed to a batch processor, which is kept from starting its thread."""
     made: list[SpanExporter] = []
 
-    def keep(exporter: SpanExporter) -> object:
+    def keep(exporter: SpanExporter, *_: object, **__: object) -> object:
         made.append(exporter)
-        return SimpleSpanProcessor(exporter)
+        return Unbuffered(exporter)
 
     monkeypatch.setattr(telemetry, "BatchSpanProcessor", keep)
     return made
@@ -97,7 +110,7 @@ def test_an_endpoint_switches_tracing_on_with_the_protocol_named(
     tracing = start_tracing(TelemetrySettings(), "weir-stream", otel)
 
     assert tracing.enabled
-    assert [type(exporter) for exporter in exporters] == [kind]
+    assert [isinstance(exporter, kind) for exporter in exporters] == [True]
     assert installed == [tracing.provider]
     tracing.flush()
 
@@ -117,8 +130,28 @@ def test_p11_whether_an_unsampled_parent_decides_follows_the_sampler(
     tracing.flush()
 
 
+@pytest.mark.usefixtures("installed")
+def test_p11_a_sampler_that_takes_nothing_switches_tracing_off(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
+
+    assert not start_tracing(TelemetrySettings(span_directory=tmp_path), "weir-stream", {}).enabled
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize(("share", "is_sampled"), [("1.0", True), ("0.0", False)])
+def test_p11_a_trace_that_begins_here_is_sampled_as_the_standard_variables_say(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, share: str, is_sampled: bool
+) -> None:
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", share)
+    tracing = start_tracing(TelemetrySettings(span_directory=tmp_path), "weir-stream", {})
+
+    assert tracing.samples(b"\x7f" * 16) is is_sampled
+    tracing.flush()
+
+
 @pytest.mark.parametrize(("otel", "service"), [({}, "weir-guard"), ({"OTEL_SERVICE_NAME": "moderation"}, "moderation")])
-def test_p11_spans_go_into_a_file_of_this_process_as_one_json_object_a_line(
+def test_p11_both_kinds_of_spans_go_into_a_file_of_this_process_as_a_collector_would_write_them(
     installed: list[TracerProvider], tmp_path: Path, otel: dict[str, str], service: str
 ) -> None:
     directory = tmp_path / "made" / "here"
@@ -126,14 +159,31 @@ def test_p11_spans_go_into_a_file_of_this_process_as_one_json_object_a_line(
     tracer = installed[0].get_tracer("t")
     with tracer.start_as_current_span("outer"), tracer.start_as_current_span("in\nner"):
         pass
+    root = new_root()
+    links, attributes = [encode_link(root.encoded())], encode_attributes({"size": 3})
+    span = encode_span(
+        root.child().encoded(), root.span, encode_name("of bytes", SpanKind.CONSUMER), (1, 2), attributes, links, "bad"
+    )
+    tracing.emit(EncodedSpans(span))
     tracing.flush()
-    lines = (directory / f"weir-guard-{os.getpid()}.jsonl").read_text(encoding="utf-8").splitlines()
-    inner, outer = (json.loads(text) for text in lines)
+    inner, outer, own = read_spans(directory / f"weir-guard-{os.getpid()}.jsonl")
 
     assert tracing.enabled
-    assert (inner["name"], outer["name"]) == ("in\nner", "outer")
-    assert inner["parent_id"] == outer["context"]["span_id"]
-    assert outer["resource"]["attributes"]["service.name"] == service
+    assert (inner.name, outer.name) == ("in\nner", "outer")
+    assert inner.parent == outer.span
+    assert {span.service for span in (inner, outer, own)} == {service}
+    assert own._replace(span="") == ReadSpan(
+        root.trace.hex(),
+        "",
+        root.span.hex(),
+        "of bytes",
+        service,
+        1,
+        2,
+        {"size": 3},
+        ((root.trace.hex(), root.span.hex()),),
+        True,
+    )
 
 
 @pytest.fixture

@@ -14,12 +14,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from workers.commands.bench_autoscale import autoscale
 from workers.commands.options import AsJson, Config
 from workers.commands.terminal import console, progress_bar, show_json
 from workers.log import configure_logging
 from workers.settings import load_settings, prepare_ray
 
 app = typer.Typer(no_args_is_help=True)
+app.command()(autoscale)
 
 
 @app.command()
@@ -35,6 +37,9 @@ def stream(
     peers_dir: Annotated[
         Path | None, typer.Option(help="Where their environments are kept; default: ~/.cache/weir/peers.")
     ] = None,
+    tracing: Annotated[
+        bool, typer.Option("--tracing", help="Only Weir: tracing off, 1 % of the messages sampled, and all.")
+    ] = False,
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:
@@ -47,6 +52,8 @@ def stream(
         raise typer.BadParameter(f"{guard}: only stub is offered", param_hint="--guard")
     if peers_dir is not None and not peers:
         raise typer.BadParameter("only with --peers", param_hint="--peers-dir")
+    if peers and tracing:
+        raise typer.BadParameter("not with --peers", param_hint="--tracing")
     from workers.stream.bench import run_stream_bench  # kafka-python takes half a second
 
     configure_logging("CRITICAL" if peers else "ERROR")
@@ -62,6 +69,13 @@ def stream(
         )
         show_json(beside.to_dict()) if as_json else show_peers(beside)
         raise typer.Exit(int(not beside.is_good))
+    if tracing:
+        from workers.commands.bench_tracing import show_tracing
+        from workers.stream.trace_bench import run_trace_bench
+
+        traced = run_trace_bench(load_settings(config), events, partitions, runs, lambda text: errors.print(text))
+        show_json(traced.to_dict()) if as_json else show_tracing(traced)
+        return
     result = run_stream_bench(load_settings(config), events, partitions, runs, lambda text: errors.print(text))
     if as_json:
         show_json(result.to_dict())

@@ -7,17 +7,16 @@ import os
 from collections import Counter
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
-from rich.tree import Tree
 
 from workers.commands.options import AsJson
 from workers.commands.terminal import console, progress_bar, show_json
+from workers.commands.trace_tree import shown_tree
 from workers.commands.verify import ledger_entry
-from workers.embedded.trace_tree import SpanNode
 from workers.log import configure_logging
 from workers.settings import prepare_ray
 
@@ -63,7 +62,7 @@ def demo(
     )
     _show_table(out, "dead letters", {"reason": report.reasons})
     out.print(f"[bold]one message's trace[/] ({report.example['severity']}, verdict {report.example['verdict_id']})")
-    out.print(_tree(report.tree))
+    out.print(shown_tree(report.tree))
     for line in report.unexpected:
         out.print(f"[bold red]unexpected[/] {line}")
     ledger = report.ledger
@@ -81,19 +80,3 @@ def _show_table(out: Console, title: str, groups: dict[str, Counter[str]]) -> No
         for index, (name, count) in enumerate(counts.most_common()):
             table.add_row("" if index else group, name, str(count), end_section=index == len(counts) - 1)
     out.print(table)
-
-
-def _tree(node: SpanNode) -> Tree:
-    tree = Tree(_label(node))
-    for child in node.children:
-        tree.children.append(_tree(child))
-    return tree
-
-
-def _label(node: SpanNode) -> str:
-    extra: list[Any] = [f"{node.duration_ms:.1f} ms", node.service]
-    if node.linked:
-        extra.append("linked")
-    if size := node.attributes.get("moderation.batch.size"):
-        extra.append(f"batch of {size}")
-    return f"{node.name} [dim]({', '.join(extra)})[/]"

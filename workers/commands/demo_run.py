@@ -20,11 +20,12 @@ from opentelemetry.trace import SpanKind
 from schemas.dead_letter import read_dead_letter
 from schemas.reasons import Reason
 from schemas.verdict import Severity, Verdict
+from workers.commands.trace_tree import SpanNode, read_spans, trace_tree
 from workers.embedded.broker import EmbeddedBroker
 from workers.embedded.sample import SampleRecord, sample_records
-from workers.embedded.trace_tree import SpanNode, read_spans, trace_tree
 from workers.serving.running import RunningApplication
 from workers.settings import Settings, load_settings, otel_variables
+from workers.span_encoding import new_root, read_traceparent
 from workers.stream.kafka_clients import producer
 from workers.stream.ledger import Ledger
 from workers.stream.query_clients import TopicReader
@@ -123,7 +124,7 @@ def _report(
     severities, categories, actions, reasons = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
     unexpected = []
     example: dict[str, Any] = {}
-    trace_id = ""
+    of_example = new_root()  # overwritten: the demo has verdicts
     with TopicReader(settings.kafka) as reader:
         for record in reader.read(reader.spans([settings.topics.verdicts])):
             verdict = Verdict.model_validate_json(record.value or b"")
@@ -135,7 +136,7 @@ def _report(
                 unexpected.append(f"{verdict.event_id}: a verdict in place of {wanted}")
             if not example or (verdict.severity is Severity.UNSAFE and example["severity"] != Severity.UNSAFE):
                 example = json.loads(record.value or b"")
-                trace_id = (record.header("traceparent") or b"").decode().split("-")[1]
+                of_example = read_traceparent(record.header("traceparent") or b"") or of_example
         for record in reader.read(reader.spans([settings.topics.dead_letters])):
             letter = read_dead_letter(record)
             reasons[letter.reason] += 1
@@ -152,5 +153,5 @@ def _report(
         unexpected=unexpected,
         seconds=seconds,
         example=example,
-        tree=trace_tree(read_spans(folder), trace_id),
+        tree=trace_tree(read_spans(folder), of_example),
     )

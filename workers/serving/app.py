@@ -4,23 +4,31 @@
 a class decorated where it is defined would be pickled by value, with its module's globals.
 """
 
+import warnings
 from typing import Any
 
 from ray import serve
 from ray.serve import Application
+from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 
 from pipelines.policy import load_policy
 from workers.serving.guard_replica import GuardReplica
+from workers.serving.names import APP_NAME as APP_NAME
+from workers.serving.names import GUARD as GUARD
+from workers.serving.names import STREAM as STREAM
 from workers.serving.stream_replica import STOP_MARGIN_S, StreamReplica
 from workers.settings import Settings, load_settings
 
-APP_NAME = "weir"
-GUARD = "GuardDeployment"
-STREAM = "StreamWorker"
 HEALTH_PERIOD_S = 5.0
+# Serve finds out that a replica has died by asking it. Where there is one guard replica, all work waits for that.
+GUARD_HEALTH_PERIOD_S = 1.0
 # A consumer has at most 64 calls under way. Beyond this number Ray's router backs off, for seconds at a time: a replica
 # that could do 320 a second was given 23 (Ray 2.60, `weir bench latency`). The in-flight limits bound what waits.
 CALLS_PER_REPLICA = 512
+NO_OPINION = "workers.serving.backlog_policy:no_opinion"
+# Shares of the interval, so that a change is decided on within two: Serve takes a figure and sends what it has, each at
+# its own time, and forgets what is older than the look-back.
+PUSH, LOOK_BACK = 0.5, 2.5
 
 
 def build_app(args: dict[str, Any] | None = None) -> Application:
@@ -42,21 +50,46 @@ def application_of(settings: Settings) -> Application:
         ConfigurationError: the policy file is wrong; found out here, where a replica would fail start after start.
     """
     load_policy(settings.policy.file)
+    scaling = settings.autoscaling
     guard = serve.deployment(
         GuardReplica,
         name=GUARD,
-        num_replicas=settings.guard.replicas,
+        **_replicas(settings, settings.guard.replicas, (scaling.min_replicas, scaling.max_replicas)),
+        max_surge_percent=settings.guard.max_surge_percent,
         max_ongoing_requests=CALLS_PER_REPLICA,
-        health_check_period_s=HEALTH_PERIOD_S,
+        health_check_period_s=GUARD_HEALTH_PERIOD_S,
         graceful_shutdown_timeout_s=settings.delivery.drain_timeout_s,
         ray_actor_options={"num_cpus": settings.guard.cpus_per_replica, "num_gpus": settings.guard.gpus_per_replica},
     )
     stream = serve.deployment(
         StreamReplica,
         name=STREAM,
-        num_replicas=settings.serve.consumers,
+        **_replicas(settings, settings.serve.consumers, (settings.serve.consumers, scaling.max_consumers)),
         health_check_period_s=HEALTH_PERIOD_S,
         graceful_shutdown_timeout_s=settings.delivery.drain_timeout_s + STOP_MARGIN_S,
         ray_actor_options={"num_cpus": settings.serve.cpus_per_consumer},
     )
     return stream.bind(settings, guard.bind(settings))
+
+
+def _replicas(settings: Settings, first: int, bounds: tuple[int, int]) -> dict[str, Any]:
+    """How many replicas a deployment has, or between what bounds. The policy itself is the application's."""
+    chosen = settings.autoscaling
+    if not chosen.enabled:
+        return {"num_replicas": first}
+    with warnings.catch_warnings():
+        # Said to be replaced by an environment variable, which Ray 2.60 does not read.
+        warnings.filterwarnings("ignore", "The `metrics_interval_s` field", DeprecationWarning)
+        return {
+            "autoscaling_config": AutoscalingConfig(
+                min_replicas=bounds[0],
+                initial_replicas=max(first, bounds[0]),
+                max_replicas=bounds[1],
+                upscale_delay_s=chosen.upscale_delay_s,
+                downscale_delay_s=chosen.downscale_delay_s,
+                downscale_to_zero_delay_s=chosen.downscale_to_zero_delay_s,
+                metrics_interval_s=PUSH * chosen.interval_s,
+                look_back_period_s=LOOK_BACK * chosen.interval_s,
+                policy=AutoscalingPolicy(policy_function=NO_OPINION),
+            )
+        }

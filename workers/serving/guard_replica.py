@@ -10,29 +10,27 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain
 from operator import attrgetter
 from secrets import token_bytes
 from time import perf_counter
 
-from opentelemetry import trace
-from opentelemetry.context import Context
-from opentelemetry.propagate import extract, inject
-from opentelemetry.trace import Link, SpanKind, Status, StatusCode
-
 from pipelines.guard import GuardAnswer, GuardReply, GuardRequest
 from pipelines.judging import PROBE
-from workers.log import configure_logging, event
+from workers.log import configure_logging, event, ids_of
 from workers.serving.answers import answer_of
+from workers.serving.backlog_policy import BUSY
+from workers.serving.batch_span import BatchSpan
 from workers.serving.batcher import Batched, Batcher
+from workers.serving.busy_share import BusyShare
 from workers.serving.engine.judgement import Engine, Judgement, PreparedPrompt
 from workers.serving.engine_choice import load_engine, provenance_of
+from workers.serving.guard_measures import GuardMeasures
 from workers.serving.verdict_cache import KEY_BYTES, VerdictCache
 from workers.settings import Settings, otel_variables
 from workers.telemetry import start_metrics, start_tracing
 
 log = logging.getLogger(__name__)
-MAX_LINKS = 128
 # More than the splitting of one poisonous chunk makes in a row.
 MAX_FAILURES = 32
 
@@ -64,11 +62,11 @@ class GuardReplica:
             configure_logging(settings.telemetry.log_level)
         self._tracing = start_tracing(settings.telemetry, "weir-guard", otel_variables())
         self._metrics = start_metrics("weir-guard", otel_variables())
-        self._tracer = trace.get_tracer(__name__)
         started = perf_counter()
         self._engine = engine or load_engine(settings.guard)
         self._provenance = provenance_of(self._engine)
-        log.info(event("model_loaded", seconds=round(perf_counter() - started, 2), **self._provenance.model_dump()))
+        load_s = perf_counter() - started
+        log.info(event("model_loaded", seconds=round(load_s, 2), **self._provenance.model_dump()))
         # One thread runs the engine and others prepare, so that the next batch is ready when this one ends.
         self._gpu = ThreadPoolExecutor(1, "weir-engine")
         self._tokenisers = ThreadPoolExecutor(2, "weir-tokeniser")
@@ -78,10 +76,12 @@ class GuardReplica:
             batch_tokens=settings.guard.batch_tokens,
             batch_size=settings.guard.batch_size,
         )
+        self._measures = GuardMeasures(self._engine, load_s, lambda: self._batcher.waiting)
         self._cache = VerdictCache(settings.guard.cache_size)
         self._batch_timeout_s = settings.guard.batch_timeout_s
         self._failures = 0
         self._running_since: float | None = None
+        self._busy = BusyShare()
 
     async def judge(self, requests: Sequence[GuardRequest]) -> GuardReply:
         """Judge the conversations of one call; see `pipelines.guard.Guard`."""
@@ -95,6 +95,7 @@ class GuardReplica:
             if answer is None and isinstance(item, _Asked)
         ]
         batched = await self._batcher.submit(asked)
+        self._measures.waited([item.queue_ms for item in batched])
         misses = sum(not item.is_shared for item in batched)
         self._cache.count(hits=sum(isinstance(item, _Asked) for item in prepared) - misses, misses=misses)
         ran = iter(batched)
@@ -112,6 +113,11 @@ class GuardReplica:
             raise RuntimeError(f"a batch has been running for {running_s:.0f} s")
         if self._failures >= MAX_FAILURES:
             raise RuntimeError(f"the last {self._failures} batches raised")
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Figures for `workers.serving.backlog_policy`; Serve asks every so often."""
+        share = self._busy.share()
+        return {} if share is None else {BUSY: share}
 
     async def __del__(self) -> None:
         self._tracing.flush()
@@ -144,43 +150,33 @@ class GuardReplica:
     async def _run(self, batch: Sequence[Sequence[_Asked]]) -> list[_Ran]:
         """Run one batch in the engine's thread, one prompt of each group, under one span that links every message."""
         prompts = [group[0].prompt for group in batch]
-        sampled = (asked.carrier for asked in chain.from_iterable(batch) if asked.carrier)
-        contexts = [
-            trace.get_current_span(extract(carrier, Context())).get_span_context()
-            for carrier in islice(sampled, MAX_LINKS)
-        ]
-        carrier: dict[str, str] = {}
-        span: trace.Span = trace.INVALID_SPAN
-        if contexts and self._tracing.enabled:
-            span = self._tracer.start_span(
-                f"chat {self._provenance.model}",
-                Context(),
-                SpanKind.INTERNAL,
-                {
-                    "gen_ai.operation.name": "chat",
-                    "gen_ai.provider.name": "weir",
-                    "gen_ai.request.model": self._provenance.model,
-                    "moderation.batch.size": len(batch),
-                    "moderation.batch.tokens": sum(len(prompt) for prompt in prompts),
-                },
-                [Link(context) for context in contexts],
-            )
-            inject(carrier, trace.set_span_in_context(span))
+        span = BatchSpan(
+            self._tracing,
+            self._provenance.model,
+            (asked.carrier for asked in chain.from_iterable(batch)),
+            {"moderation.batch.size": len(batch), "moderation.batch.tokens": sum(len(prompt) for prompt in prompts)},
+        )
+        error: str | None = None
         started = self._running_since = perf_counter()
+        self._busy.begin()
         try:
             judgements = await asyncio.get_running_loop().run_in_executor(self._gpu, self._engine.run, prompts)
             if len(judgements) != len(prompts):
                 raise ValueError(f"{len(judgements)} answers to a batch of {len(prompts)}")  # noqa: TRY301 - as above
-        except Exception as error:
+        except Exception as raised:
             self._failures += 1
-            log.error(event("batch_failed", size=len(batch), error=type(error).__name__))
-            span.set_status(Status(StatusCode.ERROR, type(error).__name__))
+            error = type(raised).__name__
+            self._measures.ran(prompts, None, perf_counter() - started)
+            log.error(event("batch_failed", size=len(batch), error=error, **ids_of(span.carrier)))
             raise
         finally:
             self._running_since = None
-            span.end()
+            self._busy.end()
+            span.end(error)
         self._failures = 0
-        guard_ms = (perf_counter() - started) * 1000
+        seconds = perf_counter() - started
+        guard_ms = seconds * 1000
+        self._measures.ran(prompts, judgements, seconds)
         for group, judgement in zip(batch, judgements, strict=True):
-            self._cache.keep(group[0].key, judgement, carrier)
-        return [_Ran(judgement, carrier, guard_ms) for judgement in judgements]
+            self._cache.keep(group[0].key, judgement, span.carrier)
+        return [_Ran(judgement, span.carrier, guard_ms) for judgement in judgements]

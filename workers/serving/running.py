@@ -14,10 +14,13 @@ from typing import Any, Self
 
 import ray
 from ray import serve
+from ray.serve.context import _get_global_client
+from ray.serve.schema import ApplicationStatus
 
 from schemas.errors import ModerationError
 from workers.log import event
 from workers.serving.app import APP_NAME, STREAM, application_of
+from workers.serving.serve_config import serve_config
 from workers.settings import Settings, otel_variables, ray_address
 
 log = logging.getLogger(__name__)
@@ -47,7 +50,10 @@ class RunningApplication:
         address = ray_address()
         if address is None:
             guard, stream = self._settings.guard, self._settings.serve
-            needed = guard.replicas * guard.cpus_per_replica + stream.consumers * stream.cpus_per_consumer
+            replicas, consumers = guard.replicas, stream.consumers
+            if self._settings.autoscaling.enabled:
+                replicas, consumers = self._settings.autoscaling.max_replicas, self._settings.autoscaling.max_consumers
+            needed = replicas * guard.cpus_per_replica + consumers * stream.cpus_per_consumer
             ray.init(
                 "local",  # without it, Ray joins whatever cluster an earlier `ray start` left on this machine
                 num_cpus=max(os.cpu_count() or 1, int(needed + 0.999)),
@@ -61,7 +67,10 @@ class RunningApplication:
             signal.signal(number, self._on_signal)
         try:
             serve.start(proxy_location="Disabled")
-            serve.run(application, name=APP_NAME, route_prefix=None)
+            if self._settings.autoscaling.enabled:
+                self._deploy({} if address is None else otel_variables())
+            else:
+                serve.run(application, name=APP_NAME, route_prefix=None)
         except BaseException as error:
             self.close()
             if isinstance(error, RuntimeError):
@@ -73,6 +82,15 @@ class RunningApplication:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    def _deploy(self, variables: dict[str, str]) -> None:
+        """Deploy as `serve deploy` does, which alone takes an application's autoscaling policy."""
+        _get_global_client().deploy_apps(serve_config(self._settings, variables))
+        while (seen := serve.status().applications.get(APP_NAME)) is None or seen.status != ApplicationStatus.RUNNING:
+            if seen is not None and seen.status == ApplicationStatus.DEPLOY_FAILED:
+                raise RuntimeError(" ".join(seen.message.split()))
+            if self.stopping.wait(POLL_S / 10):
+                return
 
     def close(self) -> None:
         """Stop: consumers drain and leave the group first, guard replicas after."""

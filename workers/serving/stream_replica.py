@@ -8,16 +8,14 @@ import faulthandler
 import logging
 import sys
 import time
-from collections.abc import Iterable
 from contextlib import redirect_stderr
 from typing import Any
 
-from opentelemetry import metrics
-from opentelemetry.metrics import CallbackOptions, Observation
 from ray import serve
 
 from pipelines.breaker import BreakerView
 from workers.log import configure_logging, event
+from workers.serving.backlog_policy import ALL_PARTITIONS, ARRIVALS, BACKLOG, COMPLETIONS, OLDEST_AGE, PARTITIONS
 from workers.serving.guard_client import GuardClient
 from workers.settings import Settings, otel_variables
 from workers.stream.assembly import stream_worker
@@ -47,9 +45,6 @@ class StreamReplica:
         client = GuardClient(guard, settings.delivery.call_timeout_s)
         self._worker = stream_worker(settings, client, asyncio.get_running_loop(), self._tracing)
         self._breaker = self._worker.breaker
-        metrics.get_meter(__name__).create_observable_gauge(
-            "moderation.breaker.open", [self._measure_breaker], "1", "1 while the breaker of this worker is open."
-        )
         self._last_check = time.monotonic()
         self._worker.start()
         self._dead_man = asyncio.create_task(self._watch())
@@ -81,6 +76,21 @@ class StreamReplica:
             log.warning(event("breaker_reset", cause=alarm.cause))
         return before
 
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Figures for `workers.serving.backlog_policy`, without those that are missing; Serve asks every so often."""
+        known = self._worker.backlog.figures()
+        if known is None:
+            return {}
+        figures = {
+            BACKLOG: known.records,
+            OLDEST_AGE: known.oldest_age_s,
+            ARRIVALS: known.arrival_rate,
+            COMPLETIONS: known.completion_rate,
+            PARTITIONS: known.partitions,
+            ALL_PARTITIONS: known.all_partitions,
+        }
+        return {name: float(value) for name, value in figures.items() if value is not None}
+
     async def completed(self) -> int:
         """Records completed since the start."""
         return self._worker.progress.completed
@@ -96,9 +106,6 @@ class StreamReplica:
         log.info(event("replica_stopped", drained=stopped))
         self._tracing.flush()
         self._metrics.flush()
-
-    def _measure_breaker(self, _: CallbackOptions) -> Iterable[Observation]:
-        return [Observation(int(self._breaker.is_open))]
 
     async def _watch(self) -> None:
         """Dead-man timer: a replica that Serve has lost must not consume beside its replacement."""

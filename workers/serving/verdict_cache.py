@@ -11,8 +11,8 @@ from hashlib import blake2b
 from secrets import token_bytes
 from typing import NamedTuple
 
-from opentelemetry import metrics
-
+from workers.metrics.instruments import observe_value
+from workers.metrics.table import CACHE_HITS, CACHE_MISSES, CACHE_SIZE
 from workers.serving.engine.judgement import Judgement, PreparedPrompt
 
 KEY_BYTES = 16
@@ -39,11 +39,10 @@ class VerdictCache:
         self._size = size
         self._secret = token_bytes(KEY_BYTES)
         self._kept: OrderedDict[bytes, Kept] = OrderedDict()
-        meter = metrics.get_meter(__name__)
-        self._hits = meter.create_counter(
-            "moderation.cache.hits", "{prompt}", "Prompts that got the judgement of an equal one, kept or under way."
-        )
-        self._misses = meter.create_counter("moderation.cache.misses", "{prompt}", "Prompts that the model judged.")
+        self._hits = self._misses = 0
+        observe_value(CACHE_HITS, lambda: self._hits)
+        observe_value(CACHE_MISSES, lambda: self._misses)
+        observe_value(CACHE_SIZE, lambda: len(self._kept))
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -70,6 +69,6 @@ class VerdictCache:
             self._kept.popitem(last=False)
 
     def count(self, *, hits: int, misses: int) -> None:
-        """Tell the metrics what became of the prompts of one answered call."""
-        self._hits.add(hits)
-        self._misses.add(misses)
+        """Note what became of the prompts of one answered call."""
+        self._hits += hits
+        self._misses += misses

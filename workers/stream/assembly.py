@@ -18,6 +18,8 @@ from schemas.errors import ConfigurationError
 from workers.settings import Settings
 from workers.stream.in_flight_record import InFlightRecord
 from workers.stream.kafka_clients import group_consumer, producer, transactional_id
+from workers.stream.late_sampling import LateSampling
+from workers.stream.measures import StreamMeasures
 from workers.stream.membership import Membership
 from workers.stream.message_trace import StreamTracer
 from workers.stream.publisher import Publisher
@@ -61,6 +63,7 @@ def stream_worker(settings: Settings, guard: Guard, loop: asyncio.AbstractEventL
     """A worker that judges with `guard` on `loop`, with a breaker of its own."""
     breaker = Breaker(settings.breaker)
     judge = judge_of(settings, guard)
+    measures = StreamMeasures(settings, judge.calls)
     delivery = settings.delivery
 
     def new_publisher(
@@ -69,31 +72,45 @@ def stream_worker(settings: Settings, guard: Guard, loop: asyncio.AbstractEventL
         membership: Membership,
     ) -> Publisher:
         judge.held = held
+        measures.rebalances = membership.rebalances
+
+        def published(items: Sequence[InFlightRecord]) -> None:
+            measures.published(items)
+            acknowledged(items)
+
+        def publisher_held() -> None:
+            measures.publish_waited()
+            held()
+
         transactions: Transactions | None = None
         new_producer = partial(producer, settings.kafka)
         if delivery.mode == "exactly_once":
             new_transactional = partial(new_producer, transactional_id(settings.kafka))
             stored = partial(committed_offsets, settings.kafka)
-            transactions = Transactions(new_transactional, membership.metadata, breaker.memory, stored, held)
+            transactions = Transactions(new_transactional, membership.metadata, breaker.memory, stored, publisher_held)
         return Publisher(
             new_producer if transactions is None else transactions.new_producer,
             settings.topics,
             settings.kafka.group_id,
             settings.kafka.linger_ms / 1000,
             Backoff(delivery.backoff_initial_s, delivery.backoff_max_s),
-            acknowledged,
-            held,
+            published,
+            publisher_held,
             membership.is_member,
             transactions,
         )
 
+    telemetry = settings.telemetry
     tracer = StreamTracer(
+        tracing.emit,
+        tracing.samples,
         enabled=tracing.enabled,
         parent_decides=tracing.parent_decides,
-        as_child=settings.telemetry.process_span == "child",
+        as_child=telemetry.process_span == "child",
         group=settings.kafka.group_id,
+        late=LateSampling(telemetry.always_sample, telemetry.slow_s),
     )
-    return StreamWorker(
+    worker = StreamWorker(
         settings,
         moderation_of(settings),
         judge,
@@ -103,3 +120,5 @@ def stream_worker(settings: Settings, guard: Guard, loop: asyncio.AbstractEventL
         tracer,
         breaker,
     )
+    measures.observe(worker)
+    return worker

@@ -46,6 +46,15 @@ class Assignment:
         """An owned partition, else None."""
         return self._partitions.get(TopicPartition(topic, partition))
 
+    def owned(self) -> Collection[AssignedPartition]:
+        """All owned partitions."""
+        return self._partitions.values()
+
+    @property
+    def is_idle(self) -> bool:
+        """True while nothing is in flight."""
+        return not self._limits.records
+
     def release(self) -> list[InFlightRecord]:
         """What is decided and next in its partition's order, each record once."""
         return [item for partition in self._partitions.values() for item in partition.offsets.release()]

@@ -10,11 +10,11 @@ import json
 import multiprocessing
 import platform
 import statistics
-import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
@@ -32,6 +32,7 @@ from workers.stream.assembly import stream_worker
 from workers.stream.kafka_clients import group_consumer, producer
 from workers.stream.process_tuning import tune_process
 from workers.stream.query_clients import admin
+from workers.stream.span_sink import SpanSink
 from workers.telemetry import start_tracing
 
 POLL_S = 0.01
@@ -124,27 +125,29 @@ class BenchEvent(NamedTuple):
     traceparent: bytes
 
 
-def bench_events(events: int) -> Iterator[BenchEvent]:
-    """Chat-length events, the same each time; `event-7` is the eighth. One in a hundred is sampled."""
+def bench_events(events: int, share: int = 100) -> Iterator[BenchEvent]:
+    """Chat-length events, the same each time; `event-7` is the eighth. One in `share` is sampled."""
     random = Random(1)
     for index in range(events):
         text = " ".join(random.choices(WORDS, k=random.randint(3, 30)))
         value = {"event_id": f"event-{index}", "conversation_id": f"c-{index % 5000}", "tenant": "bench", "text": text}
-        flags = "01" if index % 100 == 0 else "00"
+        flags = "01" if index % share == 0 else "00"
         context = f"00-{random.getrandbits(128):032x}-{random.getrandbits(64):016x}-{flags}".encode()
         yield BenchEvent(b"c-%d" % (index % 5000), json.dumps(value).encode(), context)
 
 
-def produce_events(settings: Settings, topic: str, events: int) -> None:
+def produce_events(settings: Settings, topic: str, events: int, share: int = 100) -> None:
     """Write `bench_events`."""
     sender = producer(settings.kafka)
-    for event in bench_events(events):
+    for event in bench_events(events, share):
         sender.send(topic, event.value, event.key, [("traceparent", event.traceparent)])
     sender.flush()
     sender.close()
 
 
-def run_side(side: str, settings: Settings, names: list[str], events: int) -> float:
+def run_side(
+    side: str, settings: Settings, names: list[str], events: int, otel: Mapping[str, str] | None = None
+) -> float:
     """Seconds that one of `SIDES` takes for all events by its own clock; everything is committed then.
 
     Args:
@@ -152,6 +155,7 @@ def run_side(side: str, settings: Settings, names: list[str], events: int) -> fl
         settings: where Kafka is.
         names: topics of events, verdicts and dead letters.
         events: of the event topic.
+        otel: the `OTEL_…` variables of Weir's side; if not given, those that send its spans to a sink beside it.
 
     Raises:
         ModerationError: the process failed, or was not done in time.
@@ -159,12 +163,14 @@ def run_side(side: str, settings: Settings, names: list[str], events: int) -> fl
     context = multiprocessing.get_context("spawn")
     queue: multiprocessing.Queue[float] = context.Queue()
     target = _run_bare if side == "bare" else _run_weir
-    sections = settings.model_dump(mode="python", include={"kafka", "telemetry"})
+    sections: dict[str, Any] = settings.model_dump(mode="python", include={"kafka", "telemetry"})
     if side == "exactly_once":
         sections["delivery"] = {"mode": side}
-    process = context.Process(target=target, args=(sections, names, events, queue))
-    process.start()
-    process.join(DEADLINE_S)
+    with SpanSink() if otel is None else nullcontext() as sink:
+        sections["otel"] = dict((otel or {}) if sink is None else sink.variables)
+        process = context.Process(target=target, args=(sections, names, events, queue))
+        process.start()
+        process.join(DEADLINE_S)
     if process.exitcode != 0:
         process.kill()
         raise ModerationError(f"the run of {side} failed, or took {DEADLINE_S:.0f} s (exit code {process.exitcode})")
@@ -182,20 +188,19 @@ def bench_settings(sections: dict[str, dict[str, object]], names: list[str]) -> 
 def _run_weir(
     sections: dict[str, dict[str, object]], names: list[str], events: int, queue: "multiprocessing.Queue[float]"
 ) -> None:
-    with tempfile.TemporaryDirectory() as spans:
-        sections["telemetry"]["span_directory"] = spans  # somewhere to export to, or nothing would be traced
-        settings = bench_settings(sections, names)
-        tune_process()
-        tracing = start_tracing(settings.telemetry, "weir-stream", otel_variables())
-        worker = stream_worker(settings, InstantGuard(), running_loop(), tracing)
-        worker.start()
-        started = _wait_for(lambda: worker.progress.completed > 0)
-        first = worker.progress.completed
-        _wait_for(lambda: worker.progress.completed >= events)
-        seconds = (time.perf_counter() - started) * events / max(events - first, 1)
-        worker.stop(30.0)
-        tracing.flush()
-        queue.put(seconds)
+    otel: Any = sections.pop("otel")
+    settings = bench_settings(sections, names)
+    tune_process()
+    tracing = start_tracing(settings.telemetry, "weir-stream", otel_variables() | otel)
+    worker = stream_worker(settings, InstantGuard(), running_loop(), tracing)
+    worker.start()
+    started = _wait_for(lambda: worker.progress.completed > 0)
+    first = worker.progress.completed
+    _wait_for(lambda: worker.progress.completed >= events)
+    seconds = (time.perf_counter() - started) * events / max(events - first, 1)
+    worker.stop(30.0)
+    tracing.flush()
+    queue.put(seconds)
 
 
 def running_loop() -> asyncio.AbstractEventLoop:
@@ -214,6 +219,7 @@ def _wait_for(condition: Callable[[], bool]) -> float:
 def _run_bare(
     sections: dict[str, dict[str, object]], names: list[str], events: int, queue: "multiprocessing.Queue[float]"
 ) -> None:
+    del sections["otel"]
     settings = bench_settings(sections, names)
     consumer = group_consumer(settings.kafka)
     consumer.subscribe([names[0]])

@@ -10,12 +10,16 @@ from collections.abc import Callable
 from kafka import KafkaConsumer
 
 from workers.log import event
+from workers.metrics.instruments import histogram
+from workers.metrics.table import OPERATION_DURATION
 from workers.stream.assignment import Assignment, Offsets
 from workers.stream.kafka_errors import Meaning, meaning_of
 
 log = logging.getLogger(__name__)
 ANSWER_S = 30.0
 SIGN_S = 5.0
+RETRY_S = 0.5
+COMMIT = {"messaging.system": "kafka", "messaging.operation.name": "commit"}
 
 
 class Commits:
@@ -45,9 +49,11 @@ class Commits:
         self._clock = clock
         self._next = 0.0
         self._next_sign = 0.0
+        self._next_try = 0.0
         self._answer_due: float | None = None
         self._started_ns = 0
         self._refusal: BaseException | None = None
+        self._duration = histogram(OPERATION_DURATION)
 
     def commit_when_due(self, consumer: KafkaConsumer) -> None:
         """Begin a commit if it is time for one, the last one was answered and there is something to commit.
@@ -65,13 +71,39 @@ class Commits:
         if not offsets and self._is_named and now >= self._next_sign:
             offsets = self._assignment.committed()
         if offsets:
-            self._next_sign = now + SIGN_S
-            self._answer_due = now + ANSWER_S
-            self._started_ns = time.time_ns()
-            consumer.commit_async(offsets, callback=self._answered)
+            self._begin(consumer, offsets, now)
+
+    def finished(self, consumer: KafkaConsumer) -> bool:
+        """True once nothing is in flight and all of it is committed; asked between polls by a worker that stops.
+
+        kafka-python refuses commits while it waits for the group to rebalance, those of a revocation in `close`
+        included. So they are tried again before: who leaves uncommitted work behind has it published again.
+
+        Raises:
+            KafkaError: the last commit was refused in a way that no retry can help.
+        """
+        if self._refusal is not None:
+            raise self._refusal
+        now = self._clock()
+        if not self._assignment.is_idle or (self._answer_due is not None and now < self._answer_due):
+            return False
+        offsets = self._assignment.committable()
+        if offsets and now >= self._next_try:
+            self._next_try = now + RETRY_S
+            self._begin(consumer, offsets, now)
+        return not offsets
+
+    def _begin(self, consumer: KafkaConsumer, offsets: Offsets, now: float) -> None:
+        self._next_sign = now + SIGN_S
+        self._answer_due = now + ANSWER_S
+        self._started_ns = time.time_ns()
+        consumer.commit_async(offsets, callback=self._answered)
 
     def _answered(self, offsets: Offsets, answer: object) -> None:
         self._answer_due = None
+        is_refused = isinstance(answer, BaseException)
+        seconds = (time.time_ns() - self._started_ns) / 1e9
+        self._duration.record(seconds, COMMIT | ({"error.type": "refused"} if is_refused else {}))
         if isinstance(answer, BaseException):
             log.warning(event("commit_failed", error=type(answer).__name__))
             if meaning_of(answer) is Meaning.FATAL:

@@ -12,13 +12,11 @@ from pipelines.guard import Judged
 from pipelines.moderation import Moderation, Outcome, Ruling, is_mixed, timestamp
 from schemas.dead_letter import DeadLetter
 from schemas.record import SourceRecord
-from workers.log import event
-from workers.sections import TopicSettings
+from workers.log import EventName, event
 from workers.stream.assignment import Assignment
 from workers.stream.guard_calls import Items
 from workers.stream.in_flight_record import InFlightRecord
 from workers.stream.message_trace import StreamTracer
-from workers.stream.outcome_records import outgoing
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +26,6 @@ class Decisions:
 
     Args:
         moderation: judgement before and after the model.
-        topics: topic names.
         assignment: the worker's partitions.
         tracer: spans of messages.
         breaker: is shown every outcome before it can be released.
@@ -38,14 +35,12 @@ class Decisions:
     def __init__(
         self,
         moderation: Moderation,
-        topics: TopicSettings,
         assignment: Assignment,
         tracer: StreamTracer,
         breaker: Breaker,
         clock: Callable[[], float],
     ) -> None:
         self._moderation = moderation
-        self._topics = topics
         self._assignment = assignment
         self._tracer = tracer
         self._breaker = breaker
@@ -61,12 +56,12 @@ class Decisions:
             partition = self._assignment.get(record.topic, record.partition)
             if partition is None:
                 continue  # revoked between the fetch and now: its next owner reads it
-            item = InFlightRecord(partition, record, self._tracer.start(record))
+            item = InFlightRecord(partition, record, self._tracer.start(record, polled_ns))
             partition.offsets.deliver(item)
             taken.append(item)
             admitted = self._moderation.admit(record, item.trace.carrier, received_at)
             if isinstance(admitted, DeadLetter):
-                self._decided(item, Ruling(admitted))
+                self._decided(item, Ruling(admitted), (), polled_ns)
                 letters.append(admitted)
             else:
                 item.admitted = admitted
@@ -84,6 +79,7 @@ class Decisions:
             Records that have to be judged again, because two models answered for them.
         """
         judged_at = timestamp()
+        started_ns = time.time_ns()
         again: list[InFlightRecord] = []
         outcomes: list[Outcome] = []
         start = 0
@@ -97,25 +93,25 @@ class Decisions:
             if is_mixed(answers):
                 again.append(item)
                 continue
-            if item.trace.is_sampled:
-                for answer in answers:
-                    if not isinstance(answer.result, BaseException):
-                        item.trace.add_batch(answer.result.carrier, answer.result.queue_ms, answer.result.guard_ms)
             ruling = self._moderation.decide(admitted, answers, judged_at)
             item.admitted = None
-            self._decided(item, ruling)
+            self._decided(item, ruling, answers, started_ns)
             outcomes.append(ruling.outcome)
+        self._tracer.parsed(started_ns, [item.trace for item in items if item.trace.is_sampled], len(items))
         severities, letters = counted(outcomes)
         self._tell(self._breaker.observe(self._clock(), severities=severities, letters=letters))
         return again
 
-    def _decided(self, item: InFlightRecord, ruling: Ruling) -> None:
-        if item.trace.is_sampled:
-            item.trace.decided(ruling.outcome)
-        item.outcome = outgoing(ruling, self._topics)
+    def _decided(self, item: InFlightRecord, ruling: Ruling, answers: Sequence[Judged], now_ns: int) -> None:
+        item.ruling = ruling
+        if not item.trace.is_sampled:
+            self._tracer.sample_late(item.trace, item.record, ruling.outcome, now_ns)
+        if item.trace.spans is not None:
+            item.trace.spans.judged(answers)
+            item.trace.spans.decided(ruling.outcome)
 
     def _tell(self, alarm: Alarm | None) -> None:
         if alarm is not None:
             level = logging.ERROR if alarm.opens else logging.WARNING
-            kind = "breaker_opened" if alarm.opens else "verdict_drift"
+            kind: EventName = "breaker_opened" if alarm.opens else "verdict_drift"
             log.log(level, event(kind, cause=alarm.cause, reason=alarm.reason))

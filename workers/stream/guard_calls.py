@@ -6,12 +6,17 @@ Does not read the answers, and never waits.
 import asyncio
 import queue
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from time import perf_counter
 
 from pipelines.guard import Judged
 from pipelines.judging import Judge
+from workers.metrics.instruments import histogram
+from workers.metrics.table import PROCESS_DURATION
 from workers.stream.in_flight_record import InFlightRecord
 
 Items = Sequence[InFlightRecord]
+PROCESS = {"messaging.system": "kafka", "messaging.operation.name": "process"}
 
 
 class GuardCalls:
@@ -26,6 +31,7 @@ class GuardCalls:
         self._judge = judge
         self._loop = loop
         self._mailbox: queue.SimpleQueue[tuple[Items, list[Judged] | BaseException]] = queue.SimpleQueue()
+        self._duration = histogram(PROCESS_DURATION)
         self.under_way = 0
 
     def ask(self, items: Items) -> None:
@@ -33,7 +39,13 @@ class GuardCalls:
         self.under_way += 1
         requests = [request for item in items if item.admitted for request in item.admitted.requests]
         future = asyncio.run_coroutine_threadsafe(self._judge.judge(requests), self._loop)
-        future.add_done_callback(lambda done: self._mailbox.put((items, done.exception() or done.result())))
+        asked_at = perf_counter()
+
+        def answer(done: "Future[list[Judged]]") -> None:
+            self._duration.record(perf_counter() - asked_at, PROCESS)
+            self._mailbox.put((items, done.exception() or done.result()))
+
+        future.add_done_callback(answer)
 
     def answered(self) -> Iterator[tuple[Items, list[Judged]]]:
         """What has come back since: records as they were asked about, and one answer for each of their requests.

@@ -5,11 +5,11 @@ Does not track offsets; `pipelines.offsets` does, over these.
 
 from kafka import TopicPartition
 
-from pipelines.moderation import Admitted
+from pipelines.moderation import Admitted, Ruling
 from pipelines.offsets import PartitionOffsets
 from schemas.record import SourceRecord
+from workers.log import ids_of
 from workers.stream.message_trace import MessageTrace
-from workers.stream.outcome_records import Outgoing
 
 
 class AssignedPartition:
@@ -30,9 +30,9 @@ class InFlightRecord:
         "admitted",
         "is_completed",
         "offset",
-        "outcome",
         "partition",
         "record",
+        "ruling",
         "size_bytes",
         "tokens",
         "trace",
@@ -46,10 +46,15 @@ class InFlightRecord:
         self.size_bytes = record.size_bytes
         self.tokens = 0
         self.admitted: Admitted | None = None  # while it is judged
-        self.outcome: Outgoing | None = None
+        self.ruling: Ruling | None = None
         self.is_completed = False
+
+    @property
+    def log_fields(self) -> dict[str, str]:
+        """What a log line about this record says: its place, and its trace where it has one."""
+        return {"record_id": self.record.record_id, **ids_of(self.trace.carrier)}
 
     @property
     def is_decided(self) -> bool:
         """True once its outcome is known."""
-        return self.outcome is not None
+        return self.ruling is not None

@@ -3,6 +3,7 @@
 Does not decide anything: what a setting means is said in `workers.sections`.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -12,10 +13,12 @@ from uuid import uuid4
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.errors import KafkaError
+from kafka.errors import KafkaConnectionError, KafkaError
+from kafka.net.compat import KafkaNetClient
 from kafka.net.sasl.oauth import AbstractTokenProvider
 from kafka.partitioner.default import DefaultPartitioner, murmur2
 
+from schemas.errors import ConfigurationError
 from schemas.record import SourceRecord
 from workers.sections import KafkaSettings
 
@@ -23,6 +26,7 @@ from workers.sections import KafkaSettings
 METADATA_MAX_AGE_MS = 10_000
 BOOTSTRAP_TIMEOUT_MS = 5_000  # a stop waits for it where no broker answers
 TRANSACTION_TIMEOUT_MS = 10_000  # what a worker that died left open keeps readers waiting for so long, as Kafka Streams
+RECONNECT_S = 0.05
 _MAX_REMEMBERED_KEY = 64  # bytes, so that the memory of it all is bounded
 _hash_of = lru_cache(32_768)(murmur2)
 
@@ -51,6 +55,22 @@ class GroupConsumer(KafkaConsumer):
             if (client := getattr(self, "_client", None)) is not None:
                 client.close()
             raise
+
+
+class ProducerClient(KafkaNetClient):
+    """A producer's connections; says that a server cannot be reached, where kafka-python 3.0.12 raises.
+
+    Its sender expects to be told, and looks for another coordinator then. Where it is raised at, it forgets the request
+    that it was about to send, and the transaction waits for that for ever.
+    """
+
+    def await_ready(self, node_id: int | str, timeout_ms: float = 30_000) -> bool:
+        """True once the connection is ready, False where it cannot be had."""
+        try:
+            return bool(super().await_ready(node_id, timeout_ms))
+        except KafkaConnectionError:
+            time.sleep(RECONNECT_S)
+            return False
 
 
 class CooperativeAssignor(CooperativeStickyAssignor):
@@ -115,9 +135,17 @@ def connection(settings: KafkaSettings) -> dict[str, Any]:
             config["sasl_oauth_token_provider"] = TokenFile(settings.sasl_oauth_token_file)
         else:
             config["sasl_plain_username"] = settings.sasl_username
-            password = settings.sasl_password
-            config["sasl_plain_password"] = password.get_secret_value() if password else None
+            config["sasl_plain_password"] = _password(settings)
     return config
+
+
+def _password(settings: KafkaSettings) -> str | None:
+    if (path := settings.sasl_password_file) is None:
+        return settings.sasl_password.get_secret_value() if settings.sasl_password else None
+    try:
+        return path.read_text(encoding="utf-8").strip("\r\n")
+    except OSError as error:
+        raise ConfigurationError(f"kafka.sasl_password_file={path}: {error.strerror}") from None
 
 
 def group_consumer(settings: KafkaSettings) -> KafkaConsumer:
@@ -187,5 +215,6 @@ def producer(settings: KafkaSettings, transaction_id: str | None = None) -> Kafk
         reconnect_backoff_max_ms=1_000,
         max_request_size=settings.max_request_bytes,
         partitioner=RememberingPartitioner(),
+        kafka_client=ProducerClient,
         allow_auto_create_topics=False,
     )

@@ -4,6 +4,7 @@ Reads kafka-python's heartbeat, whose figures have no public name. Does not join
 """
 
 import time
+from collections import Counter
 
 from kafka import KafkaConsumer
 from kafka.coordinator.heartbeat import Heartbeat
@@ -17,6 +18,7 @@ class Membership:
     def __init__(self) -> None:
         self._consumer: KafkaConsumer | None = None
         self._assigned_at = NEVER
+        self.rebalances: Counter[str] = Counter()  # by what happened: assigned, revoked, lost
 
     def begin(self, consumer: KafkaConsumer) -> None:
         """The consumer that it is about."""
@@ -25,6 +27,7 @@ class Membership:
     def assigned(self) -> None:
         """The group has just answered with an assignment."""
         self._assigned_at = time.monotonic()
+        self.rebalances["assigned"] += 1
 
     def metadata(self) -> object:
         """The group metadata that a transaction needs."""

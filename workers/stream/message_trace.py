@@ -1,134 +1,137 @@
-"""The spans of one message and of the calls it rides in: `poll`, `process`, `send`, `commit`.
+"""Trace state of messages, and the spans of what is done for many at once: `poll`, `parse`, `send`, `commit`.
 
-Names and attributes follow the OpenTelemetry messaging conventions (semconv 1.44). A message whose producer decided
-against sampling costs one header look-up and no span. Never puts content into a span (P10).
+A message whose producer decided against sampling costs one look at its headers; if it ends in a way that is always
+kept, its spans are made then (`workers.stream.late_sampling`). A span of many messages is a trace of its own that links
+to each sampled one. Names and attributes are those of the OpenTelemetry messaging conventions (semconv 1.44).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from opentelemetry import trace
-from opentelemetry.context import Context
-from opentelemetry.propagate import extract, inject
-from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode
+from opentelemetry.trace import SpanKind
 
 from schemas.dead_letter import DeadLetter
 from schemas.record import SourceRecord
 from schemas.verdict_writer import VerdictText
+from workers.span_encoding import (
+    MAX_LINKS,
+    Attribute,
+    Emit,
+    EncodedSpans,
+    SpanPlace,
+    encode_attributes,
+    encode_link,
+    encode_name,
+    encode_span,
+    new_root,
+    read_traceparent,
+)
+from workers.stream.late_sampling import LateSampling
+from workers.stream.message_spans import MessageSpans, PartitionSpans
 
-MAX_LINKS = 128
+TraceHeaders = tuple[tuple[str, bytes], ...]
+MAX_BAGGAGE = 8_192  # bytes, as W3C has it
 _NO_CARRIER: Mapping[str, str] = {}
 _TRACEPARENT_LENGTH = 55
 _EVEN_DIGITS = b"02468ace"  # the last bit of the flags is the sampling decision; others, as the random id's, may be set
 
 
 class MessageTrace:
-    """Trace state of one message; all methods do nothing where it is not sampled, as `is_sampled` tells."""
+    """Trace state of one message: the headers that it came with, and its spans where it is sampled."""
 
-    __slots__ = ("_process", "_send", "carrier", "incoming", "is_sampled")
+    __slots__ = ("carrier", "incoming", "is_sampled", "spans", "started_ns")
 
-    def __init__(self, incoming: tuple[tuple[str, bytes], ...], process: Span | None) -> None:
+    def __init__(self, incoming: TraceHeaders, started_ns: int) -> None:
         self.incoming = incoming
-        self.is_sampled = process is not None
-        self._process = process
-        self._send: Span | None = None
+        self.started_ns = started_ns
+        self.is_sampled = False
+        self.spans: MessageSpans | None = None
         self.carrier: Mapping[str, str] = _NO_CARRIER
-        if process is not None:
-            carrier: dict[str, str] = {}
-            inject(carrier, trace.set_span_in_context(process))
-            self.carrier = carrier
 
-    @property
-    def context(self) -> SpanContext | None:
-        """Context of the process span, where there is one."""
-        return None if self._process is None else self._process.get_span_context()
-
-    def add_batch(self, carrier: Mapping[str, str], queue_ms: float, guard_ms: float) -> None:
-        """Link to the GPU batch that this message rode in."""
-        if self._process is None or not carrier:
-            return
-        batch = trace.get_current_span(extract(carrier, Context())).get_span_context()
-        if batch.is_valid:
-            self._process.add_link(batch, {"moderation.queue_ms": queue_ms, "moderation.guard_ms": guard_ms})
-
-    def decided(self, outcome: VerdictText | DeadLetter) -> None:
-        """Say what became of the message."""
-        process = self._process
-        if process is None:
-            return
-        if isinstance(outcome, VerdictText):
-            process.set_attribute("moderation.severity", outcome.severity)
-            process.set_attribute("moderation.action", outcome.action)
-            process.set_attribute("moderation.verdict_id", outcome.verdict_id)
-        else:
-            process.set_attribute("error.type", outcome.reason)
-            process.set_attribute("moderation.stage", outcome.stage)
-            process.set_status(Status(StatusCode.ERROR, outcome.reason))
+    def sample(self, spans: MessageSpans) -> None:
+        """Make spans of it from now on."""
+        self.spans = spans
+        self.is_sampled = True
+        self.carrier = spans.carrier
 
     def headers_of_send(self, topic: str) -> list[tuple[str, bytes]]:
-        """Start the send span and return the trace headers of the outgoing record.
+        """Trace headers of the outgoing record; the same for each attempt to send it.
 
-        Without a span the incoming trace headers are passed on, so that the path is not cut.
+        Without spans the incoming ones are passed on, so that the path is not cut. Baggage is passed on anyway.
         """
-        if self._process is None:
+        if self.spans is None:
             return list(self.incoming)
-        if self._send is not None:  # an earlier attempt
-            self._send.end()
-        self._send = trace.get_tracer(__name__).start_span(
-            f"send {topic}",
-            trace.set_span_in_context(self._process),
-            SpanKind.PRODUCER,
-            {
-                "messaging.system": "kafka",
-                "messaging.operation.name": "send",
-                "messaging.operation.type": "send",
-                "messaging.destination.name": topic,
-            },
-        )
-        carrier: dict[str, str] = {}
-        inject(carrier, trace.set_span_in_context(self._send))
-        return [(name, value.encode()) for name, value in carrier.items()]
+        headers = self.spans.headers_of_send(topic)
+        if self.incoming and self.incoming[-1][0] == "baggage":
+            headers.append(self.incoming[-1])
+        return headers
 
     def end(self) -> None:
-        """End the spans: the outcome is acknowledged, or the partition is gone."""
-        if self._send is not None:
-            self._send.end()
-        if self._process is not None:
-            self._process.end()
+        """Nothing more will be said of it: the partition is gone."""
+        if self.spans is not None:
+            self.spans.end()
 
 
 class StreamTracer:
     """Makes the spans of one consumer.
 
     Args:
+        emit: takes finished spans.
+        samples: what the sampler says of a trace that begins here.
         enabled: False where no exporter is configured; then nothing is created.
         parent_decides: True where the sampler follows the parent's decision.
         as_child: the process span is the producer span's child, else linked to it.
         group: consumer group.
+        late: which messages are traced for their end.
     """
 
-    def __init__(self, *, enabled: bool, parent_decides: bool, as_child: bool, group: str) -> None:
+    def __init__(
+        self,
+        emit: Emit,
+        samples: Callable[[bytes], bool],
+        *,
+        enabled: bool,
+        parent_decides: bool,
+        as_child: bool,
+        group: str,
+        late: LateSampling,
+    ) -> None:
+        self._emit = emit
+        self._samples = samples
         self._enabled = enabled
         self._parent_decides = parent_decides
         self._as_child = as_child
         self._group = group
-        self._completed: list[SpanContext] = []
-        self._tracer = trace.get_tracer(__name__)
+        self._late = late
+        self._partitions: dict[tuple[str, int], PartitionSpans] = {}
+        self._completed: list[bytes] = []
 
-    def start(self, record: SourceRecord) -> MessageTrace:
-        """Start the process span of a consumed record."""
+    def start(self, record: SourceRecord, polled_ns: int) -> MessageTrace:
+        """Trace state of a consumed record. Its process span begins when the poll returned."""
         incoming = _trace_headers(record)
+        message = MessageTrace(incoming, polled_ns)
         if not self._enabled or (self._parent_decides and incoming and _is_unsampled(incoming[0][1])):
-            return MessageTrace(incoming, None)
-        parent = extract({name: value.decode("latin-1") for name, value in incoming}, Context())
-        creation = trace.get_current_span(parent).get_span_context()
-        span = self._tracer.start_span(
-            f"process {record.topic}",
-            parent if self._as_child else Context(),
-            SpanKind.CONSUMER,
-            {**self._attributes("process", "process"), **_place(record)},
-            links=[] if self._as_child or not creation.is_valid else [Link(creation)],
-        )
-        return MessageTrace(incoming, span if span.is_recording() else None)
+            return message
+        parent = _parent_of(incoming)
+        # A parent that decides and has not decided against it has decided for it.
+        own = parent.child() if parent is not None and self._as_child else new_root()
+        if (parent is not None and self._as_child and self._parent_decides) or self._samples(own.trace):
+            message.sample(self._spans(record, parent, own, polled_ns))
+        return message
+
+    def sample_late(
+        self, message: MessageTrace, record: SourceRecord, outcome: VerdictText | DeadLetter, now_ns: int
+    ) -> None:
+        """Make the spans of a message that was not sampled after all, where it ends in a way that is always kept."""
+        why = self._late.why(outcome, now_ns - message.started_ns) if self._enabled else None
+        if why is None:
+            return
+        parent = _parent_of(message.incoming)
+        own = parent.child() if parent is not None and self._as_child else new_root()
+        spans = self._spans(record, parent, own, message.started_ns)
+        spans.note("moderation.sampled_for", why)
+        message.sample(spans)
 
     def polled(self, started_ns: int, records: Sequence[SourceRecord], traces: Iterable[MessageTrace]) -> None:
         """One `poll` span for a poll that returned sampled records, linked to each of them.
@@ -136,31 +139,76 @@ class StreamTracer:
         A span holds 128 links at most, so a poll of more sampled records gets a further span for each 128.
         """
         links = [
-            Link(context, _place(record))
+            encode_link(message.spans.place, self._link_attributes(record))
             for record, message in zip(records, traces, strict=True)
-            if (context := message.context) is not None
+            if message.spans is not None
         ]
         topics = {record.topic for record in records}
-        attributes: dict[str, str | int] = {
-            **self._attributes("poll", "receive"),
-            "messaging.batch.message_count": len(records),
-        }
+        attributes = {**self._of_group("poll", "receive"), "messaging.batch.message_count": len(records)}
         if len(topics) == 1:
             attributes["messaging.destination.name"] = next(iter(topics))
-        self._linked(f"poll {','.join(sorted(topics))}", attributes, links, started_ns)
+        self._linked(f"poll {','.join(sorted(topics))}", SpanKind.CLIENT, attributes, links, started_ns)
+
+    def parsed(self, started_ns: int, messages: Sequence[MessageTrace], batch_size: int) -> None:
+        """One `parse` span for the sampled messages of a chunk whose answers were read and ruled on."""
+        links = [encode_link(message.spans.place) for message in messages if message.spans is not None]
+        self._linked("parse", SpanKind.INTERNAL, {"moderation.batch.size": batch_size}, links, started_ns)
+
+    def acknowledged(self, messages: Iterable[MessageTrace]) -> None:
+        """End the spans of sampled messages; one `send` span for each topic, linked to what was created for it."""
+        created: defaultdict[str, list[tuple[int, bytes]]] = defaultdict(list)
+        for message in messages:
+            if message.spans is not None:
+                creation = message.spans.end()
+                if creation is not None and message.spans.created_for is not None:
+                    created[message.spans.created_for].append(creation)
+        for topic, creations in created.items():
+            attributes: dict[str, Attribute] = {
+                "messaging.system": "kafka",
+                "messaging.operation.name": "send",
+                "messaging.operation.type": "send",
+                "messaging.destination.name": topic,
+                "messaging.batch.message_count": len(creations),
+            }
+            links = [link for _, link in creations]
+            self._linked(f"send {topic}", SpanKind.CLIENT, attributes, links, min(creations)[0])
 
     def completed(self, message: MessageTrace) -> None:
         """Note a message whose offset the next commit covers."""
-        if message.context is not None:
-            self._completed.append(message.context)
+        if message.spans is not None:
+            self._completed.append(encode_link(message.spans.place))
 
     def committed(self, topics: Iterable[str], started_ns: int) -> None:
         """One `commit` span for a commit, linked to the sampled messages completed since the last."""
-        links = [Link(context) for context in self._completed]
-        self._completed.clear()
-        self._linked(f"commit {','.join(sorted(topics))}", self._attributes("commit", "settle"), links, started_ns)
+        links, self._completed = self._completed, []
+        attributes = self._of_group("commit", "settle")
+        self._linked(f"commit {','.join(sorted(topics))}", SpanKind.CLIENT, attributes, links, started_ns)
 
-    def _attributes(self, name: str, kind: str) -> dict[str, str | int]:
+    def _spans(self, record: SourceRecord, parent: SpanPlace | None, own: SpanPlace, started_ns: int) -> MessageSpans:
+        is_child = parent is not None and self._as_child
+        span = parent.span if parent is not None and is_child else b""
+        links = [] if parent is None or is_child else [encode_link(parent.encoded())]
+        return MessageSpans(self._emit, own, span, links, started_ns, self._partition(record), record.offset)
+
+    def _partition(self, record: SourceRecord) -> PartitionSpans:
+        where = record.topic, record.partition
+        if where not in self._partitions:
+            place: dict[str, Attribute] = {
+                "messaging.destination.name": record.topic,
+                "messaging.destination.partition.id": str(record.partition),
+            }
+            self._partitions[where] = PartitionSpans(
+                encode_name(f"process {record.topic}", SpanKind.CONSUMER),
+                encode_attributes(self._of_group("process", "process") | place),
+                encode_attributes(place, of_link=True),
+            )
+        return self._partitions[where]
+
+    def _link_attributes(self, record: SourceRecord) -> bytes:
+        offset = encode_attributes({"messaging.kafka.offset": record.offset}, of_link=True)
+        return self._partition(record).of_link + offset
+
+    def _of_group(self, name: str, kind: str) -> dict[str, Attribute]:
         return {
             "messaging.system": "kafka",
             "messaging.operation.name": name,
@@ -168,32 +216,41 @@ class StreamTracer:
             "messaging.consumer.group.name": self._group,
         }
 
-    def _linked(self, name: str, attributes: dict[str, str | int], links: Sequence[Link], started_ns: int) -> None:
+    def _linked(
+        self, name: str, kind: SpanKind, attributes: dict[str, Attribute], links: Sequence[bytes], started_ns: int
+    ) -> None:
+        times = started_ns, time.time_ns()
         for start in range(0, len(links), MAX_LINKS):
             some = links[start : start + MAX_LINKS]
-            self._tracer.start_span(name, Context(), SpanKind.CLIENT, attributes, some, start_time=started_ns).end()
+            named = encode_name(name, kind)
+            span = encode_span(new_root().encoded(), b"", named, times, encode_attributes(attributes), some)
+            self._emit(EncodedSpans(span))
 
 
-def _trace_headers(record: SourceRecord) -> tuple[tuple[str, bytes], ...]:
+def _trace_headers(record: SourceRecord) -> TraceHeaders:
+    """`traceparent` first, `baggage` last; without the first there is no `tracestate`."""
     parent: bytes | None = None
     state: bytes | None = None
+    baggage: bytes | None = None
     for name, value in record.headers:  # the last of a name counts, as Kafka's lastHeader
         if name == "traceparent":
             parent = value
         elif name == "tracestate":
             state = value
-    if parent is None:
-        return ()
-    return (("traceparent", parent),) if state is None else (("traceparent", parent), ("tracestate", state))
+        elif name == "baggage":
+            baggage = value
+    own: TraceHeaders = () if parent is None else (("traceparent", parent),)
+    if state is not None and own:
+        own = (*own, ("tracestate", state))
+    return own if baggage is None or len(baggage) > MAX_BAGGAGE else (*own, ("baggage", baggage))
 
 
 def _is_unsampled(traceparent: bytes) -> bool:
     return len(traceparent) == _TRACEPARENT_LENGTH and traceparent[-1] in _EVEN_DIGITS
 
 
-def _place(record: SourceRecord) -> dict[str, str | int]:
-    return {
-        "messaging.destination.name": record.topic,
-        "messaging.destination.partition.id": str(record.partition),
-        "messaging.kafka.offset": record.offset,
-    }
+def _parent_of(incoming: TraceHeaders) -> SpanPlace | None:
+    if not incoming or incoming[0][0] != "traceparent":
+        return None
+    state = incoming[1][1] if len(incoming) > 1 and incoming[1][0] == "tracestate" else b""
+    return read_traceparent(incoming[0][1], state)

@@ -6,46 +6,22 @@ that copies of it share one.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 from pipelines.moderation import Ruling
 from schemas.dead_letter import TRACE_HEADERS, DeadLetter
 from schemas.record import OutputRecord, SourceRecord
-from schemas.verdict import Provenance
 from workers.sections import TopicSettings
 
 CONTENT_TYPE = ("content-type", b"application/json")
 
 
-class WrittenVerdict(NamedTuple):
-    """A verdict as it will be produced: its bytes take a quarter of the model's memory while it waits for its turn.
-
-    `topics` are the result topic and those that the policy routes it to.
-    """
-
-    value: bytes
-    topics: tuple[str, ...]
-    provenance: Provenance
-
-
-Outgoing = WrittenVerdict | DeadLetter
-
-
-def outgoing(ruling: Ruling, topics: TopicSettings) -> Outgoing:
-    """A ruling on its way out."""
-    outcome = ruling.outcome
-    if isinstance(outcome, DeadLetter):
-        return outcome
-    return WrittenVerdict(outcome.to_bytes(), (topics.verdicts, *ruling.topics), outcome.provenance)
-
-
-def outcome_topic(outcome: Outgoing, topics: TopicSettings) -> str:
+def outcome_topic(ruling: Ruling, topics: TopicSettings) -> str:
     """The topic an outcome goes to first."""
-    return topics.dead_letters if isinstance(outcome, DeadLetter) else outcome.topics[0]
+    return topics.dead_letters if isinstance(ruling.outcome, DeadLetter) else topics.verdicts
 
 
 def outcome_records(
-    outcome: Outgoing,
+    ruling: Ruling,
     topics: TopicSettings,
     record: SourceRecord,
     trace_headers: list[tuple[str, bytes]],
@@ -54,23 +30,24 @@ def outcome_records(
     """Records to produce; the outcome is acknowledged when all of them are.
 
     Args:
-        outcome: what became of the record.
+        ruling: what became of the record, and the topics that the policy routes it to besides the result topic.
         topics: topic names.
         record: the event's record.
         trace_headers: W3C trace context of the send span.
         partitions_of: tells how many partitions a topic has; not asked where a key chooses.
     """
+    outcome = ruling.outcome
     if isinstance(outcome, DeadLetter):
         headers = outcome.record_headers
         if not any(name in TRACE_HEADERS for name, _ in headers):
-            headers += trace_headers
+            headers += [(name, text) for name, text in trace_headers if name in TRACE_HEADERS]  # baggage it has
         value = b"" if outcome.value is None and outcome.key is None else outcome.value
         partition = outcome.source.partition % partitions_of(topics.dead_letters)
         return [OutputRecord(topics.dead_letters, partition, outcome.key, value, headers)]
     headers = [CONTENT_TYPE, *trace_headers]
+    names = (topics.verdicts, *ruling.topics)
     if record.key is not None:
-        return [OutputRecord(topic, None, record.key, outcome.value, headers) for topic in outcome.topics]
+        return [OutputRecord(topic, None, record.key, outcome.value, headers) for topic in names]
     return [
-        OutputRecord(topic, record.partition % partitions_of(topic), None, outcome.value, headers)
-        for topic in outcome.topics
+        OutputRecord(topic, record.partition % partitions_of(topic), None, outcome.value, headers) for topic in names
     ]

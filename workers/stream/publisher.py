@@ -10,16 +10,20 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from time import perf_counter
 
 from kafka import KafkaProducer
 from kafka.errors import KafkaError, KafkaTimeoutError, UnknownError
 from kafka.future import Future
 
 from pipelines.backoff import Backoff
+from pipelines.moderation import Ruling
 from schemas.dead_letter import DeadLetter, dead_letter
 from schemas.errors import TerminalError
 from schemas.reasons import Reason
 from workers.log import event
+from workers.metrics.instruments import histogram
+from workers.metrics.table import OPERATION_DURATION
 from workers.sections import TopicSettings
 from workers.stream.in_flight_record import InFlightRecord
 from workers.stream.kafka_errors import Meaning, meaning_of
@@ -29,6 +33,7 @@ from workers.stream.transactions import Transactions
 log = logging.getLogger(__name__)
 FLUSH_WAIT_S = 1.0
 PATIENCE_S = 0.05
+SEND = {"messaging.system": "kafka", "messaging.operation.name": "send"}
 MEMBER_WAIT_S = 0.05
 ENOUGH = 256  # outcomes that are worth a request of their own: no need to linger for more
 
@@ -75,6 +80,7 @@ class Publisher:
         self._stopping = threading.Event()
         self._processor = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="weir-publisher", daemon=True)
+        self._duration = histogram(OPERATION_DURATION)
         self.failure: BaseException | None = None
 
     def start(self) -> None:
@@ -149,9 +155,11 @@ class Publisher:
         Returns:
             What has to be sent again, in order, and whether that may be due to one of its records.
         """
+        started = perf_counter()
         with self._processor:
             sent, refused = self._send_all(batch)
         self._flush()
+        self._duration.record(perf_counter() - started, SEND)
         done = [item for item, futures in zip(batch, sent, strict=False) if all(map(Future.succeeded, futures))]
         all_sent = len(done) == len(batch)
         if self._transactions is not None:
@@ -209,14 +217,14 @@ class Publisher:
         return []
 
     def _send(self, producer: KafkaProducer, item: InFlightRecord) -> list[Future]:
-        outcome = item.outcome
-        assert outcome is not None
-        topic = outcome_topic(outcome, self._topics)
+        ruling = item.ruling
+        assert ruling is not None
+        topic = outcome_topic(ruling, self._topics)
         trace_headers = item.trace.headers_of_send(topic)
         return [
             producer.send(topic, value, key, headers, partition)
             for topic, partition, key, value, headers in outcome_records(
-                outcome, self._topics, item.record, trace_headers, lambda name: len(producer.partitions_for(name))
+                ruling, self._topics, item.record, trace_headers, lambda name: len(producer.partitions_for(name))
             )
         ]
 
@@ -240,11 +248,12 @@ class Publisher:
             and meaning_of(error) is Meaning.TOO_LARGE
             and (smaller := self._smaller(item)) is not None
         ):
-            item.outcome = smaller
-            item.trace.decided(smaller)
+            item.ruling = Ruling(smaller)
+            if item.trace.spans is not None:
+                item.trace.spans.decided(smaller)
             return
         self._held()
-        log.warning(event("publish_held", record_id=item.record.record_id, error=type(error).__name__))
+        log.warning(event("publish_held", **item.log_fields, error=type(error).__name__))
         self._stopping.wait(self._backoff.next_wait_s())
 
     def _drop_producer(self) -> None:
@@ -256,15 +265,15 @@ class Publisher:
 
     def _smaller(self, item: InFlightRecord) -> DeadLetter | None:
         """An outcome that fits better: a dead letter for a verdict, one without its value, one without its key."""
-        outcome = item.outcome
-        assert outcome is not None
+        assert item.ruling is not None
+        outcome = item.ruling.outcome
         if not isinstance(outcome, DeadLetter):
             error = TerminalError(Reason.VERDICT_TOO_LARGE, "the verdict is larger than its topic allows")
             return dead_letter(item.record, error, group=self._group, provenance=outcome.provenance)
         smaller = without_value(outcome)
         if smaller == outcome:
             return None
-        log.warning(event("dead_letter_value_dropped", record_id=item.record.record_id, key=smaller.key is None))
+        log.warning(event("dead_letter_value_dropped", **item.log_fields, key=smaller.key is None))
         return smaller
 
 

@@ -61,6 +61,7 @@ class Rebalance(AsyncConsumerRebalanceListener):
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         """Drain within the bound, commit, hand over."""
+        self._membership.rebalances["revoked"] += 1
         deadline = self._drain_deadline()
         while self._assignment.in_flight(revoked) and self._clock() < deadline:
             self._advance()
@@ -80,5 +81,6 @@ class Rebalance(AsyncConsumerRebalanceListener):
 
     async def on_partitions_lost(self, lost: Collection[TopicPartition]) -> None:
         """Forget: another member owns them already, a commit would be a lie."""
+        self._membership.rebalances["lost"] += 1
         self._assignment.forget(lost)
         log.warning(event("partitions_lost", count=len(lost)))

@@ -9,13 +9,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from kafka import KafkaProducer, OffsetAndMetadata, TopicPartition
-from kafka.errors import CommitFailedError
+from kafka.errors import CommitFailedError, KafkaTimeoutError
 
 from schemas.errors import ConfigurationError
 from workers.stream.in_flight_record import InFlightRecord
+from workers.stream.kafka_clients import TRANSACTION_TIMEOUT_MS
 
 FIRST_VERSION = (2, 5)  # of brokers that check the generation
 WAIT_MS = 1_000
+LONGEST_WAIT_MS = 2 * TRANSACTION_TIMEOUT_MS
 Member = Callable[[], object]
 
 
@@ -83,8 +85,11 @@ class Transactions:
 
     def _await(self, producer: KafkaProducer, result: Any) -> None:
         producer._sender.wakeup()  # noqa: SLF001 - as its public methods do
-        while not result.wait(WAIT_MS):
+        for _ in range(LONGEST_WAIT_MS // WAIT_MS):
+            if result.wait(WAIT_MS):
+                return
             self._held()
+        raise KafkaTimeoutError("no answer about a transaction that the coordinator has ended by now")
 
     def committed(self, batch: Sequence[InFlightRecord]) -> list[InFlightRecord]:
         """Those of a batch that are behind the group's committed offsets, to be asked with a new producer at hand.

@@ -2,8 +2,7 @@
 
 One thread owns consumer, offsets and limits. It polls, admits, releases and commits; guard calls run on an asyncio
 loop and the publisher on its own thread, and both answer through a mailbox. While kafka-python runs a rebalance
-callback, that thread sits inside `poll`, so the callback may act for it (see `workers.stream.rebalance`).
-Knows nothing of Ray.
+callback, that thread sits inside `poll`, so the callback may act for it (`workers.stream.rebalance`). No Ray here.
 """
 
 import asyncio
@@ -26,6 +25,7 @@ from schemas.record import SourceRecord
 from workers.log import event
 from workers.settings import Settings
 from workers.stream.assignment import Assignment, Offsets
+from workers.stream.backlog import Backlog
 from workers.stream.commits import Commits
 from workers.stream.decisions import Decisions
 from workers.stream.guard_calls import GuardCalls, Items
@@ -82,9 +82,9 @@ class StreamWorker:
         self._clock = clock
         limits = settings.limits
         load = Load(limits.in_flight_records, limits.in_flight_bytes, limits.in_flight_tokens)
-        self._limits = InFlightLimits(load, limits.resume_ratio)
-        self._assignment = Assignment(self._limits, breaker.memory)
-        self._decisions = Decisions(moderation, settings.topics, self._assignment, tracer, breaker, clock)
+        self.limits = self._limits = InFlightLimits(load, limits.resume_ratio)
+        self.assignment = self._assignment = Assignment(self._limits, breaker.memory)
+        self._decisions = Decisions(moderation, self._assignment, tracer, breaker, clock)
         self._acknowledged: queue.SimpleQueue[Items] = queue.SimpleQueue()
         self._stopping = threading.Event()
         is_named = settings.kafka.group_instance_id is not None
@@ -93,6 +93,7 @@ class StreamWorker:
         self._has_recalled = False
         self._thread = threading.Thread(target=self._run, name="weir-stream", daemon=True)
         self.progress = Progress(clock)
+        self.backlog = Backlog(self.progress, clock)
         self._consumer: KafkaConsumer | None = None
         self._membership = Membership()
         self._publisher = new_publisher(self._acknowledged.put, self.progress.held, self._membership)
@@ -208,6 +209,7 @@ class StreamWorker:
             self.advance()
         if not self.breaker.is_open:
             self._commits.commit_when_due(consumer)
+        self.backlog.measure_when_due(consumer, self._assignment)
         self.progress.beat()
 
     def _poll(self, consumer: KafkaConsumer) -> list[SourceRecord]:
@@ -265,11 +267,11 @@ class StreamWorker:
 
     def _complete(self, acknowledged: Items) -> None:
         items = [item for item in acknowledged if not item.partition.is_lost]
+        self._tracer.acknowledged([item.trace for item in acknowledged if item.trace.is_sampled])
         for item in items:
             item.is_completed = True
             if item.trace.is_sampled:
                 self._tracer.completed(item.trace)
-                item.trace.end()
         self._limits.remove(sum([item.size_bytes for item in items]), sum([item.tokens for item in items]), len(items))
         self.progress.advanced(len(acknowledged))
         if self._settings.delivery.mode == "exactly_once":  # the offsets were in the transaction
@@ -288,9 +290,9 @@ class StreamWorker:
         self._tracer.committed({tp.topic for tp in offsets}, started_ns)
 
     def _drain(self, consumer: KafkaConsumer) -> None:
-        """Finish what is in flight, bounded in time; polling goes on, so that the member stays in the group."""
+        """Finish and commit what is in flight, bounded in time; polling goes on, so the member stays in the group."""
         deadline = self._stop_deadline = self._drain_deadline()
-        while self._limits.records and self._clock() < deadline and not self.breaker.is_open:
+        while self._clock() < deadline and not self.breaker.is_open and not self._commits.finished(consumer):
             consumer.pause(*consumer.assignment())
             self._take(self._poll(consumer))
             self.advance()

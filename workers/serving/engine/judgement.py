@@ -86,6 +86,14 @@ class EngineIdentity:
     device: str
 
 
+@dataclass(slots=True)
+class DraftCounts:
+    """Tokens that were drafted since the start, and those of them that the model itself then chose."""
+
+    drafted: int = 0
+    accepted: int = 0
+
+
 class Engine(Protocol):
     """Judges conversations with one model; a failure of one is that one's `Judgement`, never an exception.
 
@@ -95,6 +103,11 @@ class Engine(Protocol):
 
     @property
     def identity(self) -> EngineIdentity: ...
+
+    @property
+    def draft_counts(self) -> DraftCounts:
+        """How drafting has gone. May be asked from any thread; engines that draft nothing inherit this one."""
+        return DraftCounts()
 
     def prepare(self, conversation: Conversation) -> PreparedPrompt | Judgement:
         """Render and tokenise one conversation, or say why that cannot be done.

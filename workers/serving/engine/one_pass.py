@@ -13,6 +13,7 @@ import torch
 from workers.serving.engine.judgement import (
     NON_FINITE_LOGITS,
     Conversation,
+    DraftCounts,
     Engine,
     EngineIdentity,
     Judgement,
@@ -111,6 +112,10 @@ class OnePassEngine(Engine):
     @property
     def identity(self) -> EngineIdentity:
         return self._identity
+
+    @property
+    def draft_counts(self) -> DraftCounts:
+        return self._decoder.draft_counts
 
     @property
     def frames(self) -> tuple[PromptFrame, ...]:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from workers.serving.engine.judgement import PreparedPrompt, Task
+from workers.serving.engine.judgement import DraftCounts, PreparedPrompt, Task
 from workers.serving.engine.kept_cache import KeptCache, PrefixCache
 from workers.serving.engine.out_of_memory import run_in_halves
 from workers.serving.engine.passes import PassLimits, cut_into_passes
@@ -91,6 +91,7 @@ class VerdictDecoder:
         self._end_ids = frozenset(end_ids)
         self._max_new_tokens = max_new_tokens
         self._limits = limits
+        self.draft_counts = DraftCounts()
         self._label_ids = torch.tensor(label_ids, device=forward.device) if label_ids else None
         with torch.inference_mode():
             shared = [
@@ -205,6 +206,8 @@ class VerdictDecoder:
         unfinished = []
         for place, (row, draft) in enumerate(zip(rows, drafts, strict=True)):
             certain = self._certain(row, draft, self.chosen(row.prompt, row.answer, chosen[place][: len(draft) + 1]))
+            self.draft_counts.drafted += len(draft)
+            self.draft_counts.accepted += certain - 1
             if labels is not None:
                 row.answer.label_logits.append(labels[place, :certain])
             if not self._is_complete(row.answer):

@@ -1,0 +1,58 @@
+"""For whoever pays for the GPUs: are they busy, are batches full, and what does a token cost? One page."""
+
+from infra.dashboards.panels import RATE, Dashboard, Panel, Query
+from infra.dashboards.promql import mean, quantiles, rate, share, total
+from workers.metrics import table
+
+IN_BATCHES = f"sum by (instance) (rate({table.BATCH_DURATION.prometheus_name}_sum[{RATE}]))"
+PROMPTS = f"sum(rate({table.BATCH_SIZE.prometheus_name}_sum[{RATE}]))"
+
+BUSY = (
+    Panel("Replicas", "Guard replicas that report.", (Query(f"count({table.MODEL_LOAD.prometheus_name})", "replicas"),),
+          kind="stat", width=6),
+    Panel("Prompts", "A second through the model.", (Query(PROMPTS, "prompts"),), "reqps", "stat", width=6),
+    Panel("Tokens", "Read a second.",
+          (Query(rate(table.TOKENS, where='gen_ai_token_type="input"'), "tokens"),), "short", "stat", width=6),
+    Panel("Waiting", "Prompts that wait for the model.", (Query(total(table.QUEUE_SIZE), "prompts"),), kind="stat",
+          width=6),
+    Panel("Time in batches",
+          "Share of its time that each replica's model runs; 1 is all of it. A long batch counts when it ends.",
+          (Query(IN_BATCHES, "{{instance}}"),), "percentunit"),
+    Panel("Tokens a second", "Read and written by the model.",
+          (Query(rate(table.TOKENS, by="gen_ai_token_type"), "{{gen_ai_token_type}}"),), "short"),
+    Panel("Queue against GPU", "Where the time of a message goes: waiting for its batch, or in it.",
+          (*quantiles(table.QUEUE_DURATION, "queue", 0.5, 0.95), *quantiles(table.BATCH_DURATION, "batch", 0.5, 0.95)),
+          "s"),
+)  # fmt: skip
+
+BATCHES = (
+    Panel("Batch size", "Prompts of a batch.",
+          (*quantiles(table.BATCH_SIZE, "prompts", 0.5, 0.95), Query(mean(table.BATCH_SIZE), "mean")), "none"),
+    Panel("Batch tokens", "Prompt tokens of a batch.",
+          (*quantiles(table.BATCH_TOKENS, "tokens", 0.5, 0.95), Query(mean(table.BATCH_TOKENS), "mean")), "none"),
+    Panel("Batches", "A second, and those that raised.",
+          (Query(rate(table.BATCH_DURATION), "batches"),
+           Query(rate(table.BATCH_DURATION, where='error_type!=""'), "raised")), "reqps"),
+)  # fmt: skip
+
+SAVED = (
+    Panel("Draft accepted", "Share of the drafted verdict tokens that the model itself chose; each one saves a pass.",
+          (Query(share(rate(table.DRAFT_ACCEPTED), rate(table.DRAFT_TOKENS)), "accepted"),), "percentunit"),
+    Panel("Cache hits", "Share of the prompts that were equal to one before.",
+          (Query(share(rate(table.CACHE_HITS), f"({rate(table.CACHE_HITS)} + {rate(table.CACHE_MISSES)})"), "hits"),),
+          "percentunit"),
+    Panel("Cache size", "Judgements kept, by replica.",
+          (Query(total(table.CACHE_SIZE, by="instance"), "{{instance}}"),)),
+    Panel("Model load", "Time that loading took, by replica.",
+          (Query(total(table.MODEL_LOAD, by="instance"), "{{instance}}"),), "s", width=12),
+    Panel("Memory", "Of each guard process, on the host.",
+          (Query(f'max by (instance) ({table.MEMORY.prometheus_name}{{job=~".*guard.*"}})', "{{instance}}"),), "bytes",
+          width=12),
+)  # fmt: skip
+
+GPU = Dashboard(
+    "weir-gpu",
+    "Weir: GPU",
+    "Are the GPUs busy, are their batches full?",
+    {"Is it busy?": BUSY, "Are batches full?": BATCHES, "What is saved?": SAVED},
+)

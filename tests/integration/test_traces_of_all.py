@@ -1,0 +1,110 @@
+"""Ten thousand messages with batches, retries, a rebalance and bisection: each outcome leads to its producer (P11)."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from itertools import count
+
+import pytest
+from opentelemetry.trace import SpanContext
+
+from pipelines.guard import GuardReply, GuardRequest
+from schemas.errors import GuardUnavailableError
+from schemas.record import SourceRecord
+from tests.stream.conftest import Bench, event
+from tests.stream.traced_guard import ReplicaGuard, replica_guard
+from tests.telemetry.recorded_tracing import RecordedTracing
+from workers.serving import guard_replica
+
+COUNT = 10_000
+POISON, BAD = 501, 97  # one in so many breaks its batch, is no JSON
+Ids = tuple[int, int]
+
+
+class Unsteady:
+    """A guard that is not there for every 50th call."""
+
+    def __init__(self, guard: ReplicaGuard) -> None:
+        self._guard = guard
+        self._calls = count(1)
+
+    async def judge(self, requests: Sequence[GuardRequest]) -> GuardReply:
+        """See `pipelines.guard.Guard`."""
+        if next(self._calls) % 50 == 0:
+            raise GuardUnavailableError("away")
+        return await self._guard.judge(requests)
+
+
+def ids(context: SpanContext | None) -> Ids:
+    assert context is not None
+    return context.trace_id, context.span_id
+
+
+def header_ids(record: SourceRecord) -> Ids:
+    _, trace_id, span_id, _ = (record.header("traceparent") or b"").decode().split("-")
+    return int(trace_id, 16), int(span_id, 16)
+
+
+def text_of(number: int) -> bytes:
+    if number % BAD == 0:
+        return b"{"
+    return event(f"e{number}", f"raise {number}" if number % POISON == 0 else f"hello {number % 400}")
+
+
+@pytest.mark.timeout(300)
+def test_p11_every_one_of_ten_thousand_outcomes_leads_back_to_its_producer_s_span(
+    wide_bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench, tracing = wide_bench, RecordedTracing()
+    monkeypatch.setattr(guard_replica, "start_tracing", lambda *_: tracing)
+    monkeypatch.setattr(guard_replica, "configure_logging", lambda _: None)
+    settings = bench.settings_with(delivery={"chunk_size": 64, "max_attempts": 2})
+    guard = Unsteady(replica_guard(bench))
+
+    def produce(first: int) -> None:
+        numbers = range(first, first + COUNT // 2)
+        bench.produce(
+            [text_of(number) for number in numbers],
+            lambda index: [("traceparent", f"00-{numbers[index] + 1:032x}-{numbers[index] + 1:016x}-01".encode())],
+        )
+
+    produce(0)
+    first = bench.start(guard, settings, tracing)
+    bench.wait_for(COUNT // 4)
+    second = bench.start(guard, settings, tracing)  # joins in the middle
+    produce(COUNT // 2)
+    bench.wait_for(3 * COUNT // 4)
+    assert first.stop(30.0)  # leaves in the middle
+    bench.wait_for(COUNT)
+    assert second.stop(30.0)
+
+    number_of = {}
+    for record in bench.records(0):
+        number_of[record.partition, record.offset] = header_ids(record)[0] - 1
+    spans = {ids(span.context): span for span in tracing.finished()}
+    walked: Counter[int] = Counter()
+    for record in bench.records(1):
+        source = json.loads(record.value or b"")["source"]
+        number = number_of[source["partition"], source["offset"]]
+        create = spans[header_ids(record)]
+        process = spans[ids(create.parent)]
+        assert (create.name, process.name) == (f"create {bench.names[1]}", f"process {bench.names[0]}")
+        assert ids(process.parent) == (number + 1, number + 1)
+        walked[number] += 1
+    children = {ids(span.parent): span for span in spans.values() if span.parent is not None}
+    for record, letter in zip(bench.records(2), bench.dead_letters(), strict=True):
+        number = number_of[letter.source.partition, letter.source.offset]
+        assert header_ids(record) == (number + 1, number + 1)
+        assert children[number + 1, number + 1].name == f"process {bench.names[0]}"
+        walked[number] += 1
+    assert walked.keys() == set(range(COUNT))
+
+    batches = [span for span in spans.values() if span.name.startswith("chat ")]
+    batch_ids = {ids(batch.context) for batch in batches}
+    linked = {ids(link.context) for batch in batches for link in batch.links}
+    judged = [span for span in spans.values() if "moderation.severity" in (span.attributes or {})]
+    assert all(any(ids(link.context) in batch_ids for link in span.links) for span in judged)
+    # All others came when an equal prompt was kept, or under way: their batch did not know them.
+    assert sum(ids(span.context) in linked for span in judged) >= 390
+    assert any(not span.status.is_ok for span in batches), "no batch was bisected"
+    assert max(len(batch.links) for batch in batches) <= 128

@@ -1,0 +1,52 @@
+"""What a guard replica tells the metrics: a few measurements a batch, and figures read when somebody collects them.
+
+Knows nothing of how batches are made.
+"""
+
+from collections.abc import Callable, Sequence
+
+from workers.metrics import table
+from workers.metrics.instruments import histogram, observe, observe_value
+from workers.serving.engine.judgement import Engine, Judgement, PreparedPrompt
+
+FAILED = {"error.type": "failed"}
+
+
+class GuardMeasures:
+    """Figures of one replica.
+
+    Args:
+        engine: asked for what it has drafted.
+        load_s: seconds that loading it took.
+        waiting: tells how many prompts wait for it.
+    """
+
+    def __init__(self, engine: Engine, load_s: float, waiting: Callable[[], int]) -> None:
+        self._sizes = histogram(table.BATCH_SIZE)
+        self._tokens = histogram(table.BATCH_TOKENS)
+        self._durations = histogram(table.BATCH_DURATION)
+        self._waits = histogram(table.QUEUE_DURATION)
+        self._input = self._output = 0
+        observe_value(table.QUEUE_SIZE, waiting)
+        observe_value(table.MODEL_LOAD, lambda: load_s)
+        observe_value(table.DRAFT_TOKENS, lambda: engine.draft_counts.drafted)
+        observe_value(table.DRAFT_ACCEPTED, lambda: engine.draft_counts.accepted)
+        observe(
+            table.TOKENS,
+            lambda: [(self._input, {"gen_ai.token.type": "input"}), (self._output, {"gen_ai.token.type": "output"})],
+        )
+
+    def ran(self, prompts: Sequence[PreparedPrompt], judgements: Sequence[Judgement] | None, seconds: float) -> None:
+        """Measure one batch; without judgements, one that raised."""
+        tokens = sum([len(prompt) for prompt in prompts])
+        self._sizes.record(len(prompts))
+        self._tokens.record(tokens)
+        self._durations.record(seconds, FAILED if judgements is None else None)
+        if judgements is not None:
+            self._input += tokens
+            self._output += sum([judgement.output_tokens for judgement in judgements])
+
+    def waited(self, queue_ms: Sequence[float]) -> None:
+        """Measure the longest of the waits of one call's prompts, in milliseconds."""
+        if queue_ms:
+            self._waits.record(max(queue_ms) / 1000)

@@ -1,0 +1,181 @@
+"""The spans of one sampled message: `process T`, from the poll that brought it to the acknowledgement, and `create T`.
+
+Names and attributes are those of the OpenTelemetry messaging conventions (semconv 1.44). Never holds content (P10).
+Does not decide what is sampled.
+"""
+
+import time
+from binascii import hexlify
+from collections.abc import Sequence
+from functools import lru_cache
+from random import randbytes
+from typing import NamedTuple
+
+from opentelemetry.trace import SpanKind
+
+from pipelines.guard import Judged
+from schemas.dead_letter import DeadLetter
+from schemas.errors import ItemError
+from schemas.verdict_writer import VerdictText
+from workers.span_encoding import (
+    Attribute,
+    Emit,
+    EncodedSpans,
+    SpanPlace,
+    encode_attributes,
+    encode_link,
+    encode_name,
+    encode_span,
+    read_traceparent,
+)
+
+
+class PartitionSpans(NamedTuple):
+    """What all spans of one partition share, encoded: name, attributes, and attributes of links to them."""
+
+    named: bytes
+    attributes: bytes
+    of_link: bytes
+
+
+class MessageSpans:
+    """What will be said of one message once it has ended.
+
+    Args:
+        emit: takes them then.
+        own: place of the process span.
+        parent: span id of the producer's span, where the process span is its child.
+        creation: links to the producer's span, where it is not.
+        started_ns: when the poll that brought the message returned.
+        partition: what the process spans of its partition share.
+        offset: of the message.
+
+    Attributes:
+        place: of the process span, encoded.
+        created_for: topic of the outgoing record, once there is one.
+    """
+
+    __slots__ = (
+        "_attributes", "_create", "_created_ns", "_emit", "_ended_ns", "_error", "_links", "_own", "_parent",
+        "_partition", "_started_ns", "created_for", "place",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        emit: Emit,
+        own: SpanPlace,
+        parent: bytes,
+        creation: list[bytes],
+        started_ns: int,
+        partition: PartitionSpans,
+        offset: int,
+    ) -> None:
+        self._emit = emit
+        self._own = own
+        self.place = own.encoded()
+        self.created_for: str | None = None
+        self._parent = parent
+        self._links = creation
+        self._started_ns = started_ns
+        self._partition = partition
+        self._attributes: dict[str, Attribute] = {"messaging.kafka.offset": offset}
+        self._error: str | None = None
+        self._create = b""
+        self._created_ns = self._ended_ns = 0
+
+    @property
+    def carrier(self) -> dict[str, str]:
+        """W3C trace context headers of the process span."""
+        return self._own.carrier()
+
+    def note(self, name: str, value: Attribute) -> None:
+        """Set an attribute of the process span."""
+        self._attributes[name] = value
+
+    def judged(self, answers: Sequence[Judged]) -> None:
+        """Say how long the message waited in a replica, and link to the GPU batches that its windows rode in."""
+        given = [answer.result for answer in answers if not isinstance(answer.result, ItemError)]
+        for answer in given:
+            link = _link_to(answer.carrier["traceparent"]) if answer.carrier else None
+            if link is not None and link not in self._links:
+                self._links.append(link)
+        if given:
+            self._attributes["moderation.queue_ms"] = max([answer.queue_ms for answer in given])
+            self._attributes["moderation.guard_ms"] = guard_ms = max([answer.guard_ms for answer in given])
+            if not guard_ms and given[0].error is None:
+                self._attributes["moderation.cache.hit"] = True
+
+    def decided(self, outcome: VerdictText | DeadLetter) -> None:
+        """Say what became of the message."""
+        told = self._attributes
+        if isinstance(outcome, VerdictText):
+            told["moderation.severity"] = str(outcome.severity)
+            told["moderation.action"] = str(outcome.action)
+            told["moderation.verdict_id"] = outcome.verdict_id
+        else:
+            self._error = told["error.type"] = str(outcome.reason)
+            told["moderation.stage"] = str(outcome.stage)
+
+    def headers_of_send(self, topic: str) -> list[tuple[str, bytes]]:
+        """W3C trace context of the create span, for the outgoing record; the same for each attempt to send it."""
+        if self.created_for != topic:
+            self._create = randbytes(8)
+            self._created_ns = time.time_ns()
+            self.created_for = topic
+            if self._ended_ns:  # its partition was lost while it was on its way out
+                self._emit(EncodedSpans(self._encoded_create(topic)))
+        own = self._own
+        headers = [("traceparent", b"00-%b-%b-%b" % (hexlify(own.trace), hexlify(self._create), own.flags))]
+        if own.state:
+            headers.append(("tracestate", own.state))
+        return headers
+
+    def end(self) -> tuple[int, bytes] | None:
+        """End the spans; returns when the outgoing record was created and a link to that, where there is one."""
+        if not self._ended_ns:
+            self._ended_ns = time.time_ns()
+            self._emit(self)
+        return (self._created_ns, encode_link(self._place_of_create())) if self._create else None
+
+    def encoded(self) -> bytes:
+        """See `workers.span_encoding.EncodableSpans`."""
+        named, attributes, _ = self._partition
+        span = encode_span(
+            self.place,
+            self._parent,
+            named,
+            (self._started_ns, self._ended_ns),
+            attributes + encode_attributes(self._attributes),
+            self._links,
+            self._error,
+            is_parent_remote=True,
+        )
+        if self.created_for is None or self._created_ns > self._ended_ns:
+            return span
+        return span + self._encoded_create(self.created_for)
+
+    def _encoded_create(self, topic: str) -> bytes:
+        named, attributes = _creation(topic)
+        times = self._created_ns, self._created_ns
+        return encode_span(self._place_of_create(), self._own.span, named, times, attributes)
+
+    def _place_of_create(self) -> bytes:
+        return self._own._replace(span=self._create).encoded()
+
+
+@lru_cache(64)
+def _link_to(traceparent: str) -> bytes | None:
+    batch = read_traceparent(traceparent.encode("latin-1", "replace"))
+    return None if batch is None else encode_link(batch.encoded())
+
+
+@lru_cache(64)
+def _creation(topic: str) -> tuple[bytes, bytes]:
+    return encode_name(f"create {topic}", SpanKind.PRODUCER), encode_attributes(
+        {
+            "messaging.system": "kafka",
+            "messaging.operation.name": "create",
+            "messaging.operation.type": "create",
+            "messaging.destination.name": topic,
+        }
+    )
