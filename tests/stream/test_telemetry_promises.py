@@ -111,3 +111,15 @@ def test_p11_a_dead_letter_of_a_record_without_a_trace_carries_its_create_span(
     (record,) = bench.records(2)
     (create,) = spans.finished("create ")
     assert header_ids(record) == ids(create.context)
+
+
+@pytest.mark.parametrize(("slow_s", "traced"), [(1e-6, {"slow"}), (3600.0, set[str]())])
+def test_p11_a_message_nobody_sampled_is_traced_once_it_was_slow(
+    bench: Bench, spans: RecordedTracing, slow_s: float, traced: set[str]
+) -> None:
+    send(bench, [(b"k0", event("e0", "hello"), [("traceparent", traceparent(0, "00"))])])
+    worker = bench.start(ScriptedGuard(), bench.settings_with(telemetry={"slow_s": slow_s}), spans)
+    bench.wait_for(1)
+    assert worker.stop(20.0)
+
+    assert {(span.attributes or {})["moderation.sampled_for"] for span in spans.finished("process ")} == traced

@@ -12,6 +12,8 @@ from pipelines.guard import Judged
 from pipelines.moderation import Moderation, Outcome, Ruling, is_mixed, timestamp
 from schemas.dead_letter import DeadLetter
 from schemas.record import SourceRecord
+from schemas.verdict import Severity
+from schemas.verdict_writer import VerdictText
 from workers.log import EventName, event
 from workers.stream.assignment import Assignment
 from workers.stream.guard_calls import Items
@@ -61,7 +63,8 @@ class Decisions:
             taken.append(item)
             admitted = self._moderation.admit(record, item.trace.carrier, received_at)
             if isinstance(admitted, DeadLetter):
-                self._decided(item, Ruling(admitted), (), polled_ns)
+                item.ruling = Ruling(admitted)
+                self._trace(item, item.ruling, (), polled_ns)
                 letters.append(admitted)
             else:
                 item.admitted = admitted
@@ -80,6 +83,7 @@ class Decisions:
         """
         judged_at = timestamp()
         started_ns = time.time_ns()
+        slow_before_ns = self._tracer.slow_before_ns(started_ns)
         again: list[InFlightRecord] = []
         outcomes: list[Outcome] = []
         start = 0
@@ -95,15 +99,23 @@ class Decisions:
                 continue
             ruling = self._moderation.decide(admitted, answers, judged_at)
             item.admitted = None
-            self._decided(item, ruling, answers, started_ns)
-            outcomes.append(ruling.outcome)
+            item.ruling = ruling
+            outcome, trace = ruling.outcome, item.trace
+            # Whether the tracer has to look at it is decided here, because nearly always it has not.
+            if (
+                trace.is_sampled
+                or type(outcome) is not VerdictText
+                or outcome.severity is not Severity.SAFE
+                or trace.started_ns <= slow_before_ns
+            ):
+                self._trace(item, ruling, answers, started_ns)
+            outcomes.append(outcome)
         self._tracer.parsed(started_ns, [item.trace for item in items if item.trace.is_sampled], len(items))
         severities, letters = counted(outcomes)
         self._tell(self._breaker.observe(self._clock(), severities=severities, letters=letters))
         return again
 
-    def _decided(self, item: InFlightRecord, ruling: Ruling, answers: Sequence[Judged], now_ns: int) -> None:
-        item.ruling = ruling
+    def _trace(self, item: InFlightRecord, ruling: Ruling, answers: Sequence[Judged], now_ns: int) -> None:
         if not item.trace.is_sampled:
             self._tracer.sample_late(item.trace, item.record, ruling.outcome, now_ns)
         if item.trace.spans is not None:

@@ -20,12 +20,15 @@ class LateSampling:
     Args:
         ends: those that are always traced.
         slow_s: a message is slow that took so long from its poll to its verdict.
+
+    Attributes:
+        slow_ns: the same in nanoseconds; centuries where slow ones are not of the ends.
     """
 
     def __init__(self, ends: Collection[End], slow_s: float) -> None:
         self._dead_letters = "dead_letter" in ends
         self._not_safe = "not_safe" in ends
-        self._slow_ns = int(slow_s * 1e9) if "slow" in ends else 1 << 63
+        self.slow_ns = int(slow_s * 1e9) if "slow" in ends else 1 << 63
 
     def why(self, outcome: VerdictText | DeadLetter, took_ns: int) -> End | None:
         """The first of the ends that this is, None where it is none of them."""
@@ -34,4 +37,4 @@ class LateSampling:
                 return "not_safe"
         elif self._dead_letters:
             return "dead_letter"
-        return "slow" if took_ns >= self._slow_ns else None
+        return "slow" if took_ns >= self.slow_ns else None

@@ -120,6 +120,10 @@ class StreamTracer:
             message.sample(self._spans(record, parent, own, polled_ns))
         return message
 
+    def slow_before_ns(self, now_ns: int) -> int:
+        """A message that was polled by then is slow now."""
+        return now_ns - self._late.slow_ns
+
     def sample_late(
         self, message: MessageTrace, record: SourceRecord, outcome: VerdictText | DeadLetter, now_ns: int
     ) -> None:
