@@ -1,0 +1,236 @@
+{{/* Pieces of pods. All pods are fit for the restricted pod security standard. */}}
+
+{{- define "weir.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 10001
+runAsGroup: 10001
+fsGroup: 10001
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{- define "weir.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+runAsNonRoot: true
+capabilities:
+  drop: [ALL]
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{- define "weir.pullSecrets" -}}
+{{- with .Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* Where a pod may run; takes the values of one group. */}}
+{{- define "weir.scheduling" -}}
+{{- with .nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .topologySpreadConstraints }}
+topologySpreadConstraints:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* Resources of a guard pod: what the values say, and the GPUs. */}}
+{{- define "weir.guardResources" -}}
+{{- $resources := deepCopy .resources -}}
+{{- if gt (int .root.Values.guard.gpusPerPod) 0 -}}
+{{- $gpus := dict .root.Values.guard.gpuResource (.root.Values.guard.gpusPerPod | int | toString) -}}
+{{- $limits := merge (dict) $gpus ($resources.limits | default dict) -}}
+{{- $_ := set $resources "limits" $limits -}}
+{{- end -}}
+{{- toYaml $resources -}}
+{{- end -}}
+
+{{- define "weir.env" -}}
+- {name: HOME, value: /tmp}
+- {name: USER, value: weir}
+- {name: RAY_USAGE_STATS_ENABLED, value: "0"}
+- {name: RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO, value: "0"}
+- {name: HF_HOME, value: /models}
+- {name: HF_HUB_DISABLE_TELEMETRY, value: "1"}
+{{- if or .Values.modelCache.offline .Values.modelCache.download.enabled }}
+- {name: HF_HUB_OFFLINE, value: "1"}
+{{- end }}
+{{- with .Values.telemetry }}
+{{- if .endpoint }}
+- {name: OTEL_EXPORTER_OTLP_ENDPOINT, value: {{ .endpoint | quote }}}
+- {name: OTEL_EXPORTER_OTLP_PROTOCOL, value: {{ .protocol | quote }}}
+- {name: OTEL_TRACES_SAMPLER, value: parentbased_traceidratio}
+- {name: OTEL_TRACES_SAMPLER_ARG, value: {{ .sampleRatio | toString | quote }}}
+- {name: OTEL_RESOURCE_ATTRIBUTES, value: {{ printf "k8s.namespace.name=%s,service.instance.group=%s" $.Release.Namespace $.Release.Name | quote }}}
+{{- if .headersSecret.name }}
+- name: OTEL_EXPORTER_OTLP_HEADERS
+  valueFrom:
+    secretKeyRef:
+      name: {{ .headersSecret.name }}
+      key: {{ .headersSecret.key }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* Environment of Ray's own pods, where `weir run` is not there to set it. */}}
+{{- define "weir.rayEnv" -}}
+{{ include "weir.env" . }}
+- {name: RAY_SERVE_LOG_TO_STDERR, value: "0"}
+{{- if .Values.ray.logToStderr }}
+- {name: RAY_LOG_TO_STDERR, value: "1"}
+{{- end }}
+{{- end -}}
+
+{{- define "weir.usesKafkaFiles" -}}
+{{- if or (and .Values.kafka.tls.enabled (or .Values.kafka.tls.caSecret.name (include "weir.clientSecret" .))) .Values.kafka.sasl.mechanism -}}true{{- end -}}
+{{- end -}}
+
+{{/* Takes {root, parts}: which of tmp, policy, settings, kafka, models, shm a pod needs. */}}
+{{- define "weir.mounts" -}}
+{{- $root := .root -}}
+- {name: tmp, mountPath: /tmp}
+{{- if and (has "policy" .parts) (include "weir.hasPolicy" $root) }}
+- {name: policy, mountPath: /etc/weir-policy, readOnly: true}
+{{- end }}
+{{- if has "settings" .parts }}
+- {name: settings, mountPath: /etc/weir, readOnly: true}
+{{- end }}
+{{- if and (has "kafka" .parts) (include "weir.usesKafkaFiles" $root) }}
+- {name: kafka, mountPath: /etc/weir-kafka, readOnly: true}
+{{- end }}
+{{- if has "models" .parts }}
+- {name: models, mountPath: /models}
+{{- end }}
+{{- if has "shm" .parts }}
+- {name: shm, mountPath: /dev/shm}
+{{- end }}
+{{- end -}}
+
+{{- define "weir.volumes" -}}
+{{- $root := .root -}}
+{{- $name := include "weir.fullname" $root -}}
+- name: tmp
+  emptyDir: {}
+{{- if and (has "policy" .parts) (include "weir.hasPolicy" $root) }}
+- name: policy
+  configMap:
+    name: {{ $root.Values.policy.existingConfigMap | default (printf "%s%s" $name (.suffix | default "-policy")) }}
+    items: [{key: policy.yaml, path: policy.yaml}]
+{{- end }}
+{{- if has "settings" .parts }}
+- name: settings
+  configMap:
+    name: {{ printf "%s%s" $name (.suffix | default "-settings") }}
+    items: [{key: weir.yaml, path: weir.yaml}]
+{{- end }}
+{{- if and (has "kafka" .parts) (include "weir.usesKafkaFiles" $root) }}
+- name: kafka
+  projected:
+    defaultMode: 0440
+    sources:
+      {{- with $root.Values.kafka }}
+      {{- if .tls.enabled }}
+      {{- if .tls.caSecret.name }}
+      - secret:
+          name: {{ .tls.caSecret.name }}
+          items: [{key: {{ .tls.caSecret.key }}, path: ca.crt}]
+      {{- end }}
+      {{- with include "weir.clientSecret" $root }}
+      - secret:
+          name: {{ . }}
+          items:
+            - {key: {{ $root.Values.kafka.tls.clientSecret.certKey }}, path: tls.crt}
+            - {key: {{ $root.Values.kafka.tls.clientSecret.keyKey }}, path: tls.key}
+      {{- end }}
+      {{- end }}
+      {{- if eq .sasl.mechanism "OAUTHBEARER" }}
+      {{- if .sasl.token.audience }}
+      - serviceAccountToken:
+          audience: {{ .sasl.token.audience | quote }}
+          expirationSeconds: {{ .sasl.token.expirationSeconds }}
+          path: token
+      {{- else }}
+      - secret:
+          name: {{ .sasl.token.secretName }}
+          items: [{key: {{ .sasl.token.key }}, path: token}]
+      {{- end }}
+      {{- else if .sasl.mechanism }}
+      - secret:
+          name: {{ include "weir.passwordSecret" $root }}
+          items: [{key: {{ .sasl.passwordSecret.key }}, path: password}]
+      {{- end }}
+      {{- end }}
+{{- end }}
+{{- if has "models" .parts }}
+- name: models
+  {{- if eq $root.Values.modelCache.type "persistentVolumeClaim" }}
+  persistentVolumeClaim:
+    claimName: {{ $root.Values.modelCache.existingClaim | default (printf "%s-models" $name) }}
+  {{- else }}
+  emptyDir:
+    sizeLimit: {{ $root.Values.modelCache.size }}
+  {{- end }}
+{{- if $root.Values.modelCache.download.enabled }}
+- name: checksums
+  configMap:
+    name: {{ $name }}-model
+{{- end }}
+{{- end }}
+{{- if has "shm" .parts }}
+- name: shm
+  emptyDir:
+    medium: Memory
+{{- end }}
+{{- end -}}
+
+{{/* The init container that fetches the model, where that is wanted. */}}
+{{- define "weir.download" -}}
+{{- with .Values.modelCache.download }}
+{{- if .enabled }}
+initContainers:
+  - name: model
+    image: {{ include "weir.image" $ }}
+    imagePullPolicy: {{ $.Values.image.pullPolicy }}
+    command: [sh, /etc/weir-model/download.sh]
+    env:
+      - {name: HOME, value: /tmp}
+      - {name: HF_HOME, value: /models}
+      - {name: HF_HUB_DISABLE_TELEMETRY, value: "1"}
+      - {name: MODEL, value: {{ $.Values.guard.model | quote }}}
+      - {name: REVISION, value: {{ $.Values.guard.revision | quote }}}
+      {{- if .tokenSecret.name }}
+      - name: HF_TOKEN
+        valueFrom:
+          secretKeyRef:
+            name: {{ .tokenSecret.name }}
+            key: {{ .tokenSecret.key }}
+      {{- end }}
+    securityContext:
+      {{- include "weir.containerSecurity" $ | nindent 6 }}
+    resources:
+      {{- toYaml .resources | nindent 6 }}
+    volumeMounts:
+      - {name: tmp, mountPath: /tmp}
+      - {name: models, mountPath: /models}
+      - {name: checksums, mountPath: /etc/weir-model, readOnly: true}
+{{- end }}
+{{- end }}
+{{- end -}}

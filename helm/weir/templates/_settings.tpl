@@ -1,0 +1,113 @@
+{{/* Weir's settings as `weir.yaml` has them: what the user set, and what the chart knows better. */}}
+
+{{- define "weir.ownSettings" -}}
+kafka:
+  bootstrap_servers: {{ .Values.kafka.bootstrapServers | quote }}
+  group_id: {{ .Values.kafka.groupId | quote }}
+  security_protocol: {{ include "weir.securityProtocol" . }}
+  {{- if .Values.kafka.tls.enabled }}
+  ssl_check_hostname: {{ .Values.kafka.tls.checkHostname }}
+  {{- if .Values.kafka.tls.caSecret.name }}
+  ssl_cafile: /etc/weir-kafka/ca.crt
+  {{- end }}
+  {{- if include "weir.clientSecret" . }}
+  ssl_certfile: /etc/weir-kafka/tls.crt
+  ssl_keyfile: /etc/weir-kafka/tls.key
+  {{- end }}
+  {{- end }}
+  {{- with .Values.kafka.sasl.mechanism }}
+  sasl_mechanism: {{ . }}
+  {{- if eq . "OAUTHBEARER" }}
+  sasl_oauth_token_file: /etc/weir-kafka/token
+  {{- else }}
+  sasl_username: {{ include "weir.saslUsername" $ | quote }}
+  sasl_password_file: /etc/weir-kafka/password
+  {{- end }}
+  {{- end }}
+topics:
+  events: {{ join "," .Values.topics.events | quote }}
+  verdicts: {{ .Values.topics.verdicts | quote }}
+  dead_letters: {{ .Values.topics.deadLetters | quote }}
+guard:
+  model: {{ .Values.guard.model | quote }}
+  {{- with .Values.guard.revision }}
+  revision: {{ . | quote }}
+  {{- end }}
+  replicas: {{ ternary .Values.guard.replicas 1 (eq .Values.mode "rayservice") }}
+  cpus_per_replica: {{ .Values.guard.cpusPerReplica }}
+  gpus_per_replica: {{ .Values.guard.gpusPerReplica }}
+{{- if include "weir.hasPolicy" . }}
+policy:
+  file: /etc/weir-policy/policy.yaml
+{{- end }}
+serve:
+  consumers: {{ .Values.stream.consumers }}
+  cpus_per_consumer: {{ .Values.stream.cpusPerConsumer }}
+{{- end -}}
+
+{{- define "weir.settings" -}}
+{{- mustMergeOverwrite (deepCopy .Values.settings) (include "weir.ownSettings" . | fromYaml) | toYaml -}}
+{{- end -}}
+
+{{- define "weir.securityProtocol" -}}
+{{- if .Values.kafka.sasl.mechanism -}}
+{{- ternary "SASL_SSL" "SASL_PLAINTEXT" .Values.kafka.tls.enabled -}}
+{{- else -}}
+{{- ternary "SSL" "PLAINTEXT" .Values.kafka.tls.enabled -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Strimzi's user operator makes a secret of the user's name in the user's namespace. */}}
+{{- define "weir.clientSecret" -}}
+{{- if .Values.kafka.tls.clientSecret.name -}}
+{{- .Values.kafka.tls.clientSecret.name -}}
+{{- else if and .Values.strimzi.user.enabled (eq .Values.strimzi.user.authentication "tls") -}}
+{{- include "weir.fullname" . -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "weir.passwordSecret" -}}
+{{- .Values.kafka.sasl.passwordSecret.name | default (include "weir.fullname" .) -}}
+{{- end -}}
+
+{{- define "weir.saslUsername" -}}
+{{- .Values.kafka.sasl.username | default (include "weir.fullname" .) -}}
+{{- end -}}
+
+{{- define "weir.hasPolicy" -}}
+{{- if or .Values.policy.content .Values.policy.existingConfigMap -}}true{{- end -}}
+{{- end -}}
+
+{{/* What `serve deploy` takes. A change here is carried out in place, without a second cluster. */}}
+{{- define "weir.serveConfig" -}}
+# KubeRay calls the service ready when the head's proxy answers; consumers and guards have none.
+proxy_location: HeadOnly
+http_options:
+  host: 0.0.0.0
+  port: 8000
+applications:
+  - name: weir
+    import_path: workers.serving.app:build_app
+    # Nobody calls it: without a route the head's proxy never says that it is well, and KubeRay never calls us ready.
+    route_prefix: /weir
+    args:
+      {{- include "weir.settings" . | nindent 6 }}
+    {{- with .Values.settings.autoscaling }}
+    {{- if .enabled }}
+    autoscaling_policy:
+      policy_function: workers.serving.backlog_policy:BacklogPolicy
+      policy_kwargs:
+        {{- toYaml . | nindent 8 }}
+    {{- end }}
+    {{- end }}
+    deployments:
+      - name: StreamWorker
+        ray_actor_options:
+          num_cpus: {{ .Values.stream.cpusPerConsumer }}
+          resources: {weir_stream: 1}
+      - name: GuardDeployment
+        ray_actor_options:
+          num_cpus: {{ .Values.guard.cpusPerReplica }}
+          num_gpus: {{ .Values.guard.gpusPerReplica }}
+          resources: {weir_guard: 1}
+{{- end -}}

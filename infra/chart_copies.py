@@ -1,0 +1,21 @@
+"""Copies alerts and dashboards into the chart, which cannot reach outside its folder; a test compares them."""
+
+import shutil
+from pathlib import Path
+
+INFRA = Path(__file__).parent
+FILES = INFRA.parent / "helm" / "weir" / "files"
+COPIED = {"alerts": "*.yaml", "dashboards": "*.json"}
+
+
+def main() -> None:
+    """Write the copies anew."""
+    for folder, pattern in COPIED.items():
+        shutil.rmtree(FILES / folder, ignore_errors=True)
+        for source in sorted((INFRA / folder).glob(pattern)):
+            (FILES / folder).mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, FILES / folder / source.name)
+
+
+if __name__ == "__main__":
+    main()
