@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SEED ?= 1
 ROUNDS ?= 1
+STORM_S ?= 30
 
 .PHONY: help
 help: ## this list
@@ -30,9 +31,14 @@ test: setup ## unit, contract and architecture tests; the integration tier too w
 test-integration: setup ## the integration tier and the chaos scenarios, on real Apache Kafka; needs Go too
 	REQUIRE_INTEGRATION=1 $(BIN)/pytest tests/integration tests/chaos
 
+.PHONY: test-helm
+test-helm: setup ## the chart, the images and the local cluster; builds Helm and its checkers, needs Go, Java 17, Maven
+	$(BIN)/python -m tests.helm.go_tools
+	REQUIRE_HELM=1 $(BIN)/pytest tests/helm
+
 .PHONY: chaos
-chaos: setup ## storms of the seeds SEED, SEED+1 … (ROUNDS of them) on three Kafka servers; needs Go too
-	$(BIN)/python -m tests.chaos --seed $(SEED) --rounds $(ROUNDS)
+chaos: setup ## storms of the seeds SEED, SEED+1 … (ROUNDS of them, STORM_S seconds each) on three Kafka servers; needs Go too
+	$(BIN)/python -m tests.chaos --seed $(SEED) --rounds $(ROUNDS) --seconds $(STORM_S)
 
 .PHONY: mutants
 mutants: setup ## breaks the code in known ways, one at a time, and demands that a test notices each
@@ -50,6 +56,14 @@ fmt: setup ## formats the code, writes the generated parts of README.md and sche
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	$(BIN)/python infra/readme_table.py
+	$(BIN)/python infra/metrics_page.py
+	$(BIN)/python infra/chart_copies.py
+	$(BIN)/python infra/chart_schema.py
+
+.PHONY: fmt-helm
+fmt-helm: fmt ## writes the chart's README.md and what its examples render to; needs Go
+	$(BIN)/python -m tests.helm.go_tools
+	$(BIN)/python -m tests.helm.examples
 
 .PHONY: bench
 bench: kafka-up ## the stream benchmark on real Kafka, beside its baseline
@@ -66,3 +80,12 @@ kafka-down: setup ## stops it
 .PHONY: lock
 lock: setup ## writes the pinned files anew
 	infra/lock.sh
+
+.PHONY: audit
+audit: setup ## known vulnerabilities of what is pinned; needs a network that reaches the advisory database
+	$(BIN)/uv tool run --from pip-audit==2.10.1 pip-audit --disable-pip --require-hashes --requirement requirements.txt
+
+.PHONY: sbom
+sbom: setup ## bill of materials of the installed environment, build/sbom.json
+	@mkdir -p build
+	$(BIN)/uv tool run --from cyclonedx-bom==7.5.0 cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-file build/sbom.json $(BIN)/python

@@ -13,11 +13,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.chaos.arena import Arena
+from tests.chaos.arena import AT_LEAST_ONCE, EXACTLY_ONCE, Arena
 from tests.chaos.schedule import GENTLE, ROUGH
 from tests.chaos.site import Site
 from tests.chaos.storm import weather
 
+MODES = (AT_LEAST_ONCE, EXACTLY_ONCE)
 MENUS = {"gentle": GENTLE, "rough": ROUGH}
 
 
@@ -28,6 +29,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=1, help="how many storms")
     parser.add_argument("--seconds", type=float, default=30.0, help="length of a storm")
     parser.add_argument("--menu", choices=MENUS, default="rough", help="gentle: nobody dies and nothing may come twice")
+    parser.add_argument("--mode", choices=MODES, help="of delivery; in turn if not given: exactly once for even seeds")
     chosen = parser.parse_args()
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
     failed: list[int] = []
@@ -35,9 +37,11 @@ def main() -> int:
         for seed in range(chosen.seed, chosen.seed + chosen.rounds):
             folder = Path(name) / f"{seed}"
             folder.mkdir()
-            if not _ride_out(Arena(site, folder, seed), chosen.seconds, chosen.menu):
+            mode = chosen.mode or MODES[1 - seed % 2]
+            if not _ride_out(Arena(site, folder, seed, mode=mode), chosen.seconds, chosen.menu):
                 failed.append(seed)
-    again = f"python -m tests.chaos --seconds {chosen.seconds} --menu {chosen.menu} --seed"
+    given = f" --mode {chosen.mode}" if chosen.mode else ""
+    again = f"python -m tests.chaos --seconds {chosen.seconds} --menu {chosen.menu}{given} --seed"
     _say(f"{chosen.rounds - len(failed)} of {chosen.rounds} storms were ridden out")
     for seed in failed:
         _say(f"again: {again} {seed}")
@@ -45,16 +49,18 @@ def main() -> int:
 
 
 def _ride_out(arena: Arena, seconds: float, menu: str) -> bool:
-    started = time.monotonic()
+    started, name = time.monotonic(), f"seed {arena.seed}, {arena.mode},"
     try:
         found = weather(arena, seconds, MENUS[menu])
     except AssertionError as error:
-        _say(f"seed {arena.seed} FAILED after {time.monotonic() - started:.0f} s: {error}\n{arena.tell()}")
+        _say(
+            f"seed {arena.seed}, {arena.mode}, FAILED after {time.monotonic() - started:.0f} s: {error}\n{arena.tell()}"
+        )
         return False
     finally:
         arena.close()
     _say(
-        f"seed {arena.seed} held: {found.inputs} records, {found.verdicts} verdicts, {found.letters} dead letters,"
+        f"{name} held: {found.inputs} records, {found.verdicts} verdicts, {found.letters} dead letters,"
         f" {found.duplicates} equal copies, {time.monotonic() - started:.0f} s"
     )
     return True

@@ -12,6 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from schemas.record import SourceRecord
 from tests.chaos.fleet import Fleet, Worker
 from tests.chaos.group_view import GroupView
 from tests.chaos.load import Load, Mix, draw_events
@@ -29,6 +30,7 @@ SESSION_S = 6.0
 # Of a partition or instance that has work and nothing in its way. Two busy cores and a rebalance are inside it.
 STANDSTILL_S = 25.0
 QUIET_S = 90.0
+AT_LEAST_ONCE, EXACTLY_ONCE = "at_least_once", "exactly_once"
 Sections = dict[str, dict[str, Any]]
 
 
@@ -39,15 +41,25 @@ class Arena:
         site: cluster and network.
         folder: files of the workers.
         seed: of everything that is drawn.
+        mode: `at_least_once` or `exactly_once`, of all workers; in the second one, readers of committed records must
+            see nothing twice, whatever happens.
         missing: roles of topics that are not created, of `events`, `verdicts` and `dlq`.
         config: settings of all topics; or by role, as `verdicts={"max.message.bytes": "1000"}`.
     """
 
     def __init__(
-        self, site: Site, folder: Path, seed: int, *, missing: tuple[str, ...] = (), **config: Mapping[str, str]
+        self,
+        site: Site,
+        folder: Path,
+        seed: int,
+        *,
+        mode: str = AT_LEAST_ONCE,
+        missing: tuple[str, ...] = (),
+        **config: Mapping[str, str],
     ) -> None:
         self.site = site
         self.seed = seed
+        self.mode = mode
         self.random = Random(seed)
         suffix = uuid.uuid4().hex[:8]
         self.topics = {role: f"chaos-{role}-{suffix}" for role in ("events", "verdicts", "dlq")}
@@ -83,6 +95,7 @@ class Arena:
                 "dead_letters": self.topics["dlq"],
             },
             "delivery": {
+                "mode": self.mode,
                 "chunk_size": 8,
                 "commit_interval_s": 0.3,
                 "backoff_initial_s": 0.05,
@@ -130,6 +143,11 @@ class Arena:
         """Wait until the workers have completed that many records in all."""
         wait_until(lambda: self.fleet.completed >= count, f"{count} records to be completed")
 
+    @property
+    def is_once(self) -> bool:
+        """True where nothing may be seen twice."""
+        return self.mode == EXACTLY_ONCE
+
     # -- checking --------------------------------------------------------------------------------------------------
 
     def all_committed(self) -> bool:
@@ -156,28 +174,33 @@ class Arena:
 
     def check_not_ahead(self) -> Ledger:
         """While anything goes on: no committed offset is past a record without an outcome (P2)."""
-        ledger = verify(self.settings, allow_tail=True)
+        ledger = verify(self.settings, allow_tail=True, once=self.is_once)
         assert ledger.is_proven, ledger.findings
         return ledger
 
+    def verdicts(self) -> list[SourceRecord]:
+        """All records of the verdict topic; in exactly-once mode those that are committed."""
+        return list(self.view.read(self.topics["verdicts"], committed=self.is_once))
+
     def outcomes(self, *, allow_missing: bool = False) -> Account:
         """All outcomes there are, beside all that was produced."""
-        found = [read_verdict(record) for record in self.view.read(self.topics["verdicts"])]
-        found += [read_letter(record) for record in self.view.read(self.topics["dlq"])]
+        found = [read_verdict(record) for record in self.verdicts()]
+        found += [read_letter(record) for record in self.view.read(self.topics["dlq"], committed=self.is_once)]
         return account(self.load.sent, found, allow_missing=allow_missing)
 
     def check_closed(self, *, duplicates: bool, moved_back: bool = False) -> Account:
         """After quiet: nothing lost, nothing wrong, nothing out of order, and copies only where they are allowed.
 
         Args:
-            duplicates: copies are allowed, equal ones.
+            duplicates: copies are allowed, equal ones; never in exactly-once mode.
             moved_back: somebody else has moved committed offsets back.
         """
         found = self.outcomes()
         assert not found.faults, f"{len(found.faults)} faults: {found.faults[:5]}"
-        if not duplicates:
+        once = self.is_once and not moved_back
+        if once or not duplicates:
             assert found.duplicates == 0, f"{found.duplicates} outcomes were published again"
-        ledger = verify(self.settings)
+        ledger = verify(self.settings, once=once)
         assert ledger.is_proven, ledger.findings
         counts = (ledger.inputs, ledger.verdicts, ledger.dead_letters, ledger.duplicates)
         assert counts == (found.inputs, found.verdicts, found.letters, found.duplicates), "two ledgers, two answers"
@@ -204,4 +227,4 @@ class Arena:
     def tell(self) -> str:
         """What to know of a scenario that failed."""
         samples = self.timeline.samples[-3:]
-        return "\n".join([f"seed {self.seed}", self.fleet.tell(), *(f"{sample}" for sample in samples)])
+        return "\n".join([f"seed {self.seed}, {self.mode}", self.fleet.tell(), *(f"{sample}" for sample in samples)])

@@ -16,7 +16,7 @@ from tests.chaos.schedule import GROUPS, Action, Step
 from tests.chaos.site import BROKERS, SHARED
 
 MOST_WORKERS = 4
-MIX = Mix(slow_ms=80, raising=0.005)
+MIX = Mix(slow_ms=80, raising=0.005, killing=0.003)
 Ending = Callable[[], None]
 
 

@@ -1,25 +1,29 @@
 """The site of the chaos tests, started once; an arena for each scenario; and what is printed where one fails.
 
-Tests that use the site run where they are asked for: by a path in this folder, or `-m chaos`. The others here are plans
-and detectors, need nothing, and run with all tests.
+Tests that use the site run where they are asked for: by a path in this folder, or `-m chaos`. With REQUIRE_CHAOS=1, as
+in CI, those that are marked `ci` run with all tests. The others here are plans and detectors, need nothing, and always
+run.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.chaos.arena import Arena
+from tests.chaos.arena import AT_LEAST_ONCE, EXACTLY_ONCE, Arena
 from tests.chaos.site import Site
 from tests.chaos.toxiproxy import binary
 from tests.kafka.distribution import UnavailableError, required
 
 SCENARIO_TIMEOUT_S = 300
 NewArena = Callable[..., Arena]
+# Of scenarios that are about what is published twice, and of those that the mode makes no difference to.
+AT_LEAST_ONCE_ONLY = pytest.mark.parametrize("mode", [AT_LEAST_ONCE])
 _FOLDER = Path(__file__).parent
 _arenas = pytest.StashKey[list[Arena]]()
 _skipped: list[str] = []
@@ -36,10 +40,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         item.add_marker(pytest.mark.integration)
         item.add_marker(pytest.mark.chaos)
         item.add_marker(pytest.mark.timeout(SCENARIO_TIMEOUT_S))
-    if scenarios and not _asked_for(config):
-        _left_out.extend(scenarios)
-        config.hook.pytest_deselected(items=scenarios)
-        items[:] = [item for item in items if item not in _left_out]
+    if not _asked_for(config):
+        is_for_ci = _chaos_required() or config.option.markexpr == "ci"
+        wanted = {item for item in scenarios if is_for_ci and _is_of_ci(item)}
+        _left_out.extend(item for item in scenarios if item not in wanted)
+        config.hook.pytest_deselected(items=_left_out)
+        left_out = set(_left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def _chaos_required() -> bool:
+    return os.environ.get("REQUIRE_CHAOS") == "1"
+
+
+def _is_of_ci(item: pytest.Item) -> bool:
+    """Marked `ci`, for the mode that it runs in: those that the mark names, by default at least once."""
+    marker = item.get_closest_marker("ci")
+    return marker is not None and item.callspec.params["mode"] in (marker.args or (AT_LEAST_ONCE,))  # type: ignore[attr-defined]
 
 
 def _asked_for(config: pytest.Config) -> bool:
@@ -73,8 +90,8 @@ def _site_can_run() -> None:
     try:
         binary()
     except UnavailableError as error:
-        if required():
-            pytest.fail(f"REQUIRE_INTEGRATION=1, but {error}", pytrace=False)
+        if required() or _chaos_required():
+            pytest.fail(f"REQUIRE_INTEGRATION=1 or REQUIRE_CHAOS=1, but {error}", pytrace=False)
         _skipped.append(str(error))
 
 
@@ -89,13 +106,19 @@ def site(_kafka_can_run: None, _site_can_run: None, tmp_path_factory: pytest.Tem
         yield running
 
 
+@pytest.fixture(params=[AT_LEAST_ONCE, EXACTLY_ONCE])
+def mode(request: pytest.FixtureRequest) -> str:
+    """Every scenario runs in both modes of delivery, unless it says that it is about one."""
+    return str(request.param)
+
+
 @pytest.fixture
-def new_arena(request: pytest.FixtureRequest, site: Site, tmp_path: Path) -> Iterator[NewArena]:
+def new_arena(request: pytest.FixtureRequest, site: Site, tmp_path: Path, mode: str) -> Iterator[NewArena]:
     """`new_arena(seed, …)` makes topics, a group and a load; see `Arena`."""
     made: list[Arena] = request.node.stash.setdefault(_arenas, [])
 
     def make(seed: int, **options: Any) -> Arena:
-        made.append(Arena(site, tmp_path, seed, **options))
+        made.append(Arena(site, tmp_path, seed, mode=mode, **options))
         return made[-1]
 
     yield make

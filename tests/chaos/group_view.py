@@ -67,15 +67,18 @@ class GroupView:
         (told,) = self._ask(lambda admin: admin.describe_topics([topic]))
         return sorted(partition["partition_index"] for partition in told["partitions"])
 
-    def read(self, topic: str) -> Iterator[SourceRecord]:
-        """All that is in a topic now, partition by partition in offset order; aborted transactions included."""
+    def read(self, topic: str, *, committed: bool = False) -> Iterator[SourceRecord]:
+        """All that is in a topic now, partition by partition in offset order.
+
+        Without `committed`, also what aborted transactions wrote; with it, transactions that are open are waited for.
+        """
         settings = {
             "bootstrap.servers": self._bootstrap,
             "group.id": "chaos-reader",
             "enable.auto.commit": False,
             "auto.offset.reset": "error",
             "enable.partition.eof": True,
-            "isolation.level": "read_uncommitted",
+            "isolation.level": "read_committed" if committed else "read_uncommitted",
             "log_level": 0,
         }
         bounds = self._bounds(topic)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from confluent_kafka import Message, Producer
 
 from schemas.reasons import Reason
-from tests.chaos.ruled_guard import GARBLE, HURT, RAISE, WAIT
+from tests.chaos.ruled_guard import GARBLE, HURT, KILL, RAISE, WAIT
 
 KEYS = 48
 FLUSH_S = 60.0
@@ -39,6 +39,7 @@ class Mix:
         bad: tombstones, broken JSON and bytes that are no text.
         garbled: texts whose answer is off the grammar.
         raising: texts that make the guard call raise that they are in.
+        killing: texts that kill the replica that judges them.
         slow_ms: longest wait that a text asks the guard for.
         words: of a text, at most.
         keyless: records without a key.
@@ -47,6 +48,7 @@ class Mix:
     bad: float = 0.06
     garbled: float = 0.02
     raising: float = 0.0
+    killing: float = 0.0
     slow_ms: int = 20
     words: int = 12
     keyless: float = 0.0
@@ -79,6 +81,9 @@ def _draw(random: Random, number: int, mix: Mix) -> Event:
     elif random.random() < mix.raising:
         words.append(RAISE)
         expected = Reason.INFERENCE_FAILED
+    elif mix.killing and random.random() < mix.killing:
+        words.append(KILL)
+        expected = Reason.REPLICA_CRASH
     elif random.random() < 0.1:
         words.append(HURT)
     if mix.slow_ms:

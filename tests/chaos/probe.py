@@ -45,7 +45,7 @@ class Sample:
 
     def lag(self, partition: int) -> int:
         """Records of a partition that the group has not committed."""
-        return self.ends[partition] - self.committed.get(partition, 0)
+        return self.ends.get(partition, 0) - self.committed.get(partition, 0)
 
 
 def violations(samples: Sequence[Sample], bound_s: float) -> list[str]:

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipelines.guard import GuardAnswer, GuardReply, GuardRequest
-from schemas.errors import GuardCallFailedError, GuardUnavailableError
+from schemas.errors import GuardCallFailedError, GuardCrashError, GuardUnavailableError
 from schemas.verdict import Provenance
 
 SAFE = "Safety: Safe\nCategories: None"
 UNSAFE = "Safety: Unsafe\nCategories: Violent"
 PROVENANCE = Provenance(model="ruled", revision="1", prompt_sha256="0", engine="ruled", dtype="none", parser="1")
-RAISE, GARBLE, HURT, WAIT = "chaos:raise", "chaos:garble", "chaos:hurt", "chaos:wait="
+RAISE, KILL, GARBLE, HURT, WAIT = "chaos:raise", "chaos:kill", "chaos:garble", "chaos:hurt", "chaos:wait="
 DOWN, STALLED = "guard-down", "guard-stalled"
 STEP_S = 0.02
 
@@ -41,10 +41,12 @@ class RuledGuard:
         try:
             while self._stalled.exists():
                 await asyncio.sleep(STEP_S)
-            if wait_ms := max(map(_wait_ms, texts)):
+            if wait_ms := max(map(wait_asked_ms, texts)):
                 await asyncio.sleep(wait_ms / 1000)
             if self._down.exists():
                 raise GuardUnavailableError("the test says that no replica answers")
+            if any(KILL in text for text in texts):
+                raise GuardCrashError("a text of this call says that it shall kill the replica")
             if any(RAISE in text for text in texts):
                 raise GuardCallFailedError("a text of this call says that it shall raise")
             return GuardReply([_answer(text) for text in texts], PROVENANCE)
@@ -52,11 +54,16 @@ class RuledGuard:
             self.in_call -= len(texts)
 
 
-def _wait_ms(text: str) -> int:
+def wait_asked_ms(text: str) -> int:
+    """How long a text wants its call to take."""
     _, found, rest = text.partition(WAIT)
     return int(rest.split()[0]) if found else 0
 
 
+def output_for(text: str) -> str:
+    """What the model writes about a text."""
+    return "Safety: perhaps" if GARBLE in text else UNSAFE if HURT in text else SAFE
+
+
 def _answer(text: str) -> GuardAnswer:
-    output = "Safety: perhaps" if GARBLE in text else UNSAFE if HURT in text else SAFE
-    return GuardAnswer(output, None, None, 10, 8, True, {}, 0.0, 1.0)
+    return GuardAnswer(output_for(text), None, None, 10, 8, True, {}, 0.0, 1.0)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tests.chaos.conftest import NewArena
+import pytest
+
+from tests.chaos.conftest import AT_LEAST_ONCE_ONLY, NewArena
 from tests.chaos.load import PLAIN, Mix
 from tests.chaos.waiting import wait_until
 
@@ -10,6 +12,7 @@ DOWN_S = 10.0
 LIMIT = 200
 
 
+@pytest.mark.ci
 def test_guard_down_for_long_consumes_no_attempt_and_kills_no_letter(new_arena: NewArena) -> None:
     arena = new_arena(seed=401)
     workers = arena.start_members(2, health={"progress_timeout_s": 5})
@@ -40,6 +43,7 @@ def test_guard_that_comes_and_goes(new_arena: NewArena) -> None:
     assert arena.check_closed(duplicates=False).letters == 0
 
 
+@pytest.mark.ci
 def test_poison_that_raises_in_its_batch_harms_only_itself(new_arena: NewArena) -> None:
     arena = new_arena(seed=403)
     arena.start_members(2)
@@ -49,6 +53,8 @@ def test_poison_that_raises_in_its_batch_harms_only_itself(new_arena: NewArena) 
     assert found.letters > 15
 
 
+@pytest.mark.ci
+@AT_LEAST_ONCE_ONLY
 def test_stalled_guard_bounds_what_is_in_memory(new_arena: NewArena) -> None:
     arena = new_arena(seed=404)
     arena.produce(3000, Mix(words=400, slow_ms=0))
@@ -68,6 +74,8 @@ def test_stalled_guard_bounds_what_is_in_memory(new_arena: NewArena) -> None:
     arena.check_closed(duplicates=False)
 
 
+@pytest.mark.ci
+@AT_LEAST_ONCE_ONLY
 def test_collector_that_is_down_or_never_answers_blocks_nothing(new_arena: NewArena) -> None:
     arena = new_arena(seed=405)
     refuses = "http://127.0.0.1:9"

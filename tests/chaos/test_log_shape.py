@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chaos.arena import Arena
-from tests.chaos.conftest import NewArena
+from tests.chaos.arena import EXACTLY_ONCE, Arena
+from tests.chaos.conftest import AT_LEAST_ONCE_ONLY, NewArena
 from tests.chaos.load import Load, Mix, draw_events
 from tests.chaos.waiting import wait_until
 
@@ -30,6 +30,7 @@ def produce_in_transactions(arena: Arena, count: int, *, abort_every: int = 0) -
     return aborted
 
 
+@pytest.mark.ci(EXACTLY_ONCE)
 def test_transaction_markers_leave_gaps(new_arena: NewArena) -> None:
     arena = new_arena(seed=701)
     produce_in_transactions(arena, 40)
@@ -41,6 +42,7 @@ def test_transaction_markers_leave_gaps(new_arena: NewArena) -> None:
     arena.check_closed(duplicates=True)
 
 
+@pytest.mark.ci
 def test_aborted_transactions_are_not_moderated(new_arena: NewArena) -> None:
     arena = new_arena(seed=702)
     for place in produce_in_transactions(arena, 30, abort_every=3):
@@ -50,6 +52,7 @@ def test_aborted_transactions_are_not_moderated(new_arena: NewArena) -> None:
     arena.check_closed(duplicates=False)
 
 
+@pytest.mark.ci
 def test_compaction_leaves_gaps(new_arena: NewArena) -> None:
     compact = {
         "cleanup.policy": "compact",
@@ -94,10 +97,11 @@ def test_partitions_added_while_workers_run(new_arena: NewArena) -> None:
     arena.check_closed(duplicates=False)
 
 
+@AT_LEAST_ONCE_ONLY
 @pytest.mark.xfail(
     reason="a lower offset than before is delivered, which `PartitionOffsets.deliver` refuses: the worker fails with"
     " ValueError, and the one that is left has been seen to idle while records are there",
-    strict=True,
+    strict=False,  # where the group notices in time that the topic is gone, all goes well
 )
 def test_input_topic_deleted_and_created_again_while_workers_run(new_arena: NewArena) -> None:
     arena = new_arena(seed=705)
@@ -117,6 +121,7 @@ def test_input_topic_deleted_and_created_again_while_workers_run(new_arena: NewA
     assert [worker.exit_code for worker in arena.fleet.workers] == [None, None]
 
 
+@pytest.mark.ci
 def test_every_shape_of_record_survives_a_killed_worker(new_arena: NewArena) -> None:
     arena = new_arena(seed=706)
     victim, _ = arena.start_members(2)
@@ -129,6 +134,7 @@ def test_every_shape_of_record_survives_a_killed_worker(new_arena: NewArena) -> 
     arena.check_closed(duplicates=True)
 
 
+@AT_LEAST_ONCE_ONLY
 def test_copies_of_records_without_a_key_are_in_order(new_arena: NewArena) -> None:
     arena = new_arena(seed=707)
     (victim,) = arena.start_members(1, delivery={"commit_interval_s": 600})

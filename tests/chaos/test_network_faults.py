@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.chaos.arena import SESSION_S, Arena
-from tests.chaos.conftest import NewArena
+from tests.chaos.conftest import AT_LEAST_ONCE_ONLY, NewArena
 from tests.chaos.load import Mix
 from tests.chaos.site import SHARED, Site
 from tests.chaos.waiting import wait_until
@@ -92,6 +92,7 @@ def test_connections_closed_slowly(new_arena: NewArena) -> None:
     arena.check_closed(duplicates=False)
 
 
+@pytest.mark.ci
 def test_produce_with_unknown_outcome(new_arena: NewArena) -> None:
     arena = busy(new_arena, 305, session_timeout_ms=45_000)  # nobody is expelled for it
     go_on(arena)
@@ -99,10 +100,11 @@ def test_produce_with_unknown_outcome(new_arena: NewArena) -> None:
     arena.fleet.set_guard_stalled(True)
     arena.produce(200, SLOW)
     arena.site.swallow_answers(SHARED)
-    before = arena.outcomes(allow_missing=True).verdicts
+    before = len(arena.verdicts())
     go_on(arena)
-    wait_until(lambda: arena.outcomes(allow_missing=True).verdicts > before, "requests to arrive unanswered")
-    wait_for_silence(arena, 1.0)
+    if not arena.is_once:  # where no answer comes, a transaction gets no further than its first request
+        wait_until(lambda: len(arena.verdicts()) > before, "requests to arrive unanswered")
+    wait_for_silence(arena, 3.0)
     arena.site.cut(SHARED)
     arena.produce(100)
     arena.settle()
@@ -115,6 +117,7 @@ CUTS: dict[str, Callable[[Site], None]] = {
 }
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("cut", CUTS)
 def test_no_network_for_longer_than_the_session(new_arena: NewArena, cut: str) -> None:
     arena = busy(new_arena, 306)
@@ -158,9 +161,10 @@ def test_worker_that_starts_while_no_server_can_be_reached(new_arena: NewArena) 
     arena.check_closed(duplicates=False)
 
 
+@AT_LEAST_ONCE_ONLY
 @pytest.mark.xfail(
-    reason="while no server answers new connections a worker grows by about 15 MB a second, in kafka-python's loop",
-    strict=True,
+    reason="while no server answers new connections a worker grows by up to 15 MB a second, in kafka-python's loop",
+    strict=False,  # less where others are busy
 )
 def test_network_without_answers_does_not_grow_a_worker(new_arena: NewArena) -> None:
     arena = busy(new_arena, 308)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.chaos.arena import Arena
 from tests.chaos.conftest import NewArena
 
@@ -28,6 +30,7 @@ def published_again(arena: Arena, expected: int) -> int:
     return arena.check_closed(duplicates=True, moved_back=True).duplicates
 
 
+@pytest.mark.ci
 def test_committed_offset_moved_back(new_arena: NewArena) -> None:
     arena = stopped_at_the_end(new_arena, 501)
     ends = arena.view.ends()
@@ -36,6 +39,7 @@ def test_committed_offset_moved_back(new_arena: NewArena) -> None:
     assert published_again(arena, passed_twice) == passed_twice
 
 
+@pytest.mark.ci
 def test_committed_offset_moved_past_the_end(new_arena: NewArena) -> None:
     arena = stopped_at_the_end(new_arena, 502)
     ends = arena.view.ends()
@@ -44,6 +48,7 @@ def test_committed_offset_moved_past_the_end(new_arena: NewArena) -> None:
     assert published_again(arena, sum(ends.values())) == sum(ends.values())
 
 
+@pytest.mark.ci
 def test_committed_offsets_deleted(new_arena: NewArena) -> None:
     arena = stopped_at_the_end(new_arena, 503)
     arena.view.delete_group()
@@ -67,6 +72,7 @@ def test_committed_offset_overtaken_by_retention(new_arena: NewArena) -> None:
     assert (found.inputs, found.duplicates) == (400 - len(lost), 0)
 
 
+@pytest.mark.ci
 def test_foreign_bytes_in_offset_metadata(new_arena: NewArena) -> None:
     arena = stopped_at_the_end(new_arena, 505)
     ends = arena.view.ends()

@@ -10,6 +10,7 @@ from tests.chaos.load import Event, Mix
 from tests.chaos.waiting import wait_until
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("role", ["verdicts", "dlq"])
 def test_output_topic_missing_holds_all_and_comes_back(new_arena: NewArena, role: str) -> None:
     arena = new_arena(seed=601, missing=(role,))
@@ -30,6 +31,7 @@ def test_output_topic_missing_holds_all_and_comes_back(new_arena: NewArena, role
     arena.check_closed(duplicates=True)
 
 
+@pytest.mark.ci
 def test_verdict_topic_deleted_and_created_again_under_way(new_arena: NewArena) -> None:
     arena = new_arena(seed=602)
     arena.start_members(2)
@@ -57,6 +59,7 @@ def _is_about_earlier(fault: str, first: dict[int, int]) -> bool:
     )
 
 
+@pytest.mark.ci
 def test_outcomes_too_large_for_their_topics_while_a_worker_is_killed(new_arena: NewArena) -> None:
     arena = new_arena(seed=603, verdicts={"max.message.bytes": "1600"}, dlq={"max.message.bytes": "3000"})
     wide = b'{"event_id": "%s", "conversation_id": "%s", "tenant": "%s", "text": "hello"}' % (

@@ -75,8 +75,8 @@ MUTANTS = (
     Mutant(
         "spends attempts while the guard is down",
         "pipelines/judging.py",
-        "            except GuardUnavailableError:\n                self.held()\n",
-        "            except GuardUnavailableError:\n                raise GuardCallFailedError('down') from None\n",
+        '                self.calls["unavailable"] += 1\n                self.held()\n',
+        "                raise GuardCallFailedError('down') from None\n",
         "tests/pipelines/test_judging.py::test_p5_an_unavailable_guard_consumes_no_attempt_and_yields_no_error",
     ),
     Mutant(
@@ -91,7 +91,7 @@ MUTANTS = (
     Mutant(
         "fails a chunk for one poisonous record",
         "pipelines/judging.py",
-        "        return await self.judge(requests[:middle]) + await self.judge(requests[middle:])\n",
+        "        return await self._judge(requests[:middle], tries) + await self._judge(requests[middle:], tries)\n",
         "        poisoned = await self._judge_alone(requests[middle])\n        return [poisoned] * len(requests)\n",
         "tests/pipelines/test_judging.py::test_p6_one_poison_among_64_is_isolated_and_63_get_their_own_answers",
     ),
@@ -143,8 +143,8 @@ MUTANTS = (
     Mutant(
         "forgets the trace between input and outcome",
         "workers/stream/message_trace.py",
-        "            parent if self._as_child else Context(),\n",
-        "            Context(),\n",
+        "        parent = _parent_of(incoming)\n",
+        "        parent = None\n",
         "tests/stream/test_telemetry_promises.py::test_p11_every_outcome_leads_back_to_its_producer_s_span",
     ),
     Mutant(
@@ -181,5 +181,26 @@ MUTANTS = (
         "        elif released := self._assignment.release():\n",
         "        if released := self._assignment.release():\n",
         "tests/stream/test_breaker_in_worker.py::test_an_open_breaker_holds_everything_back_and_a_reset_lets_it_go_on",
+    ),
+    Mutant(
+        "leaves the group without its last commit",
+        "workers/stream/commits.py",
+        "        return not offsets\n",
+        "        return True\n",
+        "tests/stream/test_commits.py::test_p2_what_is_done_is_committed_before_a_worker_leaves_also_where_a_rebalance_refuses_it",
+    ),
+    Mutant(
+        "kills replica after replica to find one poisonous record",
+        "pipelines/judging.py",
+        "        tries = 1 if crashes else tries\n",
+        "",
+        "tests/pipelines/test_judging.py::test_p6_poison_kills_as_many_replicas_as_it_takes_to_find_and_convict_it",
+    ),
+    Mutant(
+        "raises where a coordinator cannot be reached, so that its transaction never ends",
+        "workers/stream/kafka_clients.py",
+        "        except KafkaConnectionError:\n            time.sleep(RECONNECT_S)\n",
+        "        except ZeroDivisionError:\n            time.sleep(RECONNECT_S)\n",
+        "tests/stream/test_kafka_clients.py::test_a_coordinator_that_cannot_be_reached_is_no_error_to_the_sender",
     ),
 )

@@ -1,0 +1,27 @@
+"""How long nothing was published after a death, told from the times that the records of the output topics bear.
+
+Producers of outcomes stamp them when they send them, by the clock of this machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from schemas.record import SourceRecord
+from tests.chaos.oracle import read_verdict
+
+
+def recovered_s(verdicts: Iterable[SourceRecord], died_at: float) -> dict[int, float]:
+    """For each input partition the seconds from a death to the next verdict about a record of it.
+
+    Args:
+        verdicts: records of the verdict topic.
+        died_at: seconds since the epoch.
+    """
+    first: dict[int, float] = {}
+    for record in verdicts:
+        after_s = record.timestamp_ms / 1000 - died_at
+        partition = read_verdict(record).source[0]
+        if after_s >= 0:
+            first[partition] = min(after_s, first.get(partition, after_s))
+    return first
