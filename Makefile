@@ -31,6 +31,10 @@ test: setup ## unit, contract and architecture tests; the integration tier too w
 test-integration: setup ## the integration tier and the chaos scenarios, on real Apache Kafka; needs Go too
 	REQUIRE_INTEGRATION=1 $(BIN)/pytest tests/integration tests/chaos
 
+.PHONY: test-gpu
+test-gpu: setup ## the engine's tests that need a GPU
+	$(BIN)/pytest tests/engine -m gpu
+
 .PHONY: test-helm
 test-helm: setup ## the chart, the images and the local cluster; builds Helm and its checkers, needs Go, Java 17, Maven
 	$(BIN)/python -m tests.helm.go_tools
