@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import uuid
 from collections.abc import Callable, Iterator
@@ -29,6 +30,18 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say once why the tier was skipped."""
     for reason in _skipped:
         terminalreporter.write_line(f"integration tier skipped: {reason}")
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """A command that a test runs in this process sets the process's logging: not that of the tests after it."""
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
+    yield
+    root.setLevel(level)
+    root.handlers[:] = [
+        handler for handler in root.handlers if handler in handlers or type(handler).__module__.startswith("_pytest")
+    ]
 
 
 @pytest.fixture(scope="session")
