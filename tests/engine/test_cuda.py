@@ -142,13 +142,16 @@ def test_the_forward_never_waits_for_the_device() -> None:
     places = torch.arange(20, 30, device=DEVICE).expand(len(prompts), -1)
     with torch.inference_mode():
         prefix = forward.prefix(prompts[0].token_ids[:PREFIX].tolist())
-        forward.start(ids, prefix, places)
+        before = forward.start(ids, prefix, places)[0]
         torch.cuda.synchronize()
         torch.cuda.set_sync_debug_mode("error")
         try:
-            forward.start(ids, prefix, places)
+            unwaited = forward.start(ids, prefix, places)[0]  # raises where it waits
         finally:
             torch.cuda.set_sync_debug_mode("default")
+    assert before is not None
+    assert unwaited is not None
+    assert torch.equal(before, unwaited)
 
 
 @pytest.mark.skipif(DEVICE.type != "cuda", reason="only a GPU's memory can be limited")

@@ -76,6 +76,8 @@ def test_arrivals_and_completions_are_rates(bench: Bench) -> None:
 
     wait_until(lambda: (figures(worker).arrival_rate or 0) >= 50 / 8, "arrivals")
     wait_until(lambda: (figures(worker).completion_rate or 0) >= 50 / 8, "completions")
+    wait_until(lambda: figures(worker).records == 0, "an empty backlog")
+    assert worker.progress.completed == 50
 
 
 def test_figures_grow_stale_when_nobody_measures(bench: Bench) -> None:
