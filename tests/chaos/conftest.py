@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 
+from tests.cache import UnavailableError
 from tests.chaos.arena import AT_LEAST_ONCE, EXACTLY_ONCE, Arena
 from tests.chaos.site import Site
 from tests.chaos.toxiproxy import binary
-from tests.kafka.distribution import UnavailableError, required
+from tests.kafka.distribution import required
 
 SCENARIO_TIMEOUT_S = 300
 NewArena = Callable[..., Arena]

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from tests.chaos.ruled_guard import DOWN, STALLED
 from tests.chaos.waiting import wait_until
-from tests.kafka.broker import die_with
+from tests.server_process import die_with
 
 ROOT = Path(__file__).parents[2]
 STOP_S = 60.0

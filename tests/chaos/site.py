@@ -7,13 +7,14 @@ Clients come in by one of three ways: `PLAINTEXT` past all proxies, for those wh
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from tests.chaos.toxiproxy import Toxiproxy
-from tests.kafka.broker import free_port
 from tests.kafka.cluster import KafkaCluster
+from tests.server_process import free_port
 
 BROKERS = 3
 DIRECT, SHARED, LONE = "PLAINTEXT", "SHARED", "LONE"
@@ -43,27 +44,25 @@ class Site:
         taken: set[int] = set()
         self._ports = {way: [free_port(taken) for _ in range(BROKERS)] for way in (SHARED, LONE)}
         self.kafka = KafkaCluster(BROKERS, properties=PROPERTIES, proxies=self._ports)
-        self.toxiproxy = Toxiproxy(folder)
+        self._networks = {way: Toxiproxy(folder) for way in self._ports}
         self._killed: set[int] = set()
         self._paused: set[int] = set()
 
     def __enter__(self) -> Self:
-        self.toxiproxy.__enter__()
-        try:
-            self.kafka.start()
-        except BaseException:
-            self.toxiproxy.__exit__(None, None, None)
-            raise
-        for way, ports in self._ports.items():
-            for index, port in enumerate(ports):
-                self.toxiproxy.add(f"{way}-{index}", port, self.kafka.listening_port(index, way))
+        with ExitStack() as begun:
+            for network in self._networks.values():
+                begun.enter_context(network)
+            begun.enter_context(self.kafka)
+            for way, ports in self._ports.items():
+                for index, port in enumerate(ports):
+                    self._networks[way].add(f"{way}-{index}", port, self.kafka.listening_port(index, way))
+            self._running = begun.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.kafka.close()
-        self.toxiproxy.__exit__(kind, error, trace)
+        self._running.close()
 
     def bootstrap(self, way: str = DIRECT) -> str:
         """Bootstrap servers of a way in."""
@@ -96,65 +95,61 @@ class Site:
 
     def slow(self, way: str, latency_ms: int, kilobytes_per_s: int) -> None:
         """Delay and throttle both directions."""
-        for proxy in self._proxies(way):
-            for stream in ("upstream", "downstream"):
-                self.toxiproxy.toxic(proxy, "latency", stream, latency=latency_ms)
-                self.toxiproxy.toxic(proxy, "bandwidth", stream, rate=kilobytes_per_s)
+        for stream in ("upstream", "downstream"):
+            self._toxic(way, "latency", stream, latency=latency_ms)
+            self._toxic(way, "bandwidth", stream, rate=kilobytes_per_s)
 
     def stall(self, way: str) -> None:
         """Let nothing through in either direction and close nothing; what is under way arrives when cured."""
-        for proxy in self._proxies(way):
-            for stream in ("upstream", "downstream"):
-                self.toxiproxy.toxic(proxy, "latency", stream, latency=STALL_MS)
+        for stream in ("upstream", "downstream"):
+            self._toxic(way, "latency", stream, latency=STALL_MS)
 
     def swallow_answers(self, way: str) -> None:
         """Pass requests on and lose what the servers answer; ends with `cut`, as bytes are missing then."""
-        for proxy in self._proxies(way):
-            self.toxiproxy.toxic(proxy, "timeout", "downstream", timeout=0)
+        self._toxic(way, "timeout", "downstream", timeout=0)
 
     def reset_connections(self, way: str, brokers: Iterable[int] = range(BROKERS)) -> None:
         """Answer with TCP resets, until cured."""
-        for proxy in self._proxies(way, brokers):
-            self.toxiproxy.toxic(proxy, "reset_peer", "downstream", timeout=0)
+        self._toxic(way, "reset_peer", "downstream", brokers, timeout=0)
 
     def slow_close(self, way: str, delay_ms: int) -> None:
         """Close connections late, until cured."""
-        for proxy in self._proxies(way):
-            self.toxiproxy.toxic(proxy, "slow_close", "downstream", delay=delay_ms)
+        self._toxic(way, "slow_close", "downstream", delay=delay_ms)
 
-    def down(self, way: str, brokers: Iterable[int] = range(BROKERS)) -> None:
-        """Close all connections of a way and refuse new ones."""
-        for proxy in self._proxies(way, brokers):
-            self.toxiproxy.down(proxy)
+    def down(self, way: str) -> None:
+        """Close all connections of a way and refuse new ones, until it is cut."""
+        for index in range(BROKERS):
+            self._networks[way].down(f"{way}-{index}")
 
     def add_silent_port(self) -> str:
         """Address of a server that accepts connections and requests and never answers."""
         port = free_port({port for ports in self._ports.values() for port in ports})
         name = f"silent-{port}"
-        self.toxiproxy.add(name, port, self.kafka.listening_port(0, DIRECT))
+        self._networks[LONE].add(name, port, self.kafka.listening_port(0, DIRECT))
         for stream in ("upstream", "downstream"):
-            self.toxiproxy.toxic(name, "timeout", stream, timeout=0)
+            self._networks[LONE].toxic(name, "timeout", stream, timeout=0)
         return f"127.0.0.1:{port}"
 
     def cure(self, way: str) -> None:
         """No toxics any more; connections live on."""
-        for proxy in self._proxies(way):
-            self.toxiproxy.cure(proxy)
+        for index in range(BROKERS):
+            self._networks[way].cure(f"{way}-{index}")
 
     def cut(self, way: str) -> None:
         """Close all connections; new ones are good."""
-        self.down(way)
-        for proxy in self._proxies(way):
-            self.toxiproxy.cure(proxy)
-            self.toxiproxy.up(proxy)
+        self._networks[way].cut()
 
     def heal(self) -> None:
         """Everything runs again and no connection has a fault."""
-        self.toxiproxy.heal()
+        for network in self._networks.values():
+            network.heal()
         for index in sorted(self._paused):
             self.resume_broker(index)
         for index in sorted(self._killed):
             self.restart_broker(index)
 
-    def _proxies(self, way: str, brokers: Iterable[int] = range(BROKERS)) -> list[str]:
-        return [f"{way}-{index}" for index in brokers]
+    def _toxic(
+        self, way: str, kind: str, stream: str, brokers: Iterable[int] = range(BROKERS), **attributes: int
+    ) -> None:
+        for index in brokers:
+            self._networks[way].toxic(f"{way}-{index}", kind, stream, **attributes)

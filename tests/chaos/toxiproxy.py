@@ -5,103 +5,67 @@ Built once from its Go module into the cache folder. Knows nothing of Kafka.
 
 from __future__ import annotations
 
-import fcntl
 import functools
 import json
-import os
-import shutil
-import subprocess
-import time
-import urllib.error
+import signal
+import sys
 import urllib.request
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
-from tests.kafka.broker import die_with, free_port
-from tests.kafka.distribution import CACHE, UnavailableError
+from tests.cache import built_once
+from tests.go_build import build_command
+from tests.server_process import ServerProcess, answers_ok, free_port
 
-MODULE, VERSION = "github.com/Shopify/toxiproxy/v2/cmd/server", "v2.5.0"
-BUILD_TIMEOUT_S = 600
-START_TIMEOUT_S = 20.0
-CALL_TIMEOUT_S = 10.0
+PACKAGE, VERSION = "github.com/Shopify/toxiproxy/v2/cmd/server", "v2.12.0"
+CALL_TIMEOUT_S = 3.0
 
 
 @functools.cache
 def binary() -> Path:
     """The path of the server; built with Go when it is missing. Raises UnavailableError."""
-    folder = CACHE / f"toxiproxy-{VERSION}"
-    built = folder / "server"
-    CACHE.mkdir(exist_ok=True)
-    with (CACHE / "toxiproxy.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not built.exists():
-            _build(folder)
-    return built
+    return built_once(
+        f"toxiproxy-{VERSION}", "server", lambda folder: build_command(PACKAGE, VERSION, folder / "server")
+    )
 
 
-def _build(folder: Path) -> None:
-    go = shutil.which("go")
-    if go is None:
-        raise UnavailableError("toxiproxy has not been built and there is no go on PATH to do it")
-    # Beside its place and moved there when whole: a build that was broken off is not taken for a good one.
-    unfinished = folder.with_suffix(".unfinished")
-    environment = {**os.environ, "GOBIN": str(unfinished), "GOFLAGS": "-mod=mod"}
-    command = [go, "install", f"{MODULE}@{VERSION}"]
-    try:
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=BUILD_TIMEOUT_S, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise UnavailableError(f"Go could not build toxiproxy in {BUILD_TIMEOUT_S} s") from None
-    if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise UnavailableError(f"Go could not build toxiproxy: {last[:300]}")
-    shutil.rmtree(folder, ignore_errors=True)
-    unfinished.rename(folder)
+class _Proxy(NamedTuple):
+    listen: str
+    upstream: str
+    toxics: dict[str, dict[str, Any]]
+    is_up: bool = True
 
 
 class Toxiproxy:
     """One server process and its proxies. Use as a context manager.
+
+    A connection that closes while a toxic is added or taken away can leave the server in a deadlock: in its link.go,
+    `write` needs the lock to forget its link, and `RemoveToxic` holds it while it waits for that link's toxic. So a
+    server that does not answer is replaced by another one in the state that is wanted, which cuts its connections.
 
     Args:
         folder: where its log goes.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._log = folder / "toxiproxy.log"
-        self._port = 0
-        self._process: subprocess.Popen[bytes] | None = None
+        self._port = free_port(set())
+        self._process = ServerProcess("toxiproxy", folder / f"toxiproxy-{self._port}.log")
+        self._wanted: dict[str, _Proxy] = {}
 
     def __enter__(self) -> Self:
-        self._port = free_port(set())
-        command = [str(binary()), "-host", "127.0.0.1", "-port", str(self._port)]
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                command, stdout=log, stderr=log, start_new_session=True, preexec_fn=die_with(os.getpid())
-            )
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while True:
-            try:
-                self._call("GET", "version")
-            except (OSError, urllib.error.URLError):
-                if time.monotonic() > deadline or self._process.poll() is not None:
-                    raise RuntimeError(f"toxiproxy did not start: {self._log.read_text()[-500:]}") from None
-                time.sleep(0.02)
-            else:
-                return self
+        self._start()
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+        self._process.end(signal.SIGKILL)
 
     def add(self, name: str, port: int, upstream_port: int) -> None:
         """Create a proxy that listens at `port`."""
-        listen, upstream = f"127.0.0.1:{port}", f"127.0.0.1:{upstream_port}"
-        self._call("POST", "proxies", {"name": name, "listen": listen, "upstream": upstream, "enabled": True})
+        self._wanted[name] = _Proxy(f"127.0.0.1:{port}", f"127.0.0.1:{upstream_port}", {})
+        self._create(name)
 
     def toxic(self, proxy: str, kind: str, stream: str, **attributes: int) -> None:
         """Poison one direction of a proxy: `upstream` is what clients send, `downstream` what they receive.
@@ -112,29 +76,69 @@ class Toxiproxy:
             stream: upstream or downstream.
             attributes: as toxiproxy names them, e.g. `latency=50`.
         """
-        body = {"name": f"{kind}_{stream}", "type": kind, "stream": stream, "attributes": attributes}
-        self._call("POST", f"proxies/{proxy}/toxics", body)
+        name = f"{kind}_{stream}"
+        body = {"name": name, "type": kind, "stream": stream, "attributes": attributes}
+        self._wanted[proxy].toxics[name] = body
+        self._change("POST", f"proxies/{proxy}/toxics", body)
 
     def cure(self, proxy: str) -> None:
         """Take all toxics of a proxy away; its connections live on."""
-        for toxic in self._call("GET", f"proxies/{proxy}")["toxics"]:
-            self._call("DELETE", f"proxies/{proxy}/toxics/{toxic['name']}")
+        toxics = self._wanted[proxy].toxics
+        for name in list(toxics):
+            del toxics[name]
+            self._change("DELETE", f"proxies/{proxy}/toxics/{name}")
 
     def down(self, proxy: str) -> None:
         """Close a proxy's connections and refuse new ones."""
-        self._call("POST", f"proxies/{proxy}", {"enabled": False})
-
-    def up(self, proxy: str) -> None:
-        """Accept connections again."""
-        self._call("POST", f"proxies/{proxy}", {"enabled": True})
+        self._enable(proxy, False)
 
     def heal(self) -> None:
-        """All proxies up and without toxics."""
-        self._call("POST", "reset", {})
+        """All proxies up and without toxics; connections live on."""
+        for name in self._wanted:
+            self.cure(name)
+            if not self._wanted[name].is_up:
+                self._enable(name, True)
 
-    def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    def cut(self) -> None:
+        """Close all connections; new ones are good, as all proxies are then up and without toxics."""
+        for name, proxy in self._wanted.items():
+            self._wanted[name] = _Proxy(proxy.listen, proxy.upstream, {})
+        self._replace()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send the server a signal."""
+        self._process.signal(number)
+
+    def _replace(self) -> None:
+        self._process.end(signal.SIGKILL)
+        self._start()
+        for name in self._wanted:
+            self._create(name)
+
+    def _start(self) -> None:
+        self._process.spawn([str(binary()), "-host", "127.0.0.1", "-port", str(self._port)])
+        self._process.wait_ready(lambda: answers_ok(f"http://127.0.0.1:{self._port}/version"))
+
+    def _create(self, name: str) -> None:
+        listen, upstream, toxics, is_up = self._wanted[name]
+        self._call("POST", "proxies", {"name": name, "listen": listen, "upstream": upstream, "enabled": is_up})
+        for body in toxics.values():
+            self._call("POST", f"proxies/{name}/toxics", body)
+
+    def _enable(self, name: str, is_up: bool) -> None:
+        self._wanted[name] = self._wanted[name]._replace(is_up=is_up)
+        self._change("POST", f"proxies/{name}", {"enabled": is_up})
+
+    def _change(self, method: str, path: str, body: dict[str, Any] | None = None) -> None:
+        """Have the server do what has been added to what is wanted; one that hangs is replaced."""
+        try:
+            self._call(method, path, body)
+        except TimeoutError:
+            sys.stdout.write(f"toxiproxy did not answer {method} {path}: replaced, connections are cut\n")
+            self._replace()
+
+    def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> None:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"http://127.0.0.1:{self._port}/{path}", data, method=method)
         with urllib.request.urlopen(request, timeout=CALL_TIMEOUT_S) as answer:
-            text = answer.read()
-        return json.loads(text) if text[:1] in (b"{", b"[") else text
+            answer.read()

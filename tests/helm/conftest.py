@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.cache import UnavailableError
 from tests.helm.go_tools import TOOLS, checker, tool
-from tests.kafka.distribution import UnavailableError
 
 _FOLDER = Path(__file__).parent
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
-from tests.helm.go_tools import CACHE, exclusive, run_go
+from tests.cache import built_once
+from tests.go_build import run_go
 
 MODULE = "k8s.io/kubernetes@v1.36.3"
 # As kubeconform's -schema-location takes it.
@@ -17,17 +16,13 @@ PATTERN = "{{ .ResourceKind }}{{ .KindSuffix }}.json"
 
 def folder() -> Path:
     """Where the schemas are; made when missing. Raises UnavailableError."""
-    made = CACHE / f"schemas-{MODULE.partition('@')[2]}"
-    with exclusive("schemas"):
-        if not made.exists():
-            unfinished = made.with_suffix(".unfinished")
-            shutil.rmtree(unfinished, ignore_errors=True)
-            unfinished.mkdir(parents=True)
-            source = Path(json.loads(run_go(["mod", "download", "-json", MODULE], dict(os.environ)))["Dir"])
-            document = json.loads((source / "api/openapi-spec/swagger.json").read_text(encoding="utf-8"))
-            _write(document["definitions"], unfinished)
-            unfinished.rename(made)
-    return made
+    return built_once(f"schemas-{MODULE.partition('@')[2]}", "all.json", _make).parent
+
+
+def _make(into: Path) -> None:
+    source = Path(json.loads(run_go("mod", "download", "-json", MODULE))["Dir"])
+    document = json.loads((source / "api/openapi-spec/swagger.json").read_text(encoding="utf-8"))
+    _write(document["definitions"], into)
 
 
 def _write(definitions: dict[str, Any], into: Path) -> None:

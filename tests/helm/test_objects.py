@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.cache import UnavailableError
 from tests.helm import kubernetes_schemas, strimzi_api
 from tests.helm.go_tools import checker, tool
 from tests.helm.rendering import CHART, EXAMPLES, FEATURES, Object, kind, manifest, name_of, objects, pods
-from tests.kafka.distribution import UnavailableError
 from tests.telemetry.prometheus import promtool
 from workers.settings import load_settings
 from workers.stream.preflight import RIGHTS

@@ -19,10 +19,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.cache import CACHE, UnavailableError
 from tests.kafka import security
-from tests.kafka.broker import Broker, free_port, live_brokers
-from tests.kafka.distribution import CACHE, UnavailableError, available, jars, java
+from tests.kafka.broker import Broker, live_brokers
+from tests.kafka.distribution import available, jars
 from tests.kafka.server_properties import advertised_port, server_properties
+from tests.maven import java
+from tests.server_process import free_port
 
 __all__ = ["KafkaCluster", "available"]
 

@@ -79,7 +79,7 @@ def test_p1_a_partition_that_was_paused_within_a_batch_goes_on_where_it_stood(be
 
     def has_seen(count: int) -> bool:
         unpark(consumer)
-        polled = consumer.poll(50, max_records=4)
+        polled = consumer.poll(50, max_records=count - len(seen))
         seen.extend((record.partition, record.offset) for records in polled.values() for record in records)
         return len(seen) == count
 

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from tests.kafka.broker import free_port
+from tests.server_process import free_port
 from tests.stream.conftest import Bench, Broker, wait_until
 from tests.stream.scripted_guard import ScriptedGuard
 

@@ -6,21 +6,16 @@ Knows nothing of Weir's spans or metrics.
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import time
-import urllib.error
 import urllib.request
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.kafka.broker import die_with, free_port
+from tests.server_process import ServerProcess, answers_ok, free_port
 from tests.telemetry.collector_binary import MANIFEST, binary
 
 CONFIGURATION = MANIFEST.with_name("collector.yaml")
-START_TIMEOUT_S = 30.0
 
 
 class Collector:
@@ -37,9 +32,8 @@ class Collector:
     def __init__(self, folder: Path) -> None:
         taken: set[int] = set()
         self._ports = {name: free_port(taken) for name in ("GRPC", "HTTP", "PROMETHEUS", "HEALTH")}
-        self._log = folder / "collector.log"
         self.traces_file = folder / "traces.jsonl"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process = ServerProcess("the collector", folder / "collector.log")
 
     @property
     def endpoint(self) -> str:
@@ -84,40 +78,24 @@ class Collector:
         """Start it, at the ports that it had; returns when it takes telemetry."""
         environment = {f"COLLECTOR_{name}_PORT": str(port) for name, port in self._ports.items()}
         environment |= {"COLLECTOR_HOST": "127.0.0.1", "COLLECTOR_TRACES_FILE": str(self.traces_file)}
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [str(binary()), "--config", str(CONFIGURATION)],
-                env={**os.environ, **environment},
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                preexec_fn=die_with(os.getpid()),
-            )
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while not self._is_healthy():
-            if time.monotonic() > deadline or self._process.poll() is not None:
-                raise RuntimeError(f"the collector did not start: {self._log.read_text()[-1000:]}")
-            time.sleep(0.05)
+        self._process.spawn([str(binary()), "--config", str(CONFIGURATION)], **environment)
+        self._process.wait_ready(lambda: answers_ok(f"http://127.0.0.1:{self._ports['HEALTH']}/"))
 
     def stop(self) -> None:
         """Have it write what it holds, and end."""
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait()
+        self._process.end(signal.SIGTERM)
 
     def kill(self) -> None:
         """End it at once."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+        self._process.end(signal.SIGKILL)
 
     def stall(self) -> None:
         """Let it take connections and answer nothing."""
-        self._signal(signal.SIGSTOP)
+        self._process.signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         """Let it go on."""
-        self._signal(signal.SIGCONT)
+        self._process.signal(signal.SIGCONT)
 
     def spans(self) -> list[dict[str, Any]]:
         """All spans so far as OTLP's JSON has them, with their resource's attributes as `resource`."""
@@ -136,17 +114,6 @@ class Collector:
         """What Prometheus would be given now."""
         with urllib.request.urlopen(self.metrics_url, timeout=10) as answer:
             return str(answer.read().decode())
-
-    def _signal(self, number: signal.Signals) -> None:
-        assert self._process is not None
-        os.kill(self._process.pid, number)
-
-    def _is_healthy(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self._ports['HEALTH']}/", timeout=1) as answer:
-                return bool(answer.status == 200)
-        except (OSError, urllib.error.URLError):
-            return False
 
 
 def _attributes(place: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.kafka.distribution import UnavailableError, required
+from tests.cache import UnavailableError
+from tests.kafka.distribution import required
 from tests.telemetry.collector import Collector
 from tests.telemetry.collector_binary import binary
 from tests.telemetry.prometheus import Prometheus, tool

@@ -6,11 +6,9 @@ Both are those of Debian's `prometheus` package. Knows nothing of metrics or rul
 from __future__ import annotations
 
 import json
-import os
 import shutil
+import signal
 import subprocess
-import time
-import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
@@ -19,11 +17,10 @@ from typing import Any, Self
 
 import yaml
 
-from tests.kafka.broker import die_with, free_port
-from tests.kafka.distribution import UnavailableError
+from tests.cache import UnavailableError
+from tests.server_process import ServerProcess, answers_ok, free_port
 
 CONFIGURATION = Path(__file__).parents[2] / "infra" / "collector" / "prometheus.yaml"
-START_TIMEOUT_S = 30.0
 
 
 def tool(name: str) -> str:
@@ -53,7 +50,7 @@ class Prometheus:
         self._folder = folder / "prometheus"
         self._target = target
         self._port = free_port(set())
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process = ServerProcess("Prometheus", self._folder / "log")
 
     @property
     def url(self) -> str:
@@ -75,23 +72,14 @@ class Prometheus:
             f"--storage.tsdb.path={self._folder / 'data'}",
             f"--web.listen-address=127.0.0.1:{self._port}",
         ]
-        with (self._folder / "log").open("wb") as log:
-            self._process = subprocess.Popen(
-                command, stdout=log, stderr=log, start_new_session=True, preexec_fn=die_with(os.getpid())
-            )
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while not self._is_ready():
-            if time.monotonic() > deadline or self._process.poll() is not None:
-                raise RuntimeError(f"Prometheus did not start: {(self._folder / 'log').read_text()[-1000:]}")
-            time.sleep(0.05)
+        self._process.spawn(command)
+        self._process.wait_ready(lambda: answers_ok(f"{self.url}/-/ready"))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+        self._process.end(signal.SIGKILL)
 
     def query(self, expression: str) -> list[dict[str, Any]]:
         """An instant query's series: `metric` and `value`."""
@@ -117,10 +105,3 @@ class Prometheus:
             told = json.load(answer)
         assert told["status"] == "success", told
         return dict(told["data"])
-
-    def _is_ready(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.url}/-/ready", timeout=1) as answer:
-                return bool(answer.status == 200)
-        except (OSError, urllib.error.URLError):
-            return False
