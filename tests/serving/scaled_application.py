@@ -19,7 +19,9 @@ from workers.serving.names import APP_NAME, GUARD, STREAM
 from workers.serving.serve_config import serve_config
 from workers.settings import Settings
 from workers.stream.kafka_clients import producer
+from workers.stream.ledger import Ledger
 from workers.stream.query_clients import TopicReader
+from workers.stream.verify import verify
 
 ROOT = Path(__file__).parents[2]
 SAMPLE_S = 0.1
@@ -145,6 +147,14 @@ class ScaledApplication:
         while (left := self.load.sent - self.finished()) > self.load.rate:
             assert time.monotonic() < deadline, f"{left} unfinished: {self.changes()}"
             time.sleep(1)
+
+    def until_closed(self, timeout_s: float = 120) -> Ledger:
+        """Wait until all that was sent has its outcome, on real Kafka; copies do not count for what is missing."""
+        deadline = time.monotonic() + timeout_s
+        while not (ledger := verify(self.settings)).is_proven or ledger.inputs < self.load.sent:
+            assert time.monotonic() < deadline, f"{self.load.sent} sent, {ledger}: {self.changes()}"
+            time.sleep(1)
+        return ledger
 
     def until(self, condition: Condition, what: str, timeout_s: float) -> float:
         """Wait for a sample that satisfies a condition; returns the seconds that it took."""
