@@ -22,8 +22,9 @@ _TAIL_LINES = 25
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)
 # Below Linux's ephemeral ports: a client that reconnects to a stopped server's ephemeral port can connect to itself,
-# and a server that restarts there can find its port taken by somebody's outgoing connection.
-_PORTS = range(15_000, 32_000)
+# and a server that restarts there can find its port taken by somebody's outgoing connection. Above those of Ray's
+# workers, for the same reason.
+_PORTS = range(20_000, 32_000)
 
 
 class ServerProcess:

@@ -25,7 +25,7 @@ from workers.stream.query_clients import TopicReader
 from workers.stream.worker import StreamWorker
 from workers.telemetry import Tracing
 
-WAIT_S = 30.0
+WAIT_S = 60.0
 OFF = Tracing(enabled=False, parent_decides=True)
 
 
