@@ -150,8 +150,8 @@ def test_guards_scaled_from_1_to_0_to_3_with_a_backlog(new_arena: NewArena, new_
     serving.scale(0)
     wait_until(lambda: not set(last) & set(serving.busy_guards()), "the end of the last replica, in its batch")
     before = len(arena.verdicts())
-    serving.stall(False)
     serving.scale(3)
+    serving.stall(False)
     arena.settle(standstill_s=CALM_S)
     assert arena.check_closed(duplicates=False).verdicts >= before + 500, "there was no backlog"
     assert len({note.pid for note in serving.notes if note.what == ENDED and note.pid not in last}) > 1
