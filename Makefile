@@ -40,6 +40,12 @@ test-helm: setup ## the chart, the images and the local cluster; builds Helm and
 	$(BIN)/python -m tests.helm.go_tools
 	REQUIRE_HELM=1 $(BIN)/pytest tests/helm
 
+.PHONY: test-api-server
+test-api-server: setup ## the chart on a real kube-apiserver, which it builds from Go modules (minutes the first time)
+	$(BIN)/python -m tests.helm.go_tools
+	$(BIN)/python -m tests.helm.api_server
+	REQUIRE_API_SERVER=1 REQUIRE_HELM=1 $(BIN)/pytest tests/helm/test_api_server.py
+
 .PHONY: chaos
 chaos: setup ## storms of the seeds SEED, SEED+1 … (ROUNDS of them, STORM_S seconds each) on three Kafka servers; needs Go too
 	$(BIN)/python -m tests.chaos --seed $(SEED) --rounds $(ROUNDS) --seconds $(STORM_S)

@@ -239,6 +239,10 @@ CONTRADICTORY: list[tuple[dict[str, Any], list[str]]] = [
         ["settings.autoscaling.max_replicas=8", "guardGroup.maxReplicas=1"],
     ),
     (
+        {"settings": {"shadow": {"enabled": True, "model": "other"}}},
+        ["settings.shadow.replicas=1 beside 1 guard replicas", "guardGroup.maxReplicas=1"],
+    ),
+    (
         {
             "settings": {"autoscaling": {"enabled": True, "max_replicas": 1}},
             "ray": {"autoscaler": {"enabled": False}},

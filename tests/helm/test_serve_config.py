@@ -22,7 +22,7 @@ from tests.helm.rendering import CHART, EXAMPLES, FEATURES, kind, name_of, objec
 from tests.helm.test_refusals import laid_over
 from tests.kafka.cluster import KafkaCluster
 from workers.embedded.sample import sample_records
-from workers.serving.names import APP_NAME, GUARD, STREAM
+from workers.serving.names import APP_NAME, GUARD, SHADOW, STREAM
 from workers.settings import Settings, load_settings
 from workers.stream.kafka_clients import producer
 from workers.stream.verify import verify
@@ -54,9 +54,10 @@ def test_rays_schema_takes_it_and_everything_it_names_exists(values: Path) -> No
     known = {"name", "import_path", "route_prefix", "args", "deployments", "autoscaling_policy"}
     assert set(application) <= known
     assert application["name"] == APP_NAME
-    assert {item["name"] for item in application["deployments"]} == {STREAM, GUARD}
     assert callable(named(checked.import_path))
     settings = load_settings(**application["args"])
+    shadow = {SHADOW} if settings.shadow.has_model else set()
+    assert {item["name"] for item in application["deployments"]} == {STREAM, GUARD} | shadow
     if settings.autoscaling.enabled:
         policy = application["autoscaling_policy"]
         made = named(policy["policy_function"])(**policy["policy_kwargs"])
@@ -80,6 +81,7 @@ def test_each_deployment_finds_its_resource_on_one_group_alone(values: Path) -> 
             for item in config["applications"][0]["deployments"]
         }
         assert offered == {"stream": wanted[STREAM], "guard": wanted[GUARD]}
+        assert wanted.get(SHADOW, wanted[GUARD]) == wanted[GUARD]
         assert cluster["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
 
 
