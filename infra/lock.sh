@@ -6,7 +6,7 @@ compile() {
   .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
     --no-annotate --prerelease=if-necessary-or-explicit --custom-compile-command "make lock" "$@"
 }
-compile pyproject.toml -o requirements.txt
+compile pyproject.toml --extra audit -o requirements.txt # what the images have
 compile pyproject.toml --extra dev -o requirements-dev.txt
 for peer in infra/benchmarks/peers/*.in; do # of `weir bench stream --peers`; they pin what is compared
   compile "$peer" -o "${peer%.in}.txt"

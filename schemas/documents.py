@@ -1,4 +1,4 @@
-"""The contract as documents for other teams: JSON Schemas, and one AsyncAPI document of the three topics.
+"""The contract as documents for other teams: JSON Schemas, and one AsyncAPI document of the topics.
 
 Generated from the models, so that they cannot drift; the copies in `schemas/published/` are compared in a test.
 Does not say how many partitions or replicas a topic has; that is the operator's choice.
@@ -12,6 +12,7 @@ from pydantic.json_schema import models_json_schema
 
 from schemas.dead_letter import BROKER, OWN, DeadLetter
 from schemas.event import ChatEvent
+from schemas.shadow import SHADOW_RECORD, ShadowDisagreement, ShadowSummary
 from schemas.verdict import SCHEMA_VERSION, Source, Verdict
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -47,6 +48,7 @@ def documents() -> dict[str, str]:
     return {
         "chat_event.schema.json": _json_document("chat-event", ChatEvent.model_json_schema()),
         "verdict.schema.json": _json_document("verdict", Verdict.model_json_schema(mode="serialization")),
+        "shadow.schema.json": _json_document("shadow", SHADOW_RECORD.json_schema(mode="serialization")),
         "dead_letter_headers.schema.json": _json_document("dead-letter-headers", _dead_letter_headers()),
         "asyncapi.yaml": _yaml_document(_asyncapi()),
     }
@@ -99,9 +101,14 @@ def _as_header(field: dict[str, Any], definitions: dict[str, Any]) -> dict[str, 
 
 def _asyncapi() -> dict[str, Any]:
     references, models = models_json_schema(
-        [(ChatEvent, "validation"), (Verdict, "serialization")], ref_template="#/components/schemas/{model}"
+        [
+            (ChatEvent, "validation"),
+            *((model, "serialization") for model in (Verdict, ShadowDisagreement, ShadowSummary)),
+        ],
+        ref_template="#/components/schemas/{model}",
     )
     event, verdict = references[ChatEvent, "validation"], references[Verdict, "serialization"]
+    differs, summary = references[ShadowDisagreement, "serialization"], references[ShadowSummary, "serialization"]
     cloud_data = {**models["$defs"]["ChatEvent"], "required": []}
     headers = {f"ce_{name}": schema for name, schema in _CLOUD_EVENT_ATTRIBUTES.items()}
     messages = {
@@ -115,6 +122,8 @@ def _asyncapi() -> dict[str, Any]:
             "contentType": "application/cloudevents+json",
         },
         "verdict": _message("What Weir says of one event", verdict, "that of the event's record"),
+        "shadowDisagreement": _message("What a candidate would have said of one event", differs, "the event id"),
+        "shadowSummary": _message("What a candidate's lane did in some time", summary, "none"),
         "deadLetter": {
             "summary": "A record that got no verdict: its own key, value and headers, and why",
             "contentType": "application/octet-stream",
@@ -142,6 +151,7 @@ def _asyncapi() -> dict[str, Any]:
             "events": _channel("chat.events", "chatEvent", "chatEventBinary", "chatEventStructured"),
             "verdicts": _channel("moderation.verdicts", "verdict"),
             "deadLetters": _channel("moderation.dlq", "deadLetter"),
+            "shadow": _channel("moderation.shadow", "shadowDisagreement", "shadowSummary"),
         },
         "operations": {
             "receiveEvent": {
@@ -151,6 +161,7 @@ def _asyncapi() -> dict[str, Any]:
             },
             "sendVerdict": {"action": "send", "channel": {"$ref": "#/channels/verdicts"}},
             "sendDeadLetter": {"action": "send", "channel": {"$ref": "#/channels/deadLetters"}},
+            "sendShadow": {"action": "send", "channel": {"$ref": "#/channels/shadow"}},
         },
         "components": {"messages": messages, "schemas": {**models["$defs"], **own}},
     }

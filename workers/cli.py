@@ -10,7 +10,23 @@ import typer
 from typer.core import TyperGroup
 
 from schemas.errors import ModerationError
-from workers.commands import bench, breaker, check, classify, demo, dlq, plan, run, schema, top, topics, trace, verify
+from workers.commands import (
+    audit,
+    bench,
+    breaker,
+    check,
+    classify,
+    demo,
+    dlq,
+    plan,
+    run,
+    schema,
+    shadow,
+    top,
+    topics,
+    trace,
+    verify,
+)
 from workers.commands import eval as evaluation
 
 ERROR_CODE = 2
@@ -45,6 +61,8 @@ app.command()(schema.schema)
 app.command()(plan.plan)
 app.add_typer(topics.app, name="topics", help="Create the topics that the settings name, or show what differs.")
 app.add_typer(breaker.app, name="breaker", help="See why a running worker has stopped releasing, and let it go on.")
+app.add_typer(audit.app, name="audit", help="Judge history: files or a range of a topic, once and with a report.")
+app.add_typer(shadow.app, name="shadow", help="See how a candidate compares with what was decided live.")
 app.add_typer(bench.app, name="bench", help="Benchmarks, each beside its baseline.")
 app.add_typer(dlq.app, name="dlq", help="Look at dead letters, put them back, delete them.")
 app.add_typer(evaluation.app, name="eval", help="Measure how well a guard judges labelled files; compare runs.")

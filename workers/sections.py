@@ -78,6 +78,7 @@ class TopicSettings(Section):
     )
     verdicts: TopicName = Field("moderation.verdicts", description="result topic")
     dead_letters: TopicName = Field("moderation.dlq", description="dead-letter topic")
+    shadow: TopicName = Field("moderation.shadow", description="where the shadow lane writes, if enabled")
 
     @property
     def parking(self) -> str:
@@ -112,6 +113,12 @@ class GuardSettings(Section):
     max_new_tokens: Positive = Field(128, description="longest output")
     batch_tokens: Positive = Field(65_536, description="padded tokens of one GPU batch at most")
     batch_size: Positive = Field(256, description="items of one GPU batch at most")
+    background_batch_tokens: Positive = Field(
+        2_048, description="the same for a batch of background work, which a live message waits for once at most"
+    )
+    background_share: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.1, description="tokens of background work that rides in live batches, for each of theirs; 0: none rides along"
+    )
     batch_timeout_s: PositiveSeconds = Field(300.0, description="a replica whose batch runs longer is replaced")
     cache_size: Annotated[int, Field(ge=0)] = Field(
         16_384, description="judgements that a replica keeps for prompts that come again; 0: none"

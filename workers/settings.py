@@ -27,6 +27,7 @@ from workers.sections import (
     TelemetrySettings,
     TopicSettings,
 )
+from workers.shadow_section import ShadowSettings, unsafe_shadow_pairs
 
 PREFIX = "WEIR_"
 CONFIG_VARIABLE = "WEIR_CONFIG"
@@ -52,6 +53,18 @@ class Settings(BaseSettings):
     breaker: BreakerSettings = BreakerSettings()
     serve: ServeSettings = ServeSettings()
     autoscaling: AutoscalingSettings = AutoscalingSettings()
+    shadow: ShadowSettings = ShadowSettings()
+
+    def candidate(self) -> "Settings":
+        """The settings as the shadow lane's candidate has them: what it names is its own, all else is live's."""
+        shadow = self.shadow
+        sections: dict[str, Any] = {}
+        if shadow.has_model:
+            named = {"model": shadow.model or self.guard.model, "revision": shadow.revision}
+            sections["guard"] = self.guard.model_copy(update=named)
+        if shadow.policy_file is not None:
+            sections["policy"] = PolicySettings(file=shadow.policy_file)
+        return self.model_copy(update=sections)
 
     @classmethod
     def settings_customise_sources(
@@ -152,6 +165,7 @@ def _unsafe_pairs(settings: Settings) -> list[tuple[bool, str]]:
         ),
         *_unsafe_breaker_pairs(settings.breaker),
         *_unsafe_autoscaling_pairs(settings),
+        *unsafe_shadow_pairs(settings.shadow, topics),
     ]
 
 

@@ -23,6 +23,11 @@ BUSY = (
     Panel("Queue against GPU", "Where the time of a message goes: waiting for its batch, or in it.",
           (*quantiles(table.QUEUE_DURATION, "queue", 0.5, 0.95), *quantiles(table.BATCH_DURATION, "batch", 0.5, 0.95)),
           "s"),
+    Panel("Background", "Prompts a second that the model judged while live ones left it room, and calls refused.",
+          (Query(rate(table.BACKGROUND_PROMPTS), "prompts"), Query(rate(table.BACKGROUND_REFUSED), "refused calls")),
+          "reqps", width=12),
+    Panel("Background waiting", "Prompts that wait until no live one does.",
+          (Query(total(table.BACKGROUND_QUEUE_SIZE, by="instance"), "{{instance}}"),), width=12),
 )  # fmt: skip
 
 BATCHES = (

@@ -58,9 +58,31 @@ TENANTS = (
           (Query(f"topk(5, {BY_TENANT})", "{{moderation_tenant}}: {{moderation_category}}"),), "reqps"),
 )  # fmt: skip
 
+SHADOW = (
+    Panel("Shadow lane", "Records of its sample: compared, or left out. Nothing here is enforced.",
+          (Query(rate(table.SHADOW_RECORDS, by="moderation_shadow_result"), "{{moderation_shadow_result}}"),), "reqps",
+          stacked=True, width=6),
+    Panel("Candidate agrees", "Share of the compared records that the candidate would have treated alike.",
+          (Query(share(rate(table.SHADOW_RECORDS, where='moderation_shadow_result="agreed"'),
+                       rate(table.SHADOW_RECORDS, where='moderation_shadow_result=~"agreed|disagreed"')), "agreed"),),
+          "percentunit", width=6),
+    Panel("Candidate beside live", "What live said, and what the candidate said.",
+          (Query(rate(table.SHADOW_PAIRS, by="moderation_shadow_live, moderation_shadow_candidate"),
+                 "{{moderation_shadow_live}}: {{moderation_shadow_candidate}}"),), "reqps", width=6),
+    Panel("What differs", "In the candidate's outcomes, and what could not be written.",
+          (Query(rate(table.SHADOW_DIFFERENCES, by="moderation_shadow_difference"), "{{moderation_shadow_difference}}"),
+           Query(rate(table.SHADOW_UNPUBLISHED), "not written")), "reqps", width=6),
+)  # fmt: skip
+
 TRUST_AND_SAFETY = Dashboard(
     "weir-trust-and-safety",
     "Weir: trust and safety",
     "What is being said, and can the verdicts be relied on?",
-    {"What is being said?": SAID, "Has it moved?": MOVED, "What has no verdict?": WITHOUT, "Tenants": TENANTS},
+    {
+        "What is being said?": SAID,
+        "Has it moved?": MOVED,
+        "What has no verdict?": WITHOUT,
+        "Tenants": TENANTS,
+        "Candidate": SHADOW,
+    },
 )

@@ -130,7 +130,7 @@ def test_secrets_are_named_and_never_in_the_text() -> None:
         assert kind(found, "Secret") == []
         for name, pod in pods(found):
             for container in pod["spec"]["containers"]:
-                variables = [item["name"] for item in container["env"] if "valueFrom" in item]
+                variables = [item["name"] for item in container["env"] if "secretKeyRef" in item.get("valueFrom", {})]
                 assert set(variables) <= {"OTEL_EXPORTER_OTLP_HEADERS", "SECRET"}, name
 
 

@@ -13,7 +13,16 @@ from schemas.dead_letter import dead_letter
 from schemas.documents import documents
 from schemas.errors import UnparsableOutputError
 from schemas.event import ChatEvent, Task
+from schemas.reasons import Reason
 from schemas.record import SourceRecord
+from schemas.shadow import (
+    Difference,
+    ShadowDisagreement,
+    ShadowJudge,
+    ShadowOutcome,
+    ShadowPair,
+    ShadowSummary,
+)
 from schemas.verdict import (
     Action,
     AppliedPolicy,
@@ -49,6 +58,29 @@ VERDICT = Verdict(
     usage=Usage(prompt_tokens=1, output_tokens=1, windows=1, length_policy="windowed", characters_dropped=2),
     timing=Timing(received_at="2026-01-02T03:04:05Z", judged_at="2026-01-02T03:04:05Z", queue_ms=0, guard_ms=0.5),
 )
+DISAGREEMENT: dict[str, Any] = ShadowDisagreement(
+    event_id="e1",
+    source=VERDICT.source,
+    differences=(Difference.OUTCOME,),
+    live=ShadowOutcome(verdict=VERDICT, reason=None),
+    candidate=ShadowOutcome(verdict=None, reason=Reason.OUTPUT_CUT_OFF),
+).model_dump(mode="json")
+JUDGE = ShadowJudge(model="demo", revision=None, policy_name="default", policy_version="1", policy_sha256="aa")
+SUMMARY: dict[str, Any] = ShadowSummary(
+    worker="w",
+    started_at="2026-01-02T03:04:05Z",
+    ended_at="2026-01-02T03:05:05Z",
+    share=0.01,
+    live=JUDGE,
+    candidate=JUDGE,
+    agreed=9,
+    disagreed=1,
+    dropped=2,
+    unanswered=3,
+    unpublished=4,
+    differences={Difference.OUTCOME: 1},
+    pairs=(ShadowPair(live=Severity.SAFE, candidate="dead_letter", count=1),),
+).model_dump(mode="json")
 EVENTS: list[dict[str, Any]] = [
     {"event_id": "e", "text": "hi"},
     {"event_id": "e", "messages": [{"role": "user", "content": "hi", "name": "unknown"}], "shiny": 1},
@@ -134,6 +166,21 @@ def test_real_dead_letters_validate_and_use_no_undocumented_header() -> None:
     assert set(headers) == set(document["required"])
 
 
+@pytest.mark.parametrize("record", [DISAGREEMENT, SUMMARY])
+def test_shadow_records_validate_and_none_without_its_kind(record: dict[str, Any]) -> None:
+    schema = validator("shadow.schema.json")
+    schema.validate(record)
+
+    assert not schema.is_valid({**record, "kind": "other"})
+    assert not schema.is_valid({**record, "text": "hi"})
+
+
+def test_a_side_of_a_disagreement_has_a_verdict_or_a_reason() -> None:
+    for verdict, reason in ((None, None), (VERDICT, Reason.OUTPUT_CUT_OFF)):
+        with pytest.raises(PydanticError, match="either a verdict or a reason"):
+            ShadowOutcome(verdict=verdict, reason=reason)
+
+
 def test_the_asyncapi_document_holds_together() -> None:
     document = yaml.safe_load(DOCUMENTS["asyncapi.yaml"])
     assert document["asyncapi"] == "3.0.0"
@@ -141,8 +188,9 @@ def test_the_asyncapi_document_holds_together() -> None:
         "chat.events",
         "moderation.verdicts",
         "moderation.dlq",
+        "moderation.shadow",
     }
-    assert [operation["action"] for operation in document["operations"].values()] == ["receive", "send", "send"]
+    assert [operation["action"] for operation in document["operations"].values()] == ["receive", *["send"] * 3]
     references = list(_references(document))
     assert references
     for reference in references:
@@ -158,6 +206,8 @@ def test_the_asyncapi_document_holds_together() -> None:
         ("ChatEventData", {"text": "hi"}),
         ("ChatCloudEvent", {"specversion": "1.0", "id": "i", "source": "s", "type": "t", "data": {"text": "hi"}}),
         ("Verdict", json.loads(VERDICT.to_bytes())),
+        ("ShadowDisagreement", DISAGREEMENT),
+        ("ShadowSummary", SUMMARY),
     ],
 )
 def test_real_records_validate_against_the_asyncapi_payloads(name: str, value: object) -> None:

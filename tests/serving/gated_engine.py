@@ -37,8 +37,17 @@ def key_of(item: str) -> str:
     return item.partition(":")[0]
 
 
-def batcher_of(engine: GatedEngine, *, tokens: int = 1000, size: int = 100) -> Batcher[str, str]:
-    return Batcher(engine, key=key_of, batch_tokens=tokens, batch_size=size)
+def batcher_of(
+    engine: GatedEngine, *, tokens: int = 1000, size: int = 100, background_tokens: int = 10, share: float = 0.0
+) -> Batcher[str, str]:
+    return Batcher(
+        engine,
+        key=key_of,
+        batch_tokens=tokens,
+        batch_size=size,
+        background_tokens=background_tokens,
+        background_share=share,
+    )
 
 
 async def turns(count: int = 10) -> None:

@@ -1,9 +1,11 @@
 """The application builder: arguments win, wrong ones are refused before anything starts."""
 
+from pathlib import Path
+
 import pytest
 
 from schemas.errors import ConfigurationError
-from workers.serving.app import GUARD, STREAM, build_app
+from workers.serving.app import GUARD, SHADOW, STREAM, build_app
 
 
 def test_build_app_binds_consumers_to_guards_as_set() -> None:
@@ -24,6 +26,36 @@ def test_build_app_binds_consumers_to_guards_as_set() -> None:
     assert guard.ray_actor_options["num_cpus"] == 0.5
     assert settings.guard.model == "demo"
     assert guard.init_args == (settings,)
+
+
+def test_a_candidate_with_a_model_has_replicas_of_its_own_that_the_application_does_not_wait_for() -> None:
+    shadow = {"enabled": True, "model": "demo", "revision": "r2", "replicas": 2}
+    stream = build_app({"shadow": shadow, "guard": {"gpus_per_replica": 1}})._bound_deployment  # noqa: SLF001
+    settings, _, candidate_app = stream.init_args
+    candidate = candidate_app._bound_deployment  # noqa: SLF001
+    scaling = candidate._deployment_config.autoscaling_config  # noqa: SLF001
+
+    assert candidate.name == SHADOW
+    assert (scaling.min_replicas, scaling.initial_replicas, scaling.max_replicas) == (0, 0, 2)
+    assert candidate.ray_actor_options["num_gpus"] == 1
+    assert candidate.init_args == (settings.candidate(),)
+    assert (candidate.init_args[0].guard.model, candidate.init_args[0].guard.revision) == ("demo", "r2")
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_a_candidate_that_is_a_policy_only_has_no_replicas(tmp_path: Path, enabled: bool) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text("{name: a, version: '1'}")
+    stream = build_app({"shadow": {"enabled": enabled, "policy_file": file}})._bound_deployment  # noqa: SLF001
+
+    assert len(stream.init_args) == 2
+
+
+def test_a_candidate_s_policy_that_is_wrong_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text("{name: a}")
+    with pytest.raises(ConfigurationError, match=r"policy\.yaml"):
+        build_app({"shadow": {"enabled": True, "policy_file": file}})
 
 
 def test_p2_a_consumer_has_more_time_to_stop_than_its_drain_takes_and_less_than_serve_gives() -> None:

@@ -12,8 +12,8 @@ from ray.serve.config import AutoscalingContext, AutoscalingPolicy
 
 from schemas.errors import ConfigurationError
 from workers.serving.app import build_app
-from workers.serving.backlog_policy import BacklogPolicy, Stats, demand_of, newest, no_opinion
-from workers.serving.names import GUARD, STREAM
+from workers.serving.backlog_policy import BacklogPolicy, Stats, all_replicas, demand_of, newest, no_opinion
+from workers.serving.names import GUARD, SHADOW, STREAM
 from workers.serving.serve_config import POLICY, serve_config
 from workers.settings import load_settings
 
@@ -67,6 +67,16 @@ def asked(guard: Any, stream: Any, **settings: Any) -> dict[str, int]:
     answer, state = policy({context.deployment_id: context for context in (guard, stream)})
     assert state == {}
     return {deployment.name: count for deployment, count in answer.items()}
+
+
+@pytest.mark.parametrize("reports", [[], [report(100, 500.0)]])
+def test_the_candidate_of_the_shadow_lane_has_all_its_replicas_whatever_live_needs(reports: list[Stats]) -> None:
+    contexts = [context(GUARD, 1, [{}]), context(STREAM, 1, reports), context(SHADOW, 0, [])]
+    policy = BacklogPolicy(clock=lambda: NOW, **QUICK)
+    answer, _ = policy({context.deployment_id: context for context in contexts})
+
+    assert {deployment.name: count for deployment, count in answer.items()}[SHADOW] == 40
+    assert all_replicas(contexts[2]) == (40, {})
 
 
 def test_what_the_consumers_say_drives_the_guard_and_the_consumers_follow() -> None:

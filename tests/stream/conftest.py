@@ -19,9 +19,10 @@ from schemas.record import SourceRecord
 from tests.kafka.cluster import KafkaCluster
 from workers.embedded.broker import EmbeddedBroker
 from workers.settings import Settings, load_settings
-from workers.stream.assembly import stream_worker
+from workers.stream.assembly import shadow_lane, stream_worker
 from workers.stream.kafka_clients import producer
 from workers.stream.query_clients import TopicReader
+from workers.stream.shadow_lane import ShadowLane
 from workers.stream.worker import StreamWorker
 from workers.telemetry import Tracing
 
@@ -56,7 +57,7 @@ class Bench:
 
     def __init__(self, broker: Broker) -> None:
         self.suffix = uuid.uuid4().hex[:8]
-        self.names = [f"{name}-{self.suffix}" for name in ("events", "verdicts", "dlq")]
+        self.names = [f"{name}-{self.suffix}" for name in ("events", "verdicts", "dlq", "shadow")]
         for name in self.names:
             broker.create_topic(name)
         self._broker = broker
@@ -64,6 +65,7 @@ class Bench:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self._workers: list[StreamWorker] = []
+        self._lanes: list[ShadowLane] = []
         self.settings = self.settings_with()
 
     def settings_with(self, **sections: dict[str, Any]) -> Settings:
@@ -82,7 +84,7 @@ class Bench:
             "chunk_size": 8,
             **sections.pop("delivery", {}),
         }
-        topics = dict(zip(("events", "verdicts", "dead_letters"), self.names, strict=True))
+        topics = dict(zip(("events", "verdicts", "dead_letters", "shadow"), self.names, strict=True))
         return load_settings(kafka=kafka, delivery=delivery, topics=topics, **sections)
 
     def produce(
@@ -99,15 +101,29 @@ class Bench:
             future.get(WAIT_S)
         sender.close()
 
-    def start(self, guard: Guard, settings: Settings | None = None, tracing: Tracing = OFF) -> StreamWorker:
+    def start(
+        self,
+        guard: Guard,
+        settings: Settings | None = None,
+        tracing: Tracing = OFF,
+        shadow: ShadowLane | None = None,
+    ) -> StreamWorker:
         """Start one more worker."""
-        worker = stream_worker(settings or self.settings, guard, self._loop, tracing)
+        worker = stream_worker(settings or self.settings, guard, self._loop, tracing, shadow)
         self._workers.append(worker)
         worker.start()
         return worker
 
+    def start_shadow(self, settings: Settings, candidate: Guard | None = None) -> ShadowLane:
+        """Start the lane that the settings ask for, to be given to a worker."""
+        lane = shadow_lane(settings, candidate, self._loop)
+        assert lane is not None
+        self._lanes.append(lane)
+        lane.start()
+        return lane
+
     def records(self, topic: int) -> list[SourceRecord]:
-        """All records of a topic: 0 events, 1 verdicts, 2 dead letters."""
+        """All records of a topic: 0 events, 1 verdicts, 2 dead letters, 3 shadow."""
         with TopicReader(self.settings.kafka) as reader:
             return list(reader.read(reader.spans([self.names[topic]])))
 
@@ -131,9 +147,11 @@ class Bench:
         )
 
     def close(self) -> None:
-        """Stop all workers."""
+        """Stop all workers and lanes."""
         for worker in self._workers:
             worker.stop(10.0)
+        for lane in self._lanes:
+            lane.stop(10.0)
         self._loop.call_soon_threadsafe(self._loop.stop)
 
 

@@ -117,3 +117,14 @@ def test_a_policy_that_routes_verdicts_into_an_input_is_refused(tmp_path: Path) 
     file.write_text('{name: a, version: "1", topics: {block: [chat.events]}}')
     with pytest.raises(ConfigurationError, match=r"routes verdicts to chat\.events, the events"):
         topic_roles(load_settings(policy={"file": file}))
+
+
+def test_the_shadow_topic_is_needed_where_the_lane_is_enabled_and_nobody_else_writes_to_it(tmp_path: Path) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text('{name: a, version: "1", topics: {block: [moderation.shadow]}}')
+    shadow = {"enabled": True, "model": "demo"}
+
+    assert topic_roles(load_settings(shadow=shadow))["moderation.shadow"] == "shadow"
+    assert "moderation.shadow" not in ROLES
+    with pytest.raises(ConfigurationError, match=r"routes verdicts to moderation\.shadow"):
+        topic_roles(load_settings(shadow=shadow, policy={"file": file}))

@@ -195,4 +195,18 @@ def test_every_metric_of_the_consumer_that_is_always_there_has_a_series(bench: B
     missing = {
         metric.name for metric in METRICS if metric.source == "stream" and not measured(metric.name)
     } - needs_a_baseline
-    assert missing == set()
+    assert {name for name in missing if not name.startswith("moderation.shadow.")} == set()
+
+
+def test_the_shadow_lane_tells_what_it_compared_and_what_it_left_out(bench: Bench, measured: Measured) -> None:
+    shadow = {"enabled": True, "share": 1.0, "model": "candidate"}
+    settings = bench.settings_with(shadow=shadow)
+    lane = bench.start_shadow(settings, ScriptedGuard(answer=lambda text: UNSAFE if text == "bad" else SAFE))
+    bench.produce([event("e0"), event("e1", "bad"), event("e2"), b"{"])
+    bench.start(ScriptedGuard(), settings, shadow=lane)
+    wait_until(lambda: lane.totals.agreed + lane.totals.disagreed == 3, "three comparisons")
+
+    assert sum(measured("moderation.shadow.records").values()) == 3
+    assert sorted(measured("moderation.shadow.pairs").values()) == [1, 2]
+    assert sum(measured("moderation.shadow.differences").values()) == 3
+    assert sum(measured("moderation.shadow.unpublished").values()) == 0

@@ -14,14 +14,18 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from workers.commands.bench_audit import audit
 from workers.commands.bench_autoscale import autoscale
+from workers.commands.bench_background import background
 from workers.commands.options import AsJson, Config
 from workers.commands.terminal import console, progress_bar, show_json
 from workers.log import configure_logging
 from workers.settings import load_settings, prepare_ray
 
 app = typer.Typer(no_args_is_help=True)
+app.command()(audit)
 app.command()(autoscale)
+app.command()(background)
 
 
 @app.command()

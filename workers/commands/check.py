@@ -71,6 +71,7 @@ def _settings(config: Path | None, loaded: list[Settings]) -> str:
 
 def _policy(settings: Settings) -> str:
     policy = load_policy(settings.policy.file)
+    load_policy(settings.candidate().policy.file)
     routed = f", routes to {', '.join(policy.topics)}" if policy.topics else ""
     return f"{policy.name} version {policy.version}{routed}"
 

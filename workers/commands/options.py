@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-_AGE = re.compile(r"(\d{1,6})([smhd])")
+AGE = re.compile(r"(\d{1,6})([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -20,7 +20,7 @@ def milliseconds_of(text: str) -> int:
     Raises:
         BadParameter: in neither form.
     """
-    if (age := _AGE.fullmatch(text)) is not None:
+    if (age := AGE.fullmatch(text)) is not None:
         moment = datetime.now(UTC) - timedelta(**{_UNITS[age[2]]: int(age[1])})
     else:
         try:

@@ -9,6 +9,7 @@ from typing import Final
 
 from pipelines.breaker import Cause
 from schemas.reasons import Reason, Stage
+from schemas.shadow import Difference
 from schemas.verdict import Action, Category, Severity
 from workers.metrics.definition import Attribute, Metric
 
@@ -130,6 +131,32 @@ DRIFT = Metric(
     "stream",
 )  # fmt: skip
 
+# -- the consumer's: what a candidate would have decided
+
+SHADOW_RECORDS = Metric(
+    "moderation.shadow.records", "counter", "{record}",
+    "Records of the shadow lane's sample: compared with the candidate's outcome, or left out since too many wait"
+    " (`dropped`) or no answer came (`unanswered`).", "stream",
+    (Attribute("moderation.shadow.result", ("agreed", "disagreed", "dropped", "unanswered")),),
+)  # fmt: skip
+SHADOW_PAIRS = Metric(
+    "moderation.shadow.pairs", "counter", "{record}", "Compared records by what live and the candidate made of them.",
+    "stream",
+    (
+        Attribute("moderation.shadow.live", (*Severity, "dead_letter")),
+        Attribute("moderation.shadow.candidate", (*Severity, "dead_letter")),
+    ),
+)  # fmt: skip
+SHADOW_DIFFERENCES = Metric(
+    "moderation.shadow.differences", "counter", "{difference}",
+    "Ways in which the candidate's outcomes differed; a record may differ in several.", "stream",
+    (Attribute("moderation.shadow.difference", tuple(Difference)),),
+)  # fmt: skip
+SHADOW_UNPUBLISHED = Metric(
+    "moderation.shadow.unpublished", "counter", "{record}", "Records that could not be written to the shadow topic.",
+    "stream",
+)  # fmt: skip
+
 # -- the guard replica's
 
 BATCH_SIZE = Metric(
@@ -144,10 +171,24 @@ BATCH_DURATION = Metric(
 )  # fmt: skip
 QUEUE_DURATION = Metric(
     "moderation.queue.duration", "histogram", "s",
-    "Longest wait of a call's prompts for their batch, from arrival in the replica; one a call that needed the model.",
+    "Longest wait of a live call's prompts for their batch, from arrival in the replica; one a call that needed the"
+    " model.",
     "guard", (), _SHORT_SECONDS,
 )  # fmt: skip
-QUEUE_SIZE = Metric("moderation.queue.size", "updowncounter", "{prompt}", "Prompts that wait for the model.", "guard")
+QUEUE_SIZE = Metric(
+    "moderation.queue.size", "updowncounter", "{prompt}", "Live prompts that wait for the model.", "guard"
+)
+BACKGROUND_QUEUE_SIZE = Metric(
+    "moderation.background.queue.size", "updowncounter", "{prompt}",
+    "Background prompts that wait until no live prompt does.", "guard",
+)  # fmt: skip
+BACKGROUND_PROMPTS = Metric(
+    "moderation.background.prompts", "counter", "{prompt}", "Background prompts that the model judged.", "guard"
+)
+BACKGROUND_REFUSED = Metric(
+    "moderation.background.refused", "counter", "{call}",
+    "Background calls that were not taken on, because enough of them wait; they are tried again.", "guard",
+)  # fmt: skip
 TOKENS = Metric(
     "moderation.model.tokens", "counter", "{token}", "Tokens that the model has read and written.", "guard",
     (Attribute("gen_ai.token.type", ("input", "output")),),

@@ -15,7 +15,9 @@ from pipelines.policy import load_policy
 from workers.serving.guard_replica import GuardReplica
 from workers.serving.names import APP_NAME as APP_NAME
 from workers.serving.names import GUARD as GUARD
+from workers.serving.names import SHADOW as SHADOW
 from workers.serving.names import STREAM as STREAM
+from workers.serving.shadow_replica import ShadowReplica
 from workers.serving.stream_replica import STOP_MARGIN_S, StreamReplica
 from workers.settings import Settings, load_settings
 
@@ -26,6 +28,8 @@ GUARD_HEALTH_PERIOD_S = 1.0
 # that could do 320 a second was given 23 (Ray 2.60, `weir bench latency`). The in-flight limits bound what waits.
 CALLS_PER_REPLICA = 512
 NO_OPINION = "workers.serving.backlog_policy:no_opinion"
+ALL_REPLICAS = "workers.serving.backlog_policy:all_replicas"
+SHADOW_STOP_S = 1.0
 # Shares of the interval, so that a change is decided on within two: Serve takes a figure and sends what it has, each at
 # its own time, and forgets what is older than the look-back.
 PUSH, LOOK_BACK = 0.5, 2.5
@@ -50,6 +54,7 @@ def application_of(settings: Settings) -> Application:
         ConfigurationError: the policy file is wrong; found out here, where a replica would fail start after start.
     """
     load_policy(settings.policy.file)
+    load_policy(settings.candidate().policy.file)
     scaling = settings.autoscaling
     guard = serve.deployment(
         GuardReplica,
@@ -69,7 +74,29 @@ def application_of(settings: Settings) -> Application:
         graceful_shutdown_timeout_s=settings.delivery.drain_timeout_s + STOP_MARGIN_S,
         ray_actor_options={"num_cpus": settings.serve.cpus_per_consumer},
     )
+    if settings.shadow.has_model:
+        return stream.bind(settings, guard.bind(settings), _shadow(settings))
     return stream.bind(settings, guard.bind(settings))
+
+
+def _shadow(settings: Settings) -> Application:
+    """The candidate's replicas. They are asked for once the application runs, which so never waits for their place."""
+    guard = settings.guard
+    deployment = serve.deployment(
+        ShadowReplica,
+        name=SHADOW,
+        autoscaling_config=AutoscalingConfig(
+            min_replicas=0,
+            initial_replicas=0,
+            max_replicas=settings.shadow.replicas,
+            upscale_delay_s=0,
+            policy=AutoscalingPolicy(policy_function=ALL_REPLICAS),
+        ),
+        max_ongoing_requests=CALLS_PER_REPLICA,
+        graceful_shutdown_timeout_s=SHADOW_STOP_S,
+        ray_actor_options={"num_cpus": guard.cpus_per_replica, "num_gpus": guard.gpus_per_replica},
+    )
+    return deployment.bind(settings.candidate())
 
 
 def _replicas(settings: Settings, first: int, bounds: tuple[int, int]) -> dict[str, Any]:

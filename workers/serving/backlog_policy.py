@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from pipelines.autoscaling import Demand, Goal, ReplicaPolicy, Supply, consumers_needed
 from schemas.errors import ConfigurationError
 from workers.sections import AutoscalingSettings
-from workers.serving.names import GUARD, STREAM
+from workers.serving.names import GUARD, SHADOW, STREAM
 
 log = logging.getLogger("ray.serve")  # the controller's own: nobody reads another there
 BACKLOG, OLDEST_AGE, ARRIVALS, COMPLETIONS = "backlog", "oldest_age_s", "arrival_rate", "completion_rate"
@@ -50,8 +50,9 @@ class BacklogPolicy:
     def __call__(self, contexts: Mapping[Any, Any]) -> tuple[dict[Any, int], dict[Any, dict[str, Any]]]:
         """Replicas of each deployment that there is an opinion about, by its id; and no state, which is kept here."""
         by_name = {context.deployment_name: (key, context) for key, context in contexts.items()}
+        shadow = {key: all_replicas(context)[0] for key, context in [by_name[SHADOW]]} if SHADOW in by_name else {}
         if GUARD not in by_name or STREAM not in by_name:
-            return {}, {}
+            return shadow, {}
         (guard_id, guard), (stream_id, stream) = by_name[GUARD], by_name[STREAM]
         reports = newest(stream.raw_metrics or {}, stream.running_replicas)
         busy = [report[BUSY] for report in newest(guard.raw_metrics or {}, guard.running_replicas) if BUSY in report]
@@ -62,7 +63,7 @@ class BacklogPolicy:
         )
         wanted = self._policy.desired(self._clock(), demand_of(reports), supply)
         if wanted is None:
-            return {}, {}
+            return shadow, {}
         if wanted != self._wanted:
             log.info("autoscaling: %s guard replicas wanted, %s ordered", wanted, guard.target_num_replicas)
             self._wanted = wanted
@@ -70,7 +71,7 @@ class BacklogPolicy:
         consumers = consumers_needed(
             min(wanted, guard.capacity_adjusted_max_replicas), self._settings.replicas_per_consumer, partitions
         )
-        return {guard_id: wanted, stream_id: consumers}, {}
+        return {**shadow, guard_id: wanted, stream_id: consumers}, {}
 
 
 def no_opinion(context: Any) -> tuple[int, dict[str, Any]]:
@@ -80,6 +81,11 @@ def no_opinion(context: Any) -> tuple[int, dict[str, Any]]:
     calls under way, which say nothing of a backlog in Kafka.
     """
     return context.target_num_replicas, {}
+
+
+def all_replicas(context: Any) -> tuple[int, dict[str, Any]]:
+    """Deployment-level policy of the shadow lane's candidate: as many as are set, once there is room for them."""
+    return context.capacity_adjusted_max_replicas, {}
 
 
 def newest(raw_metrics: Mapping[str, Mapping[Any, Sequence[Any]]], replicas: Iterable[Any]) -> list[Stats]:

@@ -5,6 +5,8 @@ Equal items that wait or run at one time are run once. Each still has a place an
 the answer, but nobody gets the error, or the cancellation, of another call.
 A batch that raises is run again call by call, and fails only the calls that raise by themselves: whoever bisects its
 own call must not be failed by the call beside it (P6), nor by the call whose equal item was run for both.
+Background items have the engine while no live item waits, a few at a time: one that comes waits for one short batch at
+most. Where live batches follow one another without a gap and none of them is full, a few ride along (decision 0015).
 `@serve.batch` does not do this (infra/decisions/0004).
 Knows nothing of Ray, tokens' meaning or judgements.
 """
@@ -57,6 +59,8 @@ class Batcher(Generic[Item, Answer]):
         key: equal for items that are.
         batch_tokens: groups times the longest item of them stays within this.
         batch_size: groups of one batch at most.
+        background_tokens: the same as `batch_tokens` for a batch of background items.
+        background_share: background items that ride along have so many tokens for each token of live batches at most.
     """
 
     def __init__(
@@ -66,19 +70,26 @@ class Batcher(Generic[Item, Answer]):
         key: Callable[[Item], Hashable],
         batch_tokens: int,
         batch_size: int,
+        background_tokens: int = 1,
+        background_share: float = 0.0,
     ) -> None:
         self._run = run
         self._key = key
         self._batch_tokens = batch_tokens
         self._batch_size = batch_size
-        self._waiting: deque[_Pending[Item, Answer]] = deque()
+        self._background_tokens = background_tokens
+        self._background_share = background_share
+        self._credit = 0.0  # tokens that background items may ride along with
+        self._live: deque[_Pending[Item, Answer]] = deque()
+        self._background: deque[_Pending[Item, Answer]] = deque()
         self._worker: asyncio.Task[None] | None = None
 
-    async def submit(self, items: Sequence[tuple[Item, int]]) -> list[Batched[Answer]]:
+    async def submit(self, items: Sequence[tuple[Item, int]], *, background: bool = False) -> list[Batched[Answer]]:
         """Queue items and wait for their answers. They are in the queue before anything is awaited.
 
         Args:
             items: each with its number of tokens.
+            background: they run only while no live item waits, however long that takes.
 
         Returns:
             What each item got, in order.
@@ -91,7 +102,7 @@ class Batcher(Generic[Item, Answer]):
         pending = [
             _Pending[Item, Answer](call, item, tokens, self._key(item), loop.create_future()) for item, tokens in items
         ]
-        self._waiting.extend(pending)
+        (self._background if background else self._live).extend(pending)
         if self._worker is None:
             self._worker = loop.create_task(self._work())
         try:
@@ -105,8 +116,13 @@ class Batcher(Generic[Item, Answer]):
 
     @property
     def waiting(self) -> int:
-        """Items that wait for the engine."""
-        return len(self._waiting)
+        """Live items that wait for the engine."""
+        return len(self._live)
+
+    @property
+    def waiting_background(self) -> int:
+        """Background items that wait for it."""
+        return len(self._background)
 
     async def _work(self) -> None:
         batch: list[_Pending[Item, Answer]] = []
@@ -116,28 +132,58 @@ class Batcher(Generic[Item, Answer]):
         finally:
             self._worker = None
             # Something is left only where the run was cancelled, because its loop or thread ends: nobody shall wait.
-            for entry in (*batch, *self._waiting):
+            for entry in (*batch, *self._live, *self._background):
                 entry.answer.cancel()
 
     def _take(self) -> list[_Pending[Item, Answer]]:
         batch: list[_Pending[Item, Answer]] = []
-        keys: set[Hashable] = set()
-        longest = 0
-        while self._waiting:
-            entry = self._waiting[0]
+        self._fill(batch, self._live, self._batch_tokens)
+        if not batch:
+            # Of one call, so that a batch that raises is not run again while live items wait.
+            same_call = lambda entry: not batch or entry.call is batch[0].call  # noqa: E731
+            self._fill(batch, self._background, self._background_tokens, same_call)
+        elif self._background and not self._live:
+            self._earn(batch)
+            self._fill(batch, self._background, self._batch_tokens, self._rides)
+        return batch
+
+    def _fill(
+        self,
+        batch: list[_Pending[Item, Answer]],
+        queue: deque[_Pending[Item, Answer]],
+        batch_tokens: int,
+        fits: Callable[[_Pending[Item, Answer]], bool] = lambda _: True,
+    ) -> None:
+        """Move items from the queue to the batch, in order, up to the first that is too much."""
+        keys = {entry.key for entry in batch}
+        longest = max((entry.tokens for entry in batch), default=0)
+        while queue:
+            entry = queue[0]
             if entry.answer.done():  # cancelled
-                self._waiting.popleft()
+                queue.popleft()
                 continue
             if entry.key not in keys:
                 longest = max(longest, entry.tokens)
-                if keys and (len(keys) == self._batch_size or longest * (len(keys) + 1) > self._batch_tokens):
+                if keys and (len(keys) == self._batch_size or longest * (len(keys) + 1) > batch_tokens):
                     break
-                keys.add(entry.key)
-            batch.append(self._waiting.popleft())
-        return batch
+            if not fits(entry):
+                break
+            keys.add(entry.key)
+            batch.append(queue.popleft())
+
+    def _earn(self, live: list[_Pending[Item, Answer]]) -> None:
+        most = max(self._background_tokens, self._background[0].tokens)
+        self._credit = min(most, self._credit + self._background_share * sum(entry.tokens for entry in live))
+
+    def _rides(self, entry: _Pending[Item, Answer]) -> bool:
+        if entry.tokens > self._credit:
+            return False
+        self._credit -= entry.tokens
+        return True
 
     def _drop_done(self) -> None:
-        self._waiting = deque(entry for entry in self._waiting if not entry.answer.done())
+        self._live = deque(entry for entry in self._live if not entry.answer.done())
+        self._background = deque(entry for entry in self._background if not entry.answer.done())
 
     async def _run_batch(self, batch: list[_Pending[Item, Answer]]) -> None:
         groups: dict[Hashable, list[_Pending[Item, Answer]]] = {}
@@ -163,8 +209,8 @@ class Batcher(Generic[Item, Answer]):
     def _settle(
         self, groups: Mapping[Hashable, Sequence[_Pending[Item, Answer]]], answers: Sequence[Answer], started: float
     ) -> None:
-        """Give each group its answer, and those that wait behind the batch with an equal item as well."""
-        late = [entry for entry in self._waiting if entry.key in groups]
+        """Give each group its answer, and those that wait in either queue with an equal item as well."""
+        late = [entry for entry in chain(self._live, self._background) if entry.key in groups]
         answer_by_key = dict(zip(groups, answers, strict=True))
         for entry in chain(chain.from_iterable(groups.values()), late):
             if not entry.answer.done():

@@ -13,6 +13,8 @@ from ray.serve.exceptions import RayServeException
 from pipelines.guard import GuardReply, GuardRequest
 from schemas.errors import GuardCallFailedError, GuardCrashError, GuardUnavailableError
 
+BACKGROUND_CALLS = 4  # of one client under way: they shall not fill a replica's places
+
 
 class GuardClient:
     """Calls `GuardDeployment`.
@@ -20,20 +22,32 @@ class GuardClient:
     Args:
         handle: Serve handle of the deployment.
         timeout_s: a call that takes longer is cancelled and counts as unavailable.
+        background: live calls go first, so that a call may wait for its time-out again and again; and few are under
+            way at a time, the others wait here.
     """
 
-    def __init__(self, handle: Any, timeout_s: float) -> None:
+    def __init__(self, handle: Any, timeout_s: float, *, background: bool = False) -> None:
         self._handle = handle
         self._timeout_s = timeout_s
+        self._background = background
+        self._slots = asyncio.Semaphore(BACKGROUND_CALLS)
 
     async def judge(self, requests: Sequence[GuardRequest]) -> GuardReply:
         """See `pipelines.guard.Guard`."""
-        response = self._handle.judge.remote(list(requests))
+        if not self._background:
+            return await self._ask(self._handle.judge, requests)
+        async with self._slots:
+            return await self._ask(self._handle.judge_background, requests)
+
+    async def _ask(self, method: Any, requests: Sequence[GuardRequest]) -> GuardReply:
+        response = method.remote(list(requests))
         try:
             reply: GuardReply = await asyncio.wait_for(_wait(response), self._timeout_s)
         except RayTaskError as error:
             # First, because it is also an instance of what our own code raised in the replica, TimeoutError included.
             # Its text may quote input, so only the class is kept.
+            if isinstance(error.cause, GuardUnavailableError):
+                raise GuardUnavailableError("the replica does not take it on now") from None
             raise GuardCallFailedError(type(error.cause).__name__) from None
         except (RayActorError, OutOfMemoryError, WorkerCrashedError) as error:
             raise GuardCrashError(type(error).__name__) from None

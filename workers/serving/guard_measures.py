@@ -18,16 +18,22 @@ class GuardMeasures:
     Args:
         engine: asked for what it has drafted.
         load_s: seconds that loading it took.
-        waiting: tells how many prompts wait for it.
+        waiting: tells how many live prompts wait for it.
+        waiting_background: tells how many others do.
     """
 
-    def __init__(self, engine: Engine, load_s: float, waiting: Callable[[], int]) -> None:
+    def __init__(
+        self, engine: Engine, load_s: float, waiting: Callable[[], int], waiting_background: Callable[[], int]
+    ) -> None:
         self._sizes = histogram(table.BATCH_SIZE)
         self._tokens = histogram(table.BATCH_TOKENS)
         self._durations = histogram(table.BATCH_DURATION)
         self._waits = histogram(table.QUEUE_DURATION)
-        self._input = self._output = 0
+        self._input = self._output = self._background = self._refused = 0
         observe_value(table.QUEUE_SIZE, waiting)
+        observe_value(table.BACKGROUND_QUEUE_SIZE, waiting_background)
+        observe_value(table.BACKGROUND_PROMPTS, lambda: self._background)
+        observe_value(table.BACKGROUND_REFUSED, lambda: self._refused)
         observe_value(table.MODEL_LOAD, lambda: load_s)
         observe_value(table.DRAFT_TOKENS, lambda: engine.draft_counts.drafted)
         observe_value(table.DRAFT_ACCEPTED, lambda: engine.draft_counts.accepted)
@@ -36,17 +42,29 @@ class GuardMeasures:
             lambda: [(self._input, {"gen_ai.token.type": "input"}), (self._output, {"gen_ai.token.type": "output"})],
         )
 
-    def ran(self, prompts: Sequence[PreparedPrompt], judgements: Sequence[Judgement] | None, seconds: float) -> None:
-        """Measure one batch; without judgements, one that raised."""
+    def ran(
+        self,
+        prompts: Sequence[PreparedPrompt],
+        judgements: Sequence[Judgement] | None,
+        seconds: float,
+        *,
+        background: int,
+    ) -> None:
+        """Measure one batch, so many prompts of it being background; without judgements, one that raised."""
         tokens = sum([len(prompt) for prompt in prompts])
         self._sizes.record(len(prompts))
         self._tokens.record(tokens)
         self._durations.record(seconds, FAILED if judgements is None else None)
         if judgements is not None:
+            self._background += background
             self._input += tokens
             self._output += sum([judgement.output_tokens for judgement in judgements])
 
+    def refused(self) -> None:
+        """Count a background call that was not taken on."""
+        self._refused += 1
+
     def waited(self, queue_ms: Sequence[float]) -> None:
-        """Measure the longest of the waits of one call's prompts, in milliseconds."""
+        """Measure the longest of the waits of one live call's prompts, in milliseconds."""
         if queue_ms:
             self._waits.record(max(queue_ms) / 1000)

@@ -17,6 +17,7 @@ from time import perf_counter
 
 from pipelines.guard import GuardAnswer, GuardReply, GuardRequest
 from pipelines.judging import PROBE
+from schemas.errors import GuardUnavailableError
 from workers.log import configure_logging, event, ids_of
 from workers.serving.answers import answer_of
 from workers.serving.backlog_policy import BUSY
@@ -33,6 +34,9 @@ from workers.telemetry import start_metrics, start_tracing
 log = logging.getLogger(__name__)
 # More than the splitting of one poisonous chunk makes in a row.
 MAX_FAILURES = 32
+# Background calls that a replica takes on; Serve gives it 512 calls at a time, which are for live ones.
+MAX_BACKGROUND_CALLS = 16
+TELEMETRY_OFF = {"OTEL_SDK_DISABLED": "true"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,7 @@ class _Asked:
     key: bytes
     prompt: PreparedPrompt
     carrier: Mapping[str, str]
+    background: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +60,15 @@ class GuardReplica:
     Args:
         settings: all settings.
         engine: an engine to use in place of the one that the settings name.
+        has_telemetry: spans and metrics go where the environment says.
     """
 
-    def __init__(self, settings: Settings, engine: Engine | None = None) -> None:
+    def __init__(self, settings: Settings, engine: Engine | None = None, *, has_telemetry: bool = True) -> None:
         with redirect_stderr(sys.__stderr__):  # Serve's stand-in for it writes to a file that nobody collects
             configure_logging(settings.telemetry.log_level)
-        self._tracing = start_tracing(settings.telemetry, "weir-guard", otel_variables())
-        self._metrics = start_metrics("weir-guard", otel_variables())
+        otel = otel_variables() if has_telemetry else TELEMETRY_OFF
+        self._tracing = start_tracing(settings.telemetry, "weir-guard", otel)
+        self._metrics = start_metrics("weir-guard", otel)
         started = perf_counter()
         self._engine = engine or load_engine(settings.guard)
         self._provenance = provenance_of(self._engine)
@@ -70,13 +77,19 @@ class GuardReplica:
         # One thread runs the engine and others prepare, so that the next batch is ready when this one ends.
         self._gpu = ThreadPoolExecutor(1, "weir-engine")
         self._tokenisers = ThreadPoolExecutor(2, "weir-tokeniser")
+        self._background_tokeniser = ThreadPoolExecutor(1, "weir-background")  # live calls shall not queue behind it
+        self._background_calls = 0
         self._batcher = Batcher[_Asked, _Ran](
             self._run,
             key=attrgetter("key"),
             batch_tokens=settings.guard.batch_tokens,
             batch_size=settings.guard.batch_size,
+            background_tokens=settings.guard.background_batch_tokens,
+            background_share=settings.guard.background_share,
         )
-        self._measures = GuardMeasures(self._engine, load_s, lambda: self._batcher.waiting)
+        self._measures = GuardMeasures(
+            self._engine, load_s, lambda: self._batcher.waiting, lambda: self._batcher.waiting_background
+        )
         self._cache = VerdictCache(settings.guard.cache_size)
         self._batch_timeout_s = settings.guard.batch_timeout_s
         self._failures = 0
@@ -85,8 +98,28 @@ class GuardReplica:
 
     async def judge(self, requests: Sequence[GuardRequest]) -> GuardReply:
         """Judge the conversations of one call; see `pipelines.guard.Guard`."""
+        return await self._judge(requests, self._tokenisers)
+
+    async def judge_background(self, requests: Sequence[GuardRequest]) -> GuardReply:
+        """The same for work that nobody waits for: it has the engine only while no live item waits.
+
+        Raises:
+            GuardUnavailableError: as many such calls as are taken on wait already.
+        """
+        if self._background_calls >= MAX_BACKGROUND_CALLS:
+            self._measures.refused()
+            raise GuardUnavailableError(f"{MAX_BACKGROUND_CALLS} background calls wait already")
+        self._background_calls += 1
+        try:
+            return await self._judge(requests, self._background_tokeniser, background=True)
+        finally:
+            self._background_calls -= 1
+
+    async def _judge(
+        self, requests: Sequence[GuardRequest], tokenisers: ThreadPoolExecutor, *, background: bool = False
+    ) -> GuardReply:
         loop = asyncio.get_running_loop()
-        prepared = await loop.run_in_executor(self._tokenisers, self._prepare, requests)
+        prepared = await loop.run_in_executor(tokenisers, self._prepare, requests, background)
         # Nothing is awaited from here to the queue, so an equal prompt that another call has under way is not missed.
         at_once = [self._at_once(item) for item in prepared]
         asked = [
@@ -94,8 +127,9 @@ class GuardReplica:
             for item, answer in zip(prepared, at_once, strict=True)
             if answer is None and isinstance(item, _Asked)
         ]
-        batched = await self._batcher.submit(asked)
-        self._measures.waited([item.queue_ms for item in batched])
+        batched = await self._batcher.submit(asked, background=background)
+        if not background:
+            self._measures.waited([item.queue_ms for item in batched])
         misses = sum(not item.is_shared for item in batched)
         self._cache.count(hits=sum(isinstance(item, _Asked) for item in prepared) - misses, misses=misses)
         ran = iter(batched)
@@ -123,7 +157,7 @@ class GuardReplica:
         self._tracing.flush()
         self._metrics.flush()
 
-    def _prepare(self, requests: Sequence[GuardRequest]) -> list[_Asked | Judgement]:
+    def _prepare(self, requests: Sequence[GuardRequest], background: bool) -> list[_Asked | Judgement]:
         # Whoever asks whether the engine works must hear it from the engine (P5).
         is_probe = list(requests) == [PROBE]
         asked: list[_Asked | Judgement] = []
@@ -131,7 +165,7 @@ class GuardReplica:
             prompt = self._engine.prepare(request.conversation)
             if isinstance(prompt, PreparedPrompt):
                 key = token_bytes(KEY_BYTES) if is_probe else self._cache.key_of(prompt)
-                asked.append(_Asked(key, prompt, request.carrier))
+                asked.append(_Asked(key, prompt, request.carrier, background))
             else:
                 asked.append(prompt)
         return asked
@@ -150,6 +184,7 @@ class GuardReplica:
     async def _run(self, batch: Sequence[Sequence[_Asked]]) -> list[_Ran]:
         """Run one batch in the engine's thread, one prompt of each group, under one span that links every message."""
         prompts = [group[0].prompt for group in batch]
+        background = sum(group[0].background for group in batch)
         span = BatchSpan(
             self._tracing,
             self._provenance.model,
@@ -158,7 +193,8 @@ class GuardReplica:
         )
         error: str | None = None
         started = self._running_since = perf_counter()
-        self._busy.begin()
+        if background < len(batch):  # work that gives way is no reason for another replica
+            self._busy.begin()
         try:
             judgements = await asyncio.get_running_loop().run_in_executor(self._gpu, self._engine.run, prompts)
             if len(judgements) != len(prompts):
@@ -166,7 +202,7 @@ class GuardReplica:
         except Exception as raised:
             self._failures += 1
             error = type(raised).__name__
-            self._measures.ran(prompts, None, perf_counter() - started)
+            self._measures.ran(prompts, None, perf_counter() - started, background=background)
             log.error(event("batch_failed", size=len(batch), error=error, **ids_of(span.carrier)))
             raise
         finally:
@@ -176,7 +212,7 @@ class GuardReplica:
         self._failures = 0
         seconds = perf_counter() - started
         guard_ms = seconds * 1000
-        self._measures.ran(prompts, judgements, seconds)
+        self._measures.ran(prompts, judgements, seconds, background=background)
         for group, judgement in zip(batch, judgements, strict=True):
             self._cache.keep(group[0].key, judgement, span.carrier)
         return [_Ran(judgement, span.carrier, guard_ms) for judgement in judgements]

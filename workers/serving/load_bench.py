@@ -75,38 +75,47 @@ def run_load_bench(settings: Settings, plan: LoadPlan, advance: Advance) -> Load
 
 
 @contextmanager
-def _replicas(settings: Settings, plan: LoadPlan) -> Iterator[Mapping[str, Any]]:
-    """Handles of one replica of each kind on a Ray of their own."""
-    guard = settings.guard
+def local_serve(cpus: float) -> Iterator[None]:
+    """Serve on a Ray of its own on this machine, with so many logical CPUs at least."""
     logging.getLogger("ray.serve").setLevel(logging.CRITICAL)
     ray.init(
         "local",  # a cluster that is at hand may be somebody's production
-        num_cpus=max(os.cpu_count() or 1, int(2 * guard.cpus_per_replica + 0.999)),
+        num_cpus=max(os.cpu_count() or 1, int(cpus + 0.999)),
         include_dashboard=False,
         log_to_driver=False,
         logging_level=logging.CRITICAL,
     )
-    kinds: dict[str, tuple[type[MeasuredReplica], tuple[object, ...]]] = {
-        WEIR: (MeasuredReplica, (settings, plan.pass_ms)),
-        SERVE_BATCH: (ServeBatchReplica, (settings, guard.batch_size, plan.pass_ms)),
-    }
     try:
         serve.start(proxy_location="Disabled")
-        yield {name: _start(settings, name, *kind) for name, kind in kinds.items()}
+        yield
     finally:
         serve.shutdown()
         ray.shutdown()
 
 
-def _start(settings: Settings, name: str, replica: type[MeasuredReplica], arguments: tuple[object, ...]) -> Any:
+@contextmanager
+def _replicas(settings: Settings, plan: LoadPlan) -> Iterator[Mapping[str, Any]]:
+    """Handles of one replica of each kind on a Ray of their own."""
+    guard = settings.guard
+    kinds: dict[str, tuple[type[MeasuredReplica], tuple[object, ...]]] = {
+        WEIR: (MeasuredReplica, (settings, plan.pass_ms)),
+        SERVE_BATCH: (ServeBatchReplica, (settings, guard.batch_size, plan.pass_ms)),
+    }
+    with local_serve(2 * guard.cpus_per_replica):
+        # Both on one GPU, if any: they take turns.
+        yield {name: start_replica(settings, name, *kind, gpu_share=0.5) for name, kind in kinds.items()}
+
+
+def start_replica(
+    settings: Settings, name: str, replica: type[MeasuredReplica], arguments: tuple[object, ...], gpu_share: float = 1.0
+) -> Any:
     """Start one replica and return its handle; raises ModerationError with what Serve says."""
     guard = settings.guard
     deployment = serve.deployment(
         replica,
         name=name,
         max_ongoing_requests=ONGOING,
-        # Both on one GPU, if any: they take turns.
-        ray_actor_options={"num_cpus": guard.cpus_per_replica, "num_gpus": guard.gpus_per_replica / 2},
+        ray_actor_options={"num_cpus": guard.cpus_per_replica, "num_gpus": guard.gpus_per_replica * gpu_share},
     )
     try:
         return serve.run(deployment.bind(*arguments), name=name, route_prefix=None)

@@ -82,8 +82,9 @@ class ServeBatcher(Batcher[Item, Answer]):
 
         self.batched = serve.batch(max_batch_size=max_batch_size)(batched)
 
-    async def submit(self, items: Sequence[tuple[Item, int]]) -> list[Batched[Answer]]:
-        """See `Batcher`; tokens count for nothing."""
+    async def submit(self, items: Sequence[tuple[Item, int]], *, background: bool = False) -> list[Batched[Answer]]:
+        """See `Batcher`; tokens count for nothing, and nothing goes first."""
+        del background
         since = perf_counter()
         answered = await asyncio.gather(*(self.batched(item) for item, _ in items))
         return [Batched(answer, (started - since) * 1000, is_shared=False) for answer, started in answered]

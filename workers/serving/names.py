@@ -6,3 +6,4 @@ Imports nothing, because Serve's controller reads it with the autoscaling policy
 APP_NAME = "weir"
 GUARD = "GuardDeployment"
 STREAM = "StreamWorker"
+SHADOW = "ShadowGuard"

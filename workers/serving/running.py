@@ -53,6 +53,8 @@ class RunningApplication:
             replicas, consumers = guard.replicas, stream.consumers
             if self._settings.autoscaling.enabled:
                 replicas, consumers = self._settings.autoscaling.max_replicas, self._settings.autoscaling.max_consumers
+            if self._settings.shadow.has_model:
+                replicas += self._settings.shadow.replicas
             needed = replicas * guard.cpus_per_replica + consumers * stream.cpus_per_consumer
             ray.init(
                 "local",  # without it, Ray joins whatever cluster an earlier `ray start` left on this machine

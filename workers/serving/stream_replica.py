@@ -18,12 +18,13 @@ from workers.log import configure_logging, event
 from workers.serving.backlog_policy import ALL_PARTITIONS, ARRIVALS, BACKLOG, COMPLETIONS, OLDEST_AGE, PARTITIONS
 from workers.serving.guard_client import GuardClient
 from workers.settings import Settings, otel_variables
-from workers.stream.assembly import stream_worker
+from workers.stream.assembly import shadow_lane, stream_worker
 from workers.stream.process_tuning import tune_process
 from workers.telemetry import start_metrics, start_tracing
 
 log = logging.getLogger(__name__)
 STOP_MARGIN_S = 3.0
+SHADOW_STOP_S = 1.0
 
 
 class StreamReplica:
@@ -32,10 +33,11 @@ class StreamReplica:
     Args:
         settings: all settings.
         guard: Serve handle of `GuardDeployment`.
+        candidate: the same of `ShadowGuard`, where the shadow lane has a model of its own.
     """
 
     # Serve awaits the constructor on its event loop, which is what gives us the loop.
-    async def __init__(self, settings: Settings, guard: Any) -> None:  # type: ignore[misc]
+    async def __init__(self, settings: Settings, guard: Any, candidate: Any = None) -> None:  # type: ignore[misc]
         with redirect_stderr(sys.__stderr__):  # Serve's stand-in for it writes to a file that nobody collects
             configure_logging(settings.telemetry.log_level)
         tune_process()
@@ -43,10 +45,15 @@ class StreamReplica:
         self._tracing = start_tracing(settings.telemetry, "weir-stream", otel_variables())
         self._metrics = start_metrics("weir-stream", otel_variables())
         client = GuardClient(guard, settings.delivery.call_timeout_s)
-        self._worker = stream_worker(settings, client, asyncio.get_running_loop(), self._tracing)
+        loop = asyncio.get_running_loop()
+        shadow_client = None if candidate is None else GuardClient(candidate, settings.shadow.timeout_s)
+        self._shadow = shadow_lane(settings, shadow_client, loop)
+        self._worker = stream_worker(settings, client, loop, self._tracing, self._shadow)
         self._breaker = self._worker.breaker
         self._last_check = time.monotonic()
         self._worker.start()
+        if self._shadow is not None:
+            self._shadow.start()
         self._dead_man = asyncio.create_task(self._watch())
 
     async def check_health(self) -> None:
@@ -103,6 +110,8 @@ class StreamReplica:
     async def _stop(self) -> None:
         timeout_s = self._settings.delivery.drain_timeout_s + STOP_MARGIN_S
         stopped = await asyncio.to_thread(self._worker.stop, timeout_s)
+        if self._shadow is not None:
+            await asyncio.to_thread(self._shadow.stop, SHADOW_STOP_S)
         log.info(event("replica_stopped", drained=stopped))
         self._tracing.flush()
         self._metrics.flush()

@@ -15,6 +15,7 @@ from pipelines.length import LengthPolicy
 from pipelines.moderation import Moderation
 from pipelines.policy import load_policy
 from schemas.errors import ConfigurationError
+from schemas.shadow import ShadowJudge
 from workers.settings import Settings
 from workers.stream.in_flight_record import InFlightRecord
 from workers.stream.kafka_clients import group_consumer, producer, transactional_id
@@ -24,13 +25,20 @@ from workers.stream.membership import Membership
 from workers.stream.message_trace import StreamTracer
 from workers.stream.publisher import Publisher
 from workers.stream.query_clients import committed_offsets
+from workers.stream.shadow_lane import ShadowedModeration, ShadowLane
+from workers.stream.shadow_measures import observe_shadow
+from workers.stream.shadow_publisher import ShadowPublisher
 from workers.stream.transactions import Transactions
 from workers.stream.worker import StreamWorker
 from workers.telemetry import Tracing
 
 
-def moderation_of(settings: Settings) -> Moderation:
+def moderation_of(settings: Settings, shadow: ShadowLane | None = None) -> Moderation:
     """Judgement before and after the model, as set.
+
+    Args:
+        settings: all settings.
+        shadow: is shown the rulings.
 
     Raises:
         ConfigurationError: the policy file is wrong, or routes verdicts into one of our own topics.
@@ -38,9 +46,11 @@ def moderation_of(settings: Settings) -> Moderation:
     length = settings.length
     policy = load_policy(settings.policy.file)
     # A verdict in an input topic would be read as an event again.
-    if loops := {*policy.topics} & {*settings.topics.events, settings.topics.verdicts, settings.topics.dead_letters}:
+    topics = settings.topics
+    if loops := {*policy.topics} & {*topics.events, topics.verdicts, topics.dead_letters, topics.shadow}:
         raise ConfigurationError(f"policy.file={settings.policy.file}: routes to {min(loops)}, which has another role")
-    return Moderation(
+    new_moderation = Moderation if shadow is None else partial(ShadowedModeration, shadow)
+    return new_moderation(
         policy,
         LengthPolicy(length.mode, length.max_tokens, length.overlap_tokens, length.max_windows),
         max_event_bytes=settings.limits.max_event_bytes,
@@ -59,8 +69,51 @@ def judge_of(settings: Settings, guard: Guard) -> Judge:
     )
 
 
-def stream_worker(settings: Settings, guard: Guard, loop: asyncio.AbstractEventLoop, tracing: Tracing) -> StreamWorker:
-    """A worker that judges with `guard` on `loop`, with a breaker of its own."""
+def shadow_lane(settings: Settings, candidate: Guard | None, loop: asyncio.AbstractEventLoop) -> ShadowLane | None:
+    """The lane that the settings ask for, if they do.
+
+    Args:
+        settings: all settings.
+        candidate: guard of the candidate's model; None where it has live's.
+        loop: for calls of it.
+
+    Raises:
+        ConfigurationError: a policy file is wrong.
+    """
+    if not settings.shadow.enabled:
+        return None
+    lane = ShadowLane(
+        settings.shadow,
+        moderation_of(settings.candidate()),
+        None if candidate is None else judge_of(settings, candidate),
+        loop,
+        ShadowPublisher(partial(producer, settings.kafka), settings.topics.shadow),
+        (_shadow_judge(settings), _shadow_judge(settings.candidate())),
+        settings.delivery.chunk_size,
+    )
+    observe_shadow(lane)
+    return lane
+
+
+def _shadow_judge(settings: Settings) -> ShadowJudge:
+    guard, policy = settings.guard, load_policy(settings.policy.file)
+    return ShadowJudge(
+        model=guard.model,
+        revision=guard.revision,
+        policy_name=policy.name,
+        policy_version=policy.version,
+        policy_sha256=policy.sha256,
+    )
+
+
+def stream_worker(
+    settings: Settings,
+    guard: Guard,
+    loop: asyncio.AbstractEventLoop,
+    tracing: Tracing,
+    shadow: ShadowLane | None = None,
+) -> StreamWorker:
+    """A worker that judges with `guard` on `loop`, with a breaker of its own; `shadow` is shown what it decides."""
     breaker = Breaker(settings.breaker)
     judge = judge_of(settings, guard)
     measures = StreamMeasures(settings, judge.calls)
@@ -112,7 +165,7 @@ def stream_worker(settings: Settings, guard: Guard, loop: asyncio.AbstractEventL
     )
     worker = StreamWorker(
         settings,
-        moderation_of(settings),
+        moderation_of(settings, shadow),
         judge,
         loop,
         partial(group_consumer, settings.kafka),

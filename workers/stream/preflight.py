@@ -31,6 +31,7 @@ RIGHTS: Mapping[Role, tuple[str, ...]] = {
     "verdicts": ("DESCRIBE", "WRITE"),
     "dead letters": ("DESCRIBE", "WRITE"),
     "routed verdicts": ("DESCRIBE", "WRITE"),
+    "shadow": ("DESCRIBE", "WRITE"),
 }
 _MARGIN_S = 1.0
 _COORDINATOR_TRIES = 20

@@ -140,6 +140,7 @@ class TopicReader:
         """
         positions = {tp: span.start for tp, span in spans.items() if span.start < span.end}
         self._consumer.assign(list(positions))
+        self._consumer.resume(*positions)  # a read before this one has paused those that it finished
         for tp, start in positions.items():
             self._consumer.seek(tp, start)
         patience = time.monotonic() + patience_s

@@ -24,7 +24,7 @@ DEAD_LETTER_RETENTION_MS = 30 * 24 * 3600 * 1000
 # For these the wanted value is the least; an operator may have more.
 _AT_LEAST = frozenset({"max.message.bytes", "retention.ms", "min.insync.replicas"})
 _UNKNOWN_TOPIC = 3
-Role = Literal["events", "verdicts", "dead letters", "routed verdicts", "parked letters"]
+Role = Literal["events", "verdicts", "dead letters", "routed verdicts", "parked letters", "shadow"]
 Status = Literal["missing", "differs", "fine"]
 
 
@@ -134,6 +134,12 @@ def topic_roles(settings: Settings) -> dict[str, Role]:
                 f"policy.file={settings.policy.file}: routes verdicts to {name}, the {roles[name]}"
             )
         roles.setdefault(name, "routed verdicts")
+    if settings.shadow.enabled:
+        if topics.shadow in roles:
+            raise ConfigurationError(
+                f"policy.file={settings.policy.file}: routes verdicts to {topics.shadow}, the shadow"
+            )
+        roles[topics.shadow] = "shadow"
     return roles
 
 

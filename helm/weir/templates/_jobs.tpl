@@ -29,6 +29,11 @@ spec:
         {{- toYaml .args | nindent 8 }}
       env:
         - {name: WEIR_CONFIG, value: /etc/weir/weir.yaml}
+        {{- if eq .component "audit" }}
+        # For a folder of its own, which a pod that takes the run up again finds: --into s3://audits/$(JOB_NAME).
+        - name: JOB_NAME
+          valueFrom: {fieldRef: {fieldPath: "metadata.labels['batch.kubernetes.io/job-name']"}}
+        {{- end }}
         {{- include "weir.env" $root | nindent 8 }}
       securityContext:
         {{- include "weir.containerSecurity" $root | nindent 8 }}

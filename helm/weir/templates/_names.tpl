@@ -58,5 +58,8 @@ app.kubernetes.io/name: {{ .Chart.Name }}
 {{- range .Values.topics.routed }}
 - {name: {{ . | quote }}, role: routed verdicts}
 {{- end }}
+{{- if dig "shadow" "enabled" false .Values.settings }}
+- {name: {{ include "weir.shadowTopic" . | quote }}, role: shadow}
+{{- end }}
 - {name: {{ printf "%s.parking" (trimSuffix ".parking" .Values.topics.deadLetters) | quote }}, role: parked letters}
 {{- end -}}

@@ -133,7 +133,9 @@ topologySpreadConstraints:
 - name: policy
   configMap:
     name: {{ $root.Values.policy.existingConfigMap | default (printf "%s%s" $name (.suffix | default "-policy")) }}
+    {{- if not $root.Values.policy.existingConfigMap }}
     items: [{key: policy.yaml, path: policy.yaml}]
+    {{- end }}
 {{- end }}
 {{- if has "settings" .parts }}
 - name: settings

@@ -230,6 +230,11 @@
 {{- if and $scaling.enabled (gt (mulf (float64 $most) (float64 .guard.gpusPerReplica)) (mulf (float64 .ray.guardGroup.maxReplicas) (float64 .guard.gpusPerPod))) }}
 - "settings.autoscaling.max_replicas={{ $most }} of guard.gpusPerReplica={{ .guard.gpusPerReplica }} do not fit into ray.guardGroup.maxReplicas={{ .ray.guardGroup.maxReplicas }} pods of guard.gpusPerPod={{ .guard.gpusPerPod }}"
 {{- end }}
+{{- $shadow := include "weir.shadowReplicas" $ | int }}
+{{- $live := ternary $most .guard.replicas (default false $scaling.enabled) }}
+{{- if and $shadow (gt (mulf (addf (float64 $live) (float64 $shadow)) (float64 .guard.gpusPerReplica)) (mulf (float64 .ray.guardGroup.maxReplicas) (float64 .guard.gpusPerPod))) }}
+- "settings.shadow.replicas={{ $shadow }} beside {{ $live }} guard replicas of guard.gpusPerReplica={{ .guard.gpusPerReplica }} do not fit into ray.guardGroup.maxReplicas={{ .ray.guardGroup.maxReplicas }} pods of guard.gpusPerPod={{ .guard.gpusPerPod }}: the candidate could take the place of live ones"
+{{- end }}
 {{- if and $scaling.enabled (not .ray.autoscaler.enabled) }}
 - "settings.autoscaling.enabled=true needs ray.autoscaler.enabled=true: nobody would make the pods"
 {{- end }}

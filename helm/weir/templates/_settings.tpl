@@ -110,4 +110,21 @@ applications:
           num_cpus: {{ .Values.guard.cpusPerReplica }}
           num_gpus: {{ .Values.guard.gpusPerReplica }}
           resources: {weir_guard: 1}
+      {{- if ne (include "weir.shadowReplicas" .) "0" }}
+      - name: ShadowGuard
+        ray_actor_options:
+          num_cpus: {{ .Values.guard.cpusPerReplica }}
+          num_gpus: {{ .Values.guard.gpusPerReplica }}
+          resources: {weir_guard: 1}
+      {{- end }}
+{{- end -}}
+
+{{- define "weir.shadowTopic" -}}
+{{- dig "topics" "shadow" "moderation.shadow" .Values.settings -}}
+{{- end -}}
+
+{{/* Replicas of the shadow lane's candidate; a candidate that is only a policy has none. */}}
+{{- define "weir.shadowReplicas" -}}
+{{- $shadow := .Values.settings.shadow | default dict -}}
+{{- if and $shadow.enabled (or $shadow.model $shadow.revision) -}}{{ $shadow.replicas | default 1 | int }}{{- else -}}0{{- end -}}
 {{- end -}}

@@ -1,0 +1,24 @@
+"""A driver of an audit that kills itself with SIGKILL once three blocks are done. Arguments: run, file, traces."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from tests.audit.scripted_lane import ScriptedLane, asked
+from workers.audit.actors import Pool, ray_for
+from workers.audit.manifest import BlockMarker
+from workers.audit.run import AuditRun
+
+if __name__ == "__main__":
+    run, file, traces = sys.argv[1:]
+    pool = Pool(2, 0.5, 0.0)
+    done = []
+
+    def told(marker: BlockMarker) -> None:
+        done.append(marker)
+        if len(done) == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with ray_for(None, pool, {}, logs=False):
+        AuditRun(asked(run, Path(file))).execute(ScriptedLane(traces, seconds_a_call=0.05), pool, told)

@@ -1,0 +1,159 @@
+"""Rows become the events that live traffic would have been, and what is wrong is refused as live refuses it."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from pipelines.moderation import Admitted
+from schemas.dead_letter import DeadLetter
+from schemas.errors import ConfigurationError
+from tests.audit.scripted_lane import moderation
+from workers.audit.block_rows import BlockRows
+from workers.audit.blocks import Block, plan_files
+from workers.audit.columns import Columns, read_mapping
+from workers.audit.event_rows import AuditRecord, EventRows
+
+BLOCK = Block(0, "", "log.csv", 0, 10, 4)
+
+
+def records(
+    by_field: dict[str, str], *rows: tuple[Any, ...] | bytes, before: tuple[Any, ...] = ()
+) -> list[AuditRecord]:
+    return list(EventRows(Columns(by_field)).records(BLOCK, rows, before))
+
+
+def said(record: AuditRecord) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(record.record.value or b"")
+    return content
+
+
+def test_columns_become_the_fields_of_an_event() -> None:
+    fields = {"id": "a", "conversation": "b", "tenant": "c", "time": "d", "text": "e", "language": "f"}
+    (found,) = records(fields, (7, "c1", "acme", "2026-01-02T03:04:05+01:00", "hello", "en"))
+
+    assert said(found) == {
+        "event_id": "7",
+        "conversation_id": "c1",
+        "tenant": "acme",
+        "text": "hello",
+        "created_at": "2026-01-02T02:04:05+00:00",
+    }
+    assert found[1:] == ("7", "acme", datetime(2026, 1, 2, 2, 4, 5, tzinfo=UTC), "en", "")
+    assert (found.record.topic, found.record.offset) == ("log.csv", 10)
+
+
+def test_an_event_without_an_id_has_one_by_its_place() -> None:
+    first, second = records({"text": "e"}, ("same",), ("same",))
+    (again,) = records({"text": "e"}, ("other",))
+
+    assert first.event_id != second.event_id
+    assert first.event_id == again.event_id
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        datetime(2026, 1, 2, tzinfo=UTC),
+        datetime(2026, 1, 2),
+        date(2026, 1, 2),
+        1_767_312_000,
+        1_767_312_000_000,
+        "1767312000",
+        "2026-01-02T00:00:00Z",
+        "2026-01-02",
+    ],
+)
+def test_times_are_read_in_all_usual_forms(value: Any) -> None:
+    (found,) = records({"time": "d", "text": "e"}, (value, "a"))
+
+    assert found.occurred_at == datetime(2026, 1, 2, tzinfo=UTC)
+    assert found.record.timestamp_ms == 1_767_312_000_000
+
+
+@pytest.mark.parametrize(
+    ("fields", "row", "reason"),
+    [
+        ({"text": "e"}, (None,), "missing_field"),
+        ({"text": "e"}, ("  ",), "blank_text"),
+        ({"text": "e"}, (5,), "wrong_type"),
+        ({"text": "e"}, ("\udc80",), "lone_surrogate"),
+        ({"text": "e"}, (b"\xff",), "lone_surrogate"),
+        ({"time": "d", "text": "e"}, ("soon", "a"), "invalid_value"),
+        ({"id": "a", "text": "e"}, ("x" * 300, "a"), "invalid_value"),
+        ({"role": "r", "text": "e"}, ("system", "a"), "unsupported_role"),
+        ({"role": "r", "text": "e"}, ("assistant", "a"), "unsupported_role"),
+        ({"messages": "m"}, ("{",), "wrong_type"),
+        ({"messages": "m"}, ([],), "empty_messages"),
+        ({"text": "e"}, b"{broken", "invalid_json"),
+        ({"text": "e"}, b"[1]", "wrong_type"),
+    ],
+)
+def test_what_is_wrong_with_a_row_is_refused_as_live_refuses_it(
+    fields: dict[str, str], row: tuple[Any, ...] | bytes, reason: str
+) -> None:
+    (found,) = records(fields, row)
+    outcome = moderation().admit(found.record)
+
+    assert isinstance(outcome, DeadLetter)
+    assert outcome.reason == reason
+
+
+def test_messages_are_taken_as_lists_and_as_json() -> None:
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    for value in (turns, json.dumps(turns)):
+        (found,) = records({"messages": "m"}, (value,))
+        admitted = moderation().admit(found.record)
+        assert isinstance(admitted, Admitted)
+        assert list(admitted.requests[0].conversation) == turns
+
+
+def test_an_answer_is_judged_with_the_last_question_of_its_conversation_whatever_the_blocks(tmp_path: Path) -> None:
+    rows = [
+        {"conversation_id": f"c{number % 3}", "role": "assistant" if number % 6 > 2 else "user", "text": f"t{number}"}
+        for number in range(40)
+    ]
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pa.Table.from_pylist(rows), path)
+    columns = Columns.resolve({"role": "role"}, [str(path)], None)
+    events = EventRows(columns)
+    found: list[list[Any]] = []
+    for block_rows in (1, 7, 40):
+        reader = BlockRows(columns.wanted, events.lookback)
+        plan = plan_files([str(path)], block_rows, events.lookback, lambda _done, _all: None)
+        found.append([said(item) for block in plan.blocks for item in events.records(block, *reader.read(block))])
+
+    assert found[0] == found[1] == found[2]
+    assert found[0][5]["messages"] == [{"role": "user", "content": "t2"}, {"role": "assistant", "content": "t5"}]
+    assert found[0][6]["text"] == "t6"
+
+
+def test_columns_are_found_by_their_names_and_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pa.table({"text": ["a"], "event_id": ["b"], "lang": ["en"]}), path)
+
+    assert Columns.resolve({}, [str(path)], None).by_field == {"id": "event_id", "text": "text"}
+    assert Columns.resolve({"language": "lang"}, [str(path)], "lang").wanted == ("event_id", "text", "lang")
+    with pytest.raises(ConfigurationError, match="no column 'body'; there are text, event_id, lang"):
+        Columns.resolve({"text": "body"}, [str(path)], None)
+    with pytest.raises(ConfigurationError, match="mapping txt: not one of id, conversation"):
+        Columns.resolve({"txt": "text"}, [str(path)], None)
+    parquet.write_table(pa.table({"body": ["a"]}), path)
+    with pytest.raises(ConfigurationError, match="nothing to judge"):
+        Columns.resolve({}, [str(path)], None)
+
+
+def test_a_mapping_file_is_a_mapping_of_fields_to_columns(tmp_path: Path) -> None:
+    path = tmp_path / "mapping.yaml"
+    path.write_text("text: body\ntenant: who\n", encoding="utf-8")
+
+    assert read_mapping(path) == {"text": "body", "tenant": "who"}
+    path.write_text("- text", encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="not a mapping"):
+        read_mapping(path)

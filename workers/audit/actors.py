@@ -1,0 +1,154 @@
+"""Blocks over a pool of actors on Ray Data, which starts an actor that died anew and gives it its block again.
+
+The only place of the audit lane that names Ray. Does not plan and does not say what is done.
+"""
+
+import json
+import logging
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+import ray.data
+from pyarrow import ArrowException
+from ray.data import ActorPoolStrategy
+from ray.exceptions import RayError
+
+from schemas.errors import ModerationError
+from workers.audit.block_work import BlockWork, ReadTopic, RunWork
+from workers.audit.blocks import Block
+from workers.audit.judgement import Lane
+from workers.audit.manifest import BlockMarker
+from workers.audit.row_selection import Keys
+
+log = logging.getLogger(__name__)
+MOST_TASKS = 4_096  # of Ray Data; beyond it one task does several blocks, and one that comes again finds their markers
+_QUEUED = 2  # tasks of an actor: the one it does, and the next
+# Makes, in the actor, what judges and what reads topics. Has to be picklable.
+LaneFactory = Callable[[], tuple[Lane, ReadTopic | None]]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """How many actors, and the logical CPUs and the GPUs of each."""
+
+    actors: int
+    cpus: float
+    gpus: float
+
+
+class AuditActor:
+    """Does blocks in a process of its own.
+
+    What is wrong is returned and not raised: it is to end the run with one line, and Ray Data would try again.
+    """
+
+    def __init__(self, work: RunWork, factory: LaneFactory, judged: Keys | None) -> None:
+        self._refusal = ""
+        try:
+            self._work = BlockWork(work, *factory(), judged)
+        except ModerationError as error:
+            self._refusal = str(error)
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
+        """Markers of some blocks, or what stopped them."""
+        markers: list[str] = []
+        for text in batch["block"]:
+            if not self._refusal:
+                try:
+                    markers.append(self._work.do(Block(*json.loads(text))).model_dump_json())
+                    continue
+                except ModerationError as error:
+                    self._refusal = str(error)
+                except (OSError, ArrowException) as error:
+                    self._refusal = f"a file of the run cannot be written: {_plain(error)}"
+            markers.append("")
+        return {"marker": markers, "refusal": [self._refusal] * len(markers)}
+
+
+def _plain(error: Exception) -> str:
+    """What a filesystem says; Arrow's other errors may quote what was to be written."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error).partition("\n")[0][:200]
+    return type(error).__name__
+
+
+@contextmanager
+def ray_for(address: str | None, pool: Pool, environment: dict[str, str], *, logs: bool) -> Iterator[None]:
+    """Join the cluster, or start Ray in this process with room for the pool; leave it again.
+
+    Args:
+        address: of the cluster; None starts one here.
+        pool: the actors.
+        environment: variables of the actors on a cluster; here they inherit all.
+        logs: print what the actors write.
+
+    Raises:
+        ModerationError: there is no such cluster.
+    """
+    level = logging.WARNING if logs else logging.CRITICAL
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # it warns of what is meant, such as no bars of its own
+    if ray.is_initialized():
+        yield
+        return
+    try:
+        if address is None:
+            cpus = max(os.cpu_count() or 1, math.ceil(pool.actors * pool.cpus) + 1)
+            ray.init("local", num_cpus=cpus, include_dashboard=False, log_to_driver=logs, logging_level=level)
+        else:
+            variables = {"env_vars": environment}
+            ray.init(address, runtime_env=variables, log_to_driver=logs, logging_level=level)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise ModerationError(f"Ray at {address or 'this machine'}: {' '.join(str(error).split())[:300]}") from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def do_blocks(
+    blocks: Sequence[Block], work: RunWork, factory: LaneFactory, judged: Keys | None, pool: Pool
+) -> Iterator[BlockMarker]:
+    """Do some blocks; yields the marker of each as it is done.
+
+    Raises:
+        ModerationError: what stopped an actor.
+    """
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    rows = [{"block": json.dumps(block)} for block in blocks]
+    shared = None if judged is None else ray.put(judged)
+    results = ray.data.from_items(rows, override_num_blocks=min(len(rows), MOST_TASKS)).map_batches(
+        _SharedActor,
+        batch_size=1,
+        compute=ActorPoolStrategy(size=min(pool.actors, len(rows)), max_tasks_in_flight_per_actor=_QUEUED),
+        num_cpus=pool.cpus,
+        num_gpus=pool.gpus,
+        fn_constructor_args=(work, factory, [shared]),
+    )
+    try:
+        for result in results.iter_rows():
+            if result["refusal"]:
+                raise ModerationError(str(result["refusal"]))
+            yield BlockMarker.model_validate_json(result["marker"])
+    except RayError as error:
+        # Its text has the stack of the actor, and what an exception says may quote a message.
+        log.error("the audit's actors failed: %s", type(error).__name__)
+        raise ModerationError(f"the actors failed: {_cause(error)}; the run can be taken up again") from None
+
+
+class _SharedActor(AuditActor):
+    """An actor that is given a reference to the keys, so that one copy of them serves all actors of a machine."""
+
+    def __init__(self, work: RunWork, factory: LaneFactory, judged: list[Any]) -> None:
+        super().__init__(work, factory, None if judged[0] is None else ray.get(judged[0]))
+
+
+def _cause(error: RayError) -> str:
+    cause = getattr(error, "cause", None)
+    return type(error).__name__ if cause is None else type(cause).__name__

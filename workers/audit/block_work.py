@@ -1,0 +1,249 @@
+"""One block from its rows to its files: read, select, judge, write, and last the marker.
+
+Runs in an actor. Knows nothing of Ray.
+"""
+
+import asyncio
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
+
+from pipelines.moderation import Admitted
+from schemas.dead_letter import DeadLetter
+from schemas.event_codec import decode_event
+from schemas.record import SourceRecord
+from schemas.verdict import Provenance
+from schemas.verdict_writer import VerdictText
+from workers.audit.answer_cache import AnswerCache
+from workers.audit.block_rows import BlockRows
+from workers.audit.blocks import Block
+from workers.audit.columns import Columns
+from workers.audit.event_rows import AuditRecord, EventRows
+from workers.audit.judgement import Judgement, Lane, Spent
+from workers.audit.manifest import BlockMarker, Cost, Counts, PolicyUsed, SampleTaken
+from workers.audit.pace import Pace
+from workers.audit.row_selection import AlreadyJudged, Keys, is_sampled
+from workers.audit.run_folder import DEAD_LETTERS, VERDICTS, RunFolder
+from workers.audit.tables import (
+    DEAD_LETTER_SCHEMA,
+    VERDICT_SCHEMA,
+    RowFacts,
+    date_of,
+    dead_letter_row,
+    table_of,
+    verdict_row,
+)
+
+ReadTopic = Callable[[str, int, int, int], Iterable[SourceRecord]]
+
+
+@dataclass(frozen=True)
+class RunWork:
+    """What all actors of a run have to know. `rate` is of one actor, in rows a second.
+
+    `attempt` names this attempt at the run. Another one's markers are not believed by actors: an actor whose driver was
+    killed may live on a while, and what it wrote may have been cleared away.
+    """
+
+    run: str
+    attempt: str
+    columns: Columns | None
+    sample: SampleTaken | None
+    policy: PolicyUsed
+    provenance: Provenance | None
+    cache_size: int
+    rate: float | None
+    keep_text: bool
+    max_event_bytes: int
+
+
+class BlockWork:
+    """Does blocks, one at a time.
+
+    Args:
+        work: the run's.
+        lane: what judges.
+        read_topic: the records of a topic's partition between two offsets; not needed for files.
+        judged: keys of the run that is continued, see `row_selection`.
+
+    Raises:
+        ConfigurationError: the model is not the one that the run was begun with.
+    """
+
+    def __init__(self, work: RunWork, lane: Lane, read_topic: ReadTopic | None, judged: Keys | None) -> None:
+        self._work = work
+        self._folder = RunFolder(work.run)
+        self._runner = asyncio.Runner()  # one loop for all blocks, because what calls a guard may belong to a loop
+        self._judgement = Judgement(lane, AnswerCache(work.cache_size), Pace(work.rate))
+        self._gpus = lane.gpus
+        self._read_topic = read_topic
+        if work.columns is not None:
+            self._events = EventRows(work.columns)
+            self._rows = BlockRows(work.columns.wanted, self._events.lookback)
+        self._provenance = self._runner.run(self._judgement.begin(work.provenance))
+        self._judged = None if judged is None else AlreadyJudged(judged, self._provenance, work.policy)
+
+    def do(self, block: Block) -> BlockMarker:
+        """Do a block, unless this attempt has done it, as when its actor died right after.
+
+        Raises:
+            ConfigurationError: the model has changed while the run went on.
+            OSError, ValueError: a file cannot be read any more, or written.
+        """
+        if (done := self._folder.marker_of(block.number, self._work.attempt)) is not None:
+            return done
+        started = time.perf_counter()
+        counts: Counter[str] = Counter()
+        pending: list[tuple[AuditRecord, Admitted]] = []
+        verdicts: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+        letters: list[tuple[RowFacts, DeadLetter]] = []
+        for item in self._records(block):
+            counts["rows"] += 1
+            if item.event_id is not None and not self._is_sampled(item, item.event_id):
+                counts["skipped"] += 1
+                continue
+            admitted = self._judgement.admit(item.record)
+            if item.event_id is None and not self._is_sampled(item, _name_of(admitted)):
+                counts["skipped"] += 1
+            elif isinstance(admitted, DeadLetter):
+                letters.append((_refused(item), admitted))
+            elif self._judged is not None and (admitted.event_id, _sha256(self._text(admitted))) in self._judged:
+                counts["skipped"] += 1
+            else:
+                pending.append((item, admitted))
+        outcomes, spent = self._runner.run(
+            self._judgement.judge([admitted for _, admitted in pending], counts["rows"] - counts["skipped"])
+        )
+        said = _Said()
+        for (item, admitted), outcome in zip(pending, outcomes, strict=True):
+            facts = self._facts(item, admitted)
+            if isinstance(outcome, DeadLetter):
+                letters.append((facts, outcome))
+                continue
+            said.verdict(outcome)
+            verdicts[date_of(facts.occurred_at), outcome.severity.value].append(verdict_row(outcome, facts))
+        files = self._write(block, verdicts, letters, said)
+        seconds = time.perf_counter() - started
+        marker = BlockMarker(
+            block=block.number,
+            attempt=self._work.attempt,
+            files=tuple(files),
+            finished_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            provenance=self._provenance,
+            counts=said.counts(counts, spent, len(letters)),
+            cost=Cost(
+                gpu_seconds=spent.guard_seconds * self._gpus,
+                prompt_tokens=spent.prompt_tokens,
+                output_tokens=spent.output_tokens,
+                wall_seconds=seconds,
+            ),
+        )
+        self._folder.write_marker(marker)
+        return marker
+
+    def _records(self, block: Block) -> Iterator[AuditRecord]:
+        if self._work.columns is not None:
+            rows, before = self._rows.read(block)
+            yield from self._events.records(block, rows, before)
+            return
+        assert self._read_topic is not None
+        for record in self._read_topic(block.name, block.partition, block.start, block.start + block.rows):
+            yield AuditRecord(record, None, None, _time_of(record), None)
+
+    def _is_sampled(self, item: AuditRecord, event_id: str) -> bool:
+        return is_sampled(self._work.sample, event_id, item.stratum)
+
+    def _text(self, admitted: Admitted) -> str:
+        """The text of the message that is judged, as it was before anything was cut."""
+        if admitted.handling == "whole":
+            return admitted.requests[0].conversation[-1]["content"]
+        return decode_event(admitted.record, self._work.max_event_bytes).messages[-1]["content"]
+
+    def _facts(self, item: AuditRecord, admitted: Admitted) -> RowFacts:
+        occurred_at = item.occurred_at
+        if self._work.columns is None:
+            # Decoded a second time: who waits for the guard holds no event, and here only its time is wanted.
+            said = decode_event(item.record, self._work.max_event_bytes).created_at
+            if said is not None:
+                occurred_at = said.astimezone(UTC) if said.tzinfo else said.replace(tzinfo=UTC)
+        text = self._text(admitted)
+        kept = text if self._work.keep_text else None
+        return RowFacts(admitted.event_id, admitted.tenant, occurred_at, item.language, _sha256(text), kept)
+
+    def _write(
+        self,
+        block: Block,
+        verdicts: dict[tuple[str, str], list[dict[str, Any]]],
+        letters: Sequence[tuple[RowFacts, DeadLetter]],
+        said: "_Said",
+    ) -> list[str]:
+        files = []
+        for (date, severity), rows in sorted(verdicts.items()):
+            table = table_of(rows, VERDICT_SCHEMA)
+            files.append(self._folder.write_table(f"{VERDICTS}/date={date}/verdict={severity}", block.number, table))
+        if letters:
+            rows = []
+            for facts, letter in sorted(letters, key=lambda pair: pair[1].source.offset):
+                said.reasons[letter.reason.value] += 1
+                rows.append(dead_letter_row(letter, facts, self._provenance))
+            files.append(self._folder.write_table(DEAD_LETTERS, block.number, table_of(rows, DEAD_LETTER_SCHEMA)))
+        return files
+
+
+class _Said:
+    """The mix of a block's outcomes."""
+
+    def __init__(self) -> None:
+        self._verdicts = 0
+        self._severities: Counter[str] = Counter()
+        self._categories: Counter[str] = Counter()
+        self._actions: Counter[str] = Counter()
+        self.reasons: Counter[str] = Counter()
+
+    def verdict(self, outcome: VerdictText) -> None:
+        self._verdicts += 1
+        self._severities[outcome.severity.value] += 1
+        self._actions[outcome.action.value] += 1
+        self._categories.update(category.value for category in outcome.kind.categories)
+
+    def counts(self, rows: Counter[str], spent: Spent, dead_letters: int) -> Counts:
+        return Counts(
+            rows=rows["rows"],
+            skipped=rows["skipped"],
+            verdicts=self._verdicts,
+            dead_letters=dead_letters,
+            judged=spent.judged,
+            deduplicated=spent.deduplicated,
+            by_severity=dict(sorted(self._severities.items())),
+            by_category=dict(sorted(self._categories.items())),
+            by_action=dict(sorted(self._actions.items())),
+            by_reason=dict(sorted(self.reasons.items())),
+        )
+
+
+def _refused(item: AuditRecord) -> RowFacts:
+    """What is known of a record that is no event: its text is not."""
+    return RowFacts(item.event_id, item.tenant, item.occurred_at, item.language, None, None)
+
+
+def _name_of(outcome: Admitted | DeadLetter) -> str:
+    """What a sample of a topic goes by: the event id, or the place of what has none."""
+    if isinstance(outcome, Admitted):
+        return outcome.event_id
+    source = outcome.source
+    return f"{source.topic}-{source.partition}-{source.offset}"
+
+
+def _time_of(record: SourceRecord) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(record.timestamp_ms / 1_000, UTC) if record.timestamp_ms >= 0 else None
+    except (ValueError, OverflowError, OSError):  # its producer's word
+        return None
+
+
+def _sha256(text: str) -> str:
+    return sha256(text.encode()).hexdigest()

@@ -1,0 +1,220 @@
+"""A run from what was asked for to its finished manifest: planned, compared with what is there, taken up, closed.
+
+What it leaves behind is in `infra/decisions/0014`. Knows nothing of Ray's ways or of the model.
+"""
+
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from itertools import pairwise
+from uuid import uuid4
+
+import numpy as np
+
+from schemas.errors import ConfigurationError
+from workers.audit.actors import LaneFactory, Pool, do_blocks
+from workers.audit.block_work import RunWork
+from workers.audit.blocks import Plan
+from workers.audit.columns import Columns
+from workers.audit.manifest import (
+    BlockMarker,
+    Manifest,
+    PolicyUsed,
+    SampleTaken,
+    total_cost,
+    total_counts,
+)
+from workers.audit.row_selection import KEY_COLUMNS, Keys, keys_of_run
+from workers.audit.run_folder import VERDICTS, RunFolder
+
+Told = Callable[[BlockMarker], None]
+# What must be as it was when a run is taken up again.
+_FIXED = ("inputs", "mapping", "sample", "since_run", "policy", "block_rows", "keep_text")
+_VERSIONS = {"weir": "weir-moderation", "ray": "ray", "torch": "torch", "transformers": "transformers"}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What one run is to do. `rate` is in rows a second, over all actors."""
+
+    run: str
+    plan: Plan
+    columns: Columns | None
+    sample: SampleTaken | None
+    since_run: str | None
+    policy: PolicyUsed
+    block_rows: int
+    keep_text: bool
+    cache_size: int
+    rate: float | None
+    max_event_bytes: int
+
+
+class AuditRun:
+    """One attempt at a run.
+
+    Args:
+        asked: what it is to do.
+
+    Raises:
+        ConfigurationError: the run is finished; it was begun with something else, which is named; the folder has other
+            things in it; the run that it continues is not finished.
+    """
+
+    def __init__(self, asked: Asked) -> None:
+        self._asked = asked
+        self._folder = RunFolder(asked.run)
+        self._judged = _keys(asked)
+        begun = self._folder.manifest() if self._folder.is_begun() else None
+        if begun is None and not self._folder.is_empty():
+            raise ConfigurationError(f"{asked.run}: has files in it, but no run; choose another folder")
+        self.manifest = _manifest(asked, begun)
+        self.resumed = begun is not None
+        there = self._folder.files()
+        self.markers = [
+            marker for marker in self._folder.markers(self._folder.done()) if there.issuperset(marker.files)
+        ]
+        self.done = {marker.block for marker in self.markers}
+
+    def execute(self, factory: LaneFactory, pool: Pool, told: Told = lambda _marker: None) -> Manifest:
+        """Do what is not done, and close the run.
+
+        Args:
+            factory: makes what judges, in each actor.
+            pool: the actors.
+            told: called with the marker of each block that was done now.
+
+        Raises:
+            ModerationError: what stopped the run, which can be taken up again.
+        """
+        asked = self._asked
+        self._folder.remove_unfinished(self.done)
+        if self.markers and self.manifest.provenance is None:
+            self.manifest = self.manifest.model_copy(update={"provenance": self.markers[0].provenance})
+        self._folder.write_manifest(self.manifest)
+        left = [block for block in asked.plan.blocks if block.number not in self.done]
+        work = RunWork(
+            run=asked.run,
+            attempt=uuid4().hex,
+            columns=asked.columns,
+            sample=asked.sample,
+            policy=asked.policy,
+            provenance=self.manifest.provenance,
+            cache_size=asked.cache_size,
+            rate=None if asked.rate is None else asked.rate / min(pool.actors, max(len(left), 1)),
+            keep_text=asked.keep_text,
+            max_event_bytes=asked.max_event_bytes,
+        )
+        if left:
+            for marker in do_blocks(left, work, factory, self._judged, pool):
+                self._note(marker)
+                told(marker)
+        return self._close()
+
+    def _note(self, marker: BlockMarker) -> None:
+        self.markers.append(marker)
+        if self.manifest.provenance is None:
+            self.manifest = self.manifest.model_copy(update={"provenance": marker.provenance})
+            self._folder.write_manifest(self.manifest)
+
+    def _close(self) -> Manifest:
+        # In the order of blocks, so that sums of floats are the same in every order of doing them.
+        markers = sorted(self.markers, key=lambda marker: marker.block)
+        now = datetime.now(UTC)
+        cost = total_cost(marker.cost for marker in markers)
+        spent = _wall_seconds(self.manifest.attempts, markers, now)
+        self.manifest = self.manifest.model_copy(
+            update={
+                "state": "finished",
+                "finished_at": now.isoformat(timespec="milliseconds"),
+                "counts": total_counts(marker.counts for marker in markers),
+                "cost": cost.model_copy(update={"wall_seconds": spent}),
+            }
+        )
+        self._folder.write_manifest(self.manifest)
+        self._folder.remove_temporary()
+        return self.manifest
+
+
+def _manifest(asked: Asked, begun: Manifest | None) -> Manifest:
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    planned = Manifest(
+        run_id=uuid4().hex,
+        state="running",
+        started_at=now,
+        attempts=(now,),
+        inputs=asked.plan.inputs,
+        mapping={} if asked.columns is None else asked.columns.by_field,
+        sample=asked.sample,
+        since_run=asked.since_run,
+        provenance=None,
+        policy=asked.policy,
+        versions=_versions(),
+        block_rows=asked.block_rows,
+        keep_text=asked.keep_text,
+        blocks=len(asked.plan.blocks),
+    )
+    if begun is None:
+        return planned
+    if begun.state == "finished":
+        raise ConfigurationError(f"{asked.run}: this run finished at {begun.finished_at}; choose another folder")
+    for name in _FIXED:
+        _refuse_other(asked.run, name, getattr(begun, name), getattr(planned, name))
+    return begun.model_copy(update={"attempts": (*begun.attempts, now)})
+
+
+def _wall_seconds(attempts: Sequence[str], markers: Sequence[BlockMarker], now: datetime) -> float:
+    """Of an attempt that was killed, up to the last block that it did."""
+    starts = [datetime.fromisoformat(text) for text in attempts]
+    ends = [datetime.fromisoformat(marker.finished_at) for marker in markers]
+    spent = (now - starts[-1]).total_seconds()
+    for start, following in pairwise(starts):
+        last = max((end for end in ends if start <= end < following), default=start)
+        spent += (last - start).total_seconds()
+    return spent
+
+
+def _refuse_other(run: str, name: str, was: object, now: object) -> None:
+    if was == now:
+        return
+    if isinstance(was, Sequence) and isinstance(now, Sequence) and not isinstance(was, str):
+        if len(was) != len(now):
+            was, now = f"{len(was)} of them", f"{len(now)}"
+        else:
+            number = next(place for place, pair in enumerate(zip(was, now, strict=True)) if pair[0] != pair[1])
+            name, was, now = f"{name}[{number}]", was[number], now[number]
+    fields = getattr(type(was), "model_fields", {})
+    if type(was) is type(now) and fields:
+        field = next(field for field in fields if getattr(was, field) != getattr(now, field))
+        name, was, now = f"{name}.{field}", getattr(was, field), getattr(now, field)
+    elif isinstance(was, Mapping) and isinstance(now, Mapping):
+        key = min(key for key in {*was, *now} if was.get(key) != now.get(key))
+        name, was, now = f"{name}.{key}", was.get(key), now.get(key)
+    raise ConfigurationError(f"{run}: {name} is another: the run was begun with {was}, now it is {now}")
+
+
+def _keys(asked: Asked) -> Keys | None:
+    if asked.since_run is None:
+        return None
+    found: list[Keys] = []
+    run: str | None = asked.since_run
+    while run is not None:  # what that run has not judged again is in the one before it
+        folder = RunFolder(run)
+        manifest = folder.manifest()
+        if manifest.state != "finished":
+            raise ConfigurationError(f"{run}: is not finished, so what it left out is not known")
+        found.append(keys_of_run(folder.tables(VERDICTS, KEY_COLUMNS), manifest.policy.length))
+        run = manifest.since_run
+    return np.unique(np.concatenate(found))
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for name, distribution in {**_VERSIONS, "pyarrow": "pyarrow"}.items():
+        try:
+            versions[name] = version(distribution)
+        except PackageNotFoundError:  # an image without torch judges through the application's replicas
+            versions[name] = "none"
+    return versions

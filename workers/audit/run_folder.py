@@ -1,0 +1,157 @@
+"""The folder of a run, on a disk or in an object store: manifest, markers, Parquet files, each there as a whole or not.
+
+A file is written under a temporary name and then renamed. Knows nothing of rows.
+"""
+
+import re
+from collections.abc import Collection, Iterator
+from typing import Any
+from uuid import uuid4
+
+import pyarrow as pa
+from pyarrow import fs, parquet
+from pydantic import ValidationError
+
+from schemas.errors import ConfigurationError
+from workers.audit.locations import filesystem_of
+from workers.audit.manifest import BlockMarker, Cost, Counts, Manifest, total_cost, total_counts
+
+MANIFEST = "manifest.json"
+VERDICTS = "verdicts"
+DEAD_LETTERS = "dead_letters"
+_BLOCKS = "blocks"
+_TEMPORARY = "_temporary"  # readers of Parquet folders skip what begins so
+_BLOCK_FILE = re.compile(r"block-([0-9]{6,})\.(?:parquet|json)")
+
+
+def block_name(block: int) -> str:
+    """The name of a block's files, without a suffix."""
+    return f"block-{block:06}"
+
+
+class RunFolder:
+    """One run's files.
+
+    Args:
+        uri: a path, or a URI of a filesystem that pyarrow has (`s3://…`, `gs://…`, `hdfs://…`).
+
+    Raises:
+        ConfigurationError: pyarrow knows no such filesystem; from reads, too, where a file is not what we write.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self._files, self._root = filesystem_of(uri)
+
+    def is_begun(self) -> bool:
+        """Whether there is a manifest."""
+        return self._exists(MANIFEST)
+
+    def is_empty(self) -> bool:
+        """Whether there is nothing at all, not even the folder."""
+        return not self._list("")
+
+    def manifest(self) -> Manifest:
+        """The manifest.
+
+        Raises:
+            ConfigurationError: there is none, or another program's.
+        """
+        try:
+            return Manifest.model_validate_json(self._read(MANIFEST))
+        except FileNotFoundError:
+            raise ConfigurationError(f"{self.uri}: not a run of `weir audit run`: it has no {MANIFEST}") from None
+        except ValidationError as error:
+            field = ".".join(str(part) for part in error.errors()[0]["loc"]) or "not JSON"
+            raise ConfigurationError(f"{self.uri}/{MANIFEST}: {field}: not what this version of Weir writes") from None
+
+    def write_manifest(self, manifest: Manifest) -> None:
+        """Put it in the place of the one before."""
+        self._write(MANIFEST, manifest.model_dump_json(indent=2).encode())
+
+    def done(self) -> set[int]:
+        """The blocks that have a marker."""
+        names = (_BLOCK_FILE.fullmatch(info.base_name) for info in self._list(_BLOCKS))
+        return {int(found[1]) for found in names if found}
+
+    def marker(self, block: int) -> BlockMarker:
+        """The marker of a block that is done."""
+        return BlockMarker.model_validate_json(self._read(f"{_BLOCKS}/{block_name(block)}.json"))
+
+    def markers(self, blocks: Collection[int]) -> Iterator[BlockMarker]:
+        """The markers of some blocks that are done, in order."""
+        return map(self.marker, sorted(blocks))
+
+    def marker_of(self, block: int, attempt: str) -> BlockMarker | None:
+        """The marker of a block, if that attempt at the run has done it."""
+        if not self._exists(f"{_BLOCKS}/{block_name(block)}.json"):
+            return None
+        marker = self.marker(block)
+        return marker if marker.attempt == attempt else None
+
+    def files(self) -> set[str]:
+        """The names of all Parquet files."""
+        found = (info for folder in (VERDICTS, DEAD_LETTERS) for info in self._list(folder, recursive=True))
+        return {info.path[len(self._root) + 1 :] for info in found if info.path.endswith(".parquet")}
+
+    def write_marker(self, marker: BlockMarker) -> None:
+        """Declare a block done: after all its other files."""
+        self._write(f"{_BLOCKS}/{block_name(marker.block)}.json", marker.model_dump_json().encode())
+
+    def write_table(self, folder: str, block: int, table: Any) -> str:
+        """Write one Parquet file of a block; returns its name."""
+        sink = pa.BufferOutputStream()
+        parquet.write_table(table, sink, compression="zstd")
+        name = f"{folder}/{block_name(block)}.parquet"
+        self._write(name, sink.getvalue())
+        return name
+
+    def remove_unfinished(self, done: Collection[int]) -> None:
+        """Delete what attempts that were killed have left: temporary files, and files of blocks without a marker."""
+        self.remove_temporary()
+        for folder in (VERDICTS, DEAD_LETTERS):
+            for info in self._list(folder, recursive=True):
+                found = _BLOCK_FILE.fullmatch(info.base_name)
+                if found and int(found[1]) not in done:
+                    self._files.delete_file(info.path)
+
+    def remove_temporary(self) -> None:
+        """Delete what was not written to its end."""
+        if self._files.get_file_info(f"{self._root}/{_TEMPORARY}").type == fs.FileType.Directory:
+            self._files.delete_dir(f"{self._root}/{_TEMPORARY}")
+
+    def tables(self, folder: str, columns: list[str]) -> Iterator[Any]:
+        """Tables of `verdicts` or `dead_letters`, file by file, in the order of their names."""
+        paths = sorted(info.path for info in self._list(folder, recursive=True) if info.path.endswith(".parquet"))
+        for path in paths:
+            # One file at a time and not as a dataset, which would add the columns of its folders.
+            with self._files.open_input_file(path) as source:
+                yield parquet.ParquetFile(source).read(columns=columns)
+
+    def _exists(self, name: str) -> bool:
+        return bool(self._files.get_file_info(f"{self._root}/{name}").type == fs.FileType.File)
+
+    def _list(self, name: str, *, recursive: bool = False) -> list[Any]:
+        path = f"{self._root}/{name}".rstrip("/")
+        return list(self._files.get_file_info(fs.FileSelector(path, allow_not_found=True, recursive=recursive)))
+
+    def _read(self, name: str) -> bytes:
+        with self._files.open_input_stream(f"{self._root}/{name}") as stream:
+            return bytes(stream.read())
+
+    def _write(self, name: str, content: Any) -> None:
+        temporary, path = f"{self._root}/{_TEMPORARY}/{uuid4().hex}", f"{self._root}/{name}"
+        for folder in (temporary, path):
+            self._files.create_dir(folder.rpartition("/")[0], recursive=True)
+        with self._files.open_output_stream(temporary) as stream:
+            stream.write(content)
+        self._files.move(temporary, path)
+
+
+def progress_of(folder: RunFolder, known: dict[int, BlockMarker]) -> tuple[Counts, Cost]:
+    """Counts and cost of the blocks that are done, by their markers; `known` keeps those that were read before."""
+    for number in folder.done() - known.keys():
+        known[number] = folder.marker(number)
+    return total_counts(marker.counts for marker in known.values()), total_cost(
+        marker.cost for marker in known.values()
+    )

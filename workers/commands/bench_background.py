@@ -1,0 +1,69 @@
+"""`weir bench background`: what background work on the same guard replica costs live messages.
+
+The measuring is done in `workers.serving.background_bench`.
+"""
+
+import os
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from workers.commands.options import AsJson, Config
+from workers.commands.terminal import console, progress_bar, show_json
+from workers.log import configure_logging
+from workers.settings import load_settings, prepare_ray
+
+
+def background(
+    model: Annotated[str, typer.Option(help="Hub name, folder, or demo (not a safety classifier).")] = "demo",
+    share: Annotated[
+        list[float] | None,
+        typer.Option(min=0.01, max=1.5, help="Live load, of capacity; give several. Default: 0.25, 0.5, 0.8."),
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0.5, help="Of each run.")] = 10.0,
+    rounds: Annotated[int, typer.Option(min=1, help="Runs of each load on each side, in turn.")] = 3,
+    chunk: Annotated[int, typer.Option(min=1, help="Messages of a background call.")] = 64,
+    batch_tokens: Annotated[
+        int | None, typer.Option(min=1, help="guard.background_batch_tokens, in place of what is set.")
+    ] = None,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds within which a message is to be answered.")] = 30.0,
+    pass_ms: Annotated[
+        float | None, typer.Option(min=0, help="No model: a batch of any size takes so long, as nearly on a GPU.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the times of arrival.")] = 1,
+    as_json: AsJson = False,
+    config: Config = None,
+) -> None:
+    """Latency of live messages alone, beside background calls, and beside the same calls without priority.
+
+    On Ray Serve, one replica for all. Exits with 0 only if every live message was answered.
+    """
+    configure_logging("CRITICAL")
+    prepare_ray()
+    from workers.serving.background_bench import BackgroundPlan, run_background_bench  # Ray reads its environment
+
+    settings = load_settings(config)
+    tokens = batch_tokens or settings.guard.background_batch_tokens
+    chosen = {"model": model, "revision": None, "background_batch_tokens": tokens}
+    settings = settings.model_copy(update={"guard": settings.guard.model_copy(update=chosen)})
+    plan = BackgroundPlan(tuple(share or (0.25, 0.5, 0.8)), seconds, rounds, chunk, seed, timeout, pass_ms)
+    with progress_bar("runs") as bar, Path(os.devnull).open("w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
+        report = run_background_bench(settings, plan, bar)
+    if as_json:
+        show_json(report.to_dict())
+        raise typer.Exit(int(not report.is_good))
+    names = ["share", "side", "offered/s", "mean batch", "p50 ms", "p99 ms", "p99 ratio", "late ms", "others/s", "lost"]
+    table = Table(*names, title=f"{report.model}, capacity {report.capacity:,.0f} messages/s")
+    for row in report.figures:
+        live = row.live
+        figures = (live.offered, live.mean_batch, live.p50_ms, live.p99_ms, row.p99_ratio, live.late_p99_ms, row.others)
+        cells = (f"{figure:,.2f}" for figure in figures)
+        table.add_row(f"{row.share:g}", live.side, *cells, str(live.sent - live.answered))
+    out = console()
+    out.print(table)
+    out.print(f"settings: {report.settings}")
+    out.print(f"machine: {report.machine}; {report.versions}")
+    raise typer.Exit(int(not report.is_good))
