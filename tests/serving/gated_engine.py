@@ -10,11 +10,13 @@ from workers.serving.batcher import Batcher
 class GatedEngine:
     """Answers every group of equal items by its key; each batch waits for `gate` where there is one."""
 
-    def __init__(self, broken: Callable[[Sequence[str]], bool] = lambda _: False) -> None:
+    def __init__(
+        self, broken: Callable[[Sequence[str]], bool] = lambda _: False, *, gate: asyncio.Event | None = None
+    ) -> None:
         self.batches: list[list[str]] = []
         self.groups: list[list[list[str]]] = []
         self.broken = broken
-        self.gate: asyncio.Event | None = None
+        self.gate = gate
         self.running = 0
 
     async def __call__(self, groups: Sequence[Sequence[str]]) -> list[str]:

@@ -89,8 +89,7 @@ def test_p9_no_live_item_waits_behind_background_and_every_call_ends_once(
 
 def test_background_is_not_starved_by_live_batches_without_a_gap() -> None:
     async def main() -> None:
-        engine = GatedEngine()
-        engine.gate = asyncio.Event()
+        engine = GatedEngine(gate=asyncio.Event())
         batcher = batcher_of(engine, share=0.25)
         calls = [asyncio.create_task(batcher.submit([("live0", 2)]))]
         await turns()
@@ -112,8 +111,7 @@ def test_background_is_not_starved_by_live_batches_without_a_gap() -> None:
 
 def test_a_live_item_that_comes_while_background_runs_is_in_the_very_next_batch() -> None:
     async def main() -> None:
-        engine = GatedEngine()
-        engine.gate = asyncio.Event()
+        engine = GatedEngine(gate=asyncio.Event())
         batcher = batcher_of(engine, background_tokens=2)
         back = asyncio.create_task(batcher.submit([(f"back{n}", 1) for n in range(6)], background=True))
         await turns()
@@ -130,8 +128,7 @@ def test_a_live_item_that_comes_while_background_runs_is_in_the_very_next_batch(
 
 def test_p9_a_background_call_given_up_as_the_engine_becomes_free_takes_nobody_along() -> None:
     async def main() -> None:
-        engine = GatedEngine()
-        engine.gate = asyncio.Event()
+        engine = GatedEngine(gate=asyncio.Event())
         batcher = batcher_of(engine)
         running = asyncio.create_task(batcher.submit([("running", 1)]))
         await turns()
@@ -165,8 +162,7 @@ def test_p6_a_background_call_that_raises_harms_no_other_and_is_not_run_again() 
 
 def test_equal_items_of_both_kinds_are_run_once() -> None:
     async def main() -> None:
-        engine = GatedEngine()
-        engine.gate = asyncio.Event()
+        engine = GatedEngine(gate=asyncio.Event())
         batcher = batcher_of(engine)
         running = asyncio.create_task(batcher.submit([("same:back", 1)], background=True))
         await turns()

@@ -51,8 +51,7 @@ def test_p6_p9_every_item_is_answered_once_in_order_and_within_the_budget(
 
 def test_an_idle_engine_starts_at_once_with_one_item() -> None:
     async def main() -> None:
-        engine = GatedEngine()
-        engine.gate = asyncio.Event()
+        engine = GatedEngine(gate=asyncio.Event())
         waiting = asyncio.create_task(batcher_of(engine).submit([("a", 1)]))
         await turns()
 
@@ -65,8 +64,7 @@ def test_an_idle_engine_starts_at_once_with_one_item() -> None:
 
 def test_many_calls_become_one_batch_while_the_engine_is_busy() -> None:
     async def main() -> None:
-        engine = GatedEngine()
-        engine.gate = asyncio.Event()
+        engine = GatedEngine(gate=asyncio.Event())
         batcher = batcher_of(engine)
         calls = [asyncio.create_task(batcher.submit([("first", 1)]))]
         await turns()
@@ -146,8 +144,7 @@ def test_p6_a_batch_with_the_wrong_number_of_answers_fails_as_a_whole(surplus: i
 
 def test_p9_a_cancelled_call_frees_the_queue_at_once_although_the_engine_hangs() -> None:
     async def main() -> None:
-        engine = GatedEngine()
-        engine.gate = asyncio.Event()
+        engine = GatedEngine(gate=asyncio.Event())
         batcher = batcher_of(engine)
         running = asyncio.create_task(batcher.submit([("running", 1)]))
         await turns()
@@ -171,8 +168,7 @@ def test_p9_a_cancelled_call_frees_the_queue_at_once_although_the_engine_hangs()
 
 def test_p9_calls_cancelled_as_the_engine_becomes_free_are_not_run() -> None:
     async def main() -> None:
-        engine = GatedEngine()
-        engine.gate = asyncio.Event()
+        engine = GatedEngine(gate=asyncio.Event())
         batcher = batcher_of(engine)
         running = asyncio.create_task(batcher.submit([("running", 1)]))
         await turns()
@@ -191,8 +187,7 @@ def test_p9_calls_cancelled_as_the_engine_becomes_free_are_not_run() -> None:
 
 def test_a_call_cancelled_while_its_batch_runs_leaves_its_neighbours_their_answers() -> None:
     async def main() -> None:
-        engine = GatedEngine()
-        engine.gate = asyncio.Event()
+        engine = GatedEngine(gate=asyncio.Event())
         batcher = batcher_of(engine)
         first, second = (asyncio.create_task(batcher.submit([(name, 1)])) for name in ("a", "b"))
         await turns()
@@ -236,8 +231,7 @@ def test_an_empty_call_is_answered_without_the_engine() -> None:
 
 def test_the_wait_for_the_batch_is_measured_per_item() -> None:
     async def main() -> None:
-        engine = GatedEngine()
-        engine.gate = asyncio.Event()
+        engine = GatedEngine(gate=asyncio.Event())
         batcher = batcher_of(engine, size=1)
         call = asyncio.create_task(batcher.submit([("a", 1), ("b", 1)]))
         await turns()

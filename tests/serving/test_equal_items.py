@@ -29,8 +29,7 @@ def test_equal_items_of_one_call_are_run_once_and_take_one_place_of_the_budget()
 @pytest.mark.parametrize("size", [1, 2, 10])
 def test_equal_items_of_calls_that_wait_are_run_once_wherever_they_wait(size: int) -> None:
     async def main() -> None:
-        engine = GatedEngine()
-        engine.gate = asyncio.Event()
+        engine = GatedEngine(gate=asyncio.Event())
         batcher = batcher_of(engine, size=size)
         first = asyncio.create_task(batcher.submit([("first", 1)]))
         await turns()
@@ -53,8 +52,7 @@ def test_equal_items_of_calls_that_wait_are_run_once_wherever_they_wait(size: in
 
 def test_an_item_that_comes_while_an_equal_one_runs_gets_its_answer_and_has_not_waited_for_a_batch() -> None:
     async def main() -> None:
-        engine = GatedEngine()
-        engine.gate = asyncio.Event()
+        engine = GatedEngine(gate=asyncio.Event())
         batcher = batcher_of(engine)
         first = asyncio.create_task(batcher.submit([("a:1", 1)]))
         await turns()
@@ -103,8 +101,7 @@ def test_nothing_is_kept_for_an_item_that_comes_later() -> None:
 @pytest.mark.parametrize("first_runs", [False, True])
 def test_p6_a_cancelled_call_leaves_the_equal_item_of_another_its_answer(first_runs: bool) -> None:
     async def main() -> None:
-        engine = GatedEngine()
-        engine.gate = asyncio.Event()
+        engine = GatedEngine(gate=asyncio.Event())
         batcher = batcher_of(engine)
         blocking = None if first_runs else asyncio.create_task(batcher.submit([("blocking", 1)]))
         await turns()
