@@ -42,7 +42,11 @@ def stream(
         Path | None, typer.Option(help="Where their environments are kept; default: ~/.cache/weir/peers.")
     ] = None,
     tracing: Annotated[
-        bool, typer.Option("--tracing", help="Only Weir: tracing off, 1 % of the messages sampled, and all.")
+        bool,
+        typer.Option(
+            "--tracing",
+            help="Only Weir: tracing off, 1 % of the messages sampled, all; and 1 % while its collector is down.",
+        ),
     ] = False,
     as_json: AsJson = False,
     config: Config = None,

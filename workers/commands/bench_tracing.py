@@ -7,18 +7,21 @@ from rich.table import Table
 from workers.commands.terminal import console
 from workers.stream.trace_bench import TraceBenchResult
 
+NAMES = {
+    "off": "off",
+    "one_percent": "1 % sampled",
+    "all": "all sampled",
+    "one_percent_stalled": "1 %, collector stalled",
+    "one_percent_stopped": "1 %, collector gone",
+}
+
 
 def show_tracing(result: TraceBenchResult) -> None:
-    """The three sides, what the two that trace cost, and whether their spans arrived."""
+    """The sides, what those cost that trace, and whether their spans arrived where somebody took them."""
     title = f"{result.events} events, {result.partitions} partitions; {result.machine}"
     table = Table("tracing", "events/s, median", "cost", "messages without spans", "runs", title=title)
-    sides = (
-        ("off", result.off, None),
-        ("1 % sampled", result.one_percent, "one_percent"),
-        ("all sampled", result.all, "all"),
-    )
-    for name, rates, side in sides:
-        told = ("", "") if side is None else (f"{result.cost(rates):.1%}", str(result.lost[side]))
+    for side, rates in result.rates.items():
+        cost = "" if side == "off" else f"{result.cost(side):.1%}"
         runs = ", ".join(f"{rate:,.0f}" for rate in rates)
-        table.add_row(name, f"{statistics.median(rates):,.0f}", *told, runs)
+        table.add_row(NAMES[side], f"{statistics.median(rates):,.0f}", cost, str(result.lost.get(side, "")), runs)
     console().print(table)

@@ -4,7 +4,12 @@ Keeps the requests until it is asked, so that while a run is measured it costs n
 """
 
 import multiprocessing
+import os
+import signal
+import socket
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing.connection import Connection
 from types import TracebackType
@@ -24,10 +29,7 @@ class SpanSink:
 
     def __enter__(self) -> Self:
         self._process.start()
-        self.variables = {
-            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"http://127.0.0.1:{self._connection.recv()}/v1/traces",
-            "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf",
-        }
+        self.variables = _variables(self._connection.recv())
         return self
 
     def __exit__(
@@ -36,10 +38,34 @@ class SpanSink:
         self._process.kill()
         self._process.join()
 
+    @contextmanager
+    def stalled(self) -> Iterator[None]:
+        """Meanwhile it answers nothing, and connections to it stand."""
+        assert self._process.pid is not None
+        os.kill(self._process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self._process.pid, signal.SIGCONT)
+
+    @staticmethod
+    def nowhere() -> dict[str, str]:
+        """The variables of a process whose spans shall go where nobody listens."""
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            return _variables(unused.getsockname()[1])
+
     def taken(self, name: str) -> int:
         """Spans whose name begins so, of all that have come since it was last asked."""
         self._connection.send(name)
         return int(self._connection.recv())
+
+
+def _variables(port: int) -> dict[str, str]:
+    return {
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"http://127.0.0.1:{port}/v1/traces",
+        "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf",
+    }
 
 
 def _serve(asked: Connection) -> None:

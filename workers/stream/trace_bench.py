@@ -1,12 +1,14 @@
-"""What tracing costs a stream worker: off, with one message in a hundred sampled, and with all, in one run.
+"""What tracing costs a stream worker: off, with one message in a hundred sampled, with all, and with a collector down.
 
-The sides differ in what their producers decided and in whether there is somewhere to export to; spans go over OTLP to a
-process beside, and what came there is counted.
+The sides differ in what their producers decided, in whether there is somewhere to export to, and in whether that
+answers; spans go over OTLP to a process beside, and what came there is counted.
 """
 
 import statistics
 import uuid
-from dataclasses import asdict, dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from kafka.admin import NewTopic
 
@@ -15,13 +17,27 @@ from workers.stream.bench import Step, machine, produce_events, run_side
 from workers.stream.query_clients import admin
 from workers.stream.span_sink import SpanSink
 
-# One event in so many is sampled by its producer.
-SHARES = {"off": 100, "one_percent": 100, "all": 1}
+
+class Side(NamedTuple):
+    """One event in `share` is sampled by its producer."""
+
+    share: int
+    collector: str
+
+
+OFF, UP, STALLED, STOPPED = "none", "up", "stalled", "stopped"
+SIDES = {
+    "off": Side(100, OFF),
+    "one_percent": Side(100, UP),
+    "all": Side(1, UP),
+    "one_percent_stalled": Side(100, STALLED),
+    "one_percent_stopped": Side(100, STOPPED),
+}
 
 
 @dataclass(frozen=True)
 class TraceBenchResult:
-    """Events per second of each run, in the order in which they were made.
+    """Events per second of each run by side, in the order in which they were made.
 
     `lost` counts sampled messages whose spans did not come, of all runs of a side: an exporter that cannot keep up
     drops spans, and a side that is fast because of that is not fast.
@@ -30,44 +46,45 @@ class TraceBenchResult:
     events: int
     partitions: int
     runs: int
-    off: list[float]
-    one_percent: list[float]
-    all: list[float]
+    rates: dict[str, list[float]]
     lost: dict[str, int]
     machine: str
 
-    def cost(self, rates: list[float]) -> float:
+    def cost(self, side: str) -> float:
         """Share of the events a second that a side has fewer than the one without tracing, by medians."""
-        return 1 - statistics.median(rates) / statistics.median(self.off)
+        return 1 - statistics.median(self.rates[side]) / statistics.median(self.rates["off"])
 
     def to_dict(self) -> dict[str, object]:
         """As JSON shows it."""
-        costs = {"one_percent_cost": self.cost(self.one_percent), "all_cost": self.cost(self.all)}
-        return {**asdict(self), **{name: round(cost, 3) for name, cost in costs.items()}}
+        costs = {side: round(self.cost(side), 3) for side in self.rates}
+        shown = {name: getattr(self, name) for name in ("events", "partitions", "runs", "rates", "lost", "machine")}
+        return {**shown, "costs": costs}
 
 
 def run_trace_bench(settings: Settings, events: int, partitions: int, runs: int, step: Step) -> TraceBenchResult:
     """Alternate `runs` runs of each side; arguments as those of `workers.stream.bench.run_stream_bench`."""
-    rates: dict[str, list[float]] = {side: [] for side in SHARES}
-    lost = {"one_percent": 0, "all": 0}
+    rates: dict[str, list[float]] = {name: [] for name in SIDES}
+    lost = {name: 0 for name, side in SIDES.items() if side.collector == UP}
     stem = f"bench-{uuid.uuid4().hex[:8]}"
-    inputs = {share: f"{stem}-events-{share}" for share in set(SHARES.values())}
+    inputs = {share: f"{stem}-events-{share}" for share in {side.share for side in SIDES.values()}}
     outputs = [f"{stem}-verdicts", f"{stem}-dlq"]
     with admin(settings.kafka) as client, SpanSink() as sink:
+        variables = {OFF: {}, UP: sink.variables, STALLED: sink.variables, STOPPED: sink.nowhere()}
         client.create_topics([NewTopic(name, partitions, 1) for name in (*inputs.values(), *outputs)])
         try:
             for share, topic in inputs.items():
                 step(f"producing {events} events, 1 of {share} sampled")
                 produce_events(settings, topic, events, share)
             for run in range(runs):
-                for side in SHARES if run % 2 == 0 else reversed(SHARES):
-                    step(f"run {run + 1} of {runs}: tracing {side}")
-                    names = [inputs[SHARES[side]], *outputs]
-                    seconds = run_side("weir", settings, names, events, {} if side == "off" else sink.variables)
-                    rates[side].append(events / seconds)
+                for name, side in list(SIDES.items())[:: 1 if run % 2 == 0 else -1]:
+                    step(f"run {run + 1} of {runs}: tracing {name}")
+                    topics = [inputs[side.share], *outputs]
+                    with sink.stalled() if side.collector == STALLED else nullcontext():
+                        seconds = run_side("weir", settings, topics, events, variables[side.collector])
+                    rates[name].append(events / seconds)
                     taken = sink.taken("process ")
-                    if side in lost:
-                        lost[side] += -(-events // SHARES[side]) - taken
+                    if name in lost:
+                        lost[name] += -(-events // side.share) - taken
         finally:
             client.delete_topics([*inputs.values(), *outputs])
-    return TraceBenchResult(events, partitions, runs, rates["off"], rates["one_percent"], rates["all"], lost, machine())
+    return TraceBenchResult(events, partitions, runs, rates, lost, machine())
