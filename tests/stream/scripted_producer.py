@@ -15,7 +15,7 @@ from kafka.future import Future
 
 from pipelines.backoff import Backoff
 from pipelines.moderation import Ruling
-from schemas.dead_letter import dead_letter
+from schemas.dead_letter import DeadLetter, dead_letter
 from schemas.errors import EventError
 from schemas.reasons import Reason
 from schemas.record import SourceRecord
@@ -152,6 +152,7 @@ class Stage:
         self.acknowledged: queue.Queue[Sequence[InFlightRecord]] = queue.Queue()
         self.holds = 0
         self.is_member = True
+        self.replaced: list[tuple[int, DeadLetter]] = []
         self.on_hold: Callable[[int], None] = lambda _: None
         self.partition = AssignedPartition(TopicPartition("in", 0))
         self.publisher = Publisher(
@@ -163,6 +164,7 @@ class Stage:
             self.acknowledged.put,
             self._held,
             lambda: self.is_member,
+            lambda item, outcome: self.replaced.append((item.offset, outcome)),
             transactions,
         )
 

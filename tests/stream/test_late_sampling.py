@@ -6,7 +6,7 @@ from schemas.dead_letter import dead_letter
 from schemas.errors import EventError
 from schemas.reasons import Reason
 from schemas.verdict import Severity
-from tests.stream.recorded_spans import POLLED_NS, SPAN_ID, TRACE_ID, UNSAMPLED, Consumer, attributes, record
+from tests.stream.recorded_spans import POLLED_NS, SAMPLED, SPAN_ID, TRACE_ID, UNSAMPLED, Consumer, attributes, record
 from tests.stream.sample_verdict import VERDICT_TEXT
 from workers.stream.late_sampling import LateSampling
 
@@ -55,6 +55,18 @@ def test_p11_an_unsampled_message_that_ends_so_is_traced_from_its_poll_on(as_chi
     assert headers["traceparent"] == f"00-{create.trace_id:032x}-{create.span_id:016x}-".encode() + (
         b"01" if as_child else b"03"
     )
+
+
+@pytest.mark.parametrize("headers", [UNSAMPLED, SAMPLED])
+def test_p11_a_verdict_that_gives_way_to_a_dead_letter_is_traced_as_that(headers: bytes) -> None:
+    consumer = Consumer(always=ALL)
+    message = consumer.start(("traceparent", headers))
+    consumer.tracer.replaced(message, record(), LETTER)
+    consumer.tracer.acknowledged([message])
+    told = attributes(consumer.spans()["process in"])
+
+    assert told["error.type"] == str(LETTER.reason)
+    assert told.get("moderation.sampled_for") == (None if headers == SAMPLED else "dead_letter")
 
 
 def test_p11_one_without_a_trace_begins_its_own_and_one_that_ends_well_stays_without() -> None:

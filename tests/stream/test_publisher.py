@@ -133,6 +133,7 @@ def test_p1_a_verdict_that_is_too_large_becomes_a_dead_letter_in_its_place(
     assert (letter.headers["moderation.dlq.reason"], letter.value) == (b"verdict_too_large", b"value")
     assert letter.headers["moderation.dlq.model_revision"] == b"r"
     assert isinstance(items[1].ruling.outcome, DeadLetter)
+    assert stage.replaced == [(1, items[1].ruling.outcome)]
 
 
 @pytest.mark.parametrize("where", ["at_send", "at_ack"])

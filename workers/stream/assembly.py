@@ -150,6 +150,7 @@ def stream_worker(
             published,
             publisher_held,
             membership.is_member,
+            lambda item, outcome: tracer.replaced(item.trace, item.record, outcome),
             transactions,
         )
 

@@ -137,6 +137,13 @@ class StreamTracer:
         spans.note("moderation.sampled_for", why)
         message.sample(spans)
 
+    def replaced(self, message: MessageTrace, record: SourceRecord, outcome: DeadLetter) -> None:
+        """Say what became of a message after all: its outcome could not be published and gave way to this one."""
+        if message.spans is None:
+            self.sample_late(message, record, outcome, time.time_ns())
+        if message.spans is not None:
+            message.spans.decided(outcome)
+
     def polled(self, started_ns: int, records: Sequence[SourceRecord], traces: Iterable[MessageTrace]) -> None:
         """One `poll` span for a poll that returned sampled records, linked to each of them.
 

@@ -51,6 +51,7 @@ class Publisher:
         held: called on the publisher's thread when the broker is what holds outcomes up.
         is_member: False while the group may have given the partitions to others; then nothing is sent. A process that
             was frozen finds out here that it was away.
+        replaced: called on the publisher's thread with a record whose outcome had to give way to a smaller one.
         transactions: makes a batch and its offsets one transaction; without, delivery is at least once.
     """
 
@@ -64,6 +65,7 @@ class Publisher:
         acknowledged: Callable[[Sequence[InFlightRecord]], None],
         held: Callable[[], None],
         is_member: Callable[[], bool],
+        replaced: Callable[[InFlightRecord, DeadLetter], None],
         transactions: Transactions | None = None,
     ) -> None:
         self._new_producer = new_producer
@@ -75,6 +77,7 @@ class Publisher:
         self._acknowledged = acknowledged
         self._held = held
         self._is_member = is_member
+        self._replaced = replaced
         self._transactions = transactions
         self._queue: queue.SimpleQueue[Sequence[InFlightRecord]] = queue.SimpleQueue()
         self._stopping = threading.Event()
@@ -249,8 +252,7 @@ class Publisher:
             and (smaller := self._smaller(item)) is not None
         ):
             item.ruling = Ruling(smaller)
-            if item.trace.spans is not None:
-                item.trace.spans.decided(smaller)
+            self._replaced(item, smaller)
             return
         self._held()
         log.warning(event("publish_held", **item.log_fields, error=type(error).__name__))
