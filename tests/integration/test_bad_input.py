@@ -229,7 +229,7 @@ def test_p5_while_a_right_is_missing_all_is_held_and_with_it_all_goes_on(
     admin = KafkaAdminClient(bootstrap_servers=guarded_kafka.bootstrap.split(","))
     create = lambda name: admin.create_topics([NewTopic(name, DLQ_PARTITIONS, 1)])  # noqa: E731
     bench = Bench(Broker(guarded_kafka.bootstrap, None, create))
-    events, verdicts, letters = bench.names
+    events, verdicts, letters, _ = bench.names
     rights = {
         "events": (ResourceType.TOPIC, events, ACLOperation.READ),
         "verdicts": (ResourceType.TOPIC, verdicts, ACLOperation.WRITE),
