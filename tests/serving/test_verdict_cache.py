@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tests.allocations import held_by
 from tests.serving.conftest import Measured
 from workers.serving import verdict_cache
 from workers.serving.engine.judgement import Judgement, PreparedPrompt, Task
@@ -91,10 +92,7 @@ def test_p9_p10_what_is_kept_does_not_grow_with_the_prompts() -> None:
         cache.keep(cache.key_of(asked), replace(SAFE, text=f"{number:0{MAX_CHARACTERS}d}"), CARRIER)
         assert cache.find(cache.key_of(asked))
     asked = prompt(0)
-    # Threads that other tests have left behind allocate, too.
-    places = (__file__, verdict_cache.__file__, dataclasses.__file__, "*/numpy/*")
-    snapshot = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, place) for place in places])
-    held = sum(trace.size for trace in snapshot.traces)
+    held = held_by(__file__, verdict_cache.__file__, dataclasses.__file__, "*/numpy/*")
     tracemalloc.stop()
 
     assert len(cache) == 200
