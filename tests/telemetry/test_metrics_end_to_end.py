@@ -21,12 +21,13 @@ from workers.metrics.table import METRICS
 
 WEIR = Path(sys.executable).with_name("weir")
 EVENTS = 300
-# The mix of verdicts has a baseline after 20,000 records by default.
+# By default the mix of verdicts has a baseline after 20,000 records and minutes; here after three chunks or four.
 SOON = {
+    "WEIR_DELIVERY__CHUNK_SIZE": "16",
     "WEIR_BREAKER__DRIFT_ACTION": "warn",
-    "WEIR_BREAKER__DRIFT_BASELINE_RECORDS": "50",
-    "WEIR_BREAKER__DRIFT_WINDOW_RECORDS": "50",
-    "WEIR_BREAKER__DRIFT_WINDOW_S": "0.1",
+    "WEIR_BREAKER__DRIFT_BASELINE_RECORDS": "16",
+    "WEIR_BREAKER__DRIFT_WINDOW_RECORDS": "16",
+    "WEIR_BREAKER__DRIFT_WINDOW_S": "0.001",
 }
 ROLES = {"stream": {"weir-stream"}, "guard": {"weir-guard"}, "all": {"weir-stream", "weir-guard"}}
 

@@ -8,8 +8,6 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing.connection import Connection
 from types import TracebackType
@@ -38,15 +36,10 @@ class SpanSink:
         self._process.kill()
         self._process.join()
 
-    @contextmanager
-    def stalled(self) -> Iterator[None]:
-        """Meanwhile it answers nothing, and connections to it stand."""
+    def stall(self) -> None:
+        """Answer nothing from now on; connections to it stand."""
         assert self._process.pid is not None
         os.kill(self._process.pid, signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            os.kill(self._process.pid, signal.SIGCONT)
 
     @staticmethod
     def nowhere() -> dict[str, str]:

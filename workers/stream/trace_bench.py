@@ -6,7 +6,6 @@ answers; spans go over OTLP to a process beside, and what came there is counted.
 
 import statistics
 import uuid
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -68,8 +67,9 @@ def run_trace_bench(settings: Settings, events: int, partitions: int, runs: int,
     stem = f"bench-{uuid.uuid4().hex[:8]}"
     inputs = {share: f"{stem}-events-{share}" for share in {side.share for side in SIDES.values()}}
     outputs = [f"{stem}-verdicts", f"{stem}-dlq"]
-    with admin(settings.kafka) as client, SpanSink() as sink:
-        variables = {OFF: {}, UP: sink.variables, STALLED: sink.variables, STOPPED: sink.nowhere()}
+    with admin(settings.kafka) as client, SpanSink() as sink, SpanSink() as silent:
+        silent.stall()
+        variables = {OFF: {}, UP: sink.variables, STALLED: silent.variables, STOPPED: sink.nowhere()}
         client.create_topics([NewTopic(name, partitions, 1) for name in (*inputs.values(), *outputs)])
         try:
             for share, topic in inputs.items():
@@ -79,8 +79,7 @@ def run_trace_bench(settings: Settings, events: int, partitions: int, runs: int,
                 for name, side in list(SIDES.items())[:: 1 if run % 2 == 0 else -1]:
                     step(f"run {run + 1} of {runs}: tracing {name}")
                     topics = [inputs[side.share], *outputs]
-                    with sink.stalled() if side.collector == STALLED else nullcontext():
-                        seconds = run_side("weir", settings, topics, events, variables[side.collector])
+                    seconds = run_side("weir", settings, topics, events, variables[side.collector])
                     rates[name].append(events / seconds)
                     taken = sink.taken("process ")
                     if name in lost:
