@@ -27,10 +27,9 @@ from workers.stream.verify import verify
 
 PARTITIONS = 4
 SESSION_S = 6.0
-# Of a partition or instance that has work and nothing in its way. Inside it are two busy cores, a rebalance, and twice
-# the 9 s after which Kafka takes a killed server for dead.
-STANDSTILL_S = 40.0
-QUIET_S = 150.0
+# Of a partition or instance that has work and nothing in its way. Two busy cores and a rebalance are inside it.
+STANDSTILL_S = 25.0
+QUIET_S = 90.0
 AT_LEAST_ONCE, EXACTLY_ONCE = "at_least_once", "exactly_once"
 Sections = dict[str, dict[str, Any]]
 

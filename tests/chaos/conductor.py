@@ -133,4 +133,4 @@ class Conductor:
 
 def calm_bound_s() -> float:
     """Longest standstill after a storm: sessions have to run out, and producers to give up on what is gone."""
-    return 3 * SESSION_S + 40
+    return 3 * SESSION_S + 20

@@ -21,7 +21,7 @@ from tests.chaos.site import Site
 from tests.chaos.toxiproxy import binary
 from tests.kafka.distribution import required
 
-SCENARIO_TIMEOUT_S = 450
+SCENARIO_TIMEOUT_S = 300
 NewArena = Callable[..., Arena]
 # Of scenarios that are about what is published twice, and of those that the mode makes no difference to.
 AT_LEAST_ONCE_ONLY = pytest.mark.parametrize("mode", [AT_LEAST_ONCE])

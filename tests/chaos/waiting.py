@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-WAIT_S = 120.0
+WAIT_S = 60.0
 STEP_S = 0.05
 
 

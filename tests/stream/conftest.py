@@ -26,7 +26,7 @@ from workers.stream.shadow_lane import ShadowLane
 from workers.stream.worker import StreamWorker
 from workers.telemetry import Tracing
 
-WAIT_S = 60.0
+WAIT_S = 30.0
 OFF = Tracing(enabled=False, parent_decides=True)
 
 
