@@ -105,7 +105,7 @@ def test_p11_the_batch_has_one_span_that_links_each_sampled_message(
     replica = replica_of(engine)
     requests = [request("a", sampled(1)), request("b"), request("c", sampled(3))]
     reply = asyncio.run(replica.judge(requests))
-    (span,) = spans.finished()
+    (span,) = spans.finished("chat ")
 
     assert (span.name, span.kind) == ("chat pretend", SpanKind.INTERNAL)
     assert span.parent is None
@@ -120,6 +120,32 @@ def test_p11_the_batch_has_one_span_that_links_each_sampled_message(
     assert span.context is not None
     batch = f"00-{span.context.trace_id:032x}-{span.context.span_id:016x}-"
     assert all(answer.carrier["traceparent"].startswith(batch) for answer in reply.answers)
+
+
+def test_p11_a_sampled_message_s_wait_is_a_span_of_its_trace_that_ends_with_the_start_of_its_batch(
+    engine: PretendEngine, spans: RecordedTracing
+) -> None:
+    replica = replica_of(engine)
+    reply = asyncio.run(replica.judge([request("a", sampled(1)), request("b"), request("c", sampled(3))]))
+    (batch,) = spans.finished("chat ")
+    waits = spans.finished("queue")
+
+    assert [(wait.parent.span_id, wait.parent.is_remote) for wait in waits if wait.parent] == [(1, True), (3, True)]
+    assert {wait.context and wait.context.trace_id for wait in waits} == {int(TRACE, 16)}
+    assert {wait.end_time for wait in waits} == {batch.start_time}
+    waited_ms = [(wait.end_time - wait.start_time) / 1e6 for wait in waits if wait.end_time and wait.start_time]
+    assert waited_ms == pytest.approx([reply.answers[0].queue_ms, reply.answers[2].queue_ms], abs=1e-3)
+    assert all(0 < waited < 60_000 for waited in waited_ms)
+
+
+def test_p11_a_message_whose_judgement_was_kept_has_waited_for_nothing(
+    engine: PretendEngine, spans: RecordedTracing
+) -> None:
+    replica = replica_of(engine)
+    for message in (1, 2):
+        asyncio.run(replica.judge([request("a", sampled(message))]))
+
+    assert [wait.parent.span_id for wait in spans.finished("queue") if wait.parent] == [1]
 
 
 def test_p11_a_batch_without_a_sampled_message_costs_no_span(engine: PretendEngine, spans: RecordedTracing) -> None:

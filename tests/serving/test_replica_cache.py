@@ -224,13 +224,38 @@ def test_p11_the_batch_links_every_message_that_rode_in_it_and_later_ones_link_t
     replica = replica_of(engine)
     first = asyncio.run(replica.judge([request("a", sampled(1)), request("b"), request("a", sampled(2))]))
     again = asyncio.run(replica.judge([request("a", sampled(3))]))
-    (span,) = spans.finished()
+    (span,) = spans.finished("chat ")
 
     assert [link.context.span_id for link in span.links] == [1, 2]
     assert dict(span.attributes or {})["moderation.batch.size"] == 2
     assert span.context is not None
     batch = f"00-{span.context.trace_id:032x}-{span.context.span_id:016x}-"
     assert all(answer.carrier["traceparent"].startswith(batch) for answer in (*first.answers, *again.answers))
+
+
+def test_p11_a_message_that_joins_an_equal_one_in_a_running_batch_has_waited_for_no_batch(
+    engine: PretendEngine, spans: RecordedTracing
+) -> None:
+    replica = replica_of(engine)
+    run, has_begun, gate = engine.run, threading.Event(), threading.Event()
+
+    def gated(prompts: Sequence[PreparedPrompt]) -> list[Judgement]:
+        has_begun.set()
+        gate.wait(20)
+        return run(prompts)
+
+    engine.run = gated  # type: ignore[method-assign]
+
+    async def main() -> None:
+        first = asyncio.create_task(replica.judge([request("a", sampled(1))]))
+        await asyncio.to_thread(has_begun.wait, 20)
+        second = asyncio.create_task(replica.judge([request("a", sampled(2))]))
+        await until_waiting(replica, 1)
+        gate.set()
+        await asyncio.gather(first, second)
+
+    asyncio.run(main())
+    assert [wait.parent.span_id for wait in spans.finished("queue") if wait.parent] == [1]
 
 
 class CountedEngine:

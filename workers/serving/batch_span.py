@@ -1,5 +1,5 @@
 """The span of one GPU batch, linked to each sampled message in it: `chat M`, as the GenAI conventions name a call of a
-model.
+model; and the span of each such message's wait for it, `queue`, in the message's own trace.
 
 A span holds 128 links at most, so the batch of more sampled messages has further spans of the same times, its children.
 Each message's own span links back to the first (`carrier`), so that each is found from the other. Never holds content.
@@ -24,6 +24,26 @@ from workers.span_encoding import (
 )
 from workers.telemetry import Tracing
 
+_QUEUE = encode_name("queue", SpanKind.INTERNAL)
+
+
+def trace_wait(tracing: Tracing, carrier: Mapping[str, str], queue_ms: float, batch_started_ns: int) -> None:
+    """Tell of a message's wait for its batch, where the message is sampled and has waited.
+
+    Args:
+        tracing: of this process.
+        carrier: W3C trace context of the message.
+        queue_ms: how long it waited; 0 where its answer came from a batch that was running already.
+        batch_started_ns: when that ended, in nanoseconds since the epoch.
+    """
+    if not (tracing.enabled and carrier and queue_ms):
+        return
+    message = read_traceparent(carrier["traceparent"].encode(), carrier.get("tracestate", "").encode())
+    if message is not None:
+        times = batch_started_ns - round(queue_ms * 1e6), batch_started_ns
+        own = message.child().encoded()
+        tracing.emit(EncodedSpans(encode_span(own, message.span, _QUEUE, times, b"", is_parent_remote=True)))
+
 
 class BatchSpan:
     """One batch that is run.
@@ -36,6 +56,7 @@ class BatchSpan:
 
     Attributes:
         carrier: W3C trace context of the batch; empty where none of its messages is sampled.
+        started_ns: when it began, in nanoseconds since the epoch.
     """
 
     def __init__(
@@ -49,14 +70,14 @@ class BatchSpan:
             places = [read_traceparent(carrier["traceparent"].encode()) for carrier in carriers if carrier]
             self._links = [encode_link(place.encoded()) for place in places if place is not None]
         self._own: SpanPlace | None = new_root() if self._links else None
-        self._started_ns = time.time_ns()
+        self.started_ns = time.time_ns()
         self.carrier: Mapping[str, str] = {} if self._own is None else self._own.carrier()
 
     def end(self, error: str | None = None) -> None:
         """The batch has been run, or has raised `error`."""
         if self._own is None:
             return
-        times = self._started_ns, time.time_ns()
+        times = self.started_ns, time.time_ns()
         attributes = encode_attributes(
             {
                 "gen_ai.operation.name": "chat",

@@ -21,7 +21,7 @@ from schemas.errors import GuardUnavailableError
 from workers.log import configure_logging, event, ids_of
 from workers.serving.answers import answer_of
 from workers.serving.backlog_policy import BUSY
-from workers.serving.batch_span import BatchSpan
+from workers.serving.batch_span import BatchSpan, trace_wait
 from workers.serving.batcher import Batched, Batcher
 from workers.serving.busy_share import BusyShare
 from workers.serving.engine.judgement import Engine, Judgement, PreparedPrompt
@@ -51,6 +51,7 @@ class _Asked:
 class _Ran:
     judgement: Judgement
     batch_carrier: Mapping[str, str]
+    batch_started_ns: int
     guard_ms: float
 
 
@@ -130,6 +131,8 @@ class GuardReplica:
         batched = await self._batcher.submit(asked, background=background)
         if not background:
             self._measures.waited([item.queue_ms for item in batched])
+        for (item, _), waited in zip(asked, batched, strict=True):
+            trace_wait(self._tracing, item.carrier, waited.queue_ms, waited.answer.batch_started_ns)
         misses = sum(not item.is_shared for item in batched)
         self._cache.count(hits=sum(isinstance(item, _Asked) for item in prepared) - misses, misses=misses)
         ran = iter(batched)
@@ -215,4 +218,4 @@ class GuardReplica:
         self._measures.ran(prompts, judgements, seconds, background=background)
         for group, judgement in zip(batch, judgements, strict=True):
             self._cache.keep(group[0].key, judgement, span.carrier)
-        return [_Ran(judgement, span.carrier, guard_ms) for judgement in judgements]
+        return [_Ran(judgement, span.carrier, span.started_ns, guard_ms) for judgement in judgements]
