@@ -48,6 +48,9 @@ OWNED: dict[str, str | None] = {
 _NAME = {"pattern": r"^$|^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"}
 _TOPIC = r"[A-Za-z0-9._-]{1,249}"
 _POSITIVE = {"minimum": 1}
+# Without a login, which has a secret of its own.
+_ADDRESS = {"pattern": r"^$|^https?://[^/@\s]+(/\S*)?$"}
+_REDIS = r"(rediss?://)?[^,:/@\s]+:[0-9]+"
 _QUANTITY = {"type": ["string", "number"], "pattern": r"^[0-9.]+(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"}
 _STRINGS = {"type": "object", "additionalProperties": {"type": "string"}}
 _RESOURCE_NAMES = {"cpu": _QUANTITY, "memory": _QUANTITY, "ephemeral-storage": _QUANTITY}
@@ -163,7 +166,9 @@ RULES: dict[str, dict[str, Any]] = {
     "audit.args": {"items": {"type": "string"}},
     "audit.activeDeadlineSeconds": _POSITIVE,
     "telemetry.protocol": {"enum": ["grpc", "http/protobuf"]},
-    "telemetry.endpoint": {"pattern": "^$|^https?://"},
+    "telemetry.endpoint": _ADDRESS,
+    "keda.prometheus.serverAddress": _ADDRESS,
+    "ray.gcsFaultTolerance.redisAddress": {"pattern": rf"^$|^{_REDIS}(,{_REDIS})*$"},
     "telemetry.sampleRatio": {"type": "number", "maximum": 1},
     "monitoring.podMonitor.interval": {"pattern": "^[0-9]+(ms|s|m)$"},
     "networkPolicy.operatorNamespace": _NAME,

@@ -6,9 +6,11 @@ Knows nothing of clusters and measures nothing.
 """
 
 from dataclasses import dataclass
-from math import ceil, floor
+from math import ceil, floor, isfinite
 
 from pipelines.capacity_figures import (
+    CONTEXT,
+    CPUS,
     EVENTS_PER_CONSUMER,
     GPUS,
     MODELS,
@@ -23,6 +25,9 @@ from schemas.event import Task
 
 LARGEST_BATCH = 256  # of guard.batch_size; beyond it a pass of this engine gains nothing
 CHUNK_SIZE = 64
+_BYTES_PER_TOKEN = 6  # of a record, its JSON included
+_MOST_IN_FLIGHT_BYTES = 64 * 2**20  # the setting's default
+_LONGEST_WHOLE = 4_096  # the default of length.max_tokens
 _USABLE_MEMORY = 0.9
 _SECONDS_PER_HOUR = 3_600
 _MILLION = 1_000_000
@@ -148,6 +153,8 @@ class _Rate:
         if fitting:
             figure = fitting[0]
             rate = figure.messages_per_second
+            if not (isfinite(rate) and rate > 0 and isfinite(1_000 / rate)):
+                raise ConfigurationError(f"{figure.source}: {rate} messages/s is not a rate")
             scaled = f"{figure.source}: {shown(rate)} messages/s"
             if figure.tokens is not None:
                 there = work_of(shape, Task.PROMPT, figure.tokens, 0.0).total
@@ -210,7 +217,7 @@ def _settings(
     records = max(4_096, 1 << ceil(per_consumer - 1).bit_length())
     return {
         "WEIR_GUARD__REPLICAS": str(replicas),
-        "WEIR_GUARD__GPUS_PER_REPLICA": "1" if gpu in GPUS else "0",
+        "WEIR_GUARD__GPUS_PER_REPLICA": "0" if gpu in CPUS else "1",
         "WEIR_GUARD__CPUS_PER_REPLICA": str(cores),
         "WEIR_GUARD__BATCH_SIZE": str(batch),
         # The longest of a batch counts for all of them; it is longer than the mean.
@@ -219,4 +226,17 @@ def _settings(
         "WEIR_SERVE__CONSUMERS": str(consumers),
         "WEIR_LIMITS__IN_FLIGHT_RECORDS": str(records),
         "WEIR_LIMITS__IN_FLIGHT_TOKENS": str(max(1_048_576, ceil(2 * records * workload.tokens))),
+        "WEIR_LIMITS__IN_FLIGHT_BYTES": str(
+            max(_MOST_IN_FLIGHT_BYTES, ceil(2 * per_consumer * workload.tokens * _BYTES_PER_TOKEN))
+        ),
+        **_length_settings(workload),
     }
+
+
+def _length_settings(workload: Workload) -> dict[str, str]:
+    """Judged whole, as the plan reckons it, where the default would cut the load's mean into windows."""
+    longest = ceil(2 * workload.tokens)
+    if longest <= _LONGEST_WHOLE:
+        return {}
+    frame = ceil(prompt_tokens(workload.task, workload.tokens) - workload.tokens)
+    return {"WEIR_LENGTH__MAX_TOKENS": str(min(longest, CONTEXT - frame))}

@@ -8,6 +8,10 @@ from pipelines.capacity_work import prompt_tokens
 from schemas.errors import ConfigurationError
 from schemas.event import Task
 
+_LEAST_SHARE = 0.001
+_MESSAGES_PER_SECOND = (1e-6, 1e9)  # beyond these a plan is a slip of the keyboard
+_MOST_SPARE = 1_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class Workload:
@@ -79,3 +83,16 @@ def refuse_impossible(workload: Workload, assumptions: Assumptions) -> None:
     if workload.tokens + fixed > CONTEXT:
         given = f"{workload.tokens:.6g} and the template's {fixed:.0f}"
         raise ConfigurationError(f"tokens: {given} do not fit the model's context of {CONTEXT:,}")
+    _refuse_extremes(workload, assumptions)
+
+
+def _refuse_extremes(workload: Workload, assumptions: Assumptions) -> None:
+    least, most = _MESSAGES_PER_SECOND
+    wanted = workload.messages_per_second
+    if not least <= wanted <= most:
+        raise ConfigurationError(f"messages_per_second: {wanted} is not from {least:g} to {most:,.0f}")
+    for name, share in (("utilisation", assumptions.utilisation), ("efficiency", assumptions.efficiency)):
+        if share < _LEAST_SHARE:
+            raise ConfigurationError(f"{name}: {share} is below {_LEAST_SHARE}")
+    if assumptions.spare > _MOST_SPARE:
+        raise ConfigurationError(f"spare: {assumptions.spare} is above {_MOST_SPARE:,}")

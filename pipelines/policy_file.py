@@ -17,7 +17,6 @@ Does not decide anything; `pipelines.policy` does.
 """
 
 import reprlib
-from collections.abc import Hashable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -25,6 +24,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 
+from pipelines import strict_yaml
 from schemas.errors import ConfigurationError
 from schemas.event import Identifier
 from schemas.verdict import Action, Category, Severity
@@ -86,11 +86,10 @@ def read_policy_file(path: Path) -> tuple[PolicyFile, bytes]:
     """
     try:
         content = path.read_bytes()
-        loaded = _StrictLoader(content).get_single_data()
+        loaded = strict_yaml.loaded(content)
     except OSError as error:
         raise ConfigurationError(f"policy file {path}: cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        # ValueError: PyYAML lets it through for impossible dates and the like.
         raise ConfigurationError(f"policy file {path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(loaded, dict):
         raise ConfigurationError(f"policy file {path}: a mapping is needed, found {type(loaded).__name__}")
@@ -102,21 +101,3 @@ def read_policy_file(path: Path) -> tuple[PolicyFile, bytes]:
             for fault in error.errors(include_url=False)
         )
     raise ConfigurationError(f"policy file {path}: {faults}")
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """SafeLoader that refuses a key given twice, of which SafeLoader silently takes the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        # Looked at before merge keys (<<) are expanded: to override a merged key is what they are for.
-        seen: set[Hashable] = set()
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                continue
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, Hashable):
-                continue
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)

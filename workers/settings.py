@@ -1,6 +1,7 @@
 """Every setting of Weir, from the environment (`WEIR_…`, nested by `__`) and `weir.yaml`; the only reader of either.
 
-The environment wins over the file. An unknown key, a wrong value or an unsafe pair stops the start and is named.
+The environment wins over the file. An unknown key, a key given twice, a wrong value or an unsafe pair stops
+the start and is named.
 """
 
 import os
@@ -10,8 +11,9 @@ from typing import Any, Self
 
 import yaml
 from pydantic import ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from pipelines.strict_yaml import sections_of
 from schemas.errors import ConfigurationError
 from workers.sections import (
     AutoscalingSettings,
@@ -77,7 +79,7 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments, then the environment, then the YAML file; no dotenv, no secrets directory."""
         path = _config_file.get(Path(os.environ.get(CONFIG_VARIABLE, DEFAULT_CONFIG)))
-        return init_settings, env_settings, YamlConfigSettingsSource(settings_cls, yaml_file=path)
+        return init_settings, env_settings, InitSettingsSource(settings_cls, sections_of(path))
 
     @model_validator(mode="after")
     def _refuse_unsafe_pairs(self) -> Self:
@@ -251,7 +253,7 @@ def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
     except ValidationError as error:
         lines = [_describe(item) for item in error.errors(include_url=False)]
         raise ConfigurationError("\n".join(lines)) from None
-    except (ValueError, yaml.YAMLError) as error:  # a file that is no mapping, or not YAML
+    except (OSError, ValueError, yaml.YAMLError) as error:  # a file that is no mapping, or not YAML
         raise ConfigurationError(f"{path}: {' '.join(str(error).split())}") from None
     finally:
         _config_file.reset(token)

@@ -54,10 +54,10 @@ def sweep(
         return None
     apart = count_answers((((truth, None), 1) for truth in without_verdict), rule)
     curve = _curve(scored)
-    steps = tuple(_figures(at, _at(curve, at, scored), apart) for at in thresholds)
+    steps = tuple(_figures(at, _at(curve, at), apart) for at in thresholds)
     best: ThresholdFigures | None = None
     for at, positives, negatives in curve:
-        step = _figures(at, (positives, negatives, *_rest(scored, positives, negatives)), apart)
+        step = _figures(at, (positives, negatives, *_rest(curve, positives, negatives)), apart)
         if step.f1 is not None and (best is None or best.f1 is None or step.f1 > best.f1):
             best = step
     return ThresholdSweep(steps, best, _average_precision(curve, scored), _roc_auc(curve, scored))
@@ -75,15 +75,15 @@ def _curve(scored: Scored) -> list[tuple[float, int, int]]:
     return curve
 
 
-def _rest(scored: Scored, positives: int, negatives: int) -> tuple[int, int]:
-    total = sum(truth for _, truth in scored)
-    return total - positives, len(scored) - total - negatives
+def _rest(curve: list[tuple[float, int, int]], positives: int, negatives: int) -> tuple[int, int]:
+    _, all_positives, all_negatives = curve[-1]
+    return all_positives - positives, all_negatives - negatives
 
 
-def _at(curve: list[tuple[float, int, int]], threshold: float, scored: Scored) -> tuple[int, int, int, int]:
+def _at(curve: list[tuple[float, int, int]], threshold: float) -> tuple[int, int, int, int]:
     reached = [(positives, negatives) for score, positives, negatives in curve if score >= threshold]
     positives, negatives = reached[-1] if reached else (0, 0)
-    return positives, negatives, *_rest(scored, positives, negatives)
+    return positives, negatives, *_rest(curve, positives, negatives)
 
 
 def _figures(threshold: float, counts: tuple[int, int, int, int], apart: BinaryCounts) -> ThresholdFigures:

@@ -73,6 +73,28 @@ def test_a_row_of_another_form_is_named_and_not_judged(tmp_path: Path, row: dict
         list(LabelledFiles([path], AUTO, Mapped({})).read())
 
 
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("thinking.jsonl", {"label": "Controversial"}),
+        ("wildguard_test.parquet", {"prompt_harm_label": "mixed"}),
+        ("wildguard_test.parquet", {"response_harm_label": "mixed"}),
+        ("wildguard_test.parquet", {"response_refusal_label": "partial"}),
+        ("response_refusal.parquet", {"label": "partial"}),
+        ("response_harmfulness.parquet", {"label": "mixed"}),
+        ("xstest_prompts.csv", {"label": "both"}),
+        ("test.json", {"prompt_label": "needs caution"}),
+        ("test.json", {"response": "r", "response_label": "needs caution"}),
+    ],
+)
+def test_a_label_that_is_not_known_is_never_safe(tmp_path: Path, name: str, label: dict[str, str]) -> None:
+    rows = next(rows for case, rows, _, _ in CASES if case == name)
+    whole = next(row for row in rows if set(label) <= set(row))
+    write(tmp_path / name, [whole, {**whole, **label}])
+    with pytest.raises(ConfigurationError, match="row 2 does not have the form of"):
+        list(LabelledFiles([tmp_path / name], AUTO, Mapped({})).read())
+
+
 def test_a_responses_question_is_judged_with_it(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     write(path, [{"prompt": "question", "response": "answer", "is_safe": True}])

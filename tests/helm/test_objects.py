@@ -75,6 +75,21 @@ def test_a_planted_fault_is_found(right: str, wrong: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("backlog ??", "backlogs ??"),
+        ("scalingModifiers # else", "currentReplicas #"),
+        ("(lag0 == nil || lag1 == nil ? nil : lag0 + lag1)", "(lag0 + lag1)"),
+    ],
+)
+def test_a_planted_fault_in_kedas_formula_is_found(right: str, wrong: str) -> None:
+    text = manifest("helm3", CHART / "ci" / "keda-backlog-values.yaml")
+    assert right in text
+
+    assert decode(text.replace(right, wrong)).returncode == 1
+
+
+@pytest.mark.parametrize(
     ("right", "wrong"), [("partitions:", "partition:"), ("operations:", "operation:"), ("type: topic", "type: topics")]
 )
 def test_a_planted_fault_in_a_strimzi_object_is_found(right: str, wrong: str) -> None:

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from tests.helm.refused_combinations import COMBINED
 from tests.helm.refused_values import CONTRADICTORY, MISSPELT, UNDECIDED
 from tests.helm.rendering import MINIMAL, template_of
 
 Case = tuple[dict[str, Any], list[str]]
-ALL = [*UNDECIDED, *MISSPELT, *CONTRADICTORY]
+ALL = [*UNDECIDED, *MISSPELT, *CONTRADICTORY, *COMBINED]
 
 
 def laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

@@ -106,6 +106,14 @@ def test_the_batch_is_what_two_passes_of_fit_into_the_target() -> None:
     [
         (replace(LOAD, messages_per_second=0), "0.6B", "h200", Assumptions(), "messages_per_second: 0 is not"),
         (replace(LOAD, messages_per_second=float("nan")), "0.6B", "h200", Assumptions(), "messages_per_second: nan"),
+        (replace(LOAD, messages_per_second=1e300), "0.6B", "h200", Assumptions(), "messages_per_second: 1e+300 is not"),
+        (
+            replace(LOAD, messages_per_second=1e-300),
+            "0.6B",
+            "h200",
+            Assumptions(),
+            "messages_per_second: 1e-300 is not",
+        ),
         (replace(LOAD, tokens=-1), "0.6B", "h200", Assumptions(), "tokens: -1 is not"),
         (
             replace(LOAD, tokens=33_000),
@@ -121,6 +129,8 @@ def test_the_batch_is_what_two_passes_of_fit_into_the_target() -> None:
         (LOAD, "4B", "zen5-2core", Assumptions(), "gpu: no figure and no data sheet of 'zen5-2core' for 4B"),
         (LOAD, "0.6B", "h200", Assumptions(utilisation=1.2), "utilisation: 1.2 is not a share"),
         (LOAD, "0.6B", "h200", Assumptions(utilisation=0), "utilisation: 0 is not a number above 0"),
+        (LOAD, "0.6B", "h200", Assumptions(utilisation=1e-320), "utilisation: 1e-320 is below 0.001"),
+        (LOAD, "0.6B", "h200", Assumptions(spare=10**22), "spare: 10000000000000000000000 is above 1,000,000"),
         (LOAD, "0.6B", "h200", Assumptions(efficiency=2), "efficiency: 2 is not a share"),
         (LOAD, "0.6B", "h200", Assumptions(spare=-1), "spare: -1 is below 0"),
         (LOAD, "0.6B", "h200", Assumptions(price=-1), "price: -1 is below 0"),
@@ -133,6 +143,30 @@ def test_the_impossible_is_refused_by_its_name(
     with pytest.raises(ConfigurationError) as caught:
         planned(load, model, gpu, assumptions=assumptions)
     assert str(caught.value).startswith(error)
+
+
+@pytest.mark.parametrize("rate", [float("inf"), float("nan"), 1e-320, 0.0])
+def test_a_figure_that_is_no_rate_is_refused(rate: float) -> None:
+    with pytest.raises(ConfigurationError, match=r"a typing error: .* messages/s is not a rate"):
+        planned(figures=(EngineFigure("h200", "0.6B", None, rate, "a typing error"),))
+
+
+def test_a_gpu_of_ones_own_figures_is_asked_for_and_a_cpu_has_none() -> None:
+    rented = planned(gpu="rented", figures=(EngineFigure("rented", "0.6B", None, 2_000, "given"),))
+    assert rented.settings["WEIR_GUARD__GPUS_PER_REPLICA"] == "1"
+    assert planned(Workload(20, 10, 2_000), gpu="zen5-2core").settings["WEIR_GUARD__GPUS_PER_REPLICA"] == "0"
+
+
+@pytest.mark.parametrize("tokens", [10, 1_000, 3_000, 30_000])
+def test_a_plan_for_long_messages_has_room_for_what_fills_its_batches(tokens: float) -> None:
+    """The defaults would pause the partitions at 64 MiB, and judge in windows what is reckoned as one piece."""
+    result = planned(Workload(1_000, tokens, 60_000), "0.6B", "h200")
+    filled = 2 * result.batch_size * result.replicas / result.consumers
+    room = {name: int(result.settings[f"WEIR_LIMITS__IN_FLIGHT_{name}"]) for name in ("RECORDS", "TOKENS", "BYTES")}
+    assert room["RECORDS"] >= filled
+    assert room["TOKENS"] >= filled * tokens
+    assert room["BYTES"] >= filled * tokens * 5
+    assert int(result.settings.get("WEIR_LENGTH__MAX_TOKENS", 4_096)) >= min(2 * tokens, 32_768 - 304)
 
 
 def test_the_target_that_is_named_as_possible_is_possible() -> None:

@@ -1,6 +1,7 @@
 """A guard replica over an engine that only pretends: isolation (P6), provenance, health (P12) and spans (P11)."""
 
 import asyncio
+import warnings
 
 import pytest
 from opentelemetry.trace import SpanKind, StatusCode
@@ -12,6 +13,7 @@ from tests.serving.pretend_engine import TRACE, PretendEngine, replica_of, reque
 from tests.telemetry.recorded_tracing import RecordedTracing
 from workers.serving.guard_replica import MAX_FAILURES, GuardReplica
 from workers.span_encoding import MAX_LINKS
+from workers.telemetry import Metrics, Tracing
 
 
 def judge(replica: GuardReplica, *texts: str) -> GuardReply:
@@ -184,3 +186,23 @@ def test_p10_the_span_of_a_batch_that_raised_names_the_error_and_no_content(
     assert not span.events
     assert "private" not in span.to_json()
     assert "poison" not in span.to_json()
+
+
+def test_what_it_measured_is_flushed_once_and_nobody_has_to_await_that(
+    engine: PretendEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Serve calls `__del__` on a clean stop and Python calls it again; the shadow lane's replica only Python does."""
+    flushed: list[str] = []
+    monkeypatch.setattr(Tracing, "flush", lambda _: flushed.append("spans"))
+    monkeypatch.setattr(Metrics, "flush", lambda _: flushed.append("metrics"))
+    replica = replica_of(engine)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        replica.__del__()
+        replica.__del__()
+
+    assert flushed == ["spans", "metrics"]
+
+
+def test_a_replica_that_could_not_start_has_nothing_to_flush() -> None:
+    GuardReplica.__new__(GuardReplica).__del__()

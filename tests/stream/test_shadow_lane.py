@@ -149,6 +149,27 @@ def test_p1_a_candidate_in_trouble_costs_live_nothing_and_its_records_are_counte
     assert summary.unanswered >= 32
 
 
+def test_p1_what_a_stop_finds_in_the_lane_is_counted_in_its_last_summary(bench: Bench) -> None:
+    gate = Gate()
+
+    async def wait(_: Sequence[GuardRequest]) -> None:
+        await gate.passed()
+
+    settings = settings_of(bench, queue_records=512)
+    lane = bench.start_shadow(settings, ScriptedGuard(script=wait))
+    bench.produce([event(f"e{i}") for i in range(400)])
+    worker = bench.start(ScriptedGuard(), settings, shadow=lane)
+    bench.wait_for(400)
+    assert_live_is_complete(bench, worker, 400)
+    assert lane.counts.done == 0
+    lane.stop(20.0)
+
+    disagreements, (summary,) = shadow_records(bench)
+    assert disagreements == []
+    assert (summary.agreed, summary.disagreed, summary.dropped, summary.unanswered) == (0, 0, 0, 400)
+    assert (lane.counts.done, lane.counts.done_bytes) == (lane.counts.offered, lane.counts.offered_bytes)
+
+
 def test_p9_what_waits_for_the_candidate_is_bounded_in_records_and_bytes(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

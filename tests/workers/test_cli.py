@@ -128,6 +128,30 @@ def test_check_goes_on_after_a_failure_and_is_bounded_in_time(monkeypatch: pytes
     assert checks[f"topic {TOPICS.dead_letters}"]["status"] == "skip"
 
 
+def test_check_names_the_candidate_and_loads_its_model_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    variables = {"KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1", "GUARD__MODEL": "demo", "AUTOSCALING__ENABLED": "true"}
+    variables |= {"SHADOW__ENABLED": "true", "SHADOW__SHARE": "0.05", "SHADOW__MODEL": str(tmp_path / "none")}
+    for name, value in variables.items():
+        monkeypatch.setenv(f"WEIR_{name}", value)
+    result = Result("check", "--timeout", "2", "--json")
+    checks = {check["name"]: check for check in result.json["checks"]}
+    assert (checks["model"]["status"], checks["shadow model"]["status"]) == ("ok", "fail")
+    assert str(tmp_path / "none") in checks["shadow model"]["found"]
+    assert checks["shadow"]["found"].startswith(
+        f"0.05 of the events to moderation.shadow: 1 replicas of {tmp_path}/none,"
+    )
+    assert checks["autoscaling"]["found"] == "1 to 8 guard replicas, 1 to 8 consumers, for 60 s behind at most"
+
+
+def test_check_names_a_candidates_policy_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEIR_KAFKA__BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    monkeypatch.setenv("WEIR_SHADOW__ENABLED", "true")
+    monkeypatch.setenv("WEIR_SHADOW__POLICY_FILE", "/none.yaml")
+    result = Result("check", "--skip-model", "--timeout", "2", "--json")
+    failed = [check["name"] for check in result.json["checks"] if check["status"] == "fail"]
+    assert failed == ["shadow", "broker", "session"]
+
+
 @pytest.mark.usefixtures("on_broker")
 def test_verify_proves_and_says_so() -> None:
     shown, proven = Result("verify"), Result("verify", "--allow-tail", "--json")

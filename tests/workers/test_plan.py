@@ -29,8 +29,9 @@ def test_the_plan_as_json() -> None:
     assert plan["working"]
 
 
-def test_its_settings_are_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = Result("plan", *LOAD, "--json").json["settings"]
+@pytest.mark.parametrize("load", [(), ("--tokens", "30000", "--target", "60000")])
+def test_its_settings_are_settings(monkeypatch: pytest.MonkeyPatch, load: tuple[str, ...]) -> None:
+    settings = Result("plan", *LOAD, *load, "--json").json["settings"]
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     loaded = load_settings(None)
@@ -55,6 +56,7 @@ def test_measured_figures_are_given_or_read(tmp_path: Path) -> None:
         ("{}", "not a list of objects"),
         (json.dumps([{"gpu": "a"}]), "figure 1 has not exactly gpu, model, tokens, messages_per_second, source"),
         (json.dumps([FIGURE, {**FIGURE, "tokens": 0}]), "figure 2: tokens is not a number above 0"),
+        (json.dumps([{**FIGURE, "messages_per_second": float("inf")}]), "messages_per_second is not a number above 0"),
         (json.dumps([{**FIGURE, "gpu": 7}]), "figure 1: gpu is not a name"),
     ],
 )
@@ -72,7 +74,8 @@ def test_a_file_of_figures_that_cannot_be_used_is_refused(tmp_path: Path, conten
     [
         ("--gpu", "v100", "gpu: no figure and no data sheet of 'v100'"),
         ("--target", "1", "target_ms: 1 is too short"),
-        ("--rate", "0", "rate: 0.0 is not above 0"),
+        ("--rate", "0", "rate: 0.0 is not a number above 0"),
+        ("--rate", "inf", "rate: inf is not a number above 0"),
         ("--spare", "-1", "spare: -1 is below 0"),
     ],
 )

@@ -164,7 +164,9 @@ def test_a_wrong_key_or_value_of_the_file_is_named(write_config: WriteConfig, te
     assert "hunter2" not in message
 
 
-@pytest.mark.parametrize("text", ["kafka: {a: [", "- a\n- b", "just words", "a: b: c", "\x00", "kafka: !!python/x y"])
+@pytest.mark.parametrize(
+    "text", ["kafka: {a: [", "- a\n- b", "kafka: " + "[" * 5000, "just words", "a: b: c", "\x00", "kafka: !!python/x y"]
+)
 def test_a_file_that_is_no_mapping_of_sections_is_named(write_config: WriteConfig, text: str) -> None:
     write_config(text)
 

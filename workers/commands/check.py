@@ -52,13 +52,15 @@ def _findings(config: Path | None, timeout_s: float, model_timeout_s: float, *, 
     finding = run_check("settings", lambda: _settings(config, loaded), timeout_s)
     yield finding
     if not loaded:
-        for name in ("policy", "broker", "session", "topics", "rights", "model", "telemetry"):
+        for name in ("policy", "autoscaling", "shadow", "broker", "session", "topics", "rights", "model", "telemetry"):
             yield Finding(name, "skip", "no settings")
         return
     settings = loaded[0]
     yield run_check("policy", lambda: _policy(settings), timeout_s)
+    yield run_check("autoscaling", lambda: _autoscaling(settings), timeout_s)
+    yield run_check("shadow", lambda: _shadow(settings), timeout_s)
     yield from kafka_checks(settings, timeout_s)
-    yield from model_checks(settings.guard, timeout_s, model_timeout_s, skip=skip_model)
+    yield from model_checks(settings, timeout_s, model_timeout_s, skip=skip_model)
     yield run_check("telemetry", lambda: _telemetry(otel_variables()), timeout_s)
 
 
@@ -71,9 +73,33 @@ def _settings(config: Path | None, loaded: list[Settings]) -> str:
 
 def _policy(settings: Settings) -> str:
     policy = load_policy(settings.policy.file)
-    load_policy(settings.candidate().policy.file)
     routed = f", routes to {', '.join(policy.topics)}" if policy.topics else ""
     return f"{policy.name} version {policy.version}{routed}"
+
+
+def _autoscaling(settings: Settings) -> str:
+    scaling, guard, serve = settings.autoscaling, settings.guard, settings.serve
+    if not scaling.enabled:
+        return f"off: {guard.replicas} guard replicas, {serve.consumers} consumers"
+    return (
+        f"{scaling.min_replicas} to {scaling.max_replicas} guard replicas, {serve.consumers} to {scaling.max_consumers}"
+        f" consumers, for {scaling.target_seconds_behind:g} s behind at most"
+    )
+
+
+def _shadow(settings: Settings) -> str:
+    shadow = settings.shadow
+    if not shadow.enabled:
+        return "off"
+    candidate = settings.candidate()
+    policy = load_policy(candidate.policy.file)
+    named = f"policy {policy.name} version {policy.version}"
+    if shadow.has_model:
+        named = (
+            f"{shadow.replicas} replicas of {candidate.guard.model} {candidate.guard.revision or ''}".rstrip()
+            + f", {named}"
+        )
+    return f"{shadow.share:.4g} of the events to {settings.topics.shadow}: {named}"
 
 
 def _telemetry(otel: Mapping[str, str]) -> str:

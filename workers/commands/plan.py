@@ -5,6 +5,7 @@ The arithmetic is in `pipelines.capacity`.
 
 import json
 from dataclasses import asdict
+from math import inf, isfinite
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -58,8 +59,8 @@ def plan(
     if figures is not None:
         known = (*_read_figures(figures), *known)
     if rate is not None:
-        if not rate > 0:
-            raise ConfigurationError(f"rate: {rate} is not above 0")
+        if not (isfinite(rate) and rate > 0):
+            raise ConfigurationError(f"rate: {rate} is not a number above 0")
         known = (EngineFigure(gpu, model, None, rate, "given by --rate"), *known)
     workload = Workload(messages_per_second, tokens, target, task, unsafe_share)
     assumptions = Assumptions(utilisation, efficiency, overhead_ms, spare, growth, price)
@@ -99,7 +100,7 @@ def _figure(path: Path, number: int, entry: dict[str, Any]) -> EngineFigure:
             raise ConfigurationError(f"{path}: figure {number}: {name} is not a name")
     for name in ("tokens", "messages_per_second"):
         value = entry[name]
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < inf:
             raise ConfigurationError(f"{path}: figure {number}: {name} is not a number above 0")
     return figure
 

@@ -47,6 +47,13 @@ def severity_of(unsafe: bool) -> Severity:
     return Severity.UNSAFE if unsafe else Severity.SAFE
 
 
+def _labelled(value: Any, unsafe: str, safe: str) -> Severity:
+    """The severity of a label in a benchmark's two words. A third one is no Safe: the row is not of this form."""
+    if value not in (unsafe, safe):
+        raise ValueError
+    return severity_of(value == unsafe)
+
+
 def prompt(text: Any) -> Conversation:
     """A conversation of one user message."""
     return ({"role": "user", "content": _text(text)},)
@@ -60,6 +67,12 @@ def response(question: Any, answer: Any) -> Conversation:
 def is_true(value: Any) -> bool:
     """A truth value as JSON, Parquet and CSV have it."""
     return str(value).strip().lower() in ("true", "1", "1.0", "yes")
+
+
+def _refused(value: Any) -> bool:
+    if value not in ("refusal", "compliance"):
+        raise ValueError
+    return bool(value == "refusal")
 
 
 def _text(value: Any) -> str:
@@ -99,10 +112,10 @@ def _aegis2(row: Row, place: Place) -> Found:
     categories = tuple(name for part in (row["violated_categories"] or "").split(",") if (name := part.strip()))
     found = []
     if row["prompt_label"]:
-        label = Label(severity_of(row["prompt_label"] == "unsafe"), categories=categories)
+        label = Label(_labelled(row["prompt_label"], "unsafe", "safe"), categories=categories)
         found.append(LabelledExample(place.name("prompt"), "aegis2", prompt(row["prompt"]), label))
     if row.get("response_label") and row.get("response") is not None:
-        label = Label(severity_of(row["response_label"] == "unsafe"), categories=categories)
+        label = Label(_labelled(row["response_label"], "unsafe", "safe"), categories=categories)
         turns = response(row["prompt"], row["response"])
         found.append(LabelledExample(place.name("response"), "aegis2", turns, label))
     return found or "no label"
@@ -144,8 +157,8 @@ def _safe_rlhf(row: Row, place: Place) -> Found:
 
 
 def _xstest_prompts(row: Row, place: Place) -> Found:
-    unsafe = row["label"] == "unsafe" if row.get("label") else "contrast" in row["type"]
-    label = Label(severity_of(unsafe), categories=(str(row["type"]),))
+    known = _labelled(row["label"], "unsafe", "safe") if row.get("label") else severity_of("contrast" in row["type"])
+    label = Label(known, categories=(str(row["type"]),))
     return [LabelledExample(place.name(), "xstest", prompt(row["prompt"]), label)]
 
 
@@ -153,7 +166,7 @@ def _xstest_responses(row: Row, place: Place) -> Found:
     if row["label"] in ("harmful", "unharmful"):
         label = Label(severity_of(row["label"] == "harmful"))
     else:
-        label = Label(None, refusal=row["label"] == "refusal")
+        label = Label(None, refusal=_refused(row["label"]))
     return [LabelledExample(place.name(), "xstest", response(row["prompt"], row["response"]), label)]
 
 
@@ -161,12 +174,12 @@ def _wildguard(row: Row, place: Place) -> Found:
     categories = (str(row["subcategory"]),) if row.get("subcategory") else ()
     found = []
     if row["prompt_harm_label"]:
-        label = Label(severity_of(row["prompt_harm_label"] == "harmful"), categories=categories)
+        label = Label(_labelled(row["prompt_harm_label"], "harmful", "unharmful"), categories=categories)
         found.append(LabelledExample(place.name("prompt"), "wildguard", prompt(row["prompt"]), label))
     harm, refusal = row.get("response_harm_label"), row.get("response_refusal_label")
     if row.get("response") and (harm or refusal):
-        severity = severity_of(harm == "harmful") if harm else None
-        label = Label(severity, refusal == "refusal" if refusal else None, categories)
+        severity = _labelled(harm, "harmful", "unharmful") if harm else None
+        label = Label(severity, _refused(refusal) if refusal else None, categories)
         turns = response(row["prompt"], row["response"])
         found.append(LabelledExample(place.name("response"), "wildguard", turns, label))
     return found or "no label"
@@ -191,7 +204,7 @@ def _qwen3guardtest(row: Row, place: Place) -> Found:
     # The splits with a place of the unsafe sentence hold unsafe examples only; the report's figure is of the other.
     benchmark = "qwen3guardtest_loc" if "_loc" in place.path.name else "qwen3guardtest"
     category = row.get("unsafe_type")
-    label = Label(severity_of(row["label"] == "Unsafe"), categories=(str(category),) if category else ())
+    label = Label(_labelled(row["label"], "Unsafe", "Safe"), categories=(str(category),) if category else ())
     return [LabelledExample(place.name(), benchmark, turns, label)]
 
 

@@ -64,12 +64,15 @@ class GuardReplica:
         has_telemetry: spans and metrics go where the environment says.
     """
 
+    _has_exporters = False  # until `__init__` has made them
+
     def __init__(self, settings: Settings, engine: Engine | None = None, *, has_telemetry: bool = True) -> None:
         with redirect_stderr(sys.__stderr__):  # Serve's stand-in for it writes to a file that nobody collects
             configure_logging(settings.telemetry.log_level)
         otel = otel_variables() if has_telemetry else TELEMETRY_OFF
         self._tracing = start_tracing(settings.telemetry, "weir-guard", otel)
         self._metrics = start_metrics("weir-guard", otel)
+        self._has_exporters = True
         started = perf_counter()
         self._engine = engine or load_engine(settings.guard)
         self._provenance = provenance_of(self._engine)
@@ -156,9 +159,12 @@ class GuardReplica:
         share = self._busy.share()
         return {} if share is None else {BUSY: share}
 
-    async def __del__(self) -> None:
-        self._tracing.flush()
-        self._metrics.flush()
+    def __del__(self) -> None:
+        """Serve calls it on a clean stop, and Python once more; the shadow lane's replica is called by Python alone."""
+        if self._has_exporters:
+            self._has_exporters = False
+            self._tracing.flush()
+            self._metrics.flush()
 
     def _prepare(self, requests: Sequence[GuardRequest], background: bool) -> list[_Asked | Judgement]:
         # Whoever asks whether the engine works must hear it from the engine (P5).

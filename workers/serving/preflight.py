@@ -4,22 +4,28 @@ Does not judge how well the model answers.
 """
 
 from collections.abc import Iterator
+from functools import partial
 
 from schemas.errors import ConfigurationError
 from workers.preflight import Finding, check
 from workers.sections import GuardSettings
+from workers.settings import Settings
 
 _KNOWN_GOOD = ({"role": "user", "content": "hello"},)
 
 
-def model_checks(settings: GuardSettings, timeout_s: float, model_timeout_s: float, *, skip: bool) -> Iterator[Finding]:
-    """Device, then model; importing torch alone may take longer than other checks have, so the model's time counts."""
+def model_checks(settings: Settings, timeout_s: float, model_timeout_s: float, *, skip: bool) -> Iterator[Finding]:
+    """Device, model and the candidate's; importing torch alone may take longer than others have: the model's time."""
+    models = {"model": settings.guard}
+    if settings.shadow.has_model:
+        models["shadow model"] = settings.candidate().guard
     if skip:
-        yield Finding("device", "skip", "--skip-model")
-        yield Finding("model", "skip", "--skip-model")
+        for name in ("device", *models):
+            yield Finding(name, "skip", "--skip-model")
         return
-    yield check("device", lambda: _device(settings), max(timeout_s, model_timeout_s))
-    yield check("model", lambda: _model(settings), model_timeout_s)
+    yield check("device", lambda: _device(settings.guard), max(timeout_s, model_timeout_s))
+    for name, guard in models.items():
+        yield check(name, partial(_model, guard), model_timeout_s)
 
 
 def _device(settings: GuardSettings) -> str:
@@ -47,5 +53,5 @@ def _model(settings: GuardSettings) -> str:
     judgement = engine.judge([_KNOWN_GOOD])[0]
     who = provenance_of(engine)
     if judgement.error is not None:
-        raise ConfigurationError(f"guard.model={settings.model}: answers {judgement.error} to a plain greeting")
+        raise ConfigurationError(f"model {settings.model}: answers {judgement.error} to a plain greeting")
     return f"{who.model} {who.revision}, {who.engine}, {who.dtype} on {engine.identity.device}"

@@ -2,7 +2,7 @@
 
 `offer` is all that the live path does: a hash of the id, and for the sample one append to a bounded queue; when that is
 full, the event is left out and counted. All else happens on a thread of the lane's own and in calls with a time-out,
-and no offset ever waits for any of it. What a stop or a crash finds in the lane is gone.
+and no offset ever waits for any of it. What a stop finds in the lane is left out and counted; after a crash it is gone.
 """
 
 import asyncio
@@ -114,7 +114,8 @@ class ShadowLane:
             return
         counts, size = self.counts, admitted.record.size_bytes
         if (
-            counts.offered - counts.done >= self._settings.queue_records
+            self._stopping.is_set()
+            or counts.offered - counts.done >= self._settings.queue_records
             or counts.offered_bytes - counts.done_bytes + size > QUEUE_BYTES
         ):
             counts.dropped += 1
@@ -133,7 +134,7 @@ class ShadowLane:
         self._thread.start()
 
     def stop(self, timeout_s: float) -> None:
-        """Write a last summary and end; what waits is left out."""
+        """Write a last summary and end; what waits is left out as unanswered."""
         self._stopping.set()
         self._mailbox.put(None)  # wakes the thread
         self._thread.join(timeout_s)
@@ -148,6 +149,8 @@ class ShadowLane:
                 log.error(event("shadow_failed", error=type(error).__name__))
         for call in list(self._under_way):
             call.cancel()
+        self.counts.unanswered += self.counts.offered - self.counts.done
+        self.counts.done, self.counts.done_bytes = self.counts.offered, self.counts.offered_bytes
         self._summarise()
         self._publisher.close()
 

@@ -1,4 +1,4 @@
-{{/* The pod of a Job that runs one `weir` command. Takes {root, args, resources, parts, suffix, group, component}. */}}
+{{/* The pod of a Job that runs one `weir` command. Takes {root, args, resources, parts, suffix, group, component, variables}. */}}
 {{- define "weir.jobPod" -}}
 {{- $root := .root -}}
 metadata:
@@ -7,7 +7,7 @@ metadata:
     app.kubernetes.io/component: {{ .component }}
 spec:
   restartPolicy: Never
-  {{- if not .suffix }}
+  {{- if or (not .suffix) (not $root.Values.serviceAccount.create) }}
   serviceAccountName: {{ include "weir.serviceAccountName" $root }}
   {{- end }}
   automountServiceAccountToken: false
@@ -20,6 +20,11 @@ spec:
   {{- with include "weir.scheduling" (.group | default dict) }}
   {{- . | nindent 2 }}
   {{- end }}
+  {{- if has "models" .parts }}
+  {{- with include "weir.download" $root }}
+  {{- . | nindent 2 }}
+  {{- end }}
+  {{- end }}
   containers:
     - name: weir
       image: {{ include "weir.image" $root }}
@@ -29,6 +34,9 @@ spec:
         {{- toYaml .args | nindent 8 }}
       env:
         - {name: WEIR_CONFIG, value: /etc/weir/weir.yaml}
+        {{- range $name, $value := .variables }}
+        - {name: {{ $name }}, value: {{ $value | quote }}}
+        {{- end }}
         {{- if eq .component "audit" }}
         # For a folder of its own, which a pod that takes the run up again finds: --into s3://audits/$(JOB_NAME).
         - name: JOB_NAME

@@ -1,7 +1,7 @@
 {{/* What is refused, by name. All faults are said at once. Included by every object's file through `weir.refuse`. */}}
 
 {{- define "weir.refuse" -}}
-{{- $faults := concat (include "weir.undecided" . | fromYamlArray) (include "weir.impossible" . | fromYamlArray) (include "weir.impossibleOnCluster" . | fromYamlArray) -}}
+{{- $faults := concat (include "weir.undecided" . | fromYamlArray) (include "weir.impossible" . | fromYamlArray) (include "weir.overfull" . | fromYamlArray) (include "weir.impossibleOnCluster" . | fromYamlArray) -}}
 {{- if $faults -}}
 {{- fail (printf "\n\nweir: these values cannot work:\n- %s\n" (join "\n- " $faults)) -}}
 {{- end -}}
@@ -55,7 +55,6 @@
 {{/* Pairs of values that contradict each other. */}}
 {{- define "weir.impossible" -}}
 {{- with .Values }}
-{{- $outputs := list .topics.verdicts .topics.deadLetters }}
 {{- if has .topics.verdicts .topics.events }}
 - "topics.verdicts={{ .topics.verdicts }} is also in topics.events"
 {{- end }}
@@ -75,6 +74,9 @@
 {{- end }}
 {{- if and .topics.apply.enabled .strimzi.user.enabled }}
 - "topics.apply.enabled=true and strimzi.user.enabled=true: that user may not create topics, and is not there before the install"
+{{- end }}
+{{- if and .topics.apply.enabled .serviceAccount.create .kafka.sasl.token.audience }}
+- "topics.apply.enabled=true and kafka.sasl.token.audience={{ .kafka.sasl.token.audience }} need serviceAccount.create=false: before the install the account is not there, and another's token is another user"
 {{- end }}
 {{- if and .strimzi.topics.enabled (gt (int .stream.consumers) (int .strimzi.topics.partitions)) }}
 - "stream.consumers={{ .stream.consumers }} is above strimzi.topics.partitions={{ .strimzi.topics.partitions }}: some would have nothing to do"
@@ -153,20 +155,29 @@
 {{- if and .modelCache.offline (eq .modelCache.type "emptyDir") (contains "/" .guard.model) (not (hasPrefix "/" .guard.model)) }}
 - "modelCache.offline=true with modelCache.type=emptyDir: guard.model={{ .guard.model }} could come from nowhere"
 {{- end }}
+{{- $shadow := .settings.shadow | default dict }}
+{{- $candidate := $shadow.model | default (ternary .guard.model "" (not (empty $shadow.revision))) }}
+{{- if and $shadow.enabled (eq .modelCache.type "emptyDir") (contains "/" $candidate) (not (hasPrefix "/" $candidate)) }}
+{{- range $name, $is := dict "modelCache.offline" .modelCache.offline "modelCache.download.enabled" .modelCache.download.enabled }}
+{{- if $is }}
+- "{{ $name }}=true with modelCache.type=emptyDir: the candidate of settings.shadow, {{ $candidate }}, could come from nowhere"
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if and $shadow.enabled (not (or $shadow.model $shadow.revision $shadow.policy_file)) }}
+- "settings.shadow.enabled=true needs a candidate: settings.shadow.model, settings.shadow.revision or settings.shadow.policy_file"
+{{- end }}
+{{- if and (hasPrefix "/etc/weir-policy/" ($shadow.policy_file | default "")) (not .policy.existingConfigMap) (ne $shadow.policy_file "/etc/weir-policy/policy.yaml" | or (empty .policy.content)) }}
+- "settings.shadow.policy_file={{ $shadow.policy_file }} needs policy.existingConfigMap: the file lies there"
+{{- end }}
+{{- if has (include "weir.shadowTopic" $) (concat .topics.events .topics.routed (list .topics.verdicts .topics.deadLetters)) }}
+- "settings.topics.shadow={{ include "weir.shadowTopic" $ }} is also in topics.events, topics.verdicts, topics.deadLetters or topics.routed"
+{{- end }}
 {{- if and (eq .modelCache.type "emptyDir") .modelCache.existingClaim }}
 - "modelCache.existingClaim={{ .modelCache.existingClaim }} has no effect with modelCache.type=emptyDir"
 {{- end }}
 {{- if and .modelCache.existingClaim .modelCache.storageClassName }}
 - "modelCache.existingClaim={{ .modelCache.existingClaim }} and modelCache.storageClassName={{ .modelCache.storageClassName }}: the claim has a class"
-{{- end }}
-{{- if gt (float64 .guard.gpusPerReplica) (float64 .guard.gpusPerPod) }}
-- "guard.gpusPerReplica={{ .guard.gpusPerReplica }} is above guard.gpusPerPod={{ .guard.gpusPerPod }}: no pod could run a replica"
-{{- end }}
-{{- if and (eq (float64 .guard.gpusPerReplica) 0.0) (gt (int .guard.gpusPerPod) 0) }}
-- "guard.gpusPerPod={{ .guard.gpusPerPod }} with guard.gpusPerReplica=0: the GPUs would idle"
-{{- end }}
-{{- if and (hasPrefix "cuda" (dig "guard" "device" "" .settings)) (eq (int .guard.gpusPerPod) 0) }}
-- "settings.guard.device={{ .settings.guard.device }} needs a GPU, and guard.gpusPerPod=0"
 {{- end }}
 {{- if and .policy.content .policy.existingConfigMap }}
 - "policy.content and policy.existingConfigMap={{ .policy.existingConfigMap }}: one policy"
@@ -192,6 +203,12 @@
 {{- if and .keda.enabled (eq $sasl.mechanism "OAUTHBEARER") }}
 - "keda.enabled=true with kafka.sasl.mechanism=OAUTHBEARER: KEDA's Kafka scaler cannot read our token"
 {{- end }}
+{{- if and .audit.enabled (has "--on-application" .audit.args) }}
+- "audit.args=--on-application with audit.enabled=true: the Job is no part of the Ray cluster, it has an engine of its own"
+{{- end }}
+{{- if and .audit.enabled .audit.args (not (regexMatch "(^| )--(into|dry-run)( |=|$)" (join " " .audit.args))) }}
+- "audit.args={{ join " " .audit.args }} lacks --into: the folder to write to"
+{{- end }}
 {{- if and .audit.schedule (not .audit.enabled) }}
 - "audit.schedule={{ .audit.schedule }} has no effect with audit.enabled=false"
 {{- end }}
@@ -213,33 +230,11 @@
 - "ray.{{ $name }}.replicas={{ $group.replicas }} is not between ray.{{ $name }}.minReplicas={{ $group.minReplicas }} and ray.{{ $name }}.maxReplicas={{ $group.maxReplicas }}"
 {{- end }}
 {{- end }}
-{{- range list (list "guard.cpusPerReplica" .guard.cpusPerReplica "guardGroup") (list "stream.cpusPerConsumer" .stream.cpusPerConsumer "streamGroup") }}
-{{- $cpus := include "weir.cpus" (index $.Values.ray (index . 2)).resources }}
-{{- if gt (float64 (index . 1)) (float64 $cpus) }}
-- "{{ index . 0 }}={{ index . 1 }} is above the {{ $cpus }} CPUs of ray.{{ index . 2 }}.resources: no pod could run one"
-{{- end }}
-{{- end }}
 {{- if and (eq .ray.upgradeStrategy "NewClusterWithIncrementalUpgrade") (not .ray.autoscaler.enabled) }}
 - "ray.upgradeStrategy=NewClusterWithIncrementalUpgrade needs ray.autoscaler.enabled=true"
 {{- end }}
 {{- if ne .ray.gcsFaultTolerance.enabled (not (empty .ray.gcsFaultTolerance.redisAddress)) }}
 - "ray.gcsFaultTolerance.enabled={{ .ray.gcsFaultTolerance.enabled }} and ray.gcsFaultTolerance.redisAddress={{ .ray.gcsFaultTolerance.redisAddress }}: both or neither"
-{{- end }}
-{{- $scaling := .settings.autoscaling | default dict }}
-{{- $most := get $scaling "max_replicas" | default 8 }}
-{{- if and $scaling.enabled (gt (mulf (float64 $most) (float64 .guard.gpusPerReplica)) (mulf (float64 .ray.guardGroup.maxReplicas) (float64 .guard.gpusPerPod))) }}
-- "settings.autoscaling.max_replicas={{ $most }} of guard.gpusPerReplica={{ .guard.gpusPerReplica }} do not fit into ray.guardGroup.maxReplicas={{ .ray.guardGroup.maxReplicas }} pods of guard.gpusPerPod={{ .guard.gpusPerPod }}"
-{{- end }}
-{{- $shadow := include "weir.shadowReplicas" $ | int }}
-{{- $live := ternary $most .guard.replicas (default false $scaling.enabled) }}
-{{- if and $shadow (gt (mulf (addf (float64 $live) (float64 $shadow)) (float64 .guard.gpusPerReplica)) (mulf (float64 .ray.guardGroup.maxReplicas) (float64 .guard.gpusPerPod))) }}
-- "settings.shadow.replicas={{ $shadow }} beside {{ $live }} guard replicas of guard.gpusPerReplica={{ .guard.gpusPerReplica }} do not fit into ray.guardGroup.maxReplicas={{ .ray.guardGroup.maxReplicas }} pods of guard.gpusPerPod={{ .guard.gpusPerPod }}: the candidate could take the place of live ones"
-{{- end }}
-{{- if and $scaling.enabled (not .ray.autoscaler.enabled) }}
-- "settings.autoscaling.enabled=true needs ray.autoscaler.enabled=true: nobody would make the pods"
-{{- end }}
-{{- if and .guard.replicas (gt (mulf (float64 .guard.replicas) (float64 .guard.gpusPerReplica)) (mulf (float64 .ray.guardGroup.maxReplicas) (float64 .guard.gpusPerPod))) }}
-- "guard.replicas={{ .guard.replicas }} of guard.gpusPerReplica={{ .guard.gpusPerReplica }} do not fit into ray.guardGroup.maxReplicas={{ .ray.guardGroup.maxReplicas }} pods of guard.gpusPerPod={{ .guard.gpusPerPod }}"
 {{- end }}
 {{- end }}
 {{- if eq .mode "deployment" }}
@@ -276,14 +271,4 @@
 - "{{ index . 0 }}, but the cluster has no {{ index . 2 }}: install {{ index . 3 }} (without a cluster: helm template --api-versions {{ index . 2 }})"
 {{- end }}
 {{- end }}
-{{- end -}}
-
-{{/* Whole CPUs of a pod as KubeRay counts them: the limit, or else the request, rounded up. */}}
-{{- define "weir.cpus" -}}
-{{- $asked := toString (coalesce (.limits | default dict).cpu (.requests | default dict).cpu "0") -}}
-{{- if hasSuffix "m" $asked -}}
-{{- ceil (divf (trimSuffix "m" $asked | float64) 1000) -}}
-{{- else -}}
-{{- ceil (float64 $asked) -}}
-{{- end -}}
 {{- end -}}

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/expr-lang/expr"
 	kedav1alpha1 "github.com/kedacore/keda/v2/apis/keda/v1alpha1"
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
@@ -76,10 +77,41 @@ func check(types *runtime.Scheme, document []byte) (string, error) {
 	if err := strict.UnmarshalStrict(document, object); err != nil {
 		return name, err
 	}
-	if service, is := object.(*rayv1.RayService); is {
-		return name, errors.Join(utils.ValidateRayServiceMetadata(service.ObjectMeta), utils.ValidateRayServiceSpec(service))
+	switch made := object.(type) {
+	case *rayv1.RayService:
+		return name, errors.Join(utils.ValidateRayServiceMetadata(made.ObjectMeta), utils.ValidateRayServiceSpec(made))
+	case *kedav1alpha1.ScaledObject:
+		return name, scaling(made)
 	}
 	return name, nil
+}
+
+// scaling does what KEDA's admission webhook does about a formula, and runs it for each failure of the triggers: KEDA
+// gives it no value of a trigger that failed, and takes no value of the formula for the fallback's replicas.
+func scaling(made *kedav1alpha1.ScaledObject) error {
+	if !made.IsUsingModifiers() {
+		return nil
+	}
+	formula, err := kedav1alpha1.ValidateAndCompileScalingModifiers(made)
+	if err != nil {
+		return err
+	}
+	if !made.FallbackScalingModifiers() {
+		return errors.New("a failed trigger keeps KEDA from asking the formula: fallback.behavior is not scalingModifiers")
+	}
+	for failed := range 1 << len(made.Spec.Triggers) {
+		values := map[string]any{}
+		for place, trigger := range made.Spec.Triggers {
+			values[trigger.Name] = 7.0
+			if failed&(1<<place) != 0 {
+				values[trigger.Name] = nil
+			}
+		}
+		if _, err := expr.Run(formula, values); err != nil {
+			return fmt.Errorf("with failed triggers %b: %w", failed, err)
+		}
+	}
+	return nil
 }
 
 func must(err error) {
