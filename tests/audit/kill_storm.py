@@ -20,6 +20,7 @@ from tests.audit.scripted_lane import ScriptedLane, asked, files_of, prompts_ask
 from workers.audit.actors import Pool, ray_for
 from workers.audit.run import AuditRun
 from workers.audit.run_folder import RunFolder
+from workers.audit.run_lock import driving
 
 ACTORS = 2
 LOOK_S = 0.02
@@ -96,8 +97,8 @@ def _is_actor(pid: int) -> bool:
 def _drive(run: str, file: str, traces: str, block_rows: str, seconds_a_call: str) -> None:
     pool = Pool(ACTORS, 0.5, 0.0)
     lane = ScriptedLane(traces, seconds_a_call=float(seconds_a_call))
-    with ray_for(None, pool, {}, logs=False):
-        AuditRun(asked(run, Path(file), int(block_rows))).execute(lane, pool)
+    with driving(run) as still_ours, ray_for(None, pool, {}, logs=False):
+        AuditRun(asked(run, Path(file), int(block_rows)), still_ours).execute(lane, pool)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from tests.audit.scripted_lane import ScriptedLane, asked
 from workers.audit.actors import Pool, ray_for
 from workers.audit.manifest import BlockMarker
 from workers.audit.run import AuditRun
+from workers.audit.run_lock import driving
 
 if __name__ == "__main__":
     run, file, traces = sys.argv[1:]
@@ -20,5 +21,6 @@ if __name__ == "__main__":
         if len(done) == 3:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    with ray_for(None, pool, {}, logs=False):
-        AuditRun(asked(run, Path(file))).execute(ScriptedLane(traces, seconds_a_call=0.05), pool, told)
+    with driving(run) as still_ours, ray_for(None, pool, {}, logs=False):
+        order = asked(run, Path(file))
+        AuditRun(order, still_ours).execute(ScriptedLane(traces, seconds_a_call=0.05), pool, told)

@@ -110,6 +110,8 @@ def test_a_dry_run_says_rows_tokens_and_hours_and_writes_nothing(log: Path, tmp_
         (("LOG", *FIELDS, "--into", "nowhere://x/y"), "nowhere"),
         (("LOG.txt", "--into", "RUN"), "no file there"),
         (("LOG", "--map", "text"), "FIELD=COLUMN"),
+        (("x" * 300,), "cannot be read: "),
+        (("s3://key:secret@bucket/x",), "a URI with a password"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line_before_ray_starts(
@@ -132,6 +134,8 @@ def test_a_status_of_something_else_is_refused(tmp_path: Path) -> None:
 
     assert "not what this version of Weir writes" in Result("audit", "status", str(tmp_path)).err
     assert "not a run of" in Result("audit", "status", str(tmp_path / "none")).err
+    (tmp_path / "odd" / "manifest.json").mkdir(parents=True)
+    assert "odd: cannot be read: " in Result("audit", "status", str(tmp_path / "odd")).err
 
 
 def test_a_rate_is_kept_and_idle_time_is_not_saved_up() -> None:

@@ -9,15 +9,11 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import duckdb
-import pandas
 import pytest
-import ray
 from pydantic_core import from_json, to_json
 
 from pipelines.backoff import Backoff
@@ -40,17 +36,12 @@ from workers.audit.actors import Pool
 from workers.audit.manifest import BlockMarker
 from workers.audit.run import AuditRun
 from workers.audit.run_folder import RunFolder
+from workers.audit.run_lock import driving
 from workers.audit.tables import verdict_of
 
 ROWS = 400
 POOL = Pool(2, 0.5, 0.0)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _ray() -> Iterator[None]:
-    ray.init("local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    yield
-    ray.shutdown()
+pytestmark = pytest.mark.usefixtures("_local_ray")
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +50,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(log: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(_local_ray: None, log: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that nothing interrupted."""
     traces, run = tmp_path_factory.mktemp("traces"), tmp_path_factory.mktemp("runs") / "whole"
     AuditRun(asked(run, log)).execute(ScriptedLane(str(traces)), POOL)
@@ -107,21 +98,6 @@ def test_p7_verdicts_are_those_of_live_for_the_same_event_to_the_byte(whole: Pat
         assert list(said.items()) == list(written.items())
 
 
-def test_duckdb_and_pandas_read_what_is_written(whole: Path) -> None:
-    verdicts, letters = rows_of(whole)
-    found = duckdb.sql(
-        f"select verdict, count(*) from read_parquet('{whole}/verdicts/**/*.parquet', hive_partitioning=true)"
-        " where date = '2026-01-01' group by verdict"
-    ).fetchall()
-    day = [row for row in verdicts if row["occurred_at"].date().isoformat() == "2026-01-01"]
-    frame = pandas.read_parquet(whole / "verdicts")
-
-    assert dict(found) == Counter(row["severity"] for row in day)
-    assert len(frame) == len(verdicts)
-    assert set(frame["verdict"].astype(str)) == set(frame["severity"])
-    assert len(pandas.read_parquet(whole / "dead_letters")) == len(letters)
-
-
 def test_a_finished_run_is_not_overwritten(log: Path, whole: Path) -> None:
     with pytest.raises(ConfigurationError, match="finished at"):
         AuditRun(asked(whole, log))
@@ -161,10 +137,11 @@ def test_a_driver_that_is_killed_is_taken_up_again_and_the_files_are_the_same(
     run = tmp_path / "run"
     command = [sys.executable, "-m", "tests.audit.killed_driver", str(run), str(log), str(tmp_path)]
     driver = subprocess.run(command, stdout=subprocess.PIPE, timeout=60, check=False)
-    again = AuditRun(asked(run, log))
-    done = len(again.done)
-    asked_before = prompts_asked(tmp_path)
-    manifest = again.execute(ScriptedLane(str(tmp_path)), POOL)
+    with driving(str(run)) as still_ours:
+        again = AuditRun(asked(run, log), still_ours)
+        done = len(again.done)
+        asked_before = prompts_asked(tmp_path)
+        manifest = again.execute(ScriptedLane(str(tmp_path)), POOL)
 
     assert driver.returncode == -signal.SIGKILL
     assert again.resumed
@@ -218,6 +195,40 @@ def test_a_block_whose_files_are_gone_is_done_again_although_it_has_a_marker(
     assert 3 not in again.done
     assert len(again.done) == ROWS // 20 - 1
     assert rows_of(run) == rows_of(whole)
+
+
+def test_a_run_that_loses_files_while_it_goes_on_is_not_finished_until_they_are_made_again(
+    log: Path, whole: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    removed: list[str] = []
+
+    def told(marker: BlockMarker) -> None:  # as a second driver would that thinks the block undone
+        if not removed:
+            removed.append(marker.files[0])
+            (run / removed[0]).unlink()
+
+    with pytest.raises(ModerationError, match="1 files of blocks that were done are gone, such as verdicts/date="):
+        AuditRun(asked(run, log)).execute(ScriptedLane(str(tmp_path)), POOL, told)
+    state = RunFolder(str(run)).manifest().state
+    AuditRun(asked(run, log)).execute(ScriptedLane(str(tmp_path)), POOL)
+
+    assert state == "running"
+    assert rows_of(run) == rows_of(whole)
+
+
+def test_a_driver_whose_run_is_anothers_stops_and_says_so(log: Path, tmp_path: Path) -> None:
+    seen: list[BlockMarker] = []
+
+    def still_ours() -> None:
+        if seen:
+            raise ModerationError("another one's")
+
+    with pytest.raises(ModerationError, match="another one's"):
+        AuditRun(asked(tmp_path / "run", log), still_ours).execute(ScriptedLane(str(tmp_path)), POOL, seen.append)
+
+    assert len(seen) == 1
+    assert RunFolder(str(tmp_path / "run")).manifest().state == "running"
 
 
 def _judge(guard: Any) -> Judge:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
-import ray
 
 from schemas.errors import ConfigurationError
 from tests.audit.scripted_lane import ScriptedLane, asked, chat, prompts_asked, rows_of, write_parquet
@@ -17,13 +15,7 @@ from workers.audit.row_selection import sample_of
 from workers.audit.run import AuditRun
 
 POOL = Pool(1, 0.5, 0.0)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _ray() -> Iterator[None]:
-    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    yield
-    ray.shutdown()
+pytestmark = pytest.mark.usefixtures("_local_ray")
 
 
 @pytest.fixture(scope="module")

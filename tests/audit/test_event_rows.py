@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from pyarrow import parquet
+from pyarrow import ipc, parquet
 
 from pipelines.moderation import Admitted
 from schemas.dead_letter import DeadLetter
@@ -75,6 +75,38 @@ def test_times_are_read_in_all_usual_forms(value: Any) -> None:
 
     assert found.occurred_at == datetime(2026, 1, 2, tzinfo=UTC)
     assert found.record.timestamp_ms == 1_767_312_000_000
+
+
+@pytest.mark.parametrize("value", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:00:00-02:00"])
+def test_a_time_that_utc_has_no_name_for_is_unknown_and_stops_nothing(value: str) -> None:
+    (found,) = records({"time": "d", "text": "e"}, (value, "a"))
+
+    assert (found.occurred_at, found.record.timestamp_ms) == (None, 0)
+    assert said(found)["created_at"] == value  # which live traffic takes
+    assert isinstance(moderation().admit(found.record), Admitted)
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.timestamp("s"), pa.timestamp("ms", "UTC"), pa.timestamp("us", "-05:00"), pa.date32()]
+)
+def test_a_row_whose_time_no_calendar_has_is_one_dead_letter_and_its_neighbours_are_judged(
+    tmp_path: Path, kind: Any
+) -> None:
+    number = pa.array(
+        [1, 2**30 if kind == pa.date32() else 2**59, 1], pa.int32() if kind == pa.date32() else pa.int64()
+    )
+    path = tmp_path / "a.arrow"
+    table = pa.table({"text": ["a", "b", "c"], "created_at": number.cast(kind)})
+    with ipc.new_file(path, table.schema) as writer:
+        writer.write_table(table)
+    columns = Columns.resolve({}, [str(path)], None)
+    (block,) = plan_files([str(path)], 10, 0, lambda _done, _all: None).blocks
+    rows, _ = BlockRows(columns.wanted, 0).read(block)
+    outcomes = [moderation().admit(item.record) for item in EventRows(columns).records(block, rows, ())]
+
+    assert [isinstance(outcome, Admitted) for outcome in outcomes] == [True, False, True]
+    assert isinstance(outcomes[1], DeadLetter)
+    assert outcomes[1].reason == "invalid_value"
 
 
 @pytest.mark.parametrize(
@@ -147,6 +179,20 @@ def test_columns_are_found_by_their_names_and_refused_by_name(tmp_path: Path) ->
     parquet.write_table(pa.table({"body": ["a"]}), path)
     with pytest.raises(ConfigurationError, match="nothing to judge"):
         Columns.resolve({}, [str(path)], None)
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv"])
+def test_empty_files_are_passed_by_wherever_they_stand(tmp_path: Path, suffix: str) -> None:
+    for name, content in (("a", ""), ("b", '{"text": "x"}\n' if suffix == "jsonl" else "text\nx\n"), ("c", "")):
+        (tmp_path / f"{name}.{suffix}").write_text(content, encoding="utf-8")
+    columns = Columns.resolve({}, [str(tmp_path)], None)
+    plan = plan_files([str(tmp_path)], 10, 0, lambda _done, _all: None)
+
+    assert columns.by_field == {"text": "text"}
+    assert [(block.name, block.rows) for block in plan.blocks] == [(f"b.{suffix}", 1)]
+    (tmp_path / f"b.{suffix}").unlink()
+    with pytest.raises(ConfigurationError, match="nothing to judge"):
+        Columns.resolve({}, [str(tmp_path)], None)
 
 
 def test_a_mapping_file_is_a_mapping_of_fields_to_columns(tmp_path: Path) -> None:

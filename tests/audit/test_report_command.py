@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from pathlib import Path
 
@@ -50,6 +51,17 @@ def test_a_page_with_text_is_its_owners_alone(run: str, tmp_path: Path) -> None:
     assert "the very words" in page.read_text()
     assert [stat.S_IMODE(path.stat().st_mode) for path in (page, twin)] == [0o600, 0o600]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["page.html", "report.json", "run"]
+
+
+def test_what_a_killed_one_left_is_not_in_the_way(run: str, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    left = tmp_path / f".page.html.{os.getpid()}"
+    left.write_text("half a page")
+    result = CliRunner().invoke(app, ["audit", "report", run, "--out", str(page)])
+
+    assert result.exit_code == 0, result.output
+    assert "half a page" not in page.read_text()
+    assert not left.exists()
 
 
 def test_warnings_are_told(tmp_path: Path) -> None:

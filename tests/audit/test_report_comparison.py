@@ -5,13 +5,15 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
 from tests.audit.report_runs import Row, silent, verdict, write_run
-from workers.audit import report_spool
+from workers.audit import report_comparison, report_spool
 from workers.audit.report import Choices, build_report
 from workers.audit.report_files import RunFiles
+from workers.audit.report_html import render
 from workers.audit.report_model import AuditReport, Comparison
 
 SEVERITIES = ("Safe", "Controversial", "Unsafe")
@@ -137,3 +139,51 @@ def test_nothing_is_left_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyP
     comparison_of(tmp_path, [verdict("a")], [verdict("a")])
 
     assert list(scratch.iterdir()) == []
+
+
+@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("wanted", [True, False])
+def test_changes_show_their_texts_where_they_are_asked_for_and_were_kept(
+    tmp_path: Path, wanted: bool, kept: bool
+) -> None:
+    before = [verdict("a", text="one text"), verdict("b", text="x" * 2_001), verdict("same", text="other words")]
+    after = [verdict("a", "Unsafe", "PII", text="one text"), verdict("b", "Controversial", text="x" * 2_001), before[2]]
+    after = [{**row, "text": row["text"] if kept else None} for row in after]
+    old = write_run(tmp_path / "old", before, revision="r0")
+    new = write_run(tmp_path / "new", after, keep_text=kept)
+    steps: list[tuple[int, int | None]] = []
+    choices = Choices(include_text=wanted)
+    report = build_report(RunFiles(new), RunFiles(old), choices, lambda done, total: steps.append((done, total)))
+
+    assert report.comparison is not None
+    shown = {flip.event_id: flip.text for flip in report.comparison.flips}
+    both = wanted and kept
+    assert shown == {"a": "one text" if both else None, "b": f"{'x' * 2_000} … (1 characters more)" if both else None}
+    assert ("one text" in render(report)) == both
+    assert "other words" not in render(report)
+    assert steps[-1][0] == steps[-1][1]
+
+
+@pytest.mark.parametrize("rows", [[], [verdict("a")]])
+def test_runs_without_a_common_event_have_a_page(tmp_path: Path, rows: list[Row]) -> None:
+    page = render(report_of(tmp_path, rows, [verdict("b")]))
+
+    assert "Same severity</dt><dd>–</dd>" in page
+
+
+def test_pairs_come_in_one_order_each_time() -> None:
+    ids = [f"event-{number}" for number in range(80_000)]
+    sides = (pa.table({"event_id": rows, "ordinal": [0] * len(rows)}) for rows in (ids, ids[::-1]))
+    tables = tuple(sides)
+    found = {tuple(report_comparison._joined(*tables).after["event_id"].to_pylist()) for _ in range(8)}  # noqa: SLF001
+
+    assert len(found) == 1
+
+
+def test_groups_beyond_a_bound_are_the_same_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report_comparison, "MOST_GROUPS", 3)
+    rows = [verdict(f"event-{number}", tenant=f"tenant-{number % 50}") for number in range(100)]
+    compared = comparison_of(tmp_path, rows, rows)
+
+    assert {shift.name for shift in compared.tenants} == {"tenant-0", "tenant-1", "tenant-2"}
+    assert compared.groups_cut

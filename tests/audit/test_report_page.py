@@ -6,6 +6,8 @@ import base64
 import hashlib
 import json
 import re
+import time
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -165,13 +167,25 @@ def test_an_empty_run_has_a_page(tmp_path: Path) -> None:
     outline(page)
 
 
+def test_clocks_gone_wrong_by_millennia_do_not_hold_the_page_up(tmp_path: Path) -> None:
+    moments = (datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, tzinfo=UTC))
+    run = write_run(tmp_path / "run", [verdict(str(moment), occurred_at=moment) for moment in moments])
+    began = time.process_time()
+    page = render(build_report(RunFiles(run), None, Choices(), silent))
+
+    assert "9999 years" in page
+    assert time.process_time() - began < 30  # labels made anew for each row of the table took four minutes
+
+
 def test_numbers_are_written_for_people() -> None:
-    assert [percent(share) for share in (0, 0.00001, 0.0333, 1)] == [
+    assert [percent(share) for share in (0, 0.00001, 0.0333, 0.99999, 1)] == [
         "0.00\xa0%",
         "< 0.01\xa0%",
         "3.33\xa0%",
+        "> 99.99\xa0%",
         "100.00\xa0%",
     ]
-    assert [short(number) for number in (0, 999, 1_500, 2.5e9)] == ["0", "999", "1.5\xa0k", "2.5\xa0G"]
+    numbers = (0, 999, 1_500, 999_499, 999_500, 2.5e9)
+    assert [short(number) for number in numbers] == ["0", "999", "1.5\xa0k", "999\xa0k", "1\xa0M", "2.5\xa0G"]
     assert [duration(seconds) for seconds in (1.25, 600, 7_200)] == ["1.2 s", "10.0 min", "2.0 h"]
     assert one_line("a\tb") == "a\\tb"

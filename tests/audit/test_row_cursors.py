@@ -7,6 +7,7 @@ import csv
 import gzip
 import json
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -15,9 +16,10 @@ import pyarrow as pa
 import pytest
 import zstandard
 from pyarrow import csv as arrow_csv
-from pyarrow import feather, ipc, parquet
+from pyarrow import feather, fs, ipc, parquet
 
 from schemas.errors import ConfigurationError, ModerationError
+from workers.audit import locations, row_cursors
 from workers.audit.block_rows import BlockRows
 from workers.audit.blocks import plan_files
 from workers.audit.locations import find_files
@@ -131,6 +133,62 @@ def test_folders_and_globs_find_files_by_their_ends_and_leave_hidden_ones_out(tm
     assert names("x/?/b.csv") == ["y/b.csv"]
     with pytest.raises(ConfigurationError, match="no file there"):
         names("x/*.parquet")
-    arrow_csv.write_csv(pa.table({"text": ["a"]}), tmp_path / "a.jsonl")
+
+
+def test_uris_find_files_and_can_be_read_again_whatever_stands_in_their_names(tmp_path: Path) -> None:
+    (tmp_path / "a b#c").mkdir()
+    WRITERS["a.csv"](tmp_path / "a b#c" / "50%?.csv")
+    for argument in (f"file://{tmp_path}/a%20b%23c", f"file://{tmp_path}/**/*.csv", f"file://{tmp_path}/**/5[0]*.csv"):
+        plan = plan_files([argument], 60, 0, lambda _done, _all: None)
+        rows, _ = BlockRows(WANTED, 0).read(plan.blocks[0])
+
+        assert plan.blocks[0].uri == f"file://{tmp_path}/a%20b%23c/50%25%3F.csv"
+        assert rows == EXPECTED
+
+
+def test_a_uri_keeps_its_options_and_none_has_a_password(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def filesystem_of(uri: str) -> tuple[Any, str]:
+        asked.append(uri)
+        return fs.LocalFileSystem(), str(tmp_path)
+
+    WRITERS["a.csv"](tmp_path / "a.csv")
+    monkeypatch.setattr(locations, "filesystem_of", filesystem_of)
+    (found,) = find_files(["s3://bucket/*.csv?region=eu-west-1&scheme=http"], (".csv",))
+    monkeypatch.undo()
+
+    assert asked == ["s3://bucket?region=eu-west-1&scheme=http"]
+    assert found == (f"s3://{tmp_path}/a.csv?region=eu-west-1&scheme=http", "a.csv")
+    for uri in ("s3://key:secret@bucket/x", "s3://key:secret%2F@bucket"):
+        with pytest.raises(ConfigurationError, match="s3://…@…: a URI with a password") as caught:
+            find_files([uri], (".csv",))
+        assert "secret" not in str(caught.value)
+
+
+def test_a_stray_quote_does_not_take_a_file_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(row_cursors, "_LARGEST_FIELD", 10_000)
+    stray = "b,2\n" * 5_000
+    (tmp_path / "a.csv").write_text(f'body,id\na,1\n"{stray}",3\n', encoding="utf-8")
+
+    with pytest.raises(ConfigurationError, match=r"a\.csv: cannot be read as csv"):
+        plan_files([str(tmp_path / "a.csv")], 10, 0, lambda _done, _all: None)
+
+
+def test_times_as_spark_and_hive_write_them_are_what_they_were(tmp_path: Path) -> None:
+    moments = [datetime(1600, 1, 1), datetime(2026, 1, 2, 3, 4, 5, 6), datetime(9999, 12, 31, 23)]
+    table = pa.table({"at": pa.array(moments, pa.timestamp("us"))})
+    parquet.write_table(table, tmp_path / "a.parquet", use_deprecated_int96_timestamps=True)
+    plan = plan_files([str(tmp_path / "a.parquet")], 10, 0, lambda _done, _all: None)
+    rows, _ = BlockRows(("at",), 0).read(plan.blocks[0])
+
+    assert rows == [(moment,) for moment in moments]
+
+
+def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    for name in ("a.jsonl", "x/a.jsonl"):
+        (tmp_path / name).write_bytes(_jsonl())
+
     with pytest.raises(ConfigurationError, match=r"both would be called a\.jsonl"):
-        names("x", "a.jsonl")
+        find_files([str(tmp_path / "x"), str(tmp_path / "a.jsonl")], (".jsonl",))

@@ -22,6 +22,7 @@ from schemas.errors import ModerationError
 from workers.audit.block_work import BlockWork, ReadTopic, RunWork
 from workers.audit.blocks import Block
 from workers.audit.judgement import Lane
+from workers.audit.locations import reason_of
 from workers.audit.manifest import BlockMarker
 from workers.audit.row_selection import Keys
 
@@ -72,9 +73,7 @@ class AuditActor:
 
 def _plain(error: Exception) -> str:
     """What a filesystem says; Arrow's other errors may quote what was to be written."""
-    if isinstance(error, OSError):
-        return error.strerror or str(error).partition("\n")[0][:200]
-    return type(error).__name__
+    return reason_of(error) if isinstance(error, OSError) else type(error).__name__
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from workers.audit.answer_cache import AnswerCache
 from workers.audit.block_rows import BlockRows
 from workers.audit.blocks import Block
 from workers.audit.columns import Columns
-from workers.audit.event_rows import AuditRecord, EventRows
+from workers.audit.event_rows import AuditRecord, EventRows, in_utc
 from workers.audit.judgement import Judgement, Lane, Spent
 from workers.audit.manifest import BlockMarker, Cost, Counts, PolicyUsed, SampleTaken
 from workers.audit.pace import Pace
@@ -169,7 +169,7 @@ class BlockWork:
             # Decoded a second time: who waits for the guard holds no event, and here only its time is wanted.
             said = decode_event(item.record, self._work.max_event_bytes).created_at
             if said is not None:
-                occurred_at = said.astimezone(UTC) if said.tzinfo else said.replace(tzinfo=UTC)
+                occurred_at = in_utc(said)
         text = self._text(admitted)
         kept = text if self._work.keep_text else None
         return RowFacts(admitted.event_id, admitted.tenant, occurred_at, item.language, _sha256(text), kept)

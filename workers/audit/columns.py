@@ -50,23 +50,31 @@ class Columns(NamedTuple):
             raise ConfigurationError(f"mapping {min(unknown)}: not one of {', '.join(FIELDS)}")
         if {"text", "messages"} <= set(given):
             raise ConfigurationError(f"mapping text={given['text']} and messages={given['messages']}: one of them")
-        by_field = dict(given)
-        for number, found in enumerate(find_files(arguments, SUFFIXES)):
+        by_field: dict[str, str] = {}
+        for found in find_files(arguments, SUFFIXES):
             there, optional = _columns_of(found.uri, found.name)
-            if not number:
-                taken = {field: name for field, name in FIELDS.items() if name in there and field not in by_field}
-                if {"text", "messages"} & set(by_field) or "messages" in taken:
-                    taken.pop("text", None)
-                if "text" in by_field:
-                    taken.pop("messages", None)
-                by_field |= {field: name for field, name in taken.items() if name is not None}
+            if not there:  # empty, as some writers leave them, and so without rows that could miss a column
+                continue
+            by_field = by_field or _completed(given, there)
             missing = {*by_field.values(), *([stratum] if stratum else [])} - set(there)
             if missing and not optional:
                 shown = ", ".join(there[:20])
                 raise ConfigurationError(f"{found.uri}: no column {min(missing)!r}; there are {shown}")
             if not {"text", "messages"} & set(by_field):
                 raise ConfigurationError(f"{found.uri}: nothing to judge: map text or messages to one of {there[:20]}")
+        if not by_field:
+            raise ConfigurationError(f"{', '.join(arguments)}: there is nothing to judge: no columns")
         return cls({field: by_field[field] for field in FIELDS if field in by_field}, stratum)
+
+
+def _completed(given: Mapping[str, str], there: Sequence[str]) -> dict[str, str]:
+    """What is given, and the columns of the first file that have a field's usual name."""
+    taken = {field: name for field, name in FIELDS.items() if name in there and field not in given}
+    if {"text", "messages"} & set(given) or "messages" in taken:
+        taken.pop("text", None)
+    if "text" in given:
+        taken.pop("messages", None)
+    return {**given, **{field: name for field, name in taken.items() if name is not None}}
 
 
 def _columns_of(uri: str, name: str) -> tuple[tuple[str, ...], bool]:

@@ -150,8 +150,16 @@ def _moment(value: Any) -> tuple[datetime | None, Any]:
             value = _MOMENT.validate_python(int(value) if isinstance(value, str) and value.isdecimal() else value)
         except (ValidationError, ValueError, OverflowError):
             return None, value
-    moment = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-    return moment, moment.isoformat()
+    moment = in_utc(value)
+    return moment, (moment or value).isoformat()
+
+
+def in_utc(moment: datetime) -> datetime | None:
+    """A time in UTC, which is taken for what names no zone; None if no calendar has it there."""
+    try:
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except OverflowError:
+        return None
 
 
 def _json(payload: dict[str, Any]) -> bytes:

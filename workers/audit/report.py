@@ -18,7 +18,7 @@ from workers.audit.manifest import FileInput, total_cost, total_counts
 from workers.audit.report_comparison import compare_runs
 from workers.audit.report_conversations import CONVERSATION, ConversationCounts
 from workers.audit.report_counts import COUNTED, VerdictCounts, in_order, scores_of
-from workers.audit.report_examples import EXAMPLE_COLUMNS, ExampleChoice, source_of
+from workers.audit.report_examples import EXAMPLE_COLUMNS, TEXTS, ExampleChoice, source_of, texts_of
 from workers.audit.report_files import RunFiles
 from workers.audit.report_model import (
     AuditReport,
@@ -58,13 +58,14 @@ def build_report(
     Raises:
         ConfigurationError: a file of a run cannot be read.
     """
-    reading = _Reading(_rows_to_read(run, against), progress)
+    with_text = choices.include_text and run.manifest.keep_text
+    reading = _Reading(_rows_to_read(run, against, with_text=with_text), progress)
     facts = _facts(run)
     conversations = ConversationCounts()
     for batch in run.verdicts(CONVERSATION, reading.advance, severity=Severity.UNSAFE.value):
         conversations.add_unsafe(batch)
     counts, examples = VerdictCounts(), ExampleChoice(choices.examples)
-    text = ["text"] if choices.include_text else []
+    text = ["text"] if with_text else []
     columns = dict.fromkeys([*COUNTED, *CONVERSATION, *EXAMPLE_COLUMNS, *text])
     for batch in run.verdicts(list(columns), reading.advance):
         scores = scores_of(batch)
@@ -100,8 +101,8 @@ def build_report(
         dead_letters=letters,
         histograms=counts.histograms(),
         examples=examples.lists(),
-        with_text=choices.include_text and run.manifest.keep_text,
-        comparison=_comparison(run, against, choices, reading) if against else None,
+        with_text=with_text,
+        comparison=_comparison(run, against, choices, reading, with_text=with_text) if against else None,
         warnings=[],
         notes=[],
     )
@@ -122,11 +123,11 @@ class _Reading:
         self._progress(self._read, self._total)
 
 
-def _rows_to_read(run: RunFiles, against: RunFiles | None) -> int:
+def _rows_to_read(run: RunFiles, against: RunFiles | None, *, with_text: bool) -> int:
     """How many rows all passes read together."""
     counts = total_counts(marker.counts for marker in run.markers)
     rows = counts.verdicts + counts.dead_letters + counts.by_severity.get(Severity.UNSAFE.value, 0)
-    return rows + (_verdicts(run) + _verdicts(against) if against else 0)
+    return rows + (_verdicts(run) * (1 + with_text) + _verdicts(against) if against else 0)
 
 
 def _verdicts(run: RunFiles) -> int:
@@ -194,8 +195,16 @@ def _dead_letters(run: RunFiles, reading: _Reading) -> tuple[list[DeadLetterReas
     return letters, total
 
 
-def _comparison(run: RunFiles, against: RunFiles, choices: Choices, reading: _Reading) -> Comparison:
+def _comparison(
+    run: RunFiles, against: RunFiles, choices: Choices, reading: _Reading, *, with_text: bool
+) -> Comparison:
     before, after = (part.verdicts(SPOOLED, reading.advance) for part in (against, run))
     dead_letters = sum(marker.counts.dead_letters for marker in against.markers)
     rows = _verdicts(run) + _verdicts(against)
-    return compare_runs(before, after, rows, _facts(against), dead_letters, choices.listed)
+    compared = compare_runs(before, after, rows, _facts(against), dead_letters, choices.listed)
+    if not with_text:
+        return compared
+    # Read again and not carried through the join, which would write every text to the disk once more.
+    texts = texts_of(run.verdicts(TEXTS, reading.advance), {flip.text_sha256 for flip in compared.flips})
+    flips = [flip.model_copy(update={"text": texts.get(flip.text_sha256)}) for flip in compared.flips]
+    return compared.model_copy(update={"flips": flips})

@@ -64,7 +64,7 @@ class _Differences:
         columns = (np.ones_like(first), first == _UNSAFE, second == _UNSAFE, second > first, second < first)
         for name, groups in self.groups.items():
             table = pa.table({name: pairs.after[name], **dict(zip(_SUMS, map(_whole, columns), strict=True))})
-            summed = table.group_by(name).aggregate([(column, "sum") for column in _SUMS])
+            summed = table.group_by(name, use_threads=False).aggregate([(column, "sum") for column in _SUMS])
             for row in summed.to_pylist():
                 if row[name] not in groups and len(groups) >= MOST_GROUPS:
                     self.cut = True
@@ -162,7 +162,8 @@ def _joined(before: Any, after: Any) -> _Pairs:
         side.select(_KEY).append_column(name, pa.array(np.arange(len(side))))
         for name, side in (("before", before), ("after", after))
     )
-    places = first.join(second, keys=_KEY, join_type="inner").combine_chunks()
+    # One thread: several would give the pairs in another order each time.
+    places = first.join(second, keys=_KEY, join_type="inner", use_threads=False).combine_chunks()
     return _Pairs(before.take(places["before"]), after.take(places["after"]))
 
 
@@ -178,6 +179,7 @@ def _flip(before: dict[str, Any], after: dict[str, Any]) -> Flip:
         action_before=before["action"],
         action_after=after["action"],
         text_sha256=after["text_sha256"],
+        text=None,
     )
 
 

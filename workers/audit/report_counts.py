@@ -161,7 +161,9 @@ def in_order(severities: Counter[str]) -> dict[str, int]:
 
 def pair_counts(keys: Any, labels: Any) -> list[tuple[Any, str, int]]:
     """How often each pair of a key and a label occurs."""
-    table = pa.table({"key": keys, "label": labels}).group_by(["key", "label"]).aggregate([([], "count_all")])
+    # One thread: several promise no order, and by it the groups beyond a bound are told from the others.
+    grouped = pa.table({"key": keys, "label": labels}).group_by(["key", "label"], use_threads=False)
+    table = grouped.aggregate([([], "count_all")])
     return list(zip(*(table[name].to_pylist() for name in ("key", "label", "count_all")), strict=True))
 
 

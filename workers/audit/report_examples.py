@@ -3,7 +3,7 @@
 Equal texts are shown once. The choice depends on the rows alone, not on their order.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Any, Literal
 
@@ -32,6 +32,7 @@ EXAMPLE_COLUMNS = [
     "source_offset",
     "text_sha256",
 ]
+TEXTS = ["text_sha256", "text"]
 BORDERLINE = 0.5
 """Two labels whose probabilities are nearer than this are a close call."""
 MOST_CHARACTERS = 2_000
@@ -122,8 +123,6 @@ def example_of(row: dict[str, Any]) -> Example:
     scores = dict(row["severity_scores"] or [])
     text: str | None = row.get("text")
     occurred: datetime | None = row["occurred_at"]
-    if text is not None and len(text) > MOST_CHARACTERS:
-        text = f"{text[:MOST_CHARACTERS]} … ({len(text) - MOST_CHARACTERS} characters more)"
     return Example(
         event_id=row["event_id"],
         verdict_id=row["verdict_id"],
@@ -138,8 +137,31 @@ def example_of(row: dict[str, Any]) -> Example:
         scores={label.value: scores[label.value] for label in Severity if label.value in scores},
         source=source_of(row),
         text_sha256=row["text_sha256"],
-        text=text,
+        text=None if text is None else shortened(text),
     )
+
+
+def texts_of(batches: Iterable[Any], digests: Collection[str]) -> dict[str, str]:
+    """Texts by their SHA-256, as the page shows them.
+
+    Args:
+        batches: of verdicts, with the columns `TEXTS`.
+        digests: those that are wanted.
+    """
+    wanted, found = pa.array(sorted(digests), pa.string()), dict[str, str]()
+    for batch in batches:
+        chosen = batch.filter(pc.is_in(batch["text_sha256"], value_set=wanted))
+        for digest, text in zip(*(chosen[name].to_pylist() for name in TEXTS), strict=True):
+            if text is not None and digest not in found:
+                found[digest] = shortened(text)
+    return found
+
+
+def shortened(text: str) -> str:
+    """The first characters of a text, and how many more there are."""
+    if len(text) <= MOST_CHARACTERS:
+        return text
+    return f"{text[:MOST_CHARACTERS]} … ({len(text) - MOST_CHARACTERS} characters more)"
 
 
 def source_of(row: dict[str, Any]) -> str:

@@ -105,16 +105,18 @@ def one_line(text: str) -> str:
 
 
 def percent(share: float) -> str:
-    """A share for people; a small one is never rounded to nothing."""
+    """A share for people; a small one is never rounded to nothing, nor a large one to all."""
     if 0 < share < 0.00005:
         return "< 0.01\u00a0%"
+    if 0.99995 <= share < 1:
+        return "> 99.99\u00a0%"
     return f"{100 * share:.2f}\u00a0%"
 
 
 def short(value: float) -> str:
     """A large number with a unit of thousands."""
     for unit, letter in _UNITS:
-        if value >= unit:
+        if value >= 0.9995 * unit:  # what three digits write as 1,000 of the unit below
             return f"{value / unit:.3g}\u00a0{letter}"
     return f"{value:,.0f}"
 

@@ -156,7 +156,7 @@ class ExampleList(_Figures):
 
 
 class Flip(_Figures):
-    """One event whose severity differs between the two runs."""
+    """One event whose severity differs between the two runs; `text` as that of an example."""
 
     event_id: str
     tenant: str
@@ -168,6 +168,7 @@ class Flip(_Figures):
     action_before: str
     action_after: str
     text_sha256: str
+    text: str | None
 
 
 class Shift(_Figures):

@@ -20,7 +20,8 @@ Values = tuple[Any, ...]
 Row = Values | bytes
 _BATCH_ROWS = 4_096
 _BUFFER_BYTES = 2**20
-_LARGEST_FIELD = 2**31 - 1  # of a CSV; the standard library stops at 128 KiB
+_OUT_OF_RANGE = "out of range"
+_LARGEST_FIELD = 2**26  # of a CSV, so that a stray quote does not take the rest of the file into memory
 
 
 class Cursor(Protocol):
@@ -189,11 +190,23 @@ def _values(column: Any) -> list[Any]:
     if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
         # As nanoseconds they would come as pandas' own, where that is installed, and not at all where it is not.
         column = compute.cast(column, pa.timestamp("us", column.type.tz), safe=False)
-    return list(column.to_pylist())
+    try:
+        return list(column.to_pylist())
+    except OverflowError:
+        return [_value(scalar) for scalar in column]
+
+
+def _value(scalar: Any) -> Any:
+    """A value, or what no decoder takes for a time: one row's year 50000 must not stop the others."""
+    try:
+        return scalar.as_py()
+    except OverflowError:
+        return _OUT_OF_RANGE
 
 
 def _parquet_batches(files: Any, path: str, wanted: Sequence[str] | None, row: int) -> tuple[Iterator[Any], int, Any]:
-    file = parquet.ParquetFile(files.open_input_file(path))
+    # As nanoseconds, which is the default, times of Spark and Hive that are beyond 2262 would come as others.
+    file = parquet.ParquetFile(files.open_input_file(path), coerce_int96_timestamp_unit="us")
     metadata, before = file.metadata, 0
     groups: list[int] = []
     for number in range(metadata.num_row_groups):

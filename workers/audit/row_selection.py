@@ -6,7 +6,8 @@ Both say the same of a row each time they are asked. Reads no input files.
 import heapq
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from fractions import Fraction
 from hashlib import blake2b
 from math import ceil
 from typing import Any
@@ -19,7 +20,11 @@ from schemas.verdict import Provenance
 from workers.audit.manifest import PolicyUsed, SampleTaken
 
 Keys = npt.NDArray[np.uint64]
+Counts = npt.NDArray[np.int64]
+MOST_STRATA = 10_000
 _WHOLE = 2**64
+_BINS = 1_024
+_OF_BIN = _WHOLE // _BINS
 _AMOUNT = re.compile(r"([0-9]+)|([0-9]+(?:\.[0-9]+)?)%")
 _COLUMNS = ["event_id", "text_sha256", *Provenance.model_fields, "policy_sha256"]
 
@@ -32,56 +37,92 @@ def place_of(event_id: str) -> int:
 def sample_of(asked: str, stratified_by: str | None, members: Callable[[], Iterable[tuple[str, str]]]) -> SampleTaken:
     """The sample that `--sample` asks for.
 
+    A number is exact, and so is a percentage of each stratum; a percentage without strata takes every row with that
+    chance. Rows that share an event id are taken or left together.
+
     Args:
         asked: `1000`, or `2.5%`.
-        stratified_by: column whose values keep their shares in a sample of so many rows, each having one row at least;
-            the shares of a percentage follow from the digests.
-        members: event id and stratum of every row; read for a number only, once or twice.
+        stratified_by: column whose values each keep their share of the sample, to the row, and have one row at least.
+        members: event id and stratum of every row; read twice, but not for a percentage without strata.
 
     Raises:
-        ConfigurationError: `asked` has neither form, or is nothing or more than all.
+        ConfigurationError: `asked` has neither form, or is nothing or more than all; the column has too many values.
     """
     form = _AMOUNT.fullmatch(asked)
     if form is None:
         raise ConfigurationError(f"sample {asked!r}: neither a number of rows nor a percentage")
-    if form[2] is not None:
-        share = float(form[2]) / 100
-        if not 0 < share <= 1:
-            raise ConfigurationError(f"sample {asked!r}: not above 0 % and up to 100 %")
+    share = None if form[2] is None else Fraction(form[2]) / 100
+    if share is not None and not 0 < share <= 1:
+        raise ConfigurationError(f"sample {asked!r}: not above 0 % and up to 100 %")
+    if share is not None and stratified_by is None:
         return SampleTaken(asked=asked, stratified_by=None, bounds={"": ceil(share * _WHOLE)})
-    wanted = int(form[1])
-    if not wanted:
+    if share is None and not int(form[1]):
         raise ConfigurationError(f"sample {asked!r}: no rows")
 
-    def places() -> Iterable[tuple[str, str]]:
-        return ((event_id, stratum if stratified_by else "") for event_id, stratum in members())
+    def places() -> Iterator[tuple[int, str]]:
+        return ((place_of(event_id), stratum if stratified_by else "") for event_id, stratum in members())
 
-    sizes = Counter(stratum for _, stratum in places())
-    quotas = _shares(sizes, wanted)
-    # The smallest places of each stratum, negated because a heap gives the smallest away.
-    smallest: dict[str, list[int]] = {stratum: [] for stratum in sizes}
-    for event_id, stratum in places():
-        heap, place = smallest[stratum], -place_of(event_id)
-        if len(heap) < quotas[stratum]:
-            heapq.heappush(heap, place)
-        elif place > heap[0]:
-            heapq.heapreplace(heap, place)
-    bounds = {stratum: -heap[0] + 1 if heap else 0 for stratum, heap in sorted(smallest.items())}
-    return SampleTaken(asked=asked, stratified_by=stratified_by, bounds=bounds)
+    bins = _bins(places(), stratified_by)
+    sizes = {stratum: int(counts.sum()) for stratum, counts in bins.items()}
+    if share is None:
+        quotas = _shares(sizes, int(form[1]))
+    else:
+        quotas = {stratum: max(1, round(share * size)) for stratum, size in sizes.items()}
+    bounds = _bounds(places(), bins, quotas)
+    return SampleTaken(asked=asked, stratified_by=stratified_by, bounds=dict(sorted(bounds.items())))
 
 
-def _shares(sizes: Counter[str], wanted: int) -> dict[str, int]:
-    """Rows of each stratum: one at least, the others by its share, the largest remainders first."""
+def _bins(places: Iterable[tuple[int, str]], stratified_by: str | None) -> dict[str, Counts]:
+    """Rows of each stratum by the first bits of their places."""
+    bins: dict[str, Counts] = {}
+    for place, stratum in places:
+        counts = bins.get(stratum)
+        if counts is None:
+            if len(bins) == MOST_STRATA:
+                raise ConfigurationError(f"--stratify {stratified_by}: more than {MOST_STRATA:,} values; no strata")
+            counts = bins[stratum] = np.zeros(_BINS, np.int64)
+        counts[place // _OF_BIN] += 1
+    return bins
+
+
+def _bounds(places: Iterable[tuple[int, str]], bins: Mapping[str, Counts], quotas: Mapping[str, int]) -> dict[str, int]:
+    """What the places of each stratum's smallest so many rows are below; keeps places of one bin a stratum only."""
+    last = {stratum: int(np.searchsorted(counts.cumsum(), quotas[stratum])) for stratum, counts in bins.items()}
+    within: dict[str, Counter[int]] = {stratum: Counter() for stratum in bins}
+    for place, stratum in places:
+        if place // _OF_BIN == last[stratum]:
+            within[stratum][place] += 1
+    bounds = {}
+    for stratum, counted in within.items():
+        left = quotas[stratum] - int(bins[stratum][: last[stratum]].sum())
+        for place in sorted(counted):
+            bounds[stratum] = place + 1
+            left -= counted[place]
+            if left <= 0:
+                break
+    return bounds
+
+
+def _shares(sizes: Mapping[str, int], wanted: int) -> dict[str, int]:
+    """Rows of each stratum: its share, the largest remainders first; one at least, if need be at the others' cost."""
     total = sum(sizes.values())
     if wanted >= total:
         return dict(sizes)
-    exact = {stratum: wanted * size / total for stratum, size in sizes.items()}
-    quotas = {stratum: min(sizes[stratum], max(1, int(share))) for stratum, share in exact.items()}
-    by_remainder = sorted(exact, key=lambda stratum: (int(exact[stratum]) - exact[stratum], stratum))
-    for stratum in by_remainder:
-        if sum(quotas.values()) >= wanted:
-            break
-        quotas[stratum] = min(sizes[stratum], quotas[stratum] + 1)
+    quotas = {stratum: max(1, wanted * size // total) for stratum, size in sizes.items()}
+    by_remainder = sorted(sizes, key=lambda stratum: (quotas[stratum] * total - wanted * sizes[stratum], stratum))
+    for stratum in by_remainder[: max(0, wanted - sum(quotas.values()))]:
+        quotas[stratum] += 1
+    excess = sum(quotas.values()) - wanted
+    above = [(wanted * sizes[stratum] - quota * total, stratum) for stratum, quota in quotas.items() if quota > 1]
+    heapq.heapify(above)
+    while excess > 0 and above:  # with more strata than rows all have one, and there is nothing to take
+        surplus, stratum = above[0]
+        quotas[stratum] -= 1
+        excess -= 1
+        if quotas[stratum] > 1:
+            heapq.heapreplace(above, (surplus + total, stratum))
+        else:
+            heapq.heappop(above)
     return quotas
 
 

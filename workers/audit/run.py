@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from schemas.errors import ConfigurationError
+from schemas.errors import ConfigurationError, ModerationError
 from workers.audit.actors import LaneFactory, Pool, do_blocks
 from workers.audit.block_work import RunWork
 from workers.audit.blocks import Plan
@@ -28,6 +28,7 @@ from workers.audit.manifest import (
 )
 from workers.audit.row_selection import KEY_COLUMNS, Keys, keys_of_run
 from workers.audit.run_folder import VERDICTS, RunFolder
+from workers.audit.run_lock import StillOurs
 
 Told = Callable[[BlockMarker], None]
 # What must be as it was when a run is taken up again.
@@ -53,18 +54,20 @@ class Asked:
 
 
 class AuditRun:
-    """One attempt at a run.
+    """One attempt at a run. To be made and executed by its one driver: within `run_lock.driving`.
 
     Args:
         asked: what it is to do.
+        still_ours: from there; raises a ModerationError once another driver has taken the run over.
 
     Raises:
         ConfigurationError: the run is finished; it was begun with something else, which is named; the folder has other
             things in it; the run that it continues is not finished.
     """
 
-    def __init__(self, asked: Asked) -> None:
+    def __init__(self, asked: Asked, still_ours: StillOurs = lambda: None) -> None:
         self._asked = asked
+        self._still_ours = still_ours
         self._folder = RunFolder(asked.run)
         self._judged = _keys(asked)
         begun = self._folder.manifest() if self._folder.is_begun() else None
@@ -90,6 +93,7 @@ class AuditRun:
             ModerationError: what stopped the run, which can be taken up again.
         """
         asked = self._asked
+        self._still_ours()
         self._folder.remove_unfinished(self.done)
         if self.markers and self.manifest.provenance is None:
             self.manifest = self.manifest.model_copy(update={"provenance": self.markers[0].provenance})
@@ -109,6 +113,7 @@ class AuditRun:
         )
         if left:
             for marker in do_blocks(left, work, factory, self._judged, pool):
+                self._still_ours()
                 self._note(marker)
                 told(marker)
         return self._close()
@@ -120,6 +125,12 @@ class AuditRun:
             self._folder.write_manifest(self.manifest)
 
     def _close(self) -> Manifest:
+        self._still_ours()
+        if gone := {name for marker in self.markers for name in marker.files} - self._folder.files():
+            raise ModerationError(
+                f"{self._asked.run}: {len(gone)} files of blocks that were done are gone, such as {min(gone)}: was"
+                " something else at work there? Start the run again, and it makes them anew"
+            )
         # In the order of blocks, so that sums of floats are the same in every order of doing them.
         markers = sorted(self.markers, key=lambda marker: marker.block)
         now = datetime.now(UTC)

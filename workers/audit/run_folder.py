@@ -5,6 +5,7 @@ A file is written under a temporary name and then renamed. Knows nothing of rows
 
 import re
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
@@ -12,11 +13,12 @@ import pyarrow as pa
 from pyarrow import fs, parquet
 from pydantic import ValidationError
 
-from schemas.errors import ConfigurationError
-from workers.audit.locations import filesystem_of
+from schemas.errors import ConfigurationError, ModerationError
+from workers.audit.locations import filesystem_of, reason_of
 from workers.audit.manifest import BlockMarker, Cost, Counts, Manifest, total_cost, total_counts
 
 MANIFEST = "manifest.json"
+DRIVER = "driver.json"  # of `run_lock`, while a run is driven
 VERDICTS = "verdicts"
 DEAD_LETTERS = "dead_letters"
 _BLOCKS = "blocks"
@@ -37,6 +39,7 @@ class RunFolder:
 
     Raises:
         ConfigurationError: pyarrow knows no such filesystem; from reads, too, where a file is not what we write.
+        ModerationError: from all methods: a file cannot be read or written.
     """
 
     def __init__(self, uri: str) -> None:
@@ -48,8 +51,8 @@ class RunFolder:
         return self._exists(MANIFEST)
 
     def is_empty(self) -> bool:
-        """Whether there is nothing at all, not even the folder."""
-        return not self._list("")
+        """Whether there is nothing but what says who drives, or not even the folder."""
+        return all(info.base_name == DRIVER for info in self._list(""))
 
     def manifest(self) -> Manifest:
         """The manifest.
@@ -129,23 +132,36 @@ class RunFolder:
                 yield parquet.ParquetFile(source).read(columns=columns)
 
     def _exists(self, name: str) -> bool:
-        return bool(self._files.get_file_info(f"{self._root}/{name}").type == fs.FileType.File)
+        with self._named("read"):
+            return bool(self._files.get_file_info(f"{self._root}/{name}").type == fs.FileType.File)
 
     def _list(self, name: str, *, recursive: bool = False) -> list[Any]:
         path = f"{self._root}/{name}".rstrip("/")
-        return list(self._files.get_file_info(fs.FileSelector(path, allow_not_found=True, recursive=recursive)))
+        with self._named("read"):
+            return list(self._files.get_file_info(fs.FileSelector(path, allow_not_found=True, recursive=recursive)))
 
     def _read(self, name: str) -> bytes:
-        with self._files.open_input_stream(f"{self._root}/{name}") as stream:
+        with self._named("read"), self._files.open_input_stream(f"{self._root}/{name}") as stream:
             return bytes(stream.read())
 
     def _write(self, name: str, content: Any) -> None:
         temporary, path = f"{self._root}/{_TEMPORARY}/{uuid4().hex}", f"{self._root}/{name}"
-        for folder in (temporary, path):
-            self._files.create_dir(folder.rpartition("/")[0], recursive=True)
-        with self._files.open_output_stream(temporary) as stream:
-            stream.write(content)
-        self._files.move(temporary, path)
+        with self._named("written"):
+            for folder in (temporary, path):
+                self._files.create_dir(folder.rpartition("/")[0], recursive=True)
+            with self._files.open_output_stream(temporary) as stream:
+                stream.write(content)
+            self._files.move(temporary, path)
+
+    @contextmanager
+    def _named(self, done: str) -> Iterator[None]:
+        """Errors of the file system as one line that names the run; not of files that are not there."""
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise ModerationError(f"{self.uri}: cannot be {done}: {reason_of(error)}") from None
 
 
 def progress_of(folder: RunFolder, known: dict[int, BlockMarker]) -> tuple[Counts, Cost]:

@@ -23,7 +23,7 @@ def report(
         typer.Option(metavar="RUN", help="Another run of the same events, to compare with: what it says is before."),
     ] = None,
     include_text: Annotated[
-        bool, typer.Option("--include-text", help="Show the texts of examples, where the run kept them.")
+        bool, typer.Option("--include-text", help="Show the texts of examples and of changes, where the run kept them.")
     ] = False,
     out: Annotated[Path, typer.Option(help="Where the page goes.")] = Path("report.html"),
     as_json: Annotated[
@@ -74,6 +74,7 @@ def _write(path: Path, content: str, *, private: bool) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         try:
+            partial.unlink(missing_ok=True)  # of one that was killed: in a container numbers of processes come again
             with open(partial, "x", encoding="utf-8", opener=_private if private else None) as file:
                 file.write(content)
             partial.replace(path)

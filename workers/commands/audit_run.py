@@ -3,6 +3,7 @@
 The work is done by `workers.audit`.
 """
 
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -47,9 +48,17 @@ def run(
         ),
     ] = None,
     mapping: Annotated[Path | None, typer.Option(help="YAML file with the same: `text: body`.")] = None,
-    sample: Annotated[str | None, typer.Option(help="Judge so many rows only, or such a share: 1000, 2.5%.")] = None,
+    sample: Annotated[
+        str | None,
+        typer.Option(help="Judge so many rows only: 1000; or such a share: 2.5%, of which every row has that chance."),
+    ] = None,
     stratify: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Each value of the column keeps its share of the sample.")
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Each value of the column keeps its share of the sample, to the row, and has one row at least; so a"
+            " percentage of each value is exact. Up to 10,000 values.",
+        ),
     ] = None,
     since_run: Annotated[
         str | None,
@@ -78,7 +87,7 @@ def run(
     """Judge old messages as live ones are judged, once each: verdicts and dead letters as Parquet, with a manifest.
 
     Killed at any moment and started again with the same arguments, it goes on; at most one block of each actor is done
-    again. A finished run is never overwritten.
+    again. A finished run is never overwritten, and of two that write to one folder the second is refused.
     """
     settings = _settings(config, model)
     prepare_ray()
@@ -87,6 +96,7 @@ def run(
     # Here and not above: Ray, pyarrow and Kafka's client take seconds that `weir --help` must not.
     from workers.audit.actors import Pool, ray_for
     from workers.audit.run import Asked, AuditRun
+    from workers.audit.run_lock import driving
     from workers.commands.audit_dry_run import estimate, show_estimate
     from workers.commands.audit_lane import ApplicationReplicas, OwnEngine
     from workers.commands.audit_progress import AuditBar, show_finished
@@ -94,39 +104,42 @@ def run(
     from workers.commands.audit_source import sample as taken
 
     source = Source(inputs or [], topic, begin, end, _mapping(mapped or [], mapping), stratify, block_rows)
-    with progress_bar("files", quiet=as_json) as progress:
-        plan, columns = source.plan(settings, into, progress)
     guard = settings.guard
     count = actors or guard.replicas
-    if dry_run:
-        estimated = estimate(settings, plan, columns, taken(sample, plan, columns), count, rate, gpu)
-        show_json(estimated) if as_json else show_estimate(estimated)
-        return
-    if into is None:
-        raise ConfigurationError("--into: the folder to write the run to is needed")
-    asked = Asked(
-        run=into,
-        plan=plan,
-        columns=columns,
-        sample=taken(sample, plan, columns),
-        since_run=since_run,
-        policy=used_policy(settings),
-        block_rows=block_rows,
-        keep_text=keep_text,
-        cache_size=answers,
-        rate=rate,
-        max_event_bytes=settings.limits.max_event_bytes,
-    )
-    audit = AuditRun(asked)
-    # On the application's replicas an actor only reads, asks and writes.
-    pool = Pool(count, 1.0, 0.0) if on_application else Pool(count, guard.cpus_per_replica, guard.gpus_per_replica)
-    factory = ApplicationReplicas(settings) if on_application else OwnEngine(settings)
-    address = ray_address() or ("auto" if on_application else None)
-    with (
-        ray_for(address, pool, otel_variables(), logs=not as_json),
-        AuditBar(plan.rows, audit.markers, quiet=as_json) as bar,
-    ):
-        manifest = audit.execute(factory, pool, bar.told)
+    with ExitStack() as held:
+        # Before the inputs are read, which may take hours.
+        still_ours = None if dry_run or into is None else held.enter_context(driving(into))
+        with progress_bar("files", quiet=as_json) as progress:
+            plan, columns = source.plan(settings, into, progress)
+        if dry_run:
+            estimated = estimate(settings, plan, columns, taken(sample, plan, columns), count, rate, gpu)
+            show_json(estimated) if as_json else show_estimate(estimated)
+            return
+        if into is None or still_ours is None:
+            raise ConfigurationError("--into: the folder to write the run to is needed")
+        asked = Asked(
+            run=into,
+            plan=plan,
+            columns=columns,
+            sample=taken(sample, plan, columns),
+            since_run=since_run,
+            policy=used_policy(settings),
+            block_rows=block_rows,
+            keep_text=keep_text,
+            cache_size=answers,
+            rate=rate,
+            max_event_bytes=settings.limits.max_event_bytes,
+        )
+        audit = AuditRun(asked, still_ours)
+        # On the application's replicas an actor only reads, asks and writes.
+        pool = Pool(count, 1.0, 0.0) if on_application else Pool(count, guard.cpus_per_replica, guard.gpus_per_replica)
+        factory = ApplicationReplicas(settings) if on_application else OwnEngine(settings)
+        address = ray_address() or ("auto" if on_application else None)
+        with (
+            ray_for(address, pool, otel_variables(), logs=not as_json),
+            AuditBar(plan.rows, audit.markers, quiet=as_json) as bar,
+        ):
+            manifest = audit.execute(factory, pool, bar.told)
     show_json(manifest.model_dump(mode="json")) if as_json else show_finished(into, manifest)
 
 

@@ -17,6 +17,7 @@ from rich.table import Table
 from workers.commands.bench_audit import audit
 from workers.commands.bench_autoscale import autoscale
 from workers.commands.bench_background import background
+from workers.commands.bench_options import Model, PassMs, Rounds, Seconds, Seed, Timeout
 from workers.commands.options import AsJson, Config
 from workers.commands.terminal import console, progress_bar, show_json
 from workers.log import configure_logging
@@ -115,13 +116,13 @@ def engine(context: typer.Context) -> None:
 
 @app.command()
 def latency(
-    model: Annotated[str, typer.Option(help="Hub name, folder, or demo (not a safety classifier).")] = "demo",
+    model: Model = "demo",
     load: Annotated[
         list[float] | None,
         typer.Option(min=0.1, help="Messages a second; give several. Default: 0.25, 0.5, 0.8, 1.2 of the capacity."),
     ] = None,
-    seconds: Annotated[float, typer.Option(min=0.5, help="Of each run.")] = 5.0,
-    rounds: Annotated[int, typer.Option(min=1, help="Runs of each load on each side, in turn.")] = 2,
+    seconds: Seconds = 5.0,
+    rounds: Rounds = 2,
     batch_size: Annotated[
         int | None,
         typer.Option(min=1, help="Largest batch of each side, max_batch_size too; default: guard.batch_size."),
@@ -132,11 +133,9 @@ def latency(
             min=0, help="batch_wait_timeout_s, each a side of its own. Default: 0.01, which is Serve's, 0.05."
         ),
     ] = None,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds within which a message is to be answered.")] = 30.0,
-    pass_ms: Annotated[
-        float | None, typer.Option(min=0, help="No model: a batch of any size takes so long, as nearly on a GPU.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of the times of arrival.")] = 1,
+    timeout: Timeout = 30.0,
+    pass_ms: PassMs = None,
+    seed: Seed = 1,
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:

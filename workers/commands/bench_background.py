@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from workers.commands.bench_options import Model, PassMs, Rounds, Seconds, Seed, Timeout
 from workers.commands.options import AsJson, Config
 from workers.commands.terminal import console, progress_bar, show_json
 from workers.log import configure_logging
@@ -18,22 +19,20 @@ from workers.settings import load_settings, prepare_ray
 
 
 def background(
-    model: Annotated[str, typer.Option(help="Hub name, folder, or demo (not a safety classifier).")] = "demo",
+    model: Model = "demo",
     share: Annotated[
         list[float] | None,
         typer.Option(min=0.01, max=1.5, help="Live load, of capacity; give several. Default: 0.25, 0.5, 0.8."),
     ] = None,
-    seconds: Annotated[float, typer.Option(min=0.5, help="Of each run.")] = 10.0,
-    rounds: Annotated[int, typer.Option(min=1, help="Runs of each load on each side, in turn.")] = 3,
+    seconds: Seconds = 10.0,
+    rounds: Rounds = 3,
     chunk: Annotated[int, typer.Option(min=1, help="Messages of a background call.")] = 64,
     batch_tokens: Annotated[
         int | None, typer.Option(min=1, help="guard.background_batch_tokens, in place of what is set.")
     ] = None,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds within which a message is to be answered.")] = 30.0,
-    pass_ms: Annotated[
-        float | None, typer.Option(min=0, help="No model: a batch of any size takes so long, as nearly on a GPU.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of the times of arrival.")] = 1,
+    timeout: Timeout = 30.0,
+    pass_ms: PassMs = None,
+    seed: Seed = 1,
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:

@@ -1,0 +1,209 @@
+"""One driver of a run at a time: the kernel's lock on a file of the run's folder, or a lease where there are no locks.
+
+With flock, as local disks and NFS have it, exclusion is exact, and a lock ends with its process, however that ends.
+What pyarrow offers of an object store has nothing that only one of two can do: there the file is renewed, and one that
+has not been for `LEASE_S` is a dead driver's. Two drivers that begin within the same moment may both go on, until the
+next renewal stops one of them; a run whose files have suffered from that does not finish, see `workers.audit.run`.
+"""
+
+import errno
+import fcntl
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any, Self
+from uuid import uuid4
+
+from pyarrow import fs
+from pydantic import BaseModel, ValidationError
+
+from schemas.errors import ConfigurationError, ModerationError
+from workers.audit.locations import filesystem_of, reason_of
+from workers.audit.run_folder import DRIVER
+
+log = logging.getLogger(__name__)
+RENEW_S = 10.0
+LEASE_S = 60.0
+_HELD = (errno.EWOULDBLOCK, errno.EACCES)
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+_MOST_BYTES = 4_096
+StillOurs = Callable[[], None]
+
+
+class _Driver(BaseModel):
+    host: str
+    pid: int
+    since: str
+    token: str
+    renewals: int = 0
+
+    @classmethod
+    def here(cls) -> Self:
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        return cls(host=socket.gethostname(), pid=os.getpid(), since=since, token=uuid4().hex)
+
+
+@contextmanager
+def driving(run: str, *, renew_s: float = RENEW_S, lease_s: float = LEASE_S) -> Iterator[StillOurs]:
+    """Be the one driver of a run; gives what raises a ModerationError once another has taken the run over.
+
+    Args:
+        run: its folder, which is made if it is not there, and removed again if nothing was put into it.
+        renew_s: of a lease: seconds between renewals.
+        lease_s: of a lease: seconds without one, after which its driver counts as dead.
+
+    Raises:
+        ModerationError: another one drives it; says which.
+        ConfigurationError: there is no such file system, or nothing can be written there.
+    """
+    files, root = filesystem_of(run)
+    try:
+        made = files.get_file_info(root).type == fs.FileType.NotFound
+    except OSError as error:
+        raise ConfigurationError(f"{run}: cannot be read: {reason_of(error)}") from None
+    is_local = isinstance(files, fs.LocalFileSystem)
+    descriptor = _locked(run, Path(root)) if is_local else None
+    try:
+        if descriptor is None:
+            with _Lease(run, files, f"{root}/{DRIVER}", renew_s, lease_s) as lease:
+                yield lease.check
+        else:
+            yield lambda: None
+    finally:
+        if descriptor is not None:
+            # While it is locked: who waits for a file of that name that is no longer there looks again.
+            Path(root, DRIVER).unlink(missing_ok=True)
+            os.close(descriptor)
+        if made and is_local:
+            with suppress(OSError):
+                Path(root).rmdir()
+
+
+def _locked(run: str, root: Path) -> int | None:
+    """A descriptor of the run's file with the lock on it, for this process and none of its children; None: no locks."""
+    path = root / DRIVER
+    while True:
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except FileNotFoundError:  # its driver has just removed an empty folder
+            continue
+        except OSError as error:
+            raise ConfigurationError(f"{run}: cannot be written: {error.strerror}") from None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(descriptor), path.stat()):
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, _Driver.here().model_dump_json().encode(), 0)
+                return descriptor
+        except FileNotFoundError:  # its driver has just removed it
+            pass
+        except OSError as error:
+            said = os.pread(descriptor, _MOST_BYTES, 0)
+            os.close(descriptor)
+            if error.errno in _HELD:
+                raise ModerationError(_taken(run, said)) from None
+            if error.errno in _NO_LOCKS:
+                return None
+            raise ConfigurationError(f"{run}: cannot be locked: {error.strerror}") from None
+        os.close(descriptor)
+
+
+def _taken(run: str, said: bytes | None) -> str:
+    try:
+        driver = _Driver.model_validate_json(said or b"")
+    except ValidationError:  # it has not said yet who it is
+        return f"{run}: another audit run writes to it"
+    return f"{run}: another audit run writes to it: process {driver.pid} on {driver.host}, since {driver.since}"
+
+
+class _Lease:
+    """A file that says who drives, and is renewed. Use as a context manager.
+
+    Args:
+        run: named in errors.
+        files: the file system.
+        path: of the file in it.
+        renew_s: seconds between renewals.
+        lease_s: seconds without one, after which its driver counts as dead.
+    """
+
+    def __init__(self, run: str, files: Any, path: str, renew_s: float, lease_s: float) -> None:
+        self._run, self._files, self._path = run, files, path
+        self._renew_s, self._lease_s = renew_s, lease_s
+        self._driver = _Driver.here()
+        self._ended = Event()
+        self._lost = ""
+        self._thread = Thread(target=self._renew, name="weir-lease", daemon=True)
+
+    def __enter__(self) -> Self:
+        try:
+            self._outwait()
+            self._write()
+        except OSError as error:
+            raise ConfigurationError(f"{self._run}: cannot be written: {reason_of(error)}") from None
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+        with suppress(OSError):
+            if self._is_mine(self._read()):  # and not that of one who took the run over a moment ago
+                self._files.delete_file(self._path)
+
+    def check(self) -> None:
+        """Raise a ModerationError if the run is another's now."""
+        if self._lost:
+            raise ModerationError(self._lost)
+
+    def _outwait(self) -> None:
+        """Return once nobody drives; clocks of two machines are not compared, only whether the file changes."""
+        first = self._read()
+        if first is None:
+            return
+        log.warning("%s; waiting %g s to see whether it lives", _taken(self._run, first), self._lease_s)
+        until = time.monotonic() + self._lease_s
+        while time.monotonic() < until:
+            self._ended.wait(self._renew_s / 2)
+            now = self._read()
+            if now is None:
+                return
+            if now != first:
+                raise ModerationError(_taken(self._run, now))
+
+    def _renew(self) -> None:
+        renewed = time.monotonic()
+        while not self._ended.wait(self._renew_s):
+            if time.monotonic() - renewed > self._lease_s:  # this process stood still, or the store was out of reach
+                self._lost = f"{self._run}: was not renewed for {self._lease_s:g} s, and may be another's by now"
+                return
+            with suppress(OSError):
+                said = self._read()
+                if said is not None and not self._is_mine(said):
+                    self._lost = _taken(self._run, said)
+                    return
+                self._driver.renewals += 1
+                self._write()
+                renewed = time.monotonic()
+
+    def _is_mine(self, said: bytes | None) -> bool:
+        return said is not None and self._driver.token.encode() in said
+
+    def _read(self) -> bytes | None:
+        try:
+            with self._files.open_input_stream(self._path) as stream:
+                return bytes(stream.read(_MOST_BYTES))
+        except FileNotFoundError:
+            return None
+
+    def _write(self) -> None:
+        self._files.create_dir(self._path.rpartition("/")[0], recursive=True)
+        with self._files.open_output_stream(self._path) as stream:
+            stream.write(self._driver.model_dump_json().encode())
