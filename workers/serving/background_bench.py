@@ -1,7 +1,7 @@
 """What background work on a replica costs live messages: alone, beside background, beside the same without priority.
 
-On a Ray of its own on this machine: one guard replica, live messages at times fixed beforehand, and callers that always
-have a chunk under way. Rounds take turns, so that all sides see the same machine.
+On a Ray of its own on this machine: one guard replica, live messages at times fixed beforehand, and in another process
+callers that always have a chunk under way. Rounds take turns, so that all sides see the same machine.
 """
 
 import asyncio
@@ -9,10 +9,11 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from itertools import count
 from typing import Any
 
-from schemas.errors import GuardUnavailableError
+import ray
+
+from workers.serving.background_callers import BackgroundCallers
 from workers.serving.guard_client import GuardClient
 from workers.serving.load_bench import CALLS_UNDER_WAY, local_serve, start_replica
 from workers.serving.load_report import LoadFigures, Measured, figures_of
@@ -24,7 +25,6 @@ NAME = "background"
 ALONE, BACKGROUND, NO_PRIORITY = "live alone", "beside background", "beside the same without priority"
 SIDES = (ALONE, BACKGROUND, NO_PRIORITY)
 CALLERS = 4
-RETRY_S = 0.1
 _WARM_UP_S = 1.0
 Advance = Callable[[int, int | None], None]
 
@@ -105,6 +105,11 @@ def run_background_bench(settings: Settings, plan: BackgroundPlan, advance: Adva
 
 async def _measure(settings: Settings, plan: BackgroundPlan, handle: Any, advance: Advance) -> BackgroundReport:
     live = GuardClient(handle, 2 * plan.timeout_s)
+    process: Any = ray.remote(BackgroundCallers).options(num_cpus=0)
+    callers = {
+        side: process.remote(handle, CALLERS, plan.chunk, 2 * plan.timeout_s, background=side == BACKGROUND)
+        for side in SIDES[1:]
+    }
     await saturate(live, _WARM_UP_S, CALLS_UNDER_WAY)
     capacity = await saturate(live, plan.seconds, CALLS_UNDER_WAY)
     total = plan.rounds * len(plan.shares) * len(SIDES)
@@ -118,10 +123,11 @@ async def _measure(settings: Settings, plan: BackgroundPlan, handle: Any, advanc
             for side in (*SIDES[first:], *SIDES[:first]):
                 label = f"{plan.seed}-{number}-{place}"
                 due_s = poisson_arrivals(capacity * share, plan.seconds, label)
-                beside = _Callers(handle, side, plan, f"{label}-{side}")
+                if side in callers:
+                    await callers[side].begin.remote(f"{label}-{side}")
                 await handle.take_batch_sizes.remote()
                 fates = await offer(live, chat_messages(len(due_s), label), due_s, plan.timeout_s)
-                others[share, side].append(await beside.stop())
+                others[share, side].append(await callers[side].end.remote() if side in callers else 0.0)
                 sizes = await handle.take_batch_sizes.remote()
                 runs[share, side].append(Measured(capacity * share, side, label, fates, sizes))
                 done += 1
@@ -148,33 +154,3 @@ async def _measure(settings: Settings, plan: BackgroundPlan, handle: Any, advanc
         machine=await handle.machine.remote(),
         versions={name: version(name) for name in ("weir-moderation", "ray")},
     )
-
-
-class _Callers:
-    """Callers that always have a chunk under way, from the moment they are made until they are stopped."""
-
-    def __init__(self, handle: Any, side: str, plan: BackgroundPlan, label: str) -> None:
-        self._guard = GuardClient(handle, 2 * plan.timeout_s, background=side == BACKGROUND)
-        self._chunk = plan.chunk
-        self._label = label
-        self._numbers = count()
-        self._judged = 0
-        self._started = asyncio.get_running_loop().time()
-        self._tasks = [asyncio.create_task(self._ask_on()) for _ in range(0 if side == ALONE else CALLERS)]
-
-    async def _ask_on(self) -> None:
-        while True:
-            try:
-                reply = await self._guard.judge(chat_messages(self._chunk, f"{self._label}-{next(self._numbers)}"))
-                self._judged += len(reply.answers)
-            except GuardUnavailableError:
-                await asyncio.sleep(RETRY_S)
-
-    async def stop(self) -> float:
-        """End them; returns messages a second that were judged."""
-        seconds = asyncio.get_running_loop().time() - self._started
-        rate = self._judged / seconds
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        return rate
