@@ -55,6 +55,11 @@ class PartitionOffsets(Generic[T]):
         self._unreleased.append(item)
         self._in_flight.append(item)
 
+    @property
+    def delivered_to(self) -> int | None:
+        """The offset after the last one delivered; None before the first delivery."""
+        return self._delivered_to
+
     def release(self) -> Iterator[T]:
         """Yield decided records in offset order, each once, up to the first undecided one (P8)."""
         while self._unreleased and self._unreleased[0].is_decided:

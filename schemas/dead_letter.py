@@ -6,7 +6,7 @@ Headers of the broker's own family (`__dlq.errors.*`, KIP-1191) make it readable
 
 from datetime import UTC, datetime
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SkipValidation
 
 from schemas.errors import TerminalError
 from schemas.reasons import STAGE_OF, Reason, Stage
@@ -29,7 +29,7 @@ class DeadLetter(BaseModel):
     source: Source
     key: bytes | None
     value: bytes | None
-    headers: Headers = Field(description="headers of the original record")
+    headers: SkipValidation[Headers] = Field(description="headers of the original record")  # a name may know its bytes
     reason: Reason
     stage: Stage
     detail: str = Field(max_length=MAX_DETAIL, description="names field and rule, never message text")

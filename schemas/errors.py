@@ -9,6 +9,7 @@
     + EventError               the bytes or fields of the event
     + UnparsableOutputError    the model's output is off the grammar (P3)
     + ItemError                the guard says so of this one item
+  x UnreadableRecordsError     a partition's next records cannot be read: hold that partition, say so
   x ConfigurationError         a setting or file is wrong: the start is refused
 
 No message of an error holds message text or model output (P10).
@@ -72,6 +73,24 @@ class UnparsableOutputError(TerminalError):
 
 class ItemError(TerminalError):
     """The guard answered with an error for this one item, or the item failed alone."""
+
+
+class UnreadableRecordsError(ModerationError):
+    """What a partition holds next cannot be read: damaged, or compressed in a way that is unknown here.
+
+    Args:
+        topic: the topic.
+        partition: the partition.
+        offset: place of the first record that could not be read, or of one before it.
+        fault: kind of error that reading ended with.
+    """
+
+    def __init__(self, topic: str, partition: int, offset: int, fault: str) -> None:
+        super().__init__(f"records of {topic}-{partition} cannot be read from offset {offset} on: {fault}")
+        self.topic = topic
+        self.partition = partition
+        self.offset = offset
+        self.fault = fault
 
 
 class ConfigurationError(ModerationError):

@@ -98,11 +98,6 @@ def test_partitions_added_while_workers_run(new_arena: NewArena) -> None:
 
 
 @AT_LEAST_ONCE_ONLY
-@pytest.mark.xfail(
-    reason="a lower offset than before is delivered, which `PartitionOffsets.deliver` refuses: the worker fails with"
-    " ValueError, and the one that is left has been seen to idle while records are there",
-    strict=False,  # where the group notices in time that the topic is gone, all goes well
-)
 def test_input_topic_deleted_and_created_again_while_workers_run(new_arena: NewArena) -> None:
     arena = new_arena(seed=705)
     arena.start_members(2)

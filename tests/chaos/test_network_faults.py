@@ -162,10 +162,6 @@ def test_worker_that_starts_while_no_server_can_be_reached(new_arena: NewArena) 
 
 
 @AT_LEAST_ONCE_ONLY
-@pytest.mark.xfail(
-    reason="while no server answers new connections a worker grows by up to 15 MB a second, in kafka-python's loop",
-    strict=False,  # less where others are busy
-)
 def test_network_without_answers_does_not_grow_a_worker(new_arena: NewArena) -> None:
     arena = busy(new_arena, 308)
     arena.site.swallow_answers(SHARED)

@@ -121,9 +121,9 @@ MUTANTS = (
     ),
     Mutant(
         "takes in without a limit",
-        "workers/stream/worker.py",
-        "        if self._limits.is_full or self.breaker.is_open:\n",
-        "        if self.breaker.is_open:\n",
+        "workers/stream/intake.py",
+        "is_full = self._limits.is_full or self._breaker.is_open\n",
+        "is_full = self._breaker.is_open\n",
         "tests/stream/test_delivery.py::test_p9_a_stalled_guard_bounds_what_is_in_flight",
     ),
     Mutant(
@@ -202,5 +202,33 @@ MUTANTS = (
         "        except KafkaConnectionError:\n            time.sleep(RECONNECT_S)\n",
         "        except ZeroDivisionError:\n            time.sleep(RECONNECT_S)\n",
         "tests/stream/test_kafka_clients.py::test_a_coordinator_that_cannot_be_reached_is_no_error_to_the_sender",
+    ),
+    Mutant(
+        "stalls at a header name that is not UTF-8",
+        "workers/stream/record_decoding.py",
+        "        return HeaderName(name)\n",
+        "        raise\n",
+        "tests/stream/test_record_decoding.py::test_a_record_whose_header_name_is_no_text_is_read_and_so_are_its_neighbours",
+    ),
+    Mutant(
+        "turns for ever in a batch that cannot be read",
+        "workers/stream/record_decoding.py",
+        "            self.drain()\n",
+        "",
+        "tests/stream/test_record_decoding.py::test_what_cannot_be_read_is_raised_once_with_its_place_behind_all_that_could",
+    ),
+    Mutant(
+        "grows with each poll while no server answers",
+        "workers/stream/kafka_clients.py",
+        'getattr(callback, "__name__", "") == "_wake"',
+        "False",
+        "tests/stream/test_outage.py::test_p9_polls_without_any_answer_wait_and_leave_nothing_behind",
+    ),
+    Mutant(
+        "takes a topic that was created again for the old one",
+        "workers/stream/topic_lives.py",
+        "                begun.append(topic)\n",
+        "",
+        "tests/stream/test_topic_lives.py::test_a_topic_with_another_id_has_begun_a_new_life",
     ),
 )

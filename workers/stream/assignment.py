@@ -42,6 +42,19 @@ class Assignment:
                 item.trace.end()
                 self._limits.remove(item.size_bytes, item.tokens)
 
+    def begin_anew(self, partitions: Collection[TopicPartition]) -> None:
+        """Forget what is in flight of owned partitions, and where they stood; they stay owned."""
+        owned = [tp for tp in partitions if tp in self._partitions]
+        self.forget(owned)
+        self.assign(owned)
+
+    def went_back(self, tp: TopicPartition, offset: int) -> int | None:
+        """Where to read a partition from that delivers an offset again: before all that is unfinished. Else None."""
+        owned = self._partitions.get(tp)
+        if owned is None or owned.offsets.delivered_to is None or offset >= owned.offsets.delivered_to:
+            return None
+        return offset if owned.offsets.committed is None else min(offset, owned.offsets.committed)
+
     def get(self, topic: str, partition: int) -> AssignedPartition | None:
         """An owned partition, else None."""
         return self._partitions.get(TopicPartition(topic, partition))
@@ -82,9 +95,10 @@ class Assignment:
         }
 
     def stored(self, offsets: Offsets) -> None:
-        """Note that the coordinator has stored these offsets."""
+        """Note that the coordinator has stored these offsets; those of before a partition began anew are no news."""
         for tp, owned in self._owned(offsets):
-            owned.offsets.committed = offsets[tp].offset
+            if offsets[tp].offset <= (owned.offsets.delivered_to or 0):
+                owned.offsets.committed = offsets[tp].offset
 
     def _owned(self, partitions: Collection[TopicPartition]) -> Iterator[tuple[TopicPartition, AssignedPartition]]:
         for tp in partitions:

@@ -16,6 +16,7 @@ from schemas.errors import ModerationError
 from schemas.record import SourceRecord
 from workers.sections import KafkaSettings
 from workers.stream.kafka_clients import connection
+from workers.stream.record_decoding import read_leniently
 
 CONNECT_S = 10.0
 STALL_S = 30.0
@@ -90,6 +91,7 @@ class TopicReader:
             "bootstrap_timeout_ms": int(CONNECT_S * 1000),
         }
         self._consumer = KafkaConsumer(**connection(settings), **options)
+        read_leniently(self._consumer)
 
     def __enter__(self) -> Self:
         return self

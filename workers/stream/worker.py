@@ -29,7 +29,7 @@ from workers.stream.backlog import Backlog
 from workers.stream.commits import Commits
 from workers.stream.decisions import Decisions
 from workers.stream.guard_calls import GuardCalls, Items
-from workers.stream.kafka_clients import records_of, unpark
+from workers.stream.intake import Intake
 from workers.stream.kafka_errors import Meaning, meaning_of
 from workers.stream.membership import Membership
 from workers.stream.message_trace import StreamTracer
@@ -38,9 +38,6 @@ from workers.stream.publisher import Publisher
 from workers.stream.rebalance import Rebalance
 
 log = logging.getLogger(__name__)
-BUSY_POLL_MS = 5
-IDLE_POLL_MS = 100
-JOIN_POLL_MS = 700  # a join that ends between two polls is begun again (3.0.12): few polls, none ending at Kafka's 3 s
 MEMORIES = 8  # of so many partitions, which is enough: all hold their workers' memory of the same traffic
 Answer = TypeVar("Answer")
 NewPublisher = Callable[[Callable[[Items], None], Callable[[], None], Membership], Publisher]
@@ -85,8 +82,9 @@ class StreamWorker:
         self.limits = self._limits = InFlightLimits(load, limits.resume_ratio)
         self.assignment = self._assignment = Assignment(self._limits, breaker.memory)
         self._decisions = Decisions(moderation, self._assignment, tracer, breaker, clock)
-        self._acknowledged: queue.SimpleQueue[Items] = queue.SimpleQueue()
         self._stopping = threading.Event()
+        self._intake = Intake(settings, self._limits, breaker, self._assignment, self._stopping.wait, clock)
+        self._acknowledged: queue.SimpleQueue[Items] = queue.SimpleQueue()
         is_named = settings.kafka.group_instance_id is not None
         self._commits = Commits(self._assignment, settings.delivery.commit_interval_s, is_named, self._committed, clock)
         self._stop_deadline: float | None = None
@@ -135,7 +133,8 @@ class StreamWorker:
         # While a guard call is out, waiting is not this worker's doing: the guard has a health check of its own.
         waiting_for_us = 0 if self._calls.under_way else self._limits.records
         health = self._settings.health
-        return self.progress.stuck_reason(health.progress_timeout_s, waiting_for_us, health.progress_factor)
+        stuck = self.progress.stuck_reason(health.progress_timeout_s, waiting_for_us, health.progress_factor)
+        return stuck or self._intake.stuck_reason(health.progress_timeout_s)
 
     # -- the worker's own thread -------------------------------------------------------------------------------------
 
@@ -202,8 +201,8 @@ class StreamWorker:
         return self._stop_deadline or self._clock() + self._settings.delivery.drain_timeout_s
 
     def _turn(self, consumer: KafkaConsumer) -> None:
-        self._apply_pressure(consumer)
-        records = self._poll(consumer)
+        self._intake.apply_pressure(consumer)
+        records = self._intake.poll(consumer)
         with self._publisher.held_off():
             self._take(records)
             self.advance()
@@ -211,19 +210,6 @@ class StreamWorker:
             self._commits.commit_when_due(consumer)
         self.backlog.measure_when_due(consumer, self._assignment)
         self.progress.beat()
-
-    def _poll(self, consumer: KafkaConsumer) -> list[SourceRecord]:
-        timeout_ms = BUSY_POLL_MS if self._limits.records else IDLE_POLL_MS if consumer.assignment() else JOIN_POLL_MS
-        room = min(self._settings.kafka.max_poll_records, self._limits.room) or 1  # paused when 0: nothing comes
-        try:
-            unpark(consumer)
-            return records_of(consumer.poll(timeout_ms, max_records=room))
-        except KafkaError as error:
-            if meaning_of(error) is Meaning.FATAL:
-                raise
-            log.warning(event("poll_failed", error=str(error)))
-            self._stopping.wait(self._settings.kafka.heartbeat_interval_ms / 3000)
-            return []
 
     def _take(self, records: list[SourceRecord]) -> None:
         if not records:
@@ -279,13 +265,6 @@ class StreamWorker:
             self._assignment.stored(offsets)
             self._committed(offsets, time.time_ns())
 
-    def _apply_pressure(self, consumer: KafkaConsumer) -> None:
-        paused = consumer.paused()
-        if self._limits.is_full or self.breaker.is_open:
-            consumer.pause(*(consumer.assignment() - paused))
-        elif paused:
-            consumer.resume(*paused)
-
     def _committed(self, offsets: Offsets, started_ns: int) -> None:
         self._tracer.committed({tp.topic for tp in offsets}, started_ns)
 
@@ -294,7 +273,7 @@ class StreamWorker:
         deadline = self._stop_deadline = self._drain_deadline()
         while self._clock() < deadline and not self.breaker.is_open and not self._commits.finished(consumer):
             consumer.pause(*consumer.assignment())
-            self._take(self._poll(consumer))
+            self._take(self._intake.poll(consumer))
             self.advance()
             self.progress.beat()
         log.info(event("drained", left_in_flight=self._limits.records))
