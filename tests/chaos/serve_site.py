@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class ServeSite:
-    """One application over an arena. Use as a context manager, with `GuardReplica` of the application exchanged.
+    """One application over an arena. Use as a context manager, with the `DeployedGuardReplica` of `app` exchanged.
 
     Args:
         arena: topics, group and load.

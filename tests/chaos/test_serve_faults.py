@@ -39,7 +39,7 @@ NewServing = Callable[..., ServeSite]
 @pytest.fixture
 def new_serving(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[NewServing]:
     """`new_serving(arena, …)` starts the application over an arena; see `ServeSite`."""
-    monkeypatch.setattr(app, "GuardReplica", RuledReplica)
+    monkeypatch.setattr(app, "DeployedGuardReplica", RuledReplica)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))  # replicas and controller import what the tests define
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     with ExitStack() as running:

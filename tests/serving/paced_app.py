@@ -36,5 +36,5 @@ class PacedReplica(GuardReplica):
 
 def build_app(args: dict[str, Any]) -> Application:
     """As `workers.serving.app:build_app`, in the process that Serve builds applications in."""
-    app.GuardReplica = PacedReplica  # type: ignore[misc]
+    app.DeployedGuardReplica = PacedReplica  # type: ignore[misc]
     return app.build_app(args)

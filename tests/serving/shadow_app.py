@@ -54,9 +54,9 @@ class PretendShadow(ShadowReplica):
 
 def application_of(settings: Settings) -> Application:
     """As `workers.serving.app:application_of`."""
-    kept: tuple[Any, Any] = app.GuardReplica, app.ShadowReplica
-    app.GuardReplica, app.ShadowReplica = PretendGuard, PretendShadow  # type: ignore[misc]
+    kept: tuple[Any, Any] = app.DeployedGuardReplica, app.ShadowReplica
+    app.DeployedGuardReplica, app.ShadowReplica = PretendGuard, PretendShadow  # type: ignore[misc]
     try:
         return app.application_of(settings)
     finally:
-        app.GuardReplica, app.ShadowReplica = kept  # type: ignore[misc]
+        app.DeployedGuardReplica, app.ShadowReplica = kept  # type: ignore[misc]

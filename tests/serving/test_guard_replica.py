@@ -1,6 +1,7 @@
 """A guard replica over an engine that only pretends: isolation (P6), provenance, health (P12) and spans (P11)."""
 
 import asyncio
+import gc
 import warnings
 
 import pytest
@@ -11,7 +12,9 @@ from pipelines.guard_parser import PARSER_VERSION
 from schemas.reasons import Reason
 from tests.serving.pretend_engine import TRACE, PretendEngine, replica_of, request, sampled
 from tests.telemetry.recorded_tracing import RecordedTracing
-from workers.serving.guard_replica import MAX_FAILURES, GuardReplica
+from workers.serving import guard_replica
+from workers.serving.guard_replica import MAX_FAILURES, DeployedGuardReplica, GuardReplica
+from workers.settings import load_settings
 from workers.span_encoding import MAX_LINKS
 from workers.telemetry import Metrics, Tracing
 
@@ -206,3 +209,20 @@ def test_what_it_measured_is_flushed_once_and_nobody_has_to_await_that(
 
 def test_a_replica_that_could_not_start_has_nothing_to_flush() -> None:
     GuardReplica.__new__(GuardReplica).__del__()
+
+
+def test_a_deployed_replica_leaves_what_it_has_loaded_out_of_garbage_collections(
+    engine: PretendEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    def load(_: object) -> PretendEngine:
+        done.append("load")
+        return engine
+
+    monkeypatch.setattr(guard_replica, "load_engine", load)
+    monkeypatch.setattr(gc, "collect", lambda: done.append("collect"))
+    monkeypatch.setattr(gc, "freeze", lambda: done.append("freeze"))
+    DeployedGuardReplica(load_settings())
+
+    assert done == ["load", "collect", "freeze"]

@@ -12,7 +12,7 @@ from ray.serve import Application
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 
 from pipelines.policy import load_policy
-from workers.serving.guard_replica import GuardReplica
+from workers.serving.guard_replica import DeployedGuardReplica
 from workers.serving.names import APP_NAME as APP_NAME
 from workers.serving.names import GUARD as GUARD
 from workers.serving.names import SHADOW as SHADOW
@@ -57,7 +57,7 @@ def application_of(settings: Settings) -> Application:
     load_policy(settings.candidate().policy.file)
     scaling = settings.autoscaling
     guard = serve.deployment(
-        GuardReplica,
+        DeployedGuardReplica,
         name=GUARD,
         **_replicas(settings, settings.guard.replicas, (scaling.min_replicas, scaling.max_replicas)),
         max_surge_percent=settings.guard.max_surge_percent,

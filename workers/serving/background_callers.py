@@ -33,23 +33,26 @@ class BackgroundCallers:
         self._judged = 0
         self._started = 0.0
         self._tasks: list[asyncio.Task[None]] = []
+        self._is_calling = False
 
     async def begin(self, label: str) -> None:
         """Start to call; no two labels give equal messages."""
         self._judged = 0
+        self._is_calling = True
         self._started = asyncio.get_running_loop().time()
         self._tasks = [asyncio.create_task(self._ask_on(label)) for _ in range(self._callers)]
 
     async def end(self) -> float:
         """Stop; returns messages a second that were judged."""
         rate = self._judged / (asyncio.get_running_loop().time() - self._started)
+        self._is_calling = False  # Python 3.11's `wait_for` may give an answer in place of the cancellation
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         return rate
 
     async def _ask_on(self, label: str) -> None:
-        while True:
+        while self._is_calling:
             try:
                 reply = await self._guard.judge(chat_messages(self._chunk, f"{label}-{next(self._numbers)}"))
                 self._judged += len(reply.answers)

@@ -19,6 +19,7 @@ from ray import serve
 
 from schemas.errors import ModerationError
 from workers.serving.guard_client import GuardClient
+from workers.serving.guard_replica import keep_collections_short
 from workers.serving.load_report import LoadReport, Measured, compare_answers, figures_of
 from workers.serving.measured_replicas import MeasuredReplica, ServeBatchReplica
 from workers.serving.open_load import chat_messages, offer, poisson_arrivals, saturate
@@ -87,6 +88,7 @@ def local_serve(cpus: float) -> Iterator[None]:
     )
     try:
         serve.start(proxy_location="Disabled")
+        keep_collections_short()  # who sends in time must not stand still
         yield
     finally:
         serve.shutdown()

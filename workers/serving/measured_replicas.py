@@ -15,7 +15,7 @@ from ray import serve
 from workers.serving.batcher import Answer, Batched, Batcher, Item
 from workers.serving.engine.judgement import Conversation, Engine, EngineIdentity, Judgement, PreparedPrompt
 from workers.serving.engine_choice import load_engine
-from workers.serving.guard_replica import GuardReplica
+from workers.serving.guard_replica import GuardReplica, keep_collections_short
 from workers.settings import Settings
 
 
@@ -31,6 +31,7 @@ class MeasuredReplica(GuardReplica):
         engine = load_engine(settings.guard) if pass_ms is None else FixedPassEngine(pass_ms)
         self._counting = CountingEngine(engine)
         super().__init__(settings, self._counting)
+        keep_collections_short()
 
     async def take_batch_sizes(self) -> list[int]:
         """Messages of each batch since the last call."""
