@@ -207,8 +207,13 @@ def test_what_it_measured_is_flushed_once_and_nobody_has_to_await_that(
     assert flushed == ["spans", "metrics"]
 
 
-def test_a_replica_that_could_not_start_has_nothing_to_flush() -> None:
-    GuardReplica.__new__(GuardReplica).__del__()
+def test_a_replica_that_could_not_start_has_nothing_to_flush(monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[str] = []
+    monkeypatch.setattr(Tracing, "flush", lambda _: flushed.append("spans"))
+    monkeypatch.setattr(Metrics, "flush", lambda _: flushed.append("metrics"))
+    GuardReplica.__new__(GuardReplica).__del__()  # which Python calls of one whose engine did not load
+
+    assert flushed == []
 
 
 def test_a_deployed_replica_leaves_what_it_has_loaded_out_of_garbage_collections(

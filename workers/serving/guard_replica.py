@@ -237,6 +237,6 @@ class DeployedGuardReplica(GuardReplica):
 
 
 def keep_collections_short() -> None:
-    """Leave what a process has loaded out of garbage collections, which hold up all else for some 150 ms otherwise."""
+    """Leave what a process has loaded out of garbage collections: one held up a sender of calls for some 150 ms."""
     gc.collect()
     gc.freeze()
