@@ -19,7 +19,6 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 Attribute = str | int | float
 MAX_LINKS = 128  # the SDK's limit and the conventions'; more go to further spans
-KEPT_LENGTH = 24  # longer texts are identifiers, which do not come again
 SAMPLED = b"01"
 SAMPLED_RANDOM = b"03"  # ... and its trace id is random
 _TRACEPARENT = re.compile(b"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
@@ -69,7 +68,8 @@ class SpanPlace(NamedTuple):
 
 def new_root() -> SpanPlace:
     """The first span of a new trace."""
-    return SpanPlace(randbytes(16), randbytes(8), SAMPLED_RANDOM)
+    ids = randbytes(24)
+    return SpanPlace(ids[:16], ids[16:], SAMPLED_RANDOM)
 
 
 def read_traceparent(traceparent: bytes, state: bytes = b"") -> SpanPlace | None:
@@ -182,23 +182,21 @@ def encode_link(to: bytes, attributes: bytes = b"") -> bytes:
 
 def _attribute(tag: bytes, key: str, value: Attribute) -> bytes:
     kind = value.__class__
-    if kind is int or (kind is str and len(value) > KEPT_LENGTH):  # type: ignore[arg-type]
-        return _encode_attribute(tag, key, value)
-    return _kept(tag, key, value)
+    if kind is float:
+        return _head(tag, key, b"\x21", 8) + _double(value)
+    if kind is int or kind is bool:
+        number = _varint(int(value))
+        return _head(tag, key, b"\x18" if kind is int else b"\x10", len(number)) + number
+    text = str(value).encode("utf-8", "replace")
+    return _head(tag, key, b"\x0a", len(text)) + text
 
 
-def _encode_attribute(tag: bytes, key: str, value: Attribute) -> bytes:
-    if isinstance(value, str):
-        encoded = encode_field(b"\x0a", value.encode("utf-8", "replace"))
-    elif isinstance(value, float):
-        encoded = b"\x21" + _double(value)
-    else:
-        encoded = (b"\x10" if isinstance(value, bool) else b"\x18") + _varint(int(value))
-    return encode_field(tag, _key(key) + encode_field(b"\x12", encoded))
-
-
-# Not offsets and identifiers, which do not come again. Typed, because 1 and 1.0 and True are equal.
-_kept = lru_cache(4_096, typed=True)(_encode_attribute)
+@lru_cache(4_096)
+def _head(tag: bytes, key: str, kind: bytes, size: int) -> bytes:
+    """What comes before the `size` bytes of an attribute's value. Values do not come again, heads do."""
+    encoded = encode_field(kind, bytes(size)) if kind == b"\x0a" else kind + bytes(size)
+    attribute = encode_field(tag, _key(key) + encode_field(b"\x12", encoded))
+    return attribute[: len(attribute) - size]
 
 
 @lru_cache(4_096)

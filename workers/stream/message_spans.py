@@ -16,6 +16,7 @@ from opentelemetry.trace import SpanKind
 from pipelines.guard import Judged
 from schemas.dead_letter import DeadLetter
 from schemas.errors import ItemError
+from schemas.verdict import Action, Severity
 from schemas.verdict_writer import VerdictText
 from workers.span_encoding import (
     Attribute,
@@ -45,7 +46,7 @@ class MessageSpans:
         emit: takes them then.
         own: place of the process span.
         parent: span id of the producer's span, where the process span is its child.
-        creation: links to the producer's span, where it is not.
+        creation: an encoded link to the producer's span, where it is not; else empty.
         started_ns: when the poll that brought the message returned.
         partition: what the process spans of its partition share.
         offset: of the message.
@@ -56,8 +57,8 @@ class MessageSpans:
     """
 
     __slots__ = (
-        "_attributes", "_create", "_created_ns", "_emit", "_ended_ns", "_error", "_links", "_own", "_parent",
-        "_partition", "_started_ns", "created_for", "place",
+        "_attributes", "_create", "_created_ns", "_decided", "_emit", "_ended_ns", "_error", "_links", "_own",
+        "_parent", "_partition", "_started_ns", "created_for", "place",
     )  # fmt: skip
 
     def __init__(
@@ -65,7 +66,7 @@ class MessageSpans:
         emit: Emit,
         own: SpanPlace,
         parent: bytes,
-        creation: list[bytes],
+        creation: bytes,
         started_ns: int,
         partition: PartitionSpans,
         offset: int,
@@ -78,7 +79,8 @@ class MessageSpans:
         self._links = creation
         self._started_ns = started_ns
         self._partition = partition
-        self._attributes: dict[str, Attribute] = {"messaging.kafka.offset": offset}
+        self._attributes = encode_attributes({"messaging.kafka.offset": offset})
+        self._decided = b""
         self._error: str | None = None
         self._create = b""
         self._created_ns = self._ended_ns = 0
@@ -89,32 +91,33 @@ class MessageSpans:
         return self._own.carrier()
 
     def note(self, name: str, value: Attribute) -> None:
-        """Set an attribute of the process span."""
-        self._attributes[name] = value
+        """Add an attribute to the process span."""
+        self._attributes += encode_attributes({name: value})
 
     def judged(self, answers: Sequence[Judged]) -> None:
         """Say how long the message waited in a replica, and link to the GPU batches that its windows rode in."""
         given = [answer.result for answer in answers if not isinstance(answer.result, ItemError)]
-        for answer in given:
-            link = _link_to(answer.carrier["traceparent"]) if answer.carrier else None
-            if link is not None and link not in self._links:
-                self._links.append(link)
+        batches = {answer.carrier["traceparent"]: None for answer in given if answer.carrier}
+        for traceparent in batches:
+            self._links += _link_to(traceparent)
         if given:
-            self._attributes["moderation.queue_ms"] = max([answer.queue_ms for answer in given])
-            self._attributes["moderation.guard_ms"] = guard_ms = max([answer.guard_ms for answer in given])
+            guard_ms = max([answer.guard_ms for answer in given])
+            told: dict[str, Attribute] = {
+                "moderation.queue_ms": max([answer.queue_ms for answer in given]),
+                "moderation.guard_ms": guard_ms,
+            }
             if not guard_ms and given[0].error is None:
-                self._attributes["moderation.cache.hit"] = True
+                told["moderation.cache.hit"] = True
+            self._attributes += encode_attributes(told)
 
     def decided(self, outcome: VerdictText | DeadLetter) -> None:
-        """Say what became of the message."""
-        told = self._attributes
+        """Say what became of the message; the last that is said of it counts."""
         if isinstance(outcome, VerdictText):
-            told["moderation.severity"] = str(outcome.severity)
-            told["moderation.action"] = str(outcome.action)
-            told["moderation.verdict_id"] = outcome.verdict_id
+            self._decided = _attributes_of(outcome.severity, outcome.action)
+            self._decided += encode_attributes({"moderation.verdict_id": outcome.verdict_id})
         else:
-            self._error = told["error.type"] = str(outcome.reason)
-            told["moderation.stage"] = str(outcome.stage)
+            self._error = str(outcome.reason)
+            self._decided = encode_attributes({"error.type": self._error, "moderation.stage": str(outcome.stage)})
 
     def headers_of_send(self, topic: str) -> list[tuple[str, bytes]]:
         """W3C trace context of the create span, for the outgoing record; the same for each attempt to send it."""
@@ -145,8 +148,8 @@ class MessageSpans:
             self._parent,
             named,
             (self._started_ns, self._ended_ns),
-            attributes + encode_attributes(self._attributes),
-            self._links,
+            attributes + self._attributes + self._decided,
+            (self._links,),
             self._error,
             is_parent_remote=True,
         )
@@ -164,9 +167,14 @@ class MessageSpans:
 
 
 @lru_cache(64)
-def _link_to(traceparent: str) -> bytes | None:
+def _link_to(traceparent: str) -> bytes:
     batch = read_traceparent(traceparent.encode("latin-1", "replace"))
-    return None if batch is None else encode_link(batch.encoded())
+    return b"" if batch is None else encode_link(batch.encoded())
+
+
+@lru_cache(64)
+def _attributes_of(severity: Severity, action: Action) -> bytes:
+    return encode_attributes({"moderation.severity": str(severity), "moderation.action": str(action)})
 
 
 @lru_cache(64)

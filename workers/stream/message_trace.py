@@ -198,7 +198,7 @@ class StreamTracer:
     def _spans(self, record: SourceRecord, parent: SpanPlace | None, own: SpanPlace, started_ns: int) -> MessageSpans:
         is_child = parent is not None and self._as_child
         span = parent.span if parent is not None and is_child else b""
-        links = [] if parent is None or is_child else [encode_link(parent.encoded())]
+        links = b"" if parent is None or is_child else encode_link(parent.encoded())
         return MessageSpans(self._emit, own, span, links, started_ns, self._partition(record), record.offset)
 
     def _partition(self, record: SourceRecord) -> PartitionSpans:

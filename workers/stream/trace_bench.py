@@ -50,8 +50,12 @@ class TraceBenchResult:
     machine: str
 
     def cost(self, side: str) -> float:
-        """Share of the events a second that a side has fewer than the one without tracing, by medians."""
-        return 1 - statistics.median(self.rates[side]) / statistics.median(self.rates["off"])
+        """Share of the events a second that a side has fewer than the one without tracing.
+
+        The median of the rounds' own costs: a machine that is faster in one round than in the next moves both sides.
+        """
+        pairs = zip(self.rates[side], self.rates["off"], strict=True)
+        return statistics.median(1 - rate / off for rate, off in pairs)
 
     def to_dict(self) -> dict[str, object]:
         """As JSON shows it."""
@@ -61,7 +65,7 @@ class TraceBenchResult:
 
 
 def run_trace_bench(settings: Settings, events: int, partitions: int, runs: int, step: Step) -> TraceBenchResult:
-    """Alternate `runs` runs of each side; arguments as those of `workers.stream.bench.run_stream_bench`."""
+    """Make `runs` runs of each side, in turn; arguments as those of `workers.stream.bench.run_stream_bench`."""
     rates: dict[str, list[float]] = {name: [] for name in SIDES}
     lost = {name: 0 for name, side in SIDES.items() if side.collector == UP}
     stem = f"bench-{uuid.uuid4().hex[:8]}"
@@ -76,7 +80,8 @@ def run_trace_bench(settings: Settings, events: int, partitions: int, runs: int,
                 step(f"producing {events} events, 1 of {share} sampled")
                 produce_events(settings, topic, events, share)
             for run in range(runs):
-                for name, side in list(SIDES.items())[:: 1 if run % 2 == 0 else -1]:
+                first = run % len(SIDES)  # each side comes first once, and second once, and so on
+                for name, side in (*list(SIDES.items())[first:], *list(SIDES.items())[:first]):
                     step(f"run {run + 1} of {runs}: tracing {name}")
                     topics = [inputs[side.share], *outputs]
                     seconds = run_side("weir", settings, topics, events, variables[side.collector])
