@@ -5,10 +5,8 @@ Does not decide what is sampled.
 """
 
 import time
-from binascii import hexlify
 from collections.abc import Sequence
 from functools import lru_cache
-from random import randbytes
 from typing import NamedTuple
 
 from opentelemetry.trace import SpanKind
@@ -53,12 +51,13 @@ class MessageSpans:
 
     Attributes:
         place: of the process span, encoded.
+        link: to the process span, encoded.
         created_for: topic of the outgoing record, once there is one.
     """
 
     __slots__ = (
         "_attributes", "_create", "_created_ns", "_decided", "_emit", "_ended_ns", "_error", "_links", "_own",
-        "_parent", "_partition", "_started_ns", "created_for", "place",
+        "_parent", "_partition", "_started_ns", "_traceparent", "created_for", "link", "place",
     )  # fmt: skip
 
     def __init__(
@@ -74,6 +73,7 @@ class MessageSpans:
         self._emit = emit
         self._own = own
         self.place = own.encoded()
+        self.link = encode_link(self.place)
         self.created_for: str | None = None
         self._parent = parent
         self._links = creation
@@ -82,7 +82,8 @@ class MessageSpans:
         self._attributes = encode_attributes({"messaging.kafka.offset": offset})
         self._decided = b""
         self._error: str | None = None
-        self._create = b""
+        self._traceparent = b""
+        self._create = b""  # place of the create span, encoded, once there is one
         self._created_ns = self._ended_ns = 0
 
     @property
@@ -122,15 +123,16 @@ class MessageSpans:
     def headers_of_send(self, topic: str) -> list[tuple[str, bytes]]:
         """W3C trace context of the create span, for the outgoing record; the same for each attempt to send it."""
         if self.created_for != topic:
-            self._create = randbytes(8)
+            create = self._own.child()
+            self._create = create.encoded()
+            self._traceparent = create.traceparent
             self._created_ns = time.time_ns()
             self.created_for = topic
             if self._ended_ns:  # its partition was lost while it was on its way out
                 self._emit(EncodedSpans(self._encoded_create(topic)))
-        own = self._own
-        headers = [("traceparent", b"00-%b-%b-%b" % (hexlify(own.trace), hexlify(self._create), own.flags))]
-        if own.state:
-            headers.append(("tracestate", own.state))
+        headers = [("traceparent", self._traceparent)]
+        if self._own.state:
+            headers.append(("tracestate", self._own.state))
         return headers
 
     def end(self) -> tuple[int, bytes] | None:
@@ -138,7 +140,7 @@ class MessageSpans:
         if not self._ended_ns:
             self._ended_ns = time.time_ns()
             self._emit(self)
-        return (self._created_ns, encode_link(self._place_of_create())) if self._create else None
+        return (self._created_ns, encode_link(self._create)) if self._create else None
 
     def encoded(self) -> bytes:
         """See `workers.span_encoding.EncodableSpans`."""
@@ -160,10 +162,7 @@ class MessageSpans:
     def _encoded_create(self, topic: str) -> bytes:
         named, attributes = _creation(topic)
         times = self._created_ns, self._created_ns
-        return encode_span(self._place_of_create(), self._own.span, named, times, attributes)
-
-    def _place_of_create(self) -> bytes:
-        return self._own._replace(span=self._create).encoded()
+        return encode_span(self._create, self._own.span, named, times, attributes)
 
 
 @lru_cache(64)

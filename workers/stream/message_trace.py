@@ -162,7 +162,7 @@ class StreamTracer:
 
     def parsed(self, started_ns: int, messages: Sequence[MessageTrace], batch_size: int) -> None:
         """One `parse` span for the sampled messages of a chunk whose answers were read and ruled on."""
-        links = [encode_link(message.spans.place) for message in messages if message.spans is not None]
+        links = [message.spans.link for message in messages if message.spans is not None]
         self._linked("parse", SpanKind.INTERNAL, {"moderation.batch.size": batch_size}, links, started_ns)
 
     def acknowledged(self, messages: Iterable[MessageTrace]) -> None:
@@ -187,7 +187,7 @@ class StreamTracer:
     def completed(self, message: MessageTrace) -> None:
         """Note a message whose offset the next commit covers."""
         if message.spans is not None:
-            self._completed.append(encode_link(message.spans.place))
+            self._completed.append(message.spans.link)
 
     def committed(self, topics: Iterable[str], started_ns: int) -> None:
         """One `commit` span for a commit, linked to the sampled messages completed since the last."""
