@@ -86,6 +86,7 @@ class JsonFormatter(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
+            "pid": record.process,
         }
         if isinstance(record.msg, event):
             entry |= {"event": record.msg.name, **record.msg.fields}

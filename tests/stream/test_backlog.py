@@ -4,11 +4,16 @@ import time
 from collections import deque
 from collections.abc import Sequence
 
+import pytest
+
 from pipelines.guard import GuardRequest
 from tests.stream.conftest import Bench, event, wait_until
 from tests.stream.scripted_guard import Gate, ScriptedGuard, text_of
 from workers.stream.backlog import Backlog, BacklogFigures, _note, _rate
+from workers.stream.kafka_clients import producer
 from workers.stream.worker import StreamWorker
+
+TO_COME_MS = int(time.time() * 1000) + 3_000_000  # brokers refuse more than an hour
 
 
 def figures(worker: StreamWorker) -> BacklogFigures:
@@ -62,6 +67,28 @@ def test_a_slow_record_holds_the_commit_but_its_finished_partitions_are_no_backl
     first = figures(worker).oldest_age_s
     assert first is not None
     wait_until(lambda: (figures(worker).oldest_age_s or 0) > first + 0.5, "the oldest to grow older")
+    gate.open()
+    wait_until(lambda: figures(worker).records == 0, "an empty backlog")
+
+
+@pytest.mark.parametrize("stamp_ms", [-1, -(2**62), 0, TO_COME_MS], ids=["none", "hostile", "zero", "to come"])
+def test_a_record_without_a_timestamp_that_can_be_true_is_as_old_as_its_poll(bench: Bench, stamp_ms: int) -> None:
+    gate = Gate()
+
+    async def script(_: object) -> None:
+        await gate.passed()
+
+    started = time.time()
+    sender = producer(bench.settings.kafka)
+    sender.send(bench.names[0], event("e"), b"k", timestamp_ms=stamp_ms).get(10)
+    sender.close()
+    worker = bench.start(ScriptedGuard(script=script))
+
+    wait_until(lambda: (known := worker.backlog.figures()) is not None and bool(known.oldest_age_s), "an age")
+    first = figures(worker).oldest_age_s or 0.0
+    assert bench.records(0)[0].timestamp_ms == stamp_ms
+    assert first <= time.time() - started + 1
+    wait_until(lambda: (figures(worker).oldest_age_s or 0.0) > first + 0.5, "it to grow older")
     gate.open()
     wait_until(lambda: figures(worker).records == 0, "an empty backlog")
 

@@ -24,6 +24,7 @@ from tests.stream.traced_guard import CANARY, recorded, replica_guard, send
 from tests.telemetry.recorded_tracing import RecordedTracing
 from tests.workers.weir_result import Result
 from workers.log import configure_logging
+from workers.stream import shadow_lane
 
 Figures = Callable[[], list[str]]
 
@@ -175,6 +176,32 @@ def test_p10_what_a_breaker_holds_back_and_a_broker_refuses_is_not_told(
     assert worker.stop(20.0)
 
     assert "breaker_opened" in logs.getvalue()
+    assert leaks(bench, spans, logs, figures) == []
+
+
+def test_p10_what_fails_in_the_shadow_lane_is_told_by_kind(
+    bench: Bench, spans: RecordedTracing, logs: io.StringIO, figures: Figures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(requests: Sequence[GuardRequest]) -> None:
+        if any(text_of(request).startswith("wrong") for request in requests):
+            raise KeyError(CANARY)
+
+    def disagreement(*_: object) -> None:
+        raise ValueError(CANARY)
+
+    monkeypatch.setattr(shadow_lane, "disagreement", disagreement)
+    settings = bench.settings_with(
+        shadow={"enabled": True, "share": 1.0, "model": CANARY, "timeout_s": 5}, delivery={"chunk_size": 1}
+    )
+    lane = bench.start_shadow(settings, ScriptedGuard(lambda _: CANARY, fail))
+    kinds = ("wrong", "mumble", "fine")
+    send(bench, [(b"k", event(f"{CANARY}-{kind}", f"{kind} {CANARY}"), []) for kind in kinds])
+    worker = bench.start(replica_guard(bench), settings, spans, lane)
+    wait_until(lambda: lane.counts.done >= 2, "the lane to give up on two of them")
+    assert worker.stop(20.0)
+    lane.stop(20.0)
+
+    assert "shadow_failed" in logs.getvalue()
     assert leaks(bench, spans, logs, figures) == []
 
 

@@ -14,6 +14,7 @@ from schemas.reasons import Reason
 from schemas.verdict_writer import VerdictText
 from tests.stream.recorded_spans import POLLED_NS, SAMPLED, SPAN_ID, TRACE_ID, UNSAMPLED, Consumer, attributes, record
 from tests.stream.sample_verdict import VERDICT, VERDICT_TEXT
+from workers.span_encoding import MAX_LINKS, SpanPlace
 from workers.stream.message_trace import MessageTrace
 
 PRODUCER = (int(TRACE_ID, 16), int(SPAN_ID, 16))
@@ -194,6 +195,18 @@ def test_p11_the_batches_that_a_message_rode_in_are_linked_and_its_longest_times
     assert told == {"moderation.queue_ms": 1.5, "moderation.guard_ms": 3.5}
 
 
+def test_p11_a_message_of_more_windows_than_a_span_has_links_has_all_that_a_span_has() -> None:
+    consumer = Consumer(as_child=False)
+    message = consumer.start(("traceparent", SAMPLED))
+    assert message.spans is not None
+    message.spans.judged([judged(SpanPlace(b"t" * 16, bytes([n, 1] * 4)).carrier(), 1.0, 1.0) for n in range(200)])
+    message.end()
+    links = consumer.spans()["process in"].links
+
+    assert len({link.context.span_id for link in links}) == len(links) == MAX_LINKS
+    assert (links[0].context.trace_id, links[0].context.span_id) == PRODUCER
+
+
 def test_p11_a_message_that_got_a_kept_judgement_says_so() -> None:
     consumer = Consumer()
     for kept in ([judged({}, 0.0, 0.0)], [judged({}, 0.0, 0.0), judged({}, 0.0, 2.0)]):
@@ -218,6 +231,22 @@ def test_p11_a_dead_letter_marks_the_span_as_an_error_by_its_reason() -> None:
     assert (process.status.status_code, process.status.description) == (StatusCode.ERROR, "invalid_json")
     assert attributes(process)["error.type"] == "invalid_json"
     assert attributes(process)["moderation.stage"] == "decode"
+
+
+def test_p11_what_was_said_last_of_a_message_is_all_that_is_said() -> None:
+    letter = dead_letter(record(), EventError(Reason.VERDICT_TOO_LARGE, "at 3"), group="weir")
+    ends = []
+    for outcomes in ((VERDICT_TEXT, letter), (letter, VERDICT_TEXT)):
+        consumer = Consumer()
+        message = consumer.start()
+        for outcome in outcomes:
+            sent(message, outcome, "out")
+        message.end()
+        process = consumer.spans()["process in"]
+        told = attributes(process).keys() & {"error.type", "moderation.stage", "moderation.severity"}
+        ends.append((told, process.status.is_ok))
+
+    assert ends == [({"error.type", "moderation.stage"}, False), ({"moderation.severity"}, True)]
 
 
 def test_p11_a_second_attempt_to_send_keeps_its_context_and_another_topic_has_one_of_its_own() -> None:

@@ -72,7 +72,9 @@ def _context(trace: bytes, span: bytes, state: str = "", *, is_remote: bool = Fa
 
 
 def _attributes(given: Any) -> dict[str, Any]:
-    return {item.key: _value(item) for item in given}
+    told = {item.key: _value(item) for item in given}
+    assert len(told) == len(given), f"told twice: {[item.key for item in given]}"
+    return told
 
 
 def _value(item: KeyValue) -> Any:

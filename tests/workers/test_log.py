@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import os
 import re
 import sys
 import warnings
@@ -56,6 +57,7 @@ def test_an_event_is_one_json_object_with_its_fields() -> None:
     assert written == {
         "level": "INFO",
         "logger": "weir.test",
+        "pid": os.getpid(),
         "event": "partitions_assigned",
         "count": 3,
         "topic": "a\nb",

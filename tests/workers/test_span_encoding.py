@@ -1,5 +1,7 @@
 """Spans as bytes mean what the SDK's own encoder writes, and W3C headers are read as the API reads them (P11)."""
 
+import math
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,6 +21,7 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from schemas.verdict import Severity
 from workers.span_encoding import (
     SpanPlace,
     encode_attributes,
@@ -30,7 +33,15 @@ from workers.span_encoding import (
 )
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
-VALUES = st.one_of(TEXTS, st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False))
+# Lengths around those where a varint takes one byte more, that of the text, of its field or of its attribute.
+LONG = st.builds(
+    str.__mul__, st.sampled_from("aä€"), st.sampled_from([41, 42, 60, 110, 127, 128, 5_461, 16_383, 16_384])
+)
+NUMBERS = st.one_of(
+    st.sampled_from([0, 1, -1, 127, 128, 16_383, 16_384, 2**31, -(2**63), 2**63 - 1]),
+    st.integers(-(2**63), 2**63 - 1),
+)
+VALUES = st.one_of(TEXTS, LONG, st.booleans(), NUMBERS, st.sampled_from([0.0, 1.0, -0.0]), st.floats(allow_nan=False))
 ATTRIBUTES = st.dictionaries(TEXTS.filter(bool), VALUES, max_size=6)
 IDS = st.binary(min_size=8, max_size=8).filter(any)
 TRACES = st.binary(min_size=16, max_size=16).filter(any)
@@ -100,6 +111,42 @@ def test_p11_a_span_as_bytes_is_what_the_sdk_would_have_sent(
         for link in each.links:
             link.flags = 0
     assert span == wanted
+
+
+def told(key: str, value: str | int | float) -> tuple[object, object]:
+    """What an attribute says that was told of a span, and of a link of it."""
+    data = encode_span(
+        new_root().encoded(),
+        b"",
+        encode_name("n", SpanKind.CLIENT),
+        (1, 1),
+        encode_attributes({key: value}),
+        [encode_link(new_root().encoded(), encode_attributes({key: value}, of_link=True))],
+    )
+    (span,) = ScopeSpans.FromString(data).spans
+    found = [attribute.value for place in (span, *span.links) for attribute in place.attributes]
+    first, second = (getattr(value, str(value.WhichOneof("value"))) for value in found)
+    return first, second
+
+
+@pytest.mark.parametrize(
+    "values",
+    [(1, 1.0, True, "1"), (True, "1", 1.0, 1), (0, -0.0, False, ""), ("", False, 0), (-1, 2**63 - 1, -(2**63))],
+)
+def test_p11_equal_values_of_several_kinds_keep_their_kinds_whichever_came_first(
+    values: tuple[str | int | float, ...],
+) -> None:
+    key = f"k{values!r}"  # nothing is remembered of it
+    for value in (*values, *values):
+        for read in told(key, value):
+            assert (type(read), repr(read)) == (type(value), repr(value))
+
+
+def test_p11_what_is_no_number_of_the_wire_or_no_text_is_told_as_near_as_can_be() -> None:
+    assert [math.isnan(float(str(read))) for read in told("k", math.nan)] == [True, True]
+    assert told("k", math.inf) == (math.inf, math.inf)
+    assert told("k", "half \ud83d of one") == ("half ? of one",) * 2
+    assert told("k", Severity.UNSAFE) == ("Unsafe", "Unsafe")
 
 
 STATES = ["", "a=1", "a=1,b=2", " a=1 , b=2 ", "a=1,,b=2", "A=1", "a", "a=", "=1", "a=1=2", "a@b=x y", "a=1\n", "ä=1"]

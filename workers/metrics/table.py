@@ -62,7 +62,8 @@ BACKLOG = Metric(
 )  # fmt: skip
 OLDEST_AGE = Metric(
     "moderation.oldest_unfinished.age", "gauge", "s",
-    "Age of the oldest unfinished record, by its own Kafka timestamp; 0 where nothing is unfinished.", "stream",
+    "Age of the oldest unfinished record, by its own Kafka timestamp, and at least since its poll; 0 where nothing is"
+    " unfinished.", "stream",
 )  # fmt: skip
 IN_FLIGHT_RECORDS = Metric(
     "moderation.in_flight.records", "updowncounter", "{record}", "Records delivered and not completed.", "stream"

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from kafka import KafkaConsumer, TopicPartition
 
 from workers.stream.assignment import Assignment
+from workers.stream.in_flight_record import InFlightRecord
 from workers.stream.progress import Progress
 
 SAMPLE_S = 0.5
@@ -27,8 +28,8 @@ class BacklogFigures(NamedTuple):
 
     Attributes:
         records: effective backlog: log end minus completed, over all partitions that it owns.
-        oldest_age_s: age of the oldest record in flight by its own timestamp, 0 where nothing is unfinished; None while
-            the oldest has not been delivered yet.
+        oldest_age_s: age of the oldest record in flight, 0 where nothing is unfinished; None while the oldest has not
+            been delivered yet.
         arrival_rate: records a second that the partitions grew by; None before two looks at them.
         completion_rate: records a second that the worker completed; None before two looks.
         partitions: how many it owns.
@@ -115,7 +116,7 @@ class Backlog:
             in_flight = partition.offsets.in_flight()
             records += undelivered + len(in_flight)
             if in_flight:
-                ages.append(max(0.0, self._wall() - in_flight[0].record.timestamp_ms / 1000))
+                ages.append(_age_s(in_flight[0], self._wall()))
             elif undelivered:
                 is_age_known = False
         age = max(ages) if ages else 0.0 if is_age_known else None
@@ -123,6 +124,16 @@ class Backlog:
         owned = len(self._ends)
         arrivals = sum(rates) if rates else None if owned else 0.0
         return BacklogFigures(records, age, arrivals, _rate(self._completed), owned, sum(map(len, numbers)))
+
+
+def _age_s(item: InFlightRecord, now_s: float) -> float:
+    """By the record's own timestamp, and at least since it was polled: a producer may write times to come.
+
+    A timestamp of 0 or less is none: Kafka's word for that is -1.
+    """
+    stamped_s = item.record.timestamp_ms / 1000
+    polled_s = item.trace.started_ns / 1e9
+    return max(0.0, now_s - (min(stamped_s, polled_s) if stamped_s > 0 else polled_s))
 
 
 def _ask_ends(consumer: KafkaConsumer, partitions: set[TopicPartition]) -> Any:

@@ -7,6 +7,7 @@ Does not decide what is sampled.
 import time
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import islice
 from typing import NamedTuple
 
 from opentelemetry.trace import SpanKind
@@ -17,6 +18,7 @@ from schemas.errors import ItemError
 from schemas.verdict import Action, Severity
 from schemas.verdict_writer import VerdictText
 from workers.span_encoding import (
+    MAX_LINKS,
     Attribute,
     Emit,
     EncodedSpans,
@@ -99,7 +101,7 @@ class MessageSpans:
         """Say how long the message waited in a replica, and link to the GPU batches that its windows rode in."""
         given = [answer.result for answer in answers if not isinstance(answer.result, ItemError)]
         batches = {answer.carrier["traceparent"]: None for answer in given if answer.carrier}
-        for traceparent in batches:
+        for traceparent in islice(batches, MAX_LINKS - 1):  # and one to the producer's span
             self._links += _link_to(traceparent)
         if given:
             guard_ms = max([answer.guard_ms for answer in given])
@@ -114,6 +116,7 @@ class MessageSpans:
     def decided(self, outcome: VerdictText | DeadLetter) -> None:
         """Say what became of the message; the last that is said of it counts."""
         if isinstance(outcome, VerdictText):
+            self._error = None
             self._decided = _attributes_of(outcome.severity, outcome.action)
             self._decided += encode_attributes({"moderation.verdict_id": outcome.verdict_id})
         else:

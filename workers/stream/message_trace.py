@@ -154,11 +154,9 @@ class StreamTracer:
             for record, message in zip(records, traces, strict=True)
             if message.spans is not None
         ]
-        topics = {record.topic for record in records}
+        topics = sorted({record.topic for record in records})
         attributes = {**self._of_group("poll", "receive"), "messaging.batch.message_count": len(records)}
-        if len(topics) == 1:
-            attributes["messaging.destination.name"] = next(iter(topics))
-        self._linked(f"poll {','.join(sorted(topics))}", SpanKind.CLIENT, attributes, links, started_ns)
+        self._linked(f"poll {','.join(topics)}", SpanKind.CLIENT, attributes | _shared(topics), links, started_ns)
 
     def parsed(self, started_ns: int, messages: Sequence[MessageTrace], batch_size: int) -> None:
         """One `parse` span for the sampled messages of a chunk whose answers were read and ruled on."""
@@ -192,8 +190,9 @@ class StreamTracer:
     def committed(self, topics: Iterable[str], started_ns: int) -> None:
         """One `commit` span for a commit, linked to the sampled messages completed since the last."""
         links, self._completed = self._completed, []
-        attributes = self._of_group("commit", "settle")
-        self._linked(f"commit {','.join(sorted(topics))}", SpanKind.CLIENT, attributes, links, started_ns)
+        names = sorted(topics)
+        attributes = self._of_group("commit", "settle") | _shared(names)
+        self._linked(f"commit {','.join(names)}", SpanKind.CLIENT, attributes, links, started_ns)
 
     def _spans(self, record: SourceRecord, parent: SpanPlace | None, own: SpanPlace, started_ns: int) -> MessageSpans:
         is_child = parent is not None and self._as_child
@@ -236,6 +235,11 @@ class StreamTracer:
             named = encode_name(name, kind)
             span = encode_span(new_root().encoded(), b"", named, times, encode_attributes(attributes), some)
             self._emit(EncodedSpans(span))
+
+
+def _shared(topics: Sequence[str]) -> dict[str, Attribute]:
+    """The destination, where all messages of a span have the same one."""
+    return {"messaging.destination.name": topics[0]} if len(topics) == 1 else {}
 
 
 def _trace_headers(record: SourceRecord) -> TraceHeaders:
