@@ -26,8 +26,11 @@ from schemas.event import Task
 LARGEST_BATCH = 256  # of guard.batch_size; beyond it a pass of this engine gains nothing
 CHUNK_SIZE = 64
 _BYTES_PER_TOKEN = 6  # of a record, its JSON included
-_MOST_IN_FLIGHT_BYTES = 64 * 2**20  # the setting's default
-_LONGEST_WHOLE = 4_096  # the default of length.max_tokens
+# Defaults of settings, which a plan does not go below. That they are theirs is held by a test.
+_IN_FLIGHT_RECORDS = 4_096
+_IN_FLIGHT_TOKENS = 1_048_576
+_IN_FLIGHT_BYTES = 64 * 2**20
+_LONGEST_WHOLE = 4_096  # of length.max_tokens
 _USABLE_MEMORY = 0.9
 _SECONDS_PER_HOUR = 3_600
 _MILLION = 1_000_000
@@ -214,7 +217,7 @@ def _settings(
     per_consumer = max(
         2 * workload.messages_per_second * latency_ms / 1_000 / consumers, 2 * batch * replicas / consumers
     )
-    records = max(4_096, 1 << ceil(per_consumer - 1).bit_length())
+    records = max(_IN_FLIGHT_RECORDS, 1 << ceil(per_consumer - 1).bit_length())
     return {
         "WEIR_GUARD__REPLICAS": str(replicas),
         "WEIR_GUARD__GPUS_PER_REPLICA": "0" if gpu in CPUS else "1",
@@ -225,9 +228,9 @@ def _settings(
         "WEIR_DELIVERY__CHUNK_SIZE": str(min(CHUNK_SIZE, batch)),
         "WEIR_SERVE__CONSUMERS": str(consumers),
         "WEIR_LIMITS__IN_FLIGHT_RECORDS": str(records),
-        "WEIR_LIMITS__IN_FLIGHT_TOKENS": str(max(1_048_576, ceil(2 * records * workload.tokens))),
+        "WEIR_LIMITS__IN_FLIGHT_TOKENS": str(max(_IN_FLIGHT_TOKENS, ceil(2 * records * workload.tokens))),
         "WEIR_LIMITS__IN_FLIGHT_BYTES": str(
-            max(_MOST_IN_FLIGHT_BYTES, ceil(2 * per_consumer * workload.tokens * _BYTES_PER_TOKEN))
+            max(_IN_FLIGHT_BYTES, ceil(2 * per_consumer * workload.tokens * _BYTES_PER_TOKEN))
         ),
         **_length_settings(workload),
     }

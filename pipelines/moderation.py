@@ -211,7 +211,8 @@ def _terminal(error: Exception, record: SourceRecord) -> TerminalError:
         return error
     if isinstance(error, MemoryError):
         raise error
-    log.error("internal error: %s, record %s", type(error).__name__, record.record_id, exc_info=error)
+    told = {"event": "internal_error", "error": type(error).__name__, "record_id": record.record_id}
+    log.error("internal error: %s, record %s", told["error"], told["record_id"], exc_info=error, extra={"fields": told})
     return TerminalError(Reason.INTERNAL_ERROR, f"internal error: {type(error).__name__}")
 
 

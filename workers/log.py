@@ -25,6 +25,8 @@ MAX_PLACES = 1_000  # of call sites whose lines are counted
 
 EventName = Literal[
     "application_stopped",
+    "audit_actors_failed",
+    "audit_driver_waited_for",
     "baseline_not_read",
     "batch_failed",
     "breaker_opened",
@@ -34,6 +36,7 @@ EventName = Literal[
     "dead_letter_value_dropped",
     "dead_man",
     "drained",
+    "internal_error",
     "lines_not_printed",
     "model_loaded",
     "partition_went_back",
@@ -46,6 +49,7 @@ EventName = Literal[
     "python_warning",
     "records_unreadable",
     "replica_stopped",
+    "replicas_wanted",
     "running",
     "shadow_failed",
     "shadow_model_failed",
@@ -92,6 +96,7 @@ class JsonFormatter(logging.Formatter):
             entry |= {"event": record.msg.name, **record.msg.fields}
         else:
             entry["message"] = record.getMessage()
+        entry |= getattr(record, "fields", {})  # `extra` of packages that are below this one
         context = trace.get_current_span().get_span_context()
         if context.is_valid:
             entry |= {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}

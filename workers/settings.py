@@ -281,9 +281,8 @@ def ray_address() -> str | None:
 
 def prepare_ray() -> None:
     """Defaults of Ray that we differ from; they must stand in the environment before Ray is imported."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_SERVE_LOG_TO_STDERR", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    for name in ("RAY_USAGE_STATS_ENABLED", "RAY_SERVE_LOG_TO_STDERR", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"):
+        os.environ.setdefault(name, "0")
     # Replicas log JSON, a line each; before it, Ray writes who and colours, and behind it how often it came.
     os.environ.setdefault("RAY_DISABLE_WORKER_LOG_PREFIX", "1")
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")
@@ -293,8 +292,7 @@ def settings_table() -> str:
     """All settings as a Markdown table; the README's table is this text."""
     rows = ["| variable | default | what it is |", "|---|---|---|"]
     for section, field in Settings.model_fields.items():
-        model: Any = field.annotation
-        for name, item in model.model_fields.items():
+        for name, item in getattr(field.annotation, "model_fields", {}).items():
             default = item.default
             shown = ",".join(default) if isinstance(default, tuple) else "" if default is None else str(default)
             variable = f"{PREFIX}{section}__{name}".upper()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,11 @@ import pytest
 from tests.audit.scripted_lane import chat, rows_of, write_parquet
 from tests.workers.weir_result import Result
 from workers.audit.pace import Pace
+from workers.audit.run_folder import DRIVER
+from workers.audit.run_lock import driving
+from workers.embedded.broker import EmbeddedBroker
+from workers.settings import load_settings
+from workers.stream.kafka_clients import producer
 
 FIELDS = ("--map", "text=body", "--map", "id=key", "--map", "tenant=who", "--map", "time=at")
 
@@ -69,17 +75,29 @@ def test_a_run_with_the_demo_model_judges_reports_its_end_and_refuses_to_be_made
     assert seen.json["blocks"] == {"done": 3, "of": 3}
     assert seen.json["counts"] == made.json["counts"]
     assert "finished" in table.out
+    assert seen.json["driver"] is None
+    assert "driven by" not in table.out
 
 
 def test_the_status_of_a_run_that_goes_on_is_read_from_its_markers(started: Path) -> None:
-    seen = Result("audit", "status", str(started), "--json").json
-    table = Result("audit", "status", str(started)).out
+    command = ("audit", "status", str(started))
+    seen, table = Result(*command, "--json").json, Result(*command).out
+    with driving(str(started)):
+        driven, driven_table = Result(*command, "--json").json, Result(*command).out
+    (started / DRIVER).write_text(json.dumps({**driven["driver"], "pid": 7, "token": "x"}), encoding="utf-8")
+    killed, killed_table = Result(*command, "--json").json, Result(*command).out
 
     assert (seen["state"], seen["rows_in_all"], seen["blocks"]) == ("running", 200, {"done": 1, "of": 4})
     assert (seen["counts"]["verdicts"], seen["counts"]["dead_letters"]) == (49, 1)
     assert seen["cost"]["prompt_tokens"] == 5
     assert "1 of 4" in table
     assert "too_long" in table
+    assert seen["driver"] is None
+    assert "nobody" in table
+    assert (driven["driver"]["pid"], driven["driver"]["lives"]) == (os.getpid(), True)
+    assert f"process {os.getpid()} on" in driven_table
+    assert (killed["driver"]["pid"], killed["driver"]["lives"]) == (7, False)
+    assert "is dead" in killed_table
 
 
 def test_a_dry_run_says_rows_tokens_and_hours_and_writes_nothing(log: Path, tmp_path: Path) -> None:
@@ -97,6 +115,27 @@ def test_a_dry_run_says_rows_tokens_and_hours_and_writes_nothing(log: Path, tmp_
     assert "h200" in said["source"]
 
 
+def test_a_dry_run_of_a_topics_sample_counts_its_rows_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    with EmbeddedBroker() as broker:
+        broker.create_topic("chat")
+        settings = load_settings(
+            kafka={"bootstrap_servers": broker.bootstrap_servers, "api_version": broker.api_version}
+        )
+        sender = producer(settings.kafka)
+        for number in range(200):
+            sender.send("chat", json.dumps({"event_id": f"e{number}", "text": f"hello {number}"}).encode(), b"k")
+        sender.close()
+        monkeypatch.setenv("WEIR_KAFKA__BOOTSTRAP_SERVERS", broker.bootstrap_servers)
+        monkeypatch.setenv("WEIR_KAFKA__API_VERSION", broker.api_version)
+        command = ("audit", "run", "--topic", "chat", "--model", "demo", "--dry-run", "--json")
+        whole, part = Result(*command).json, Result(*command, "--sample", "10%", "--since-run", "before").json
+
+    assert (whole["rows"], whole["rows_judged"], part["rows"]) == (200, 200, 200)
+    assert 5 < part["rows_judged"] < 50
+    assert "--since-run" in part["at_most"]
+    assert "at_most" not in whole
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -110,6 +149,7 @@ def test_a_dry_run_says_rows_tokens_and_hours_and_writes_nothing(log: Path, tmp_
         (("LOG", *FIELDS, "--into", "nowhere://x/y"), "nowhere"),
         (("LOG.txt", "--into", "RUN"), "no file there"),
         (("LOG", "--map", "text"), "FIELD=COLUMN"),
+        (("LOG", *FIELDS, "--map", "text=who"), "text: given twice"),
         (("x" * 300,), "cannot be read: "),
         (("s3://key:secret@bucket/x",), "a URI with a password"),
     ],

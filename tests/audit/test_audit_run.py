@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections import Counter
 from hashlib import sha256
 from pathlib import Path
@@ -224,9 +225,11 @@ def test_a_driver_whose_run_is_anothers_stops_and_says_so(log: Path, tmp_path: P
         if seen:
             raise ModerationError("another one's")
 
-    with pytest.raises(ModerationError, match="another one's"):
+    with pytest.raises(ModerationError, match="another one's") as caught:
         AuditRun(asked(tmp_path / "run", log), still_ours).execute(ScriptedLane(str(tmp_path)), POOL, seen.append)
 
+    assert caught.tb  # whose frames hold what was not closed
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("StreamingExecutor")] == []
     assert len(seen) == 1
     assert RunFolder(str(tmp_path / "run")).manifest().state == "running"
 

@@ -200,6 +200,12 @@ def test_a_mapping_file_is_a_mapping_of_fields_to_columns(tmp_path: Path) -> Non
     path.write_text("text: body\ntenant: who\n", encoding="utf-8")
 
     assert read_mapping(path) == {"text": "body", "tenant": "who"}
-    path.write_text("- text", encoding="utf-8")
-    with pytest.raises(ConfigurationError, match="not a mapping"):
-        read_mapping(path)
+    for content, said in (
+        ("- text", "not a mapping"),
+        ("text: body\ntext: subject\n", "key 'text' is given twice"),
+        ("text: [", "not YAML"),
+        ("[" * 9_000, "not YAML"),
+    ):
+        path.write_text(content, encoding="utf-8")
+        with pytest.raises(ConfigurationError, match=said):
+            read_mapping(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -19,7 +20,7 @@ from tests.audit.idle_driver import LEASE_S, RENEW_S, no_locks
 from tests.audit.scripted_lane import chat, write_parquet
 from tests.workers.weir_result import Result
 from workers.audit.run_folder import DRIVER, RunFolder
-from workers.audit.run_lock import StillOurs, driving
+from workers.audit.run_lock import StillOurs, driver_of, driving
 
 Driver = subprocess.Popen[str]
 Start = Callable[[Path], Driver]
@@ -111,6 +112,47 @@ def test_the_command_is_refused_before_it_reads_anything(start: Start, tmp_path:
     assert f"weir: {run}: another audit run writes to it: process {first.pid} on" in result.err
     assert estimated.json["rows"] == 20  # it writes nothing
     assert {path.name for path in run.iterdir()} == {DRIVER}
+
+
+def test_who_drives_can_be_seen_and_whether_it_lives(start: Start, tmp_path: Path, kind: str) -> None:
+    locks = kind == "lock"
+    assert driver_of(str(tmp_path)) is None
+    first = start(tmp_path)
+    alive = driver_of(str(tmp_path))
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    dead = driver_of(str(tmp_path))
+
+    assert alive is not None
+    assert alive == (socket.gethostname(), first.pid, alive.since, True if locks else None)
+    assert dead == alive._replace(lives=False if locks else None)
+    with driving(str(tmp_path), renew_s=RENEW_S, lease_s=LEASE_S):
+        seen = driver_of(str(tmp_path))
+        assert seen is not None
+        assert seen.pid == os.getpid()
+    assert driver_of(str(tmp_path)) is None
+    (tmp_path / DRIVER).mkdir()
+    with pytest.raises(ModerationError, match="cannot be read"):
+        driver_of(str(tmp_path))
+
+
+@pytest.mark.parametrize("kind", ["lock"], indirect=True)
+@pytest.mark.usefixtures("kind")
+def test_one_who_only_looks_keeps_no_driver_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with (tmp_path / DRIVER).open("wb") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        asked: list[int] = []
+        flock = fcntl.flock
+
+        def noted(descriptor: int, operation: int) -> None:
+            asked.append(operation)
+            if len(asked) == 5:  # after two tries
+                flock(looking, fcntl.LOCK_UN)
+            flock(descriptor, operation)
+
+        monkeypatch.setattr("fcntl.flock", noted)
+        with driving(str(tmp_path)):
+            assert len(asked) > 5
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:

@@ -85,14 +85,34 @@ def test_a_row_of_another_form_is_named_and_not_judged(tmp_path: Path, row: dict
         ("xstest_prompts.csv", {"label": "both"}),
         ("test.json", {"prompt_label": "needs caution"}),
         ("test.json", {"response": "r", "response_label": "needs caution"}),
+        ("toxic-chat_annotation_test.csv", {"toxicity": ""}),
+        ("samples-1680.jsonl.gz", {"S3": "maybe"}),
+        ("behaviours_of_text_behaviors_val_set.json", {"human_0": None}),
+        ("beavertails.jsonl.xz", {"is_safe": None}),
+        ("saferlhf.jsonl", {"is_response_1_safe": "unknown"}),
     ],
 )
-def test_a_label_that_is_not_known_is_never_safe(tmp_path: Path, name: str, label: dict[str, str]) -> None:
+def test_a_label_that_is_not_known_is_never_safe(tmp_path: Path, name: str, label: dict[str, Any]) -> None:
     rows = next(rows for case, rows, _, _ in CASES if case == name)
     whole = next(row for row in rows if set(label) <= set(row))
     write(tmp_path / name, [whole, {**whole, **label}])
     with pytest.raises(ConfigurationError, match="row 2 does not have the form of"):
         list(LabelledFiles([tmp_path / name], AUTO, Mapped({})).read())
+
+
+@pytest.mark.parametrize("missing", [{}, {"H": None}, {"H": float("nan")}])
+def test_a_category_without_a_value_is_not_labelled(tmp_path: Path, missing: dict[str, Any]) -> None:
+    write(tmp_path / "a.jsonl", [{"prompt": "a", "S": 1, "V": 0, **missing}])
+    (example,) = LabelledFiles([tmp_path / "a.jsonl"], AUTO, Mapped({})).read()
+    assert example.label.categories == ("sexual",)
+
+
+def test_a_toxicity_without_a_value_is_no_label(tmp_path: Path) -> None:
+    rows = [{"Prompt": "a", "PromptAnnotations": {"Toxicity": value}} for value in (None, float("nan"), 1)]
+    write(tmp_path / "RTP_LX_EN.jsonl", rows)
+    files = LabelledFiles([tmp_path / "RTP_LX_EN.jsonl"], AUTO, Mapped({}))
+    assert len(list(files.read())) == 1
+    assert files.skipped == {"no label": 2}
 
 
 def test_a_responses_question_is_judged_with_it(tmp_path: Path) -> None:

@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.capacity import CapacityPlan, plan, shown
+from pipelines.capacity import LARGEST_BATCH, CapacityPlan, plan, shown
 from pipelines.capacity_figures import FRAMES, GPUS, MEASURED, MODELS, EngineFigure
 from pipelines.capacity_load import Assumptions, Workload
 from pipelines.capacity_work import new_tokens, prefix_gb, prompt_tokens, weights_gb, work_of
 from schemas.errors import ConfigurationError
 from schemas.event import Task
+from workers.sections import DeliverySettings, GuardSettings, LengthSettings, LimitSettings
 from workers.serving.engine.bench_shapes import FRAMES as BENCH_FRAMES
 from workers.serving.engine.bench_shapes import SHAPES, VERDICT_TOKENS
 
@@ -210,6 +211,18 @@ def test_every_plan_carries_its_load(load: Workload, model: str, gpu: str, utili
     assert 1 <= result.batch_size <= 256
     assert result.partitions >= result.consumers >= 1
     assert int(result.settings["WEIR_GUARD__BATCH_TOKENS"]) >= result.batch_size * load.tokens
+
+
+def test_a_plan_for_a_small_load_has_the_defaults_of_the_settings() -> None:
+    limits, longest = LimitSettings(), LengthSettings().max_tokens
+    settings = planned(Workload(1, 10, 500)).settings
+    assert settings["WEIR_LIMITS__IN_FLIGHT_RECORDS"] == str(limits.in_flight_records)
+    assert settings["WEIR_LIMITS__IN_FLIGHT_TOKENS"] == str(limits.in_flight_tokens)
+    assert settings["WEIR_LIMITS__IN_FLIGHT_BYTES"] == str(limits.in_flight_bytes)
+    assert settings["WEIR_DELIVERY__CHUNK_SIZE"] == str(DeliverySettings().chunk_size)
+    assert int(settings["WEIR_GUARD__BATCH_SIZE"]) <= LARGEST_BATCH == GuardSettings().batch_size
+    lengths = [planned(Workload(1, tokens, 5_000)).settings for tokens in (longest / 2, longest / 2 + 1)]
+    assert [len({"WEIR_LENGTH__MAX_TOKENS"} & set(found)) for found in lengths] == [0, 1]
 
 
 def test_figures_are_shown_without_powers_of_ten() -> None:

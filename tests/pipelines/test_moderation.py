@@ -243,7 +243,9 @@ def test_a_score_off_by_rounding_is_a_probability() -> None:
     assert (verdict.scores.severity["Safe"], verdict.scores.categories["None"]) == (1.0, 0.0)
 
 
-def test_p6_a_fault_of_ours_that_one_record_meets_is_its_own_dead_letter(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_p6_a_fault_of_ours_that_one_record_meets_is_its_own_dead_letter(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     def fail(*_: object) -> None:
         raise ZeroDivisionError("secret text")
 
@@ -252,3 +254,6 @@ def test_p6_a_fault_of_ours_that_one_record_meets_is_its_own_dead_letter(monkeyp
 
     assert isinstance(letter, DeadLetter)
     assert (letter.reason, letter.detail) == (Reason.INTERNAL_ERROR, "internal error: ZeroDivisionError")
+    (told,) = caplog.records
+    said = {"event": "internal_error", "error": "ZeroDivisionError", "record_id": record().record_id}
+    assert vars(told)["fields"] == said

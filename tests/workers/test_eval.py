@@ -158,6 +158,7 @@ def test_limit_columns_and_unsafe_values(tmp_path: Path) -> None:
         (["run", "MINE", "--size", "14B"], "14B: not one of 0.6B, 4B, 8B"),
         (["run", "MINE", "--column", "text"], "text: not NAME=COLUMN"),
         (["run", "MINE", "--column", "txt=a"], "column 'txt': not one of"),
+        (["run", "MINE", "--column", "text=a", "--column", "text=b"], "text: given twice"),
         (["run", "MINE", "--length", "short"], "short: neither whole nor set"),
         (["run", "MINE", "--format", "toxic"], "format 'toxic': not one of"),
         (["run", "UNLABELLED"], "hold no labelled example"),

@@ -64,6 +64,13 @@ def test_an_event_is_one_json_object_with_its_fields() -> None:
     }
 
 
+def test_a_package_below_this_one_names_its_event_in_extra() -> None:
+    line = logging.makeLogRecord({"msg": "internal error", "fields": {"event": "internal_error", "record_id": "t-0-1"}})
+    entry = json.loads(JsonFormatter().format(line))
+
+    assert (entry["message"], entry["event"], entry["record_id"]) == ("internal error", "internal_error", "t-0-1")
+
+
 def test_a_library_s_message_is_rendered() -> None:
     assert line("waited %s s", None, 3)["message"] == "waited 3 s"
 
@@ -192,7 +199,7 @@ def test_the_list_of_event_names_is_closed_and_each_is_used() -> None:
         for folder in ("workers", "pipelines")
         for path in root.glob(f"{folder}/**/*.py")
     ]
-    used = {name for source in sources for name in re.findall(r'\bevent\(\s*"([^"]*)"', source)}
+    used = {name for source in sources for name in re.findall(r'(?:\bevent\(\s*|"event": )"([^"]*)"', source)}
     named = {name for source in sources for name in re.findall(r'"([a-z_]+)" if alarm.opens else "([a-z_]+)"', source)}
 
     assert set(get_args(EventName)) == used | {name for pair in named for name in pair}

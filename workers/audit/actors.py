@@ -7,8 +7,8 @@ import json
 import logging
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ from workers.audit.judgement import Lane
 from workers.audit.locations import reason_of
 from workers.audit.manifest import BlockMarker
 from workers.audit.row_selection import Keys
+from workers.log import event
 
 log = logging.getLogger(__name__)
 MOST_TASKS = 4_096  # of Ray Data; beyond it one task does several blocks, and one that comes again finds their markers
@@ -111,8 +112,8 @@ def ray_for(address: str | None, pool: Pool, environment: dict[str, str], *, log
 
 def do_blocks(
     blocks: Sequence[Block], work: RunWork, factory: LaneFactory, judged: Keys | None, pool: Pool
-) -> Iterator[BlockMarker]:
-    """Do some blocks; yields the marker of each as it is done.
+) -> Generator[BlockMarker]:
+    """Do some blocks; yields the marker of each as it is done. Closed before its end, it stops the work.
 
     Raises:
         ModerationError: what stopped an actor.
@@ -131,13 +132,14 @@ def do_blocks(
         fn_constructor_args=(work, factory, [shared]),
     )
     try:
-        for result in results.iter_rows():
-            if result["refusal"]:
-                raise ModerationError(str(result["refusal"]))
-            yield BlockMarker.model_validate_json(result["marker"])
+        with closing(iter(results.iter_rows())) as found:
+            for result in found:
+                if result["refusal"]:
+                    raise ModerationError(str(result["refusal"]))
+                yield BlockMarker.model_validate_json(result["marker"])
     except RayError as error:
         # Its text has the stack of the actor, and what an exception says may quote a message.
-        log.error("the audit's actors failed: %s", type(error).__name__)
+        log.error(event("audit_actors_failed", error=type(error).__name__))
         raise ModerationError(f"the actors failed: {_cause(error)}; the run can be taken up again") from None
 
 

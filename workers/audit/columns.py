@@ -10,6 +10,7 @@ from typing import NamedTuple, Self
 
 import yaml
 
+from pipelines.strict_yaml import loaded
 from schemas.errors import ConfigurationError
 from workers.audit.file_formats import SUFFIXES, form_of
 from workers.audit.locations import filesystem_of, find_files
@@ -91,14 +92,15 @@ def read_mapping(path: Path) -> dict[str, str]:
     """A mapping file: YAML, column by field.
 
     Raises:
-        ConfigurationError: it cannot be read, or is something else.
+        ConfigurationError: it cannot be read, is something else, or gives a field twice.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        with path.open("rb") as stream:
+            content = loaded(stream)
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, yaml.YAMLError) as error:
-        raise ConfigurationError(f"{path}: not YAML: {type(error).__name__}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigurationError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict) or not all(isinstance(part, str) for item in content.items() for part in item):
         raise ConfigurationError(f"{path}: not a mapping of fields to columns")
     return content

@@ -5,6 +5,7 @@ What it leaves behind is in `infra/decisions/0014`. Knows nothing of Ray's ways 
 
 import platform
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -112,10 +113,12 @@ class AuditRun:
             max_event_bytes=asked.max_event_bytes,
         )
         if left:
-            for marker in do_blocks(left, work, factory, self._judged, pool):
-                self._still_ours()
-                self._note(marker)
-                told(marker)
+            # Closed whatever happens: an execution that goes on as Ray is left ends this process before it says why.
+            with closing(do_blocks(left, work, factory, self._judged, pool)) as markers:
+                for marker in markers:
+                    self._still_ours()
+                    self._note(marker)
+                    told(marker)
         return self._close()
 
     def _note(self, marker: BlockMarker) -> None:

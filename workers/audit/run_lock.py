@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event, Thread
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 from uuid import uuid4
 
 from pyarrow import fs
@@ -26,6 +26,7 @@ from pydantic import BaseModel, ValidationError
 from schemas.errors import ConfigurationError, ModerationError
 from workers.audit.locations import filesystem_of, reason_of
 from workers.audit.run_folder import DRIVER
+from workers.log import event
 
 log = logging.getLogger(__name__)
 RENEW_S = 10.0
@@ -47,6 +48,55 @@ class _Driver(BaseModel):
     def here(cls) -> Self:
         since = datetime.now(UTC).isoformat(timespec="seconds")
         return cls(host=socket.gethostname(), pid=os.getpid(), since=since, token=uuid4().hex)
+
+
+class DriverSeen(NamedTuple):
+    """Who drives a run, or did so last and was killed.
+
+    `lives` is False once its lock is gone, and None where there are no locks, so that one look does not tell.
+    """
+
+    host: str
+    pid: int
+    since: str
+    lives: bool | None
+
+
+def driver_of(run: str) -> DriverSeen | None:
+    """Who says to drive a run; None: nobody, so it is finished or was stopped in order.
+
+    Raises:
+        ConfigurationError: there is no such file system.
+        ModerationError: nothing can be read there.
+    """
+    files, root = filesystem_of(run)
+    lives = None
+    try:
+        with files.open_input_stream(f"{root}/{DRIVER}") as stream:
+            said = bytes(stream.read(_MOST_BYTES))
+        if isinstance(files, fs.LocalFileSystem):
+            with Path(root, DRIVER).open("rb") as file:
+                lives = _is_locked(file.fileno())
+        driver = _Driver.model_validate_json(said)
+    except (FileNotFoundError, ValidationError):  # the one has left, or the other has not said yet who it is
+        return None
+    except OSError as error:
+        raise ModerationError(f"{run}: cannot be read: {reason_of(error)}") from None
+    return DriverSeen(driver.host, driver.pid, driver.since, lives)
+
+
+def _is_locked(descriptor: int) -> bool | None:
+    """Whether a driver has the lock on a file; None: no locks. Holds a shared one for a moment."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _HELD:
+            return True
+        if error.errno in _NO_LOCKS:
+            return None
+        raise
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    return False
 
 
 @contextmanager
@@ -105,8 +155,12 @@ def _locked(run: str, root: Path) -> int | None:
         except FileNotFoundError:  # its driver has just removed it
             pass
         except OSError as error:
+            # Shared, it can be had while all others only look: those of `driver_of`, which are gone in a moment.
+            looked_at = error.errno in _HELD and not _is_locked(descriptor)
             said = os.pread(descriptor, _MOST_BYTES, 0)
             os.close(descriptor)
+            if looked_at:
+                continue
             if error.errno in _HELD:
                 raise ModerationError(_taken(run, said)) from None
             if error.errno in _NO_LOCKS:
@@ -168,7 +222,7 @@ class _Lease:
         first = self._read()
         if first is None:
             return
-        log.warning("%s; waiting %g s to see whether it lives", _taken(self._run, first), self._lease_s)
+        log.warning(event("audit_driver_waited_for", driver=_taken(self._run, first), wait_s=self._lease_s))
         until = time.monotonic() + self._lease_s
         while time.monotonic() < until:
             self._ended.wait(self._renew_s / 2)
@@ -204,6 +258,15 @@ class _Lease:
             return None
 
     def _write(self) -> None:
+        said = self._driver.model_dump_json().encode()
         self._files.create_dir(self._path.rpartition("/")[0], recursive=True)
+        if isinstance(self._files, fs.LocalFileSystem):
+            # In place and always as long, so that nobody reads it empty or half; an object store has it as a whole.
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                os.pwrite(descriptor, said.ljust(_MOST_BYTES), 0)
+            finally:
+                os.close(descriptor)
+            return
         with self._files.open_output_stream(self._path) as stream:
-            stream.write(self._driver.model_dump_json().encode())
+            stream.write(said)

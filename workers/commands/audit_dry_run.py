@@ -51,18 +51,15 @@ def estimate(
     read_topic = None if columns else topic_range(settings)
     for block in blocks:
         if rows is not None and events is not None:
-            records = [
-                (item.record, is_sampled(sample, item.event_id or item.record.record_id, item.stratum))
-                for item in events.records(block, *rows.read(block))
-            ]
+            records = [(item.record, item.stratum) for item in events.records(block, *rows.read(block))]
         else:
             assert read_topic is not None
             end = block.start + block.rows
-            records = [(record, True) for record in read_topic(block.name, block.partition, block.start, end)]
-        for record, taken in records:
+            records = [(record, "") for record in read_topic(block.name, block.partition, block.start, end)]
+        for record, stratum in records:
             seen["rows"] += 1
-            admitted = moderation.admit(record) if taken else None
-            if not isinstance(admitted, Admitted):
+            admitted = moderation.admit(record)
+            if not isinstance(admitted, Admitted) or not is_sampled(sample, admitted.event_id, stratum):
                 continue
             seen["admitted"] += 1
             seen[admitted.task] += 1

@@ -113,6 +113,10 @@ def run(
             plan, columns = source.plan(settings, into, progress)
         if dry_run:
             estimated = estimate(settings, plan, columns, taken(sample, plan, columns), count, rate, gpu)
+            if since_run is not None:
+                estimated["at_most"] = (
+                    "what --since-run leaves out is not taken off: only a run knows the model's digests"
+                )
             show_json(estimated) if as_json else show_estimate(estimated)
             return
         if into is None or still_ours is None:
@@ -164,13 +168,15 @@ def used_policy(settings: Settings) -> "PolicyUsed":
 def _mapping(pairs: list[str], path: Path | None) -> dict[str, str]:
     from workers.audit.columns import read_mapping
 
-    mapping = {} if path is None else read_mapping(path)
+    given: dict[str, str] = {}
     for pair in pairs:
         field, found, column = pair.partition("=")
         if not found or not column:
             raise typer.BadParameter(f"{pair}: not FIELD=COLUMN", param_hint="--map")
-        mapping[field] = column
-    return mapping
+        if field in given:
+            raise typer.BadParameter(f"{field}: given twice", param_hint="--map")
+        given[field] = column
+    return {**({} if path is None else read_mapping(path)), **given}
 
 
 def _need_ray_data() -> None:

@@ -48,7 +48,9 @@ def status(
 
 def _look(folder: Any, known: dict[int, Any]) -> dict[str, Any]:
     from workers.audit.run_folder import progress_of
+    from workers.audit.run_lock import driver_of
 
+    driver = driver_of(folder.uri)  # before the manifest, so that nobody's finished run looks like one left alone
     manifest = folder.manifest()
     counts, cost = progress_of(folder, known)
     rows = sum(item.rows if hasattr(item, "rows") else item.end - item.start for item in manifest.inputs)
@@ -58,6 +60,7 @@ def _look(folder: Any, known: dict[int, Any]) -> dict[str, Any]:
         "run": folder.uri,
         "run_id": manifest.run_id,
         "state": manifest.state,
+        "driver": None if driver is None else driver._asdict(),
         "rows_in_all": rows,
         "blocks": {"done": len(known), "of": manifest.blocks},
         "rows_per_second": rate,
@@ -67,6 +70,15 @@ def _look(folder: Any, known: dict[int, Any]) -> dict[str, Any]:
         "counts": counts.model_dump(),
         "cost": cost.model_dump(),
     }
+
+
+def _driver(driver: dict[str, Any] | None) -> str:
+    if driver is None:
+        return "nobody; `weir audit run` as before goes on with it"
+    who = f"process {driver['pid']} on {driver['host']}, since {driver['since']}"
+    if driver["lives"] is False:
+        return f"nobody; {who}, is dead; `weir audit run` as before goes on with it"
+    return who if driver["lives"] else f"{who}, if it lives: there are no locks here"
 
 
 def _rate(markers: Any, began: datetime, now: datetime) -> tuple[float | None, float | None]:
@@ -87,6 +99,8 @@ def _table(seen: dict[str, Any]) -> Table:
     counts = Counts.model_validate(seen["counts"])
     table = Table("", "", title=escape(plain(seen["run"])), show_header=False)
     table.add_row("state", seen["state"])
+    if seen["state"] != "finished":
+        table.add_row("driven by", escape(plain(_driver(seen["driver"]))))
     table.add_row("blocks", f"{seen['blocks']['done']:,} of {seen['blocks']['of']:,}")
     table.add_row("rows in all", f"{seen['rows_in_all']:,}")
     for name, value in rows_of(counts):

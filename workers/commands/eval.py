@@ -230,6 +230,8 @@ def _columns(pairs: list[str]) -> dict[str, str]:
         name, found, column = pair.partition("=")
         if not found or not column:
             raise typer.BadParameter(f"{pair}: not NAME=COLUMN", param_hint="--column")
+        if name in columns:
+            raise typer.BadParameter(f"{name}: given twice", param_hint="--column")
         columns[name] = column
     return columns
 

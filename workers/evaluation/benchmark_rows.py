@@ -5,6 +5,7 @@ evaluation of WildGuard does it, whose settings the Qwen3Guard report "generally
 """
 
 from collections.abc import Callable, Mapping
+from math import isnan
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,6 +70,18 @@ def is_true(value: Any) -> bool:
     return str(value).strip().lower() in ("true", "1", "1.0", "yes")
 
 
+def _flag(value: Any) -> bool:
+    """A label that is a truth value. What is neither is no Safe: the row is not of this form."""
+    if not is_true(value) and str(value).strip().lower() not in ("false", "0", "0.0", "no"):
+        raise ValueError
+    return is_true(value)
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether JSON (null), CSV (nothing) or a table of numbers (NaN) has no value there."""
+    return value is None or value == "" or (isinstance(value, float) and isnan(value))
+
+
 def _refused(value: Any) -> bool:
     if value not in ("refusal", "compliance"):
         raise ValueError
@@ -88,12 +101,12 @@ def _set_flags(flags: Any) -> tuple[str, ...]:
 def _toxicchat(row: Row, place: Place) -> Found:
     if not is_true(row["human_annotation"]):
         return "not annotated by people"
-    label = Label(severity_of(is_true(row["toxicity"])))
+    label = Label(severity_of(_flag(row["toxicity"])))
     return [LabelledExample(place.name(), "toxicchat", prompt(row["user_input"]), label)]
 
 
 def _openai_moderation(row: Row, place: Place) -> Found:
-    categories = tuple(name for code, name in _OPENAI.items() if is_true(row.get(code)))
+    categories = tuple(name for code, name in _OPENAI.items() if not _is_missing(row.get(code)) and _flag(row[code]))
     label = Label(severity_of(bool(categories)), categories=categories)
     return [LabelledExample(place.name(), "openai_moderation", prompt(row["prompt"]), label)]
 
@@ -134,22 +147,22 @@ def _harmbench_prompts(row: Row, place: Place) -> Found:
 
 
 def _harmbench_responses(row: Row, place: Place) -> Found:
-    votes = sum(is_true(row[f"human_{voter}"]) for voter in range(3))
+    votes = sum(_flag(row[f"human_{voter}"]) for voter in range(3))
     turns = response(row["test_case"], row["generation"])
     return [LabelledExample(place.name(), "harmbench", turns, Label(severity_of(votes > 1)))]
 
 
 def _beavertails(row: Row, place: Place) -> Found:
-    label = Label(severity_of(not is_true(row["is_safe"])), categories=_set_flags(row.get("category")))
+    label = Label(severity_of(not _flag(row["is_safe"])), categories=_set_flags(row.get("category")))
     return [LabelledExample(place.name(), "beavertails", response(row["prompt"], row["response"]), label)]
 
 
 def _safe_rlhf(row: Row, place: Place) -> Found:
-    if is_true(row["is_response_0_safe"]) == is_true(row["is_response_1_safe"]):
+    if _flag(row["is_response_0_safe"]) == _flag(row["is_response_1_safe"]):
         return "both responses have one label"
     found = []
     for side in range(2):
-        unsafe = not is_true(row[f"is_response_{side}_safe"])
+        unsafe = not _flag(row[f"is_response_{side}_safe"])
         label = Label(severity_of(unsafe), categories=_set_flags(row.get(f"response_{side}_harm_category")))
         turns = response(row["prompt"], row[f"response_{side}"])
         found.append(LabelledExample(place.name(str(side)), "safe_rlhf", turns, label))
@@ -188,7 +201,7 @@ def _wildguard(row: Row, place: Place) -> Found:
 def _rtp_lx(row: Row, place: Place) -> Found:
     annotations = row["PromptAnnotations"]
     toxicity = annotations.get("Toxicity") if isinstance(annotations, Mapping) else None
-    if toxicity is None or row["Prompt"] is None:
+    if toxicity is None or _is_missing(toxicity) or row["Prompt"] is None:
         return "no label"
     # The scale starts at 1 for not toxic. Files are named RTP_LX_EN.json; the hub's rows name their locale.
     locale = str(row.get("Locale") or place.path.name.split(".")[0].rsplit("_", 1)[-1])

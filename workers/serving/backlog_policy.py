@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from pipelines.autoscaling import Demand, Goal, ReplicaPolicy, Supply, consumers_needed
 from schemas.errors import ConfigurationError
+from workers.log import event
 from workers.sections import AutoscalingSettings
 from workers.serving.names import GUARD, SHADOW, STREAM
 
@@ -65,7 +66,7 @@ class BacklogPolicy:
         if wanted is None:
             return shadow, {}
         if wanted != self._wanted:
-            log.info("autoscaling: %s guard replicas wanted, %s ordered", wanted, guard.target_num_replicas)
+            log.info(event("replicas_wanted", wanted=wanted, ordered=guard.target_num_replicas))
             self._wanted = wanted
         partitions = max(int(report.get(ALL_PARTITIONS, 0)) for report in reports if report)
         consumers = consumers_needed(
