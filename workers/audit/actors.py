@@ -7,8 +7,9 @@ import json
 import logging
 import math
 import os
+import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,8 @@ from workers.log import event
 
 log = logging.getLogger(__name__)
 MOST_TASKS = 4_096  # of Ray Data; beyond it one task does several blocks, and one that comes again finds their markers
+_THREADS = ("StreamingExecutor", "iter_threaded")  # of Ray Data, while it executes
+_THREADS_S = 10.0
 _QUEUED = 2  # tasks of an actor: the one it does, and the next
 # Makes, in the actor, what judges and what reads topics. Has to be picklable.
 LaneFactory = Callable[[], tuple[Lane, ReadTopic | None]]
@@ -132,7 +135,7 @@ def do_blocks(
         fn_constructor_args=(work, factory, [shared]),
     )
     try:
-        with closing(iter(results.iter_rows())) as found:
+        with _ended(iter(results.iter_rows())) as found:
             for result in found:
                 if result["refusal"]:
                     raise ModerationError(str(result["refusal"]))
@@ -141,6 +144,22 @@ def do_blocks(
         # Its text has the stack of the actor, and what an exception says may quote a message.
         log.error(event("audit_actors_failed", error=type(error).__name__))
         raise ModerationError(f"the actors failed: {_cause(error)}; the run can be taken up again") from None
+
+
+@contextmanager
+def _ended(results: Any) -> Iterator[Any]:
+    """End an execution with the block, and wait for its threads.
+
+    Ray 2.60 ends the whole process, without a word, where a thread comes to it after `ray.shutdown`; and Ray Data stops
+    its threads, but does not wait for them.
+    """
+    try:
+        yield results
+    finally:
+        results.close()
+        for thread in threading.enumerate():
+            if thread.name.startswith(_THREADS):
+                thread.join(_THREADS_S)
 
 
 class _SharedActor(AuditActor):
