@@ -108,7 +108,7 @@ def test_the_command_is_refused_before_it_reads_anything(start: Start, tmp_path:
     estimated = Result("audit", "run", str(log), "--into", str(run), "--map", "text=body", "--dry-run", "--json")
 
     assert result.code == 2
-    assert result.err.count("\n") == 1 + result.err.count("waiting")
+    assert result.err.count("\n") == 1 + result.err.count("audit_driver_waited_for")
     assert f"weir: {run}: another audit run writes to it: process {first.pid} on" in result.err
     assert estimated.json["rows"] == 20  # it writes nothing
     assert {path.name for path in run.iterdir()} == {DRIVER}

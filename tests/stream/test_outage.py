@@ -70,8 +70,9 @@ def test_p9_polls_without_any_answer_wait_and_leave_nothing_behind(
         grown = held_by(*KAFKA_CODE) - first
     finally:
         tracemalloc.stop()
-    assert rounds < 2 * POLLS * 2, "a poll turns without a pause"
-    assert grown < POLLS * 100, "each poll leaves something behind"
+    # What comes and goes meanwhile is some 50 kB either way, and two rounds a poll; the faults are 20 kB and 100 rounds.
+    assert rounds < 2 * POLLS * 10, "a poll turns without a pause"
+    assert grown < POLLS * 1_000, "each poll leaves something behind"
 
     answers.set()
     bench.produce([event("second")])
