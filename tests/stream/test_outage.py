@@ -70,7 +70,7 @@ def test_p9_polls_without_any_answer_wait_and_leave_nothing_behind(
         grown = held_by(*KAFKA_CODE) - first
     finally:
         tracemalloc.stop()
-    # What comes and goes meanwhile is some 50 kB either way, and two rounds a poll; the faults are 20 kB and 100 rounds.
+    # What comes and goes is 50 kB either way, and two rounds a poll; the faults are 20 kB and 100 rounds of each poll.
     assert rounds < 2 * POLLS * 10, "a poll turns without a pause"
     assert grown < POLLS * 1_000, "each poll leaves something behind"
 
