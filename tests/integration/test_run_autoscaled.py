@@ -42,5 +42,5 @@ def test_p1_it_starts_follows_the_backlog_and_stops_without_loss(secured_kafka: 
     assert verify(place.settings).is_proven
     assert USERS["alice"] not in text
     assert any("Importing application 'weir' with arguments" in log for log in logs), "where Serve logs arguments"
-    assert any("autoscaling: " in log for log in logs), "where the policy logs what it wants"
+    assert any("replicas_wanted wanted=" in log for log in logs), "where the policy logs what it wants"
     assert not any(USERS["alice"] in log for log in logs)
