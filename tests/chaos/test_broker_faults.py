@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.chaos.arena import EXACTLY_ONCE, STANDSTILL_S, Arena
+from tests.chaos.arena import EXACTLY_ONCE, Arena
 from tests.chaos.conftest import NewArena
 from tests.chaos.leaders import Leaders
 from tests.chaos.load import Mix
@@ -14,19 +14,16 @@ from tests.chaos.site import BROKERS
 from tests.chaos.waiting import wait_until
 
 SLOW = Mix(slow_ms=200)
-# A server that is frozen is waited for by two requests in turn, 10 s each, and by its cluster for 9 s; a transaction
-# needs a new producer, too, which may ask it first.
-FROZEN_SERVER_S = 60.0
 
 
-def feed_until_more_is_completed(arena: Arena, more: int, standstill_s: float = STANDSTILL_S) -> None:
+def feed_until_more_is_completed(arena: Arena, more: int) -> None:
     wanted = arena.fleet.completed + more
     started = time.monotonic()
 
     def done() -> bool:
         if len(arena.load.sent) < arena.fleet.completed + 100:
             arena.produce(20, SLOW)
-        arena.check_progress(started, standstill_s)
+        arena.check_progress(started)
         return arena.fleet.completed >= wanted
 
     wait_until(done, f"{more} more records to be completed")
@@ -108,9 +105,9 @@ def test_server_frozen_that_leads_a_verdict_partition(new_arena: NewArena) -> No
     wait_until(lambda: arena.fleet.completed > 0, "verdicts")
     victim = Leaders(arena.site.bootstrap()).of_partition(arena.topics["verdicts"])
     arena.site.pause_broker(victim)
-    feed_until_more_is_completed(arena, 60, FROZEN_SERVER_S)
+    feed_until_more_is_completed(arena, 60)
     arena.site.resume_broker(victim)
-    feed_until_more_is_completed(arena, 60, FROZEN_SERVER_S)
+    feed_until_more_is_completed(arena, 60)
     arena.settle()
     arena.check_closed(duplicates=True)
 
