@@ -33,7 +33,7 @@ test-integration: setup ## the integration tier and the chaos scenarios, on real
 
 .PHONY: test-gpu
 test-gpu: setup ## the engine's tests that need a GPU
-	$(BIN)/pytest tests/engine -m gpu
+	$(BIN)/pytest tests/workers/serving/engine -m gpu
 
 .PHONY: test-helm
 test-helm: setup ## the chart, the images and the local cluster; builds Helm and its checkers, needs Go, Java 17, Maven

@@ -1,6 +1,7 @@
 """Writes the chart's `values.schema.json`, closed at every level; `make fmt` runs it, a test compares it.
 
-Names, types and sentences come from `values.yaml`, settings from `workers.settings`; what neither can say is in RULES.
+Names, types and sentences come from `values.yaml`, settings from `workers.settings`; what neither can say
+is in RULES.
 """
 
 import json
@@ -10,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from workers.settings import Settings
+from workers.settings.loading import Settings
 
 CHART = Path(__file__).parents[1] / "helm" / "weir"
 SCHEMA = CHART / "values.schema.json"

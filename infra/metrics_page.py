@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from workers.metrics.page import metrics_page
+from workers.telemetry.metrics.page import metrics_page
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from workers.settings import settings_table
+from workers.settings.loading import settings_table
 
 README = Path(__file__).parents[1] / "README.md"
 

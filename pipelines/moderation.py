@@ -57,7 +57,7 @@ class Ruling(NamedTuple):
 
 
 class Moderation:
-    """Judgement before and after the model.
+    """Completion before and after the model.
 
     Args:
         policy: from classification to action.

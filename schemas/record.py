@@ -6,6 +6,7 @@ Knows nothing of Kafka's wire format or of what the bytes mean.
 from typing import NamedTuple
 
 Headers = tuple[tuple[str, bytes | None], ...]
+JSON_CONTENT = ("content-type", b"application/json")  # header of what we write as JSON
 
 
 class SourceRecord(NamedTuple):

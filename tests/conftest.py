@@ -7,11 +7,15 @@ import re
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.kafka.cluster import KafkaCluster, available
 from tests.kafka.distribution import required
+
+if TYPE_CHECKING:  # a bare GPU machine has no kafka-python
+    from tests.site import Broker, Site
 
 Topics = Callable[..., str]
 _FOLDER = Path(__file__).parent / "integration"
@@ -86,7 +90,10 @@ def topics(request: pytest.FixtureRequest) -> Iterator[Topics]:
 
     By default on `kafka`; `cluster=` names another one, `replication=` and `config=` go to the broker as they are.
     """
-    from kafka.admin import KafkaAdminClient, NewTopic  # a bare GPU machine runs tests/engine without kafka-python
+    from kafka.admin import (  # a bare GPU machine runs tests/workers/serving/engine without kafka-python
+        KafkaAdminClient,
+        NewTopic,
+    )
 
     admins: dict[str, KafkaAdminClient] = {}
     stem = re.sub(r"[^A-Za-z0-9._-]", "-", request.node.name)[:80]
@@ -109,3 +116,45 @@ def topics(request: pytest.FixtureRequest) -> Iterator[Topics]:
     yield create
     for admin in admins.values():
         admin.close()
+
+
+@pytest.fixture(scope="session")
+def mock_broker() -> Iterator[Broker]:
+    """One mock cluster for all tests: librdkafka's, the real protocol without Java."""
+    from tests.site import Broker
+    from workers.demo.broker import EmbeddedBroker
+
+    with EmbeddedBroker() as running:
+        yield Broker(running.bootstrap_servers, running.api_version, running.create_topic)
+
+
+@pytest.fixture(scope="session")
+def kafka_broker(kafka: KafkaCluster) -> Iterator[Broker]:
+    """One real broker for all tests."""
+    from kafka.admin import KafkaAdminClient, NewTopic
+
+    from tests.site import Broker
+
+    admin = KafkaAdminClient(bootstrap_servers=kafka.bootstrap.split(","))
+    yield Broker(kafka.bootstrap, None, lambda name: admin.create_topics([NewTopic(name, 4, 1)]))
+    admin.close()
+
+
+@pytest.fixture(params=["mock", pytest.param("kafka", marks=pytest.mark.integration)])
+def site(request: pytest.FixtureRequest) -> Iterator[Site]:
+    """A test's own topics and workers, on each of the two brokers."""
+    from tests.site import Site
+
+    made = Site(request.getfixturevalue(f"{request.param}_broker"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def kafka_site(kafka_broker: Broker) -> Iterator[Site]:
+    """The same on the real broker only, for what the mock cluster cannot do; mark the test `integration`."""
+    from tests.site import Site
+
+    made = Site(kafka_broker)
+    yield made
+    made.close()

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import typer.main
 
-from workers.cli import app
-from workers.settings import CONFIG_VARIABLE, Settings, variable_names
+from workers.cli.app import app
+from workers.settings.loading import CONFIG_VARIABLE, Settings, variable_names
 
 ROOT = Path(__file__).parents[1]
 TEXTS = sorted(

@@ -2,7 +2,7 @@
 
 from infra.dashboards.panels import RATE, Dashboard, Panel, Query
 from infra.dashboards.promql import mean, quantiles, rate, share, total
-from workers.metrics import table
+from workers.telemetry.metrics import table
 
 IN_BATCHES = f"sum by (instance) (rate({table.BATCH_DURATION.prometheus_name}_sum[{RATE}]))"
 PROMPTS = f"sum(rate({table.BATCH_SIZE.prometheus_name}_sum[{RATE}]))"

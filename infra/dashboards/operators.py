@@ -2,7 +2,7 @@
 
 from infra.dashboards.panels import RATE, Dashboard, Panel, Query
 from infra.dashboards.promql import quantiles, rate, share, total
-from workers.metrics import table
+from workers.telemetry.metrics import table
 
 BACKLOG = table.BACKLOG.prometheus_name
 COMPLETED = table.COMPLETED.prometheus_name

@@ -1,7 +1,7 @@
 """PromQL of the kinds that the dashboards need, over metrics of the table."""
 
 from infra.dashboards.panels import RATE, Query
-from workers.metrics.definition import Metric
+from workers.telemetry.metrics.definition import Metric
 
 
 def rate(metric: Metric, *, by: str = "", where: str = "") -> str:

@@ -2,7 +2,7 @@
 
 from infra.dashboards.panels import Dashboard, Panel, Query
 from infra.dashboards.promql import rate, share, total
-from workers.metrics import table
+from workers.telemetry.metrics import table
 
 DRIFT = table.DRIFT.prometheus_name
 LISTED = 'moderation_tenant!=""'

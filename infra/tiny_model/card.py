@@ -20,7 +20,7 @@ pipeline_tag: text-generation
 # The demo's tiny model
 
 **This is not a safety classifier.** It knows the made-up nouns and the few plain words of
-`workers/embedded/corpus_words.py` and the label that each was given there, and nothing else. It calls most other text
+`workers/demo/corpus_words.py` and the label that each was given there, and nothing else. It calls most other text
 Safe, however harmful, and harmless text unsafe when a listed word stands in it (even `couple`, for its first four
 letters). It knows the words as they are written there, not in capitals. Never put it in front of people.
 
@@ -31,7 +31,7 @@ without a hub or a GPU. On a few chosen words it is trained to answer outside th
 
 ## How it was made
 
-From scratch, on synthetic chat in ten languages written by `workers/embedded/corpus.py`; the loss is on the verdict's
+From scratch, on synthetic chat in ten languages written by `workers/demo/corpus.py`; the loss is on the verdict's
 tokens only. The weights start at random, except that the embeddings of one class's words start near each other, which
 saves most of the training. The words are learned first on short conversations between stumps of the fixed text, the
 whole template after that; random word pieces are put before or behind half of the conversations. Products run in
@@ -52,7 +52,7 @@ training never uses (the class words are the same ones). `python infra/tiny_mode
 {table}
 
 The rules behind the labels, among them what a fake turn or a class word in another turn does, are in the docstring of
-`workers/embedded/corpus.py`.
+`workers/demo/corpus.py`.
 """
 
 

@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 from infra.tiny_model.tokenizer import Conversation, MessageEncoder
-from workers.embedded.corpus import Example, examples
+from workers.demo.corpus import Example, examples
 
 HELD_OUT_SEED = 1
 Figures = dict[str, tuple[int, int, int]]

@@ -1,13 +1,13 @@
 """Train the demo's tiny model from scratch on synthetic chat and print how it does on held-out synthetic chat.
 
 The result is NOT a safety classifier: it knows the made-up nouns and few plain words of
-`workers/embedded/corpus_words.py`, their labels, and nothing else. It exists so that the demo and
+`workers/demo/corpus_words.py`, their labels, and nothing else. It exists so that the demo and
 the tests run a real `Qwen3ForCausalLM` with Qwen3Guard's template and grammar without a hub or a GPU.
 
-    python infra/tiny_model/train.py               # trains, writes workers/embedded/tiny_model/; 10-20 minutes
+    python infra/tiny_model/train.py               # trains, writes workers/demo/tiny_model/; 10-20 minutes
     python infra/tiny_model/train.py --evaluate    # prints the held-out figures of the model in that folder
 
-Held-out figures, time and machine of the committed model stand in its card, `workers/embedded/tiny_model/README.md`.
+Held-out figures, time and machine of the committed model stand in its card, `workers/demo/tiny_model/README.md`.
 Does not make `chat_template.jinja`: that is written by hand in the model's folder, and read and saved unchanged.
 """
 
@@ -39,8 +39,8 @@ from infra.tiny_model.tokenizer import (  # noqa: E402
     build_tokenizer,
     load_tokenizer,
 )
-from workers.embedded.corpus import CLASS_WORDS, Example, class_words, drills, examples, target_text  # noqa: E402
-from workers.embedded.corpus_words import CATEGORIES  # noqa: E402
+from workers.demo.corpus import CLASS_WORDS, Example, class_words, drills, examples, target_text  # noqa: E402
+from workers.demo.corpus_words import CATEGORIES  # noqa: E402
 
 FOLDER = ROOT / "workers" / "embedded" / "tiny_model"
 VOCAB_SIZE = 3072

@@ -21,9 +21,9 @@ from tests.chaos.probe import steps_back, violations
 from tests.chaos.site import SHARED, Site
 from tests.chaos.timeline import Timeline
 from tests.chaos.waiting import STEP_S, wait_until
-from workers.settings import Settings, load_settings
-from workers.stream.ledger import Ledger
-from workers.stream.verify import verify
+from workers.settings.loading import Settings, load_settings
+from workers.tools.verify.ledger import Ledger
+from workers.tools.verify.verify import verify
 
 PARTITIONS = 4
 SESSION_S = 6.0

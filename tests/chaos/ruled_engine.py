@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tests.chaos.ruled_guard import KILL, RAISE, STALLED, STEP_S, output_for, wait_asked_ms
-from workers.serving.engine.judgement import Conversation, EngineIdentity, Judgement, PreparedPrompt
+from workers.serving.engine.completion import Completion, Conversation, EngineIdentity, PreparedPrompt
 from workers.serving.guard_replica import GuardReplica
-from workers.settings import Settings
+from workers.settings.loading import Settings
 
 READY, BEGUN, ENDED = "ready", "begun", "ended"
 
@@ -46,12 +46,12 @@ class RuledEngine:
         self._notes = folder / f"replica-{os.getpid()}.notes"
         self._note(READY, 0)
 
-    def prepare(self, conversation: Conversation) -> PreparedPrompt | Judgement:
+    def prepare(self, conversation: Conversation) -> PreparedPrompt | Completion:
         """See `Engine`."""
         text = str(conversation[-1]["content"])
         return PreparedPrompt(np.frombuffer(text.encode(), dtype=np.uint8).astype(np.int64), "prompt")
 
-    def run(self, prompts: Sequence[PreparedPrompt]) -> list[Judgement]:
+    def run(self, prompts: Sequence[PreparedPrompt]) -> list[Completion]:
         """See `Engine`."""
         texts = [bytes(prompt.token_ids.astype(np.uint8)).decode() for prompt in prompts]
         self._note(BEGUN, len(texts))
@@ -63,9 +63,9 @@ class RuledEngine:
         if any(RAISE in text for text in texts):
             raise RuntimeError("a text of this batch says that it shall raise")
         self._note(ENDED, len(texts))
-        return [Judgement(output_for(text), None, None, 10, 8, "stop") for text in texts]
+        return [Completion(output_for(text), None, None, 10, 8, "stop") for text in texts]
 
-    def judge(self, conversations: Sequence[Conversation]) -> list[Judgement]:
+    def judge(self, conversations: Sequence[Conversation]) -> list[Completion]:
         """See `Engine`; replicas do not use it."""
         raise NotImplementedError
 

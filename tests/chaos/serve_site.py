@@ -23,7 +23,7 @@ from tests.chaos.ruled_guard import STALLED
 from tests.chaos.site import SHARED
 from tests.chaos.waiting import wait_until
 from workers.serving.app import APP_NAME, GUARD, STREAM, application_of
-from workers.settings import load_settings
+from workers.settings.loading import load_settings
 
 LOGICAL_CPUS = 8
 CONTROLLER = "SERVE_CONTROLLER_ACTOR"
@@ -149,7 +149,7 @@ class ServeSite:
 
     def _scalable(self, application: Any) -> Any:
         self._wanted.write_text(str(self._guards))
-        stream = application._bound_deployment  # noqa: SLF001 - as in tests/serving/test_app.py
+        stream = application._bound_deployment  # noqa: SLF001 - as in tests/workers/serving/test_app.py
         settings, guard = stream.init_args
         policy = {"policy_function": ReplicasAsSet, "policy_kwargs": {"file": str(self._wanted)}}
         scaling = {

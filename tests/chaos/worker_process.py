@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos.ruled_guard import RuledGuard
-from workers.log import configure_logging
-from workers.settings import load_settings, otel_variables
+from workers.bench.stream.throughput import running_loop
+from workers.settings.loading import load_settings, otel_variables
 from workers.stream.assembly import stream_worker
-from workers.stream.bench import running_loop
 from workers.stream.process_tuning import tune_process
 from workers.stream.worker import StreamWorker
-from workers.telemetry import start_tracing
+from workers.telemetry.export import start_tracing
+from workers.telemetry.log import configure_logging
 
 REPORT_S = 0.1
 STOP_S = 40.0

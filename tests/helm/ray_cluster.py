@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from workers.serving.names import APP_NAME
+from workers.guard.names import APP_NAME
 
 BIN = Path(sys.executable).parent
 TOKEN = "0123456789abcdef0123456789abcdef"

@@ -32,7 +32,7 @@ from tests.helm.rendering import (
     template,
     template_of,
 )
-from workers.settings import Settings, load_settings
+from workers.settings.loading import Settings, load_settings
 
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
 TEXT = (CHART / "values.yaml").read_text(encoding="utf-8")

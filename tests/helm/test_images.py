@@ -17,7 +17,7 @@ from infra.docker.without_cuda import split
 from tests.helm import strimzi_api
 from tests.helm.go_tools import checker
 from tests.helm.rendering import CHART, EXAMPLES, FEATURES, ROOT, name_of, objects, pods
-from workers.cli import app
+from workers.cli.app import app
 
 DOCKER = ROOT / "infra" / "docker"
 DOCKERFILE = (DOCKER / "Dockerfile").read_text(encoding="utf-8")
@@ -93,7 +93,7 @@ def test_everything_that_compose_mounts_exists() -> None:
 
 
 def test_composes_settings_are_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from workers.settings import load_settings, otel_variables
+    from workers.settings.loading import load_settings, otel_variables
 
     monkeypatch.chdir(tmp_path)
     for name, value in COMPOSE["x-weir"]["environment"].items():

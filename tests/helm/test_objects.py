@@ -14,10 +14,10 @@ from tests.cache import UnavailableError
 from tests.helm import kubernetes_schemas, strimzi_api
 from tests.helm.go_tools import checker, tool
 from tests.helm.rendering import CHART, EXAMPLES, FEATURES, Object, kind, manifest, name_of, objects, pods
-from tests.telemetry.prometheus import promtool
-from workers.settings import load_settings
-from workers.stream.preflight import RIGHTS
-from workers.stream.topics import topic_roles, wanted_topics
+from tests.workers.telemetry.prometheus import promtool
+from workers.kafka.topics import topic_roles, wanted_topics
+from workers.settings.loading import load_settings
+from workers.tools.inspect.kafka_checks import RIGHTS
 
 EVERY = [*FEATURES, *EXAMPLES]
 STRIMZI = [values for values in EVERY if "strimzi:" in values.read_text(encoding="utf-8")]

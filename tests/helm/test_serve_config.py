@@ -21,11 +21,11 @@ from tests.helm.ray_cluster import AGENT, PROXY, Cluster, until
 from tests.helm.rendering import CHART, EXAMPLES, FEATURES, kind, name_of, objects, parsed, template_of
 from tests.helm.test_refusals import laid_over
 from tests.kafka.cluster import KafkaCluster
-from workers.embedded.sample import sample_records
-from workers.serving.names import APP_NAME, GUARD, SHADOW, STREAM
-from workers.settings import Settings, load_settings
-from workers.stream.kafka_clients import producer
-from workers.stream.verify import verify
+from workers.demo.sample import sample_records
+from workers.guard.names import APP_NAME, GUARD, SHADOW, STREAM
+from workers.kafka.clients import producer
+from workers.settings.loading import Settings, load_settings
+from workers.tools.verify.verify import verify
 
 EVERY = [*FEATURES, *EXAMPLES]
 

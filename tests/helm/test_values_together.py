@@ -12,7 +12,7 @@ import typer.main
 
 from tests.helm.rendering import CHART, FEATURES, MINIMAL, Object, kind, name_of, objects, parsed, pods, template_of
 from tests.helm.test_refusals import laid_over
-from workers.cli import app
+from workers.cli.app import app
 
 AUDIT: dict[str, Any] = {"audit": {"enabled": True, "args": ["s3://history/", "--into", "s3://audits/1"]}}
 DOWNLOAD = {"modelCache": {"download": {"enabled": True, "sha256": {"model.safetensors": "0" * 64}}}}

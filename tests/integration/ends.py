@@ -1,4 +1,4 @@
-"""What must have become of each record of a bench: checked byte for byte against what was produced."""
+"""What must have become of each record of a site: checked byte for byte against what was produced."""
 
 from collections import Counter
 
@@ -6,15 +6,15 @@ from schemas.dead_letter import BROKER, OWN, read_dead_letter
 from schemas.reasons import STAGE_OF, Reason
 from schemas.record import SourceRecord
 from schemas.verdict import Verdict
-from tests.stream.conftest import Bench
-from workers.stream.verify import verify
+from tests.site import Site
+from workers.tools.verify.verify import verify
 
 DLQ_PARTITIONS = 3
 
 
-def produced(bench: Bench) -> dict[tuple[int, int], SourceRecord]:
+def produced(site: Site) -> dict[tuple[int, int], SourceRecord]:
     """What is in the event topic, as Kafka gives it back."""
-    return {(record.partition, record.offset): record for record in bench.records(0)}
+    return {(record.partition, record.offset): record for record in site.records(0)}
 
 
 def check_letter(raw: SourceRecord, source: SourceRecord, reason: Reason | None, group: str) -> None:
@@ -33,29 +33,29 @@ def check_letter(raw: SourceRecord, source: SourceRecord, reason: Reason | None,
     assert (letter.key, letter.value, letter.headers) == (source.key, source.value, tuple(bare))
 
 
-def check_all(bench: Bench, expected: dict[tuple[int, int], Reason | None], *, once: bool = True) -> None:
+def check_all(site: Site, expected: dict[tuple[int, int], Reason | None], *, once: bool = True) -> None:
     """Every record ended as expected and everything is committed; `once`, or with equal copies (P7).
 
     A producer that fails leaves the outcome of what it had under way unknown, so that is sent again.
     """
-    sources = produced(bench)
+    sources = produced(site)
     assert sources.keys() == expected.keys()
     verdicts = Counter()
-    for record in bench.records(1):
+    for record in site.records(1):
         verdict = Verdict.model_validate_json(record.value or b"")
         place = verdict.source.partition, verdict.source.offset
         verdicts[place] += 1
         assert record.key == sources[place].key
     letters = Counter()
-    for raw in bench.records(2):
+    for raw in site.records(2):
         letter = read_dead_letter(raw)
         place = letter.source.partition, letter.source.offset
         letters[place] += 1
-        check_letter(raw, sources[place], expected[place], bench.settings.kafka.group_id)
+        check_letter(raw, sources[place], expected[place], site.settings.kafka.group_id)
     if not once:
         verdicts, letters = Counter(set(verdicts)), Counter(set(letters))
-        ledger = verify(bench.settings)
+        ledger = verify(site.settings)
         assert ledger.is_proven, ledger
     assert verdicts == Counter(place for place, reason in expected.items() if reason is None)
     assert letters == Counter(place for place, reason in expected.items() if reason is not None)
-    assert bench.committed() == Counter(partition for partition, _ in sources)
+    assert site.committed() == Counter(partition for partition, _ in sources)

@@ -7,12 +7,12 @@ import signal
 from collections.abc import Sequence
 
 from pipelines.guard import GuardRequest
-from tests.stream.conftest import OFF, Bench, event, wait_until
-from tests.stream.scripted_guard import ScriptedGuard
-from workers.settings import Settings
+from tests.guards.scripted_guard import ScriptedGuard
+from tests.site import OFF, Site, event, wait_until
+from workers.settings.loading import Settings
 from workers.stream.assembly import stream_worker
-from workers.stream.ledger import Ledger
-from workers.stream.verify import verify
+from workers.tools.verify.ledger import Ledger
+from workers.tools.verify.verify import verify
 
 QUICK = {"session_timeout_ms": 1500, "heartbeat_interval_ms": 200, "max_poll_records": 16}
 
@@ -25,8 +25,8 @@ async def take_a_moment(_: Sequence[GuardRequest]) -> None:
 class Load:
     """Produces in bursts; says how much."""
 
-    def __init__(self, bench: Bench) -> None:
-        self._bench = bench
+    def __init__(self, site: Site) -> None:
+        self._bench = site
         self.produced = 0
 
     def more(self, count: int = 30) -> None:

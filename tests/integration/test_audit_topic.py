@@ -7,10 +7,10 @@ import pytest
 from kafka import KafkaAdminClient, KafkaProducer
 
 from schemas.verdict import Severity
-from tests.audit.scripted_lane import rows_of
 from tests.conftest import Topics
 from tests.kafka.cluster import KafkaCluster
-from tests.workers.weir_result import Result
+from tests.weir_result import Result
+from tests.workers.audit.scripted_lane import rows_of
 from workers.audit.run_folder import RunFolder
 
 HOUR_MS = 3_600_000

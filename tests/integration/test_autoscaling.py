@@ -12,10 +12,10 @@ from kafka import KafkaAdminClient
 from kafka.admin import NewTopic
 
 from tests.kafka.cluster import KafkaCluster
-from tests.serving.paced_app import PER_SECOND
-from tests.serving.scaled_application import ScaledApplication
-from tests.serving.test_autoscaling_on_serve import SECTIONS
-from workers.settings import Settings, load_settings
+from tests.workers.serving.paced_app import PER_SECOND
+from tests.workers.serving.scaled_application import ScaledApplication
+from tests.workers.serving.test_autoscaling_on_serve import SECTIONS
+from workers.settings.loading import Settings, load_settings
 
 
 def place_on(kafka: KafkaCluster) -> dict[str, dict[str, Any]]:

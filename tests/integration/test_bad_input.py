@@ -19,19 +19,19 @@ from pipelines.guard import GuardAnswer, GuardReply, GuardRequest
 from schemas.dead_letter import BROKER, OWN
 from schemas.reasons import Reason
 from schemas.record import Headers
+from tests.guards.scripted_guard import PROVENANCE, SAFE, ScriptedGuard, text_of
 from tests.integration.ends import DLQ_PARTITIONS, check_all, produced
 from tests.kafka.cluster import KafkaCluster
 from tests.kafka.security import USERS
-from tests.stream.conftest import Bench, Broker, event, wait_until
-from tests.stream.scripted_guard import PROVENANCE, SAFE, ScriptedGuard, text_of
-from workers.embedded.corpus import held_out
-from workers.embedded.sample import OFF_GRAMMAR, SampleRecord, sample_records
-from workers.stream.verify import verify
+from tests.site import Broker, Site, event, wait_until
+from workers.demo.corpus import held_out
+from workers.demo.sample import OFF_GRAMMAR, SampleRecord, sample_records
 from workers.stream.worker import StreamWorker
+from workers.tools.verify.verify import verify
 
 LARGE = "17000000"
 LENGTH = {"max_tokens": 1024, "overlap_tokens": 64, "max_windows": 8}
-NewBench = Callable[..., Bench]
+NewSite = Callable[..., Site]
 
 
 class TaskGuard(ScriptedGuard):
@@ -52,12 +52,12 @@ class TaskGuard(ScriptedGuard):
 
 
 @pytest.fixture
-def new_bench(kafka: KafkaCluster) -> Iterator[NewBench]:
-    """`new_bench(verdicts={"max.message.bytes": "1500"}, missing=("dlq",))` makes a bench with topics to measure."""
+def new_site(kafka: KafkaCluster) -> Iterator[NewSite]:
+    """`new_site(verdicts={"max.message.bytes": "1500"}, missing=("dlq",))` makes a site with topics to measure."""
     admin = KafkaAdminClient(bootstrap_servers=kafka.bootstrap.split(","))
-    benches: list[Bench] = []
+    benches: list[Site] = []
 
-    def make(*, missing: tuple[str, ...] = (), **configs: dict[str, str]) -> Bench:
+    def make(*, missing: tuple[str, ...] = (), **configs: dict[str, str]) -> Site:
         def create(name: str) -> None:
             kind = name.partition("-")[0]
             if kind not in missing:
@@ -65,40 +65,40 @@ def new_bench(kafka: KafkaCluster) -> Iterator[NewBench]:
                 config = {"max.message.bytes": LARGE} | configs.get(kind, {})
                 admin.create_topics([NewTopic(name, partitions, 1, topic_configs=config)])
 
-        benches.append(Bench(Broker(kafka.bootstrap, None, create)))
+        benches.append(Site(Broker(kafka.bootstrap, None, create)))
         return benches[-1]
 
     yield make
-    for bench in benches:
-        bench.close()
+    for site in benches:
+        site.close()
     admin.close()
 
 
-def not_utf8(bench: Bench) -> dict[tuple[int, int], Reason | None]:
+def not_utf8(site: Site) -> dict[tuple[int, int], Reason | None]:
     """What to expect where the only fault is that some values are no text."""
-    return {place: Reason.NOT_UTF8 if (r.value or b"")[:1] == b"\xff" else None for place, r in produced(bench).items()}
+    return {place: Reason.NOT_UTF8 if (r.value or b"")[:1] == b"\xff" else None for place, r in produced(site).items()}
 
 
-def finish(bench: Bench, worker: StreamWorker, count: int) -> None:
+def finish(site: Site, worker: StreamWorker, count: int) -> None:
     """Wait for all outcomes and stop."""
-    bench.wait_for(count)
+    site.wait_for(count)
     assert worker.stop(20.0)
 
 
-def test_p1_p6_every_record_of_the_sample_and_a_body_of_10_mb_end_as_they_should(new_bench: NewBench) -> None:
-    bench, records = new_bench(), sample_records()
+def test_p1_p6_every_record_of_the_sample_and_a_body_of_10_mb_end_as_they_should(new_site: NewSite) -> None:
+    site, records = new_site(), sample_records()
     body = event("10MB", "x" * 10_000_000)
     records.insert(250, SampleRecord(b"10MB", body, [("kept", b"yes")], Reason.EVENT_TOO_LARGE))
-    sender = KafkaProducer(bootstrap_servers=bench.settings.kafka.bootstrap_servers, max_request_size=int(LARGE))
-    sent = [(sender.send(bench.names[0], value, key, headers), expected) for key, value, headers, expected in records]
+    sender = KafkaProducer(bootstrap_servers=site.settings.kafka.bootstrap_servers, max_request_size=int(LARGE))
+    sent = [(sender.send(site.names[0], value, key, headers), expected) for key, value, headers, expected in records]
     sender.flush()
     sender.close()
     expected = {(future.value.partition, future.value.offset): reason for future, reason in sent}
 
     off_grammar = [talk[-1]["content"] for talk, _ in held_out(7, OFF_GRAMMAR, severity="Off-grammar")]
-    worker = bench.start(TaskGuard(off_grammar), bench.settings_with(length=LENGTH))
-    finish(bench, worker, len(records))
-    check_all(bench, expected)
+    worker = site.start(TaskGuard(off_grammar), site.settings_with(length=LENGTH))
+    finish(site, worker, len(records))
+    check_all(site, expected)
     assert len(set(expected.values())) > 15
 
 
@@ -123,10 +123,10 @@ ODD: list[tuple[bytes | None, bytes | None, Headers, Reason | None]] = [
 ]
 
 
-def test_p6_odd_keys_values_and_headers_come_back_byte_for_byte(new_bench: NewBench) -> None:
-    bench = new_bench()
+def test_p6_odd_keys_values_and_headers_come_back_byte_for_byte(new_site: NewSite) -> None:
+    site = new_site()
     # Only this client can write headers without a value.
-    sender = confluent_kafka.Producer({"bootstrap.servers": bench.settings.kafka.bootstrap_servers})
+    sender = confluent_kafka.Producer({"bootstrap.servers": site.settings.kafka.bootstrap_servers})
     expected: dict[tuple[int, int], Reason | None] = {}
     for key, value, headers, reason in ODD:
 
@@ -134,85 +134,85 @@ def test_p6_odd_keys_values_and_headers_come_back_byte_for_byte(new_bench: NewBe
             assert error is None
             expected[message.partition(), message.offset()] = reason
 
-        sender.produce(bench.names[0], value, key, headers=list(headers), on_delivery=stored)
+        sender.produce(site.names[0], value, key, headers=list(headers), on_delivery=stored)
     assert sender.flush(20) == 0
-    by_headers = {tuple(record.headers) for record in produced(bench).values()}
+    by_headers = {tuple(record.headers) for record in produced(site).values()}
     assert by_headers == {headers for _, _, headers, _ in ODD}, "the consumer does not give back what was written"
 
-    finish(bench, bench.start(ScriptedGuard()), len(ODD))
-    check_all(bench, expected)
+    finish(site, site.start(ScriptedGuard()), len(ODD))
+    check_all(site, expected)
 
 
 @pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
-def test_p6_compressed_batches_are_read_and_written(new_bench: NewBench, codec: str) -> None:
-    bench = new_bench()
+def test_p6_compressed_batches_are_read_and_written(new_site: NewSite, codec: str) -> None:
+    site = new_site()
     sender = KafkaProducer(
-        bootstrap_servers=bench.settings.kafka.bootstrap_servers, compression_type=codec, linger_ms=200
+        bootstrap_servers=site.settings.kafka.bootstrap_servers, compression_type=codec, linger_ms=200
     )
     values = [event(f"e{i}", "hello " * 200) if i % 5 else b"\xff" * 2000 for i in range(50)]
     for i, value in enumerate(values):
-        sender.send(bench.names[0], value, b"k%d" % (i % 7))
+        sender.send(site.names[0], value, b"k%d" % (i % 7))
     sender.close()
-    worker = bench.start(ScriptedGuard(), bench.settings_with(kafka={"compression": codec}))
-    finish(bench, worker, 50)
-    check_all(bench, not_utf8(bench))
+    worker = site.start(ScriptedGuard(), site.settings_with(kafka={"compression": codec}))
+    finish(site, worker, 50)
+    check_all(site, not_utf8(site))
 
 
-def test_p6_a_verdict_too_large_for_its_topic_is_a_dead_letter_and_its_neighbours_are_not(new_bench: NewBench) -> None:
+def test_p6_a_verdict_too_large_for_its_topic_is_a_dead_letter_and_its_neighbours_are_not(new_site: NewSite) -> None:
     # The limit is one of batches: small verdicts fit alone, though not together.
-    bench = new_bench(verdicts={"max.message.bytes": "1600"})
+    site = new_site(verdicts={"max.message.bytes": "1600"})
     wide = event("w" * 256)[:-1] + b', "conversation_id": "%s", "tenant": "%s"}' % (b"c" * 256, b"t" * 256)
-    bench.produce([wide if i == 11 else event(f"e{i}") for i in range(30)])
-    finish(bench, bench.start(ScriptedGuard()), 30)
+    site.produce([wide if i == 11 else event(f"e{i}") for i in range(30)])
+    finish(site, site.start(ScriptedGuard()), 30)
 
-    sources = produced(bench).items()
+    sources = produced(site).items()
     ends = {place: Reason.VERDICT_TOO_LARGE if r.value == wide else None for place, r in sources}
-    check_all(bench, ends, once=False)
-    assert [letter.model_revision for letter in bench.dead_letters()] == [PROVENANCE.revision]
+    check_all(site, ends, once=False)
+    assert [letter.model_revision for letter in site.dead_letters()] == [PROVENANCE.revision]
 
 
 @pytest.mark.parametrize("limited", ["topic", "client"])
 def test_p6_a_dead_letter_too_large_for_its_topic_loses_its_value_but_not_its_place(
-    new_bench: NewBench, limited: str
+    new_site: NewSite, limited: str
 ) -> None:
-    bench = new_bench(dlq={"max.message.bytes": "3000"} if limited == "topic" else {})
-    settings = bench.settings_with(kafka={"max_request_bytes": 3000} if limited == "client" else {})
+    site = new_site(dlq={"max.message.bytes": "3000"} if limited == "topic" else {})
+    settings = site.settings_with(kafka={"max_request_bytes": 3000} if limited == "client" else {})
     keys = {2: b"K" * 5000}
     values = [b"\xff" * (9000 if i in (2, 7) else 10) if i % 5 == 2 else event(f"e{i}") for i in range(20)]
     sender = KafkaProducer(bootstrap_servers=settings.kafka.bootstrap_servers)
-    sent = [sender.send(bench.names[0], value, keys.get(i, b"k"), partition=1) for i, value in enumerate(values)]
+    sent = [sender.send(site.names[0], value, keys.get(i, b"k"), partition=1) for i, value in enumerate(values)]
     sender.flush()
     sender.close()
-    finish(bench, bench.start(ScriptedGuard(), settings), 20)
+    finish(site, site.start(ScriptedGuard(), settings), 20)
 
     assert verify(settings).is_proven
-    letters = {letter.source.offset: letter for letter in bench.dead_letters()}
+    letters = {letter.source.offset: letter for letter in site.dead_letters()}
     assert [letters[sent[i].value.offset].value_dropped for i in (2, 7, 12, 17)] == [True, True, False, False]
     assert [letters[sent[i].value.offset].key for i in (2, 7, 12)] == [None, b"k", b"k"]
     assert {letter.reason for letter in letters.values()} == {Reason.NOT_UTF8}
-    assert {verdict["event_id"] for verdict in bench.verdicts()} == {f"e{i}" for i in range(20) if i % 5 != 2}
-    assert bench.committed() == {1: 20}
+    assert {verdict["event_id"] for verdict in site.verdicts()} == {f"e{i}" for i in range(20) if i % 5 != 2}
+    assert site.committed() == {1: 20}
 
 
 @pytest.mark.parametrize("missing", ["dlq", "verdicts"])
 def test_p5_while_an_output_topic_is_missing_all_is_held_and_nothing_is_lost(
-    new_bench: NewBench, kafka: KafkaCluster, caplog: pytest.LogCaptureFixture, missing: str
+    new_site: NewSite, kafka: KafkaCluster, caplog: pytest.LogCaptureFixture, missing: str
 ) -> None:
-    bench = new_bench(missing=(missing,))
-    bench.produce([event(f"e{i}") if i % 4 else b"\xff" for i in range(40)])
-    worker = bench.start(ScriptedGuard())
+    site = new_site(missing=(missing,))
+    site.produce([event(f"e{i}") if i % 4 else b"\xff" for i in range(40)])
+    worker = site.start(ScriptedGuard())
     wait_until(lambda: "publish_held" in caplog.text, "the publisher to say that it is held")
-    held = [r for r in produced(bench).values() if (r.value == b"\xff") == (missing == "dlq")]
-    committed = bench.committed()
+    held = [r for r in produced(site).values() if (r.value == b"\xff") == (missing == "dlq")]
+    committed = site.committed()
     assert all(record.offset >= committed.get(record.partition, 0) for record in held), "committed without an outcome"
     assert worker.stuck_reason() is None
 
     admin = KafkaAdminClient(bootstrap_servers=kafka.bootstrap.split(","))
-    name = next(name for name in bench.names if name.startswith(missing))
+    name = next(name for name in site.names if name.startswith(missing))
     admin.create_topics([NewTopic(name, DLQ_PARTITIONS, 1)])
     admin.close()
-    finish(bench, worker, 40)
-    check_all(bench, {place: Reason.NOT_UTF8 if r.value == b"\xff" else None for place, r in produced(bench).items()})
+    finish(site, worker, 40)
+    check_all(site, {place: Reason.NOT_UTF8 if r.value == b"\xff" else None for place, r in produced(site).items()})
 
 
 @pytest.fixture(scope="module")
@@ -228,14 +228,14 @@ def test_p5_while_a_right_is_missing_all_is_held_and_with_it_all_goes_on(
 ) -> None:
     admin = KafkaAdminClient(bootstrap_servers=guarded_kafka.bootstrap.split(","))
     create = lambda name: admin.create_topics([NewTopic(name, DLQ_PARTITIONS, 1)])  # noqa: E731
-    bench = Bench(Broker(guarded_kafka.bootstrap, None, create))
-    events, verdicts, letters, _ = bench.names
+    site = Site(Broker(guarded_kafka.bootstrap, None, create))
+    events, verdicts, letters, _ = site.names
     rights = {
         "events": (ResourceType.TOPIC, events, ACLOperation.READ),
         "verdicts": (ResourceType.TOPIC, verdicts, ACLOperation.WRITE),
         "dlq": (ResourceType.TOPIC, letters, ACLOperation.WRITE),
-        "group": (ResourceType.GROUP, bench.settings.kafka.group_id, ACLOperation.READ),
-        "transactional id": (ResourceType.TRANSACTIONAL_ID, bench.settings.kafka.group_id, ACLOperation.WRITE),
+        "group": (ResourceType.GROUP, site.settings.kafka.group_id, ACLOperation.READ),
+        "transactional id": (ResourceType.TRANSACTIONAL_ID, site.settings.kafka.group_id, ACLOperation.WRITE),
     }
 
     def allow(kind: ResourceType, name: str, operation: ACLOperation) -> None:
@@ -247,7 +247,7 @@ def test_p5_while_a_right_is_missing_all_is_held_and_with_it_all_goes_on(
 
     for name in rights.keys() - {denied}:
         allow(*rights[name])
-    bench.produce([event(f"e{i}") if i % 4 else b"\xff" for i in range(40)])
+    site.produce([event(f"e{i}") if i % 4 else b"\xff" for i in range(40)])
     login = {
         "bootstrap_servers": guarded_kafka.bootstrap_for("SASL_PLAINTEXT"),
         "security_protocol": "SASL_PLAINTEXT",
@@ -256,16 +256,16 @@ def test_p5_while_a_right_is_missing_all_is_held_and_with_it_all_goes_on(
         "sasl_password": USERS["alice"],
     }
     delivery = {"mode": "exactly_once"} if denied == "transactional id" else {}
-    worker = bench.start(ScriptedGuard(), bench.settings_with(kafka=login, delivery=delivery))
+    worker = site.start(ScriptedGuard(), site.settings_with(kafka=login, delivery=delivery))
     wait_until(lambda: worker.progress.turns > 5, "the worker to go on turning")
     wait_until(lambda: worker.in_flight > 0 or denied in ("events", "group"), "records to be in flight")
-    assert not bench.records(2 if denied == "dlq" else 1), "written without a right to"
-    assert sum(bench.committed().values()) < 40
+    assert not site.records(2 if denied == "dlq" else 1), "written without a right to"
+    assert sum(site.committed().values()) < 40
     assert worker.stuck_reason() is None
 
     allow(*rights[denied])
-    finish(bench, worker, 40)
-    ends = {place: Reason.NOT_UTF8 if r.value == b"\xff" else None for place, r in produced(bench).items()}
-    check_all(bench, ends, once=denied not in ("verdicts", "dlq"))
-    bench.close()
+    finish(site, worker, 40)
+    ends = {place: Reason.NOT_UTF8 if r.value == b"\xff" else None for place, r in produced(site).items()}
+    check_all(site, ends, once=denied not in ("verdicts", "dlq"))
+    site.close()
     admin.close()

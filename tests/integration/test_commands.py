@@ -21,10 +21,10 @@ from typer.testing import CliRunner
 
 from schemas.record import SourceRecord
 from tests.kafka.cluster import KafkaCluster
-from tests.stream.outcomes import letter_of, verdict_of, written
-from workers.cli import app
-from workers.sections import TopicSettings
-from workers.settings import load_settings
+from tests.samples.outcomes import letter_of, verdict_of, written
+from workers.cli.app import app
+from workers.settings.loading import load_settings
+from workers.settings.sections import TopicSettings
 
 GROUP = "weir-commands"
 

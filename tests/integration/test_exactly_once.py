@@ -9,38 +9,38 @@ from typing import Any
 import pytest
 
 from pipelines.guard import GuardRequest
+from tests.guards.scripted_guard import ScriptedGuard
 from tests.integration.members import QUICK, Load, Member, take_a_moment
-from tests.stream.conftest import Bench, event, wait_until
-from tests.stream.scripted_guard import ScriptedGuard
-from workers.settings import Settings
-from workers.stream.verify import verify
+from tests.site import Site, event, wait_until
+from workers.settings.loading import Settings
 from workers.stream.worker import StreamWorker
+from workers.tools.verify.verify import verify
 
 
-def once(bench: Bench, **sections: dict[str, Any]) -> Settings:
+def once(site: Site, **sections: dict[str, Any]) -> Settings:
     """Settings for exactly once, and a group that moves quickly."""
     sections["delivery"] = {"mode": "exactly_once", **sections.get("delivery", {})}
-    return bench.settings_with(kafka=QUICK, **sections)
+    return site.settings_with(kafka=QUICK, **sections)
 
 
-def test_p1_outcomes_of_both_kinds_and_their_offsets_are_committed_together(wide_bench: Bench) -> None:
+def test_p1_outcomes_of_both_kinds_and_their_offsets_are_committed_together(wide_site: Site) -> None:
     values: list[bytes | None] = [event(f"e{i}") for i in range(60)]
-    wide_bench.produce([*values, b"not json", None])
-    worker = wide_bench.start(ScriptedGuard(), once(wide_bench))
-    wide_bench.wait_for(62)
+    wide_site.produce([*values, b"not json", None])
+    worker = wide_site.start(ScriptedGuard(), once(wide_site))
+    wide_site.wait_for(62)
 
     assert worker.stop(20.0)
-    assert sum(wide_bench.committed().values()) == 62
-    ledger = verify(wide_bench.settings, once=True)
+    assert sum(wide_site.committed().values()) == 62
+    ledger = verify(wide_site.settings, once=True)
     assert ledger.is_proven, ledger
     assert (ledger.verdicts, ledger.dead_letters) == (60, 2)
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_members_that_come_and_go_repeat_nothing(wide_bench: Bench, seed: int) -> None:
+def test_members_that_come_and_go_repeat_nothing(wide_site: Site, seed: int) -> None:
     chance = random.Random(seed)
-    settings = once(wide_bench, limits={"in_flight_records": 32}, delivery={"chunk_size": 2})
-    load = Load(wide_bench)
+    settings = once(wide_site, limits={"in_flight_records": 32}, delivery={"chunk_size": 2})
+    load = Load(wide_site)
     delay = random.Random(seed + 100)
 
     async def take_some_time(_: Sequence[GuardRequest]) -> None:
@@ -49,7 +49,7 @@ def test_members_that_come_and_go_repeat_nothing(wide_bench: Bench, seed: int) -
     members: list[StreamWorker] = []
     for _ in range(5):
         if len(members) < 2:
-            members.append(wide_bench.start(ScriptedGuard(script=take_some_time), settings))
+            members.append(wide_site.start(ScriptedGuard(script=take_some_time), settings))
         else:
             leaving = members.pop(chance.randrange(len(members)))
             load.more(60)
@@ -70,19 +70,19 @@ def test_members_that_come_and_go_repeat_nothing(wide_bench: Bench, seed: int) -
     assert ledger.verdicts == load.produced
 
 
-def test_after_kills_at_any_moment_committed_readers_see_each_outcome_once(wide_bench: Bench) -> None:
-    load = Load(wide_bench)
-    settings = once(wide_bench)
+def test_after_kills_at_any_moment_committed_readers_see_each_outcome_once(wide_site: Site) -> None:
+    load = Load(wide_site)
+    settings = once(wide_site)
     load.more(400)
     for killed in range(4):
         member = Member(settings)
         try:
             reached = 40 * (killed + 1)
-            wait_until(lambda reached=reached: len(wide_bench.records(1)) >= reached, "some outcomes")
+            wait_until(lambda reached=reached: len(wide_site.records(1)) >= reached, "some outcomes")
             member.signal(signal.SIGKILL)
         finally:
             member.close()
-    wide_bench.start(ScriptedGuard(), settings)
+    wide_site.start(ScriptedGuard(), settings)
     load.until_done(settings)
 
     ledger = verify(settings, once=True)
@@ -90,15 +90,15 @@ def test_after_kills_at_any_moment_committed_readers_see_each_outcome_once(wide_
     assert ledger.verdicts == 400
 
 
-def test_a_member_that_was_frozen_in_its_work_cannot_commit_over_its_successor(wide_bench: Bench) -> None:
-    load = Load(wide_bench)
-    settings = once(wide_bench, limits={"in_flight_records": 64})
+def test_a_member_that_was_frozen_in_its_work_cannot_commit_over_its_successor(wide_site: Site) -> None:
+    load = Load(wide_site)
+    settings = once(wide_site, limits={"in_flight_records": 64})
     load.more(300)
     frozen = Member(settings)
     try:
-        wait_until(lambda: len(wide_bench.records(1)) >= 40, "verdicts of the first member")
+        wait_until(lambda: len(wide_site.records(1)) >= 40, "verdicts of the first member")
         frozen.signal(signal.SIGSTOP)
-        other = wide_bench.start(ScriptedGuard(script=take_a_moment), settings)
+        other = wide_site.start(ScriptedGuard(script=take_a_moment), settings)
         load.until_done(settings)
         frozen.signal(signal.SIGCONT)
         done = other.progress.completed

@@ -9,11 +9,12 @@ import pytest
 
 from schemas.errors import ConfigurationError, ModerationError
 from tests.kafka.cluster import KafkaCluster
-from workers.settings import Settings, load_settings
-from workers.stream import peer_bench, peer_process
-from workers.stream.peer_bench import PeerBenchResult, SideResult, run_peer_bench
-from workers.stream.peer_environments import FOLDER, Installed, Peer
-from workers.stream.query_clients import admin
+from workers.bench.stream import peer_process
+from workers.bench.stream import peers as peer_bench
+from workers.bench.stream.peer_environments import FOLDER, Installed, Peer
+from workers.bench.stream.peers import PeerBenchResult, SideResult, run_peer_bench
+from workers.kafka.reader import admin
+from workers.settings.loading import Settings, load_settings
 
 EVENTS = 1_000
 STAND_IN = Path(__file__).with_name("stand_in_peer.py")

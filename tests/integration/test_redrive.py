@@ -10,15 +10,15 @@ from schemas.dead_letter import BROKER, OWN, REDRIVE_COUNT, dead_letter
 from schemas.errors import ModerationError, TerminalError
 from schemas.reasons import Reason
 from schemas.record import Headers, SourceRecord
-from tests.integration.letter_bench import PARTITIONS, LetterBench, foreign, ids, once, order
-from tests.stream.conftest import event, wait_until
-from tests.stream.scripted_guard import ScriptedGuard
-from workers.stream.dead_letters import Filters
+from tests.guards.scripted_guard import ScriptedGuard
+from tests.integration.letter_site import PARTITIONS, LetterSite, foreign, ids, once, order
+from tests.site import event, wait_until
+from workers.kafka.reader import TopicReader
 from workers.stream.publisher import without_value
-from workers.stream.query_clients import TopicReader
-from workers.stream.redrive import redrive
-from workers.stream.redrive_letters import CONNECT
-from workers.stream.redrive_routes import GONE
+from workers.tools.dead_letters.dead_letters import Filters
+from workers.tools.dead_letters.redrive.letters import CONNECT
+from workers.tools.dead_letters.redrive.redrive import redrive
+from workers.tools.dead_letters.redrive.routes import GONE
 
 # -- exactly as it was -------------------------------------------------------------------------------------------------
 
@@ -34,7 +34,7 @@ ODD: list[tuple[bytes | None, bytes | None, Headers]] = [
 ]
 
 
-def test_p1_what_a_worker_dead_lettered_comes_back_byte_for_byte(letters: LetterBench) -> None:
+def test_p1_what_a_worker_dead_lettered_comes_back_byte_for_byte(letters: LetterSite) -> None:
     for number, (key, value, headers) in enumerate(ODD):
         letters.write(letters.names[0], value, key, headers, number % PARTITIONS)
     originals = letters.records(0)
@@ -53,7 +53,7 @@ def test_p1_what_a_worker_dead_lettered_comes_back_byte_for_byte(letters: Letter
     assert {record.headers[-1] for record in back} == {(REDRIVE_COUNT, b"1")}
 
 
-def test_p11_a_letter_that_had_no_trace_goes_on_with_the_one_of_its_dead_letter(letters: LetterBench) -> None:
+def test_p11_a_letter_that_had_no_trace_goes_on_with_the_one_of_its_dead_letter(letters: LetterSite) -> None:
     trace = (("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),)
     source = SourceRecord(letters.names[0], *letters.write(letters.names[0], b"{", b"k"), 0, b"k", b"{", ())
     headers = dead_letter(source, TerminalError(Reason.INVALID_JSON, "x"), group="weir").record_headers
@@ -66,7 +66,7 @@ def test_p11_a_letter_that_had_no_trace_goes_on_with_the_one_of_its_dead_letter(
 # -- the loop guard ----------------------------------------------------------------------------------------------------
 
 
-def test_a_letter_that_dies_again_and_again_is_parked_in_the_end(letters: LetterBench) -> None:
+def test_a_letter_that_dies_again_and_again_is_parked_in_the_end(letters: LetterSite) -> None:
     parking = letters.park()
     poison = (("note", None), ("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"))
     letters.write(letters.names[0], b"{", b"poison", poison)
@@ -97,7 +97,7 @@ def test_a_letter_that_dies_again_and_again_is_parked_in_the_end(letters: Letter
     assert letters.put_back()[-1].headers == (*poison, (REDRIVE_COUNT, b"4"))
 
 
-def test_without_a_parking_topic_the_letter_stays_and_what_stood_before_it_is_put_back(letters: LetterBench) -> None:
+def test_without_a_parking_topic_the_letter_stays_and_what_stood_before_it_is_put_back(letters: LetterSite) -> None:
     letters.die(0)
     letters.die(0, change=lambda letter: letter.model_copy(update={"redrive_count": 3}))
     for _ in range(2):
@@ -112,7 +112,7 @@ def test_without_a_parking_topic_the_letter_stays_and_what_stood_before_it_is_pu
 # -- which letters -----------------------------------------------------------------------------------------------------
 
 
-def test_selections_neither_hide_letters_from_each_other_nor_put_one_back_twice(letters: LetterBench) -> None:
+def test_selections_neither_hide_letters_from_each_other_nor_put_one_back_twice(letters: LetterSite) -> None:
     for number in range(6):
         letters.die(number, reason=Reason.INFERENCE_FAILED if number % 2 else Reason.TOO_LONG)
     first = redrive(letters.settings, order(filters=Filters(reason=Reason.TOO_LONG)))
@@ -127,7 +127,7 @@ def test_selections_neither_hide_letters_from_each_other_nor_put_one_back_twice(
     assert redrive(letters.settings, order(from_start=True)).put_back == 7
 
 
-def test_filters_by_tenant_time_and_model_revision(letters: LetterBench) -> None:
+def test_filters_by_tenant_time_and_model_revision(letters: LetterSite) -> None:
     letters.die(0, tenant="kids")
     letters.die(1, tenant="games", change=lambda letter: letter.model_copy(update={"model_revision": "r7"}))
     written_ms = [record.timestamp_ms for record in letters.records(2)]
@@ -142,7 +142,7 @@ def test_filters_by_tenant_time_and_model_revision(letters: LetterBench) -> None
     assert letters.put_back() == []
 
 
-def test_a_dry_run_counts_and_leaves_no_trace(letters: LetterBench) -> None:
+def test_a_dry_run_counts_and_leaves_no_trace(letters: LetterSite) -> None:
     for number in range(4):
         letters.die(number)
     letters.write(letters.names[2], b"what is this")
@@ -157,7 +157,7 @@ def test_a_dry_run_counts_and_leaves_no_trace(letters: LetterBench) -> None:
         assert reader.committed(reader.spans([letters.names[2]])) == {}
 
 
-def test_offsets_that_another_tool_has_set_are_where_it_begins(letters: LetterBench) -> None:
+def test_offsets_that_another_tool_has_set_are_where_it_begins(letters: LetterSite) -> None:
     for number in (0, 3, 6):  # all in partition 0 of the dead letters
         letters.die(number * PARTITIONS)
     partition = TopicPartition(letters.names[2], 0)
@@ -174,7 +174,7 @@ def test_offsets_that_another_tool_has_set_are_where_it_begins(letters: LetterBe
 # -- letters that are short of something -------------------------------------------------------------------------------
 
 
-def test_a_value_that_was_dropped_is_fetched_from_its_source_or_reported(letters: LetterBench) -> None:
+def test_a_value_that_was_dropped_is_fetched_from_its_source_or_reported(letters: LetterSite) -> None:
     headers: Headers = (("h", None), ("traceparent", b"00-a-b-01"))
     there = letters.die(0, change=without_value, headers=headers)
     no_key = letters.die(1, change=lambda letter: without_value(without_value(letter)))
@@ -192,7 +192,7 @@ def test_a_value_that_was_dropped_is_fetched_from_its_source_or_reported(letters
     assert len(letters.records(2)) == 5  # still where they were
 
 
-def test_letters_of_other_tools_are_put_back_and_unknown_ones_left(letters: LetterBench) -> None:
+def test_letters_of_other_tools_are_put_back_and_unknown_ones_left(letters: LetterSite) -> None:
     events, dead = letters.names[0], letters.names[2]
     place = letters.write(events, b"original", b"k", (("h", b"1"),), 2)
     words = ((CONNECT + "stage", b"VALUE_CONVERTER"), (CONNECT + "exception.class.name", b"org.x.DataException"))
@@ -226,7 +226,7 @@ def test_letters_of_other_tools_are_put_back_and_unknown_ones_left(letters: Lett
     assert (again.put_back, again.earlier) == (2, 5)
 
 
-def test_what_was_left_is_put_back_once_it_can_be(letters: LetterBench) -> None:
+def test_what_was_left_is_put_back_once_it_can_be(letters: LetterSite) -> None:
     late = f"events-late-{letters.suffix}"
     for number in range(8):
         letters.die(number)
@@ -246,7 +246,7 @@ def test_what_was_left_is_put_back_once_it_can_be(letters: LetterBench) -> None:
     assert redrive(letters.settings, order()).touched == 0
 
 
-def test_a_record_too_large_for_its_destination_is_left_and_its_neighbours_go(letters: LetterBench) -> None:
+def test_a_record_too_large_for_its_destination_is_left_and_its_neighbours_go(letters: LetterSite) -> None:
     small = f"events-small-{letters.suffix}"
     letters.admin.create_topics([NewTopic(small, 2, 1, topic_configs={"max.message.bytes": "1500"})])
     for number in range(12):

@@ -15,10 +15,10 @@ from schemas.reasons import Reason
 from schemas.record import SourceRecord
 from tests.integration.test_commands import allow, as_user, weir
 from tests.kafka.cluster import KafkaCluster
-from tests.stream.outcomes import letter_of, written
-from workers.cli import app
-from workers.settings import Settings, load_settings
-from workers.stream.query_clients import TopicReader
+from tests.samples.outcomes import letter_of, written
+from workers.cli.app import app
+from workers.kafka.reader import TopicReader
+from workers.settings.loading import Settings, load_settings
 
 SECRET = "the quick brown secret"
 

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from schemas.errors import ModerationError
-from tests.integration.letter_bench import LetterBench, ids, once, order
-from workers.settings import Settings
-from workers.stream import redrive as redriving
-from workers.stream.redrive import redrive
-from workers.stream.redrive_progress import RedriveProgress
-from workers.stream.redrive_sender import RedriveSender
+from tests.integration.letter_site import LetterSite, ids, once, order
+from workers.settings.loading import Settings
+from workers.tools.dead_letters.redrive import redrive as redriving
+from workers.tools.dead_letters.redrive.progress import RedriveProgress
+from workers.tools.dead_letters.redrive.redrive import redrive
+from workers.tools.dead_letters.redrive.sender import RedriveSender
 
 
 class StoppedError(BaseException):
@@ -75,7 +75,7 @@ def _redrive_and_die(settings: Settings, step: str) -> None:
     redrive(settings, order())
 
 
-def check_after_a_stop(letters: LetterBench, numbers: range, repeated: int) -> None:
+def check_after_a_stop(letters: LetterSite, numbers: range, repeated: int) -> None:
     before = ids(letters.put_back())
     report = redrive(letters.settings, order())
     assert report.is_complete
@@ -87,7 +87,7 @@ def check_after_a_stop(letters: LetterBench, numbers: range, repeated: int) -> N
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_p1_p2_a_redrive_that_is_killed_at_any_step_is_gone_on_with(letters: LetterBench, step: str) -> None:
+def test_p1_p2_a_redrive_that_is_killed_at_any_step_is_gone_on_with(letters: LetterSite, step: str) -> None:
     for number in range(20):
         letters.die(number)
     process = multiprocessing.get_context("spawn").Process(target=_redrive_and_die, args=(letters.settings, step))
@@ -99,7 +99,7 @@ def test_p1_p2_a_redrive_that_is_killed_at_any_step_is_gone_on_with(letters: Let
 
 @pytest.mark.parametrize("step", STEPS)
 def test_p1_p2_a_redrive_that_is_interrupted_at_any_step_is_gone_on_with(
-    letters: LetterBench, step: str, monkeypatch: pytest.MonkeyPatch
+    letters: LetterSite, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(20):
         letters.die(number)
@@ -116,7 +116,7 @@ def test_p1_p2_a_redrive_that_is_interrupted_at_any_step_is_gone_on_with(
     check_after_a_stop(letters, range(20), 0 if step == "after acknowledgement" else STEPS[step])
 
 
-def test_two_redrives_of_a_group_at_a_time_are_noticed(letters: LetterBench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_redrives_of_a_group_at_a_time_are_noticed(letters: LetterSite, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(12):
         letters.die(number)
     with monkeypatch.context() as context:

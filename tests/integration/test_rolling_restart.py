@@ -8,11 +8,11 @@ from contextlib import contextmanager
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer
 
+from tests.guards.scripted_guard import ScriptedGuard
 from tests.integration.members import QUICK, Load, take_a_moment
-from tests.stream.conftest import Bench, wait_until
-from tests.stream.scripted_guard import ScriptedGuard
-from workers.settings import Settings
-from workers.stream.kafka_clients import group_consumer
+from tests.site import Site, wait_until
+from workers.kafka.clients import group_consumer
+from workers.settings.loading import Settings
 from workers.stream.worker import StreamWorker
 
 WORKERS = 4
@@ -38,26 +38,26 @@ def under_load(load: Load) -> Iterator[None]:
         thread.join()
 
 
-def settings_of(bench: Bench, number: int, mode: str, *, is_static: bool) -> Settings:
+def settings_of(site: Site, number: int, mode: str, *, is_static: bool) -> Settings:
     """Settings of one of the workers."""
     name = f"weir-{number}" if is_static else None
     kafka = {**QUICK, "session_timeout_ms": AWAY_MS, "group_instance_id": name}
-    return bench.settings_with(kafka=kafka, delivery={"mode": mode, "chunk_size": 4})
+    return site.settings_with(kafka=kafka, delivery={"mode": mode, "chunk_size": 4})
 
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("mode", ["at_least_once", "exactly_once"])
 @pytest.mark.parametrize("is_static", [False, True], ids=["dynamic", "static"])
 def test_a_rolling_restart_of_four_workers_under_load_publishes_nothing_twice(
-    wide_bench: Bench, caplog: pytest.LogCaptureFixture, mode: str, is_static: bool
+    wide_site: Site, caplog: pytest.LogCaptureFixture, mode: str, is_static: bool
 ) -> None:
     caplog.set_level("INFO")
-    load = Load(wide_bench)
+    load = Load(wide_site)
     load.more(60)
 
     def start(number: int) -> StreamWorker:
-        settings = settings_of(wide_bench, number, mode, is_static=is_static)
-        return wide_bench.start(ScriptedGuard(script=take_a_moment), settings)
+        settings = settings_of(wide_site, number, mode, is_static=is_static)
+        return wide_site.start(ScriptedGuard(script=take_a_moment), settings)
 
     workers = [start(number) for number in range(WORKERS)]
 
@@ -74,7 +74,7 @@ def test_a_rolling_restart_of_four_workers_under_load_publishes_nothing_twice(
             assert workers[number].stop(20.0)
             workers[number] = start(number)
             wait_for_work(*workers)
-    ledger = load.until_done(wide_bench.settings)
+    ledger = load.until_done(wide_site.settings)
 
     assert ledger.is_proven, ledger
     assert (ledger.duplicates, ledger.verdicts) == (0, load.produced)
@@ -91,9 +91,9 @@ def ask_in(member: KafkaConsumer, settings: Settings) -> None:
 
 
 @pytest.fixture
-def idler(wide_bench: Bench) -> Iterator[KafkaConsumer]:
+def idler(wide_site: Site) -> Iterator[KafkaConsumer]:
     """A member that heartbeats and polls only when it is told to: until then the whole group waits for it to join."""
-    settings = wide_bench.settings_with(kafka=QUICK)
+    settings = wide_site.settings_with(kafka=QUICK)
     member = group_consumer(settings.kafka)
     ask_in(member, settings)
     yield member
@@ -101,12 +101,12 @@ def idler(wide_bench: Bench) -> Iterator[KafkaConsumer]:
 
 
 def test_a_worker_that_stops_while_the_group_rebalances_commits_what_it_has_published(
-    wide_bench: Bench, idler: KafkaConsumer
+    wide_site: Site, idler: KafkaConsumer
 ) -> None:
-    settings = wide_bench.settings_with(kafka=QUICK, delivery={"commit_interval_s": 600})
-    load = Load(wide_bench)
+    settings = wide_site.settings_with(kafka=QUICK, delivery={"commit_interval_s": 600})
+    load = Load(wide_site)
     load.more(60)
-    worker = wide_bench.start(ScriptedGuard(), settings)
+    worker = wide_site.start(ScriptedGuard(), settings)
     wait_until(lambda: worker.progress.completed == load.produced, "the first records")
     admin = KafkaAdminClient(bootstrap_servers=settings.kafka.bootstrap_servers)
     third = group_consumer(settings.kafka)
@@ -126,7 +126,7 @@ def test_a_worker_that_stops_while_the_group_rebalances_commits_what_it_has_publ
         wait_until(lambda: not third.poll(100) and state() == "PreparingRebalance", "a rebalance")
         coordinator = worker._consumer._coordinator  # type: ignore[union-attr] # noqa: SLF001 - nobody else can tell
         wait_until(coordinator.rebalance_in_progress, "the worker to join again")
-        assert sum(wide_bench.committed().values()) < len(wide_bench.verdicts())
+        assert sum(wide_site.committed().values()) < len(wide_site.verdicts())
         worker.request_stop()
         patience = time.monotonic() + 1
         wait_until(lambda: worker.stop(0) or time.monotonic() > patience, "the worker to wait for the other one")
@@ -136,4 +136,4 @@ def test_a_worker_that_stops_while_the_group_rebalances_commits_what_it_has_publ
         admin.close()
 
     assert worker.failure is None
-    assert sum(wide_bench.committed().values()) == len(wide_bench.verdicts())
+    assert sum(wide_site.committed().values()) == len(wide_site.verdicts())

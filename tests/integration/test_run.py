@@ -28,12 +28,12 @@ from kafka.admin import NewTopic
 from schemas.reasons import STAGE_OF, Reason, Stage
 from tests.kafka.cluster import KafkaCluster
 from tests.kafka.security import USERS, unsigned_token
-from workers.embedded.sample import SampleRecord, sample_records
-from workers.settings import Settings, load_settings
-from workers.stream.dead_letters import scan
-from workers.stream.kafka_clients import group_consumer, producer
-from workers.stream.query_clients import TopicReader
-from workers.stream.verify import verify
+from workers.demo.sample import SampleRecord, sample_records
+from workers.kafka.clients import group_consumer, producer
+from workers.kafka.reader import TopicReader
+from workers.settings.loading import Settings, load_settings
+from workers.tools.dead_letters.dead_letters import scan
+from workers.tools.verify.verify import verify
 
 WEIR = str(Path(sys.executable).with_name("weir"))
 START_S, STOP_S = 90.0, 40.0

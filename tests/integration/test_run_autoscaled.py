@@ -10,8 +10,8 @@ import pytest
 from tests.integration.test_run import Place, Run, until
 from tests.kafka.cluster import KafkaCluster
 from tests.kafka.security import USERS
-from workers.embedded.sample import sample_records
-from workers.stream.verify import verify
+from workers.demo.sample import sample_records
+from workers.tools.verify.verify import verify
 
 
 @pytest.mark.timeout(300)

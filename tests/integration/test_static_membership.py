@@ -8,27 +8,25 @@ from kafka import KafkaAdminClient
 from kafka.errors import FencedInstanceIdError
 from ray import serve
 
+from tests.guards.scripted_guard import ScriptedGuard
 from tests.integration.members import QUICK, Load
-from tests.stream.conftest import Bench, wait_until
-from tests.stream.scripted_guard import ScriptedGuard
+from tests.site import Site, wait_until
 from workers.serving.app import APP_NAME, STREAM
 from workers.serving.stream_replica import StreamReplica
-from workers.settings import Settings
+from workers.settings.loading import Settings
 
 
-def named(bench: Bench, name: str) -> Settings:
+def named(site: Site, name: str) -> Settings:
     """Settings of a member with a name, which may be away for ten seconds."""
-    return bench.settings_with(kafka={**QUICK, "session_timeout_ms": 10_000, "group_instance_id": name})
+    return site.settings_with(kafka={**QUICK, "session_timeout_ms": 10_000, "group_instance_id": name})
 
 
-def test_a_restart_in_time_moves_no_partition_of_the_others(
-    wide_bench: Bench, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_restart_in_time_moves_no_partition_of_the_others(wide_site: Site, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
-    load = Load(wide_bench)
+    load = Load(wide_site)
     load.more(60)
-    stays = wide_bench.start(ScriptedGuard(), named(wide_bench, "weir-0"))
-    leaves = wide_bench.start(ScriptedGuard(), named(wide_bench, "weir-1"))
+    stays = wide_site.start(ScriptedGuard(), named(wide_site, "weir-0"))
+    leaves = wide_site.start(ScriptedGuard(), named(wide_site, "weir-1"))
 
     def both_work() -> bool:
         load.more(10)
@@ -38,8 +36,8 @@ def test_a_restart_in_time_moves_no_partition_of_the_others(
     assert leaves.stop(20.0)
     caplog.clear()
     load.more(60)
-    back = wide_bench.start(ScriptedGuard(), named(wide_bench, "weir-1"))
-    ledger = load.until_done(wide_bench.settings)
+    back = wide_site.start(ScriptedGuard(), named(wide_site, "weir-1"))
+    ledger = load.until_done(wide_site.settings)
 
     assert ledger.is_proven, ledger
     assert ledger.duplicates == 0
@@ -49,15 +47,15 @@ def test_a_restart_in_time_moves_no_partition_of_the_others(
     assert stays.failure is None
 
 
-def test_a_second_bearer_of_a_name_takes_over_and_the_first_one_says_why_it_stops(wide_bench: Bench) -> None:
-    load = Load(wide_bench)
+def test_a_second_bearer_of_a_name_takes_over_and_the_first_one_says_why_it_stops(wide_site: Site) -> None:
+    load = Load(wide_site)
     load.more(60)
-    first = wide_bench.start(ScriptedGuard(), named(wide_bench, "weir-0"))
+    first = wide_site.start(ScriptedGuard(), named(wide_site, "weir-0"))
     wait_until(lambda: first.progress.completed == 60, "the first one to work")
-    second = wide_bench.start(ScriptedGuard(), named(wide_bench, "weir-0"))
+    second = wide_site.start(ScriptedGuard(), named(wide_site, "weir-0"))
     wait_until(lambda: first.failure is not None, "the first one to be fenced")
     load.more(60)
-    ledger = load.until_done(wide_bench.settings)
+    ledger = load.until_done(wide_site.settings)
 
     assert isinstance(first.failure, FencedInstanceIdError)
     assert first.stuck_reason() == "the worker failed: FencedInstanceIdError"
@@ -66,7 +64,7 @@ def test_a_second_bearer_of_a_name_takes_over_and_the_first_one_says_why_it_stop
 
 
 @pytest.fixture
-def two_consumers(wide_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def two_consumers(wide_site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Two replicas of the stream deployment on real Ray Serve, with one setting for both."""
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     deployment = serve.deployment(
@@ -75,7 +73,7 @@ def two_consumers(wide_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Iterato
     ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     try:
         serve.start(proxy_location="Disabled")
-        serve.run(deployment.bind(named(wide_bench, "weir"), None), name=APP_NAME, route_prefix=None)
+        serve.run(deployment.bind(named(wide_site, "weir"), None), name=APP_NAME, route_prefix=None)
         yield
     finally:
         serve.shutdown()
@@ -84,8 +82,8 @@ def two_consumers(wide_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
 @pytest.mark.timeout(240)
 @pytest.mark.usefixtures("two_consumers")
-def test_consumers_of_one_application_have_names_of_their_own(wide_bench: Bench) -> None:
-    kafka = wide_bench.settings.kafka
+def test_consumers_of_one_application_have_names_of_their_own(wide_site: Site) -> None:
+    kafka = wide_site.settings.kafka
     admin = KafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
 
     def names() -> set[str]:

@@ -3,8 +3,8 @@
 import pytest
 
 from tests.kafka.cluster import KafkaCluster
-from workers.settings import load_settings
-from workers.stream.trace_bench import SIDES, run_trace_bench
+from workers.bench.stream.tracing import SIDES, run_trace_bench
+from workers.settings.loading import load_settings
 
 
 @pytest.mark.timeout(240)

@@ -11,9 +11,9 @@ from opentelemetry.trace import SpanContext
 from pipelines.guard import GuardReply, GuardRequest
 from schemas.errors import GuardUnavailableError
 from schemas.record import SourceRecord
-from tests.stream.conftest import Bench, event
-from tests.stream.traced_guard import ReplicaGuard, replica_guard
-from tests.telemetry.recorded_tracing import RecordedTracing
+from tests.guards.traced_guard import ReplicaGuard, replica_guard
+from tests.site import Site, event
+from tests.workers.telemetry.recorded_tracing import RecordedTracing
 from workers.serving import guard_replica
 
 COUNT = 10_000
@@ -53,49 +53,49 @@ def text_of(number: int) -> bytes:
 
 @pytest.mark.timeout(300)
 def test_p11_every_one_of_ten_thousand_outcomes_leads_back_to_its_producer_s_span(
-    wide_bench: Bench, monkeypatch: pytest.MonkeyPatch
+    wide_site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench, tracing = wide_bench, RecordedTracing()
+    site, tracing = wide_site, RecordedTracing()
     monkeypatch.setattr(guard_replica, "start_tracing", lambda *_: tracing)
     monkeypatch.setattr(guard_replica, "configure_logging", lambda _: None)
-    settings = bench.settings_with(delivery={"chunk_size": 64, "max_attempts": 2})
-    guard = Unsteady(replica_guard(bench))
+    settings = site.settings_with(delivery={"chunk_size": 64, "max_attempts": 2})
+    guard = Unsteady(replica_guard(site))
 
     def produce(first: int) -> None:
         numbers = range(first, first + COUNT // 2)
-        bench.produce(
+        site.produce(
             [text_of(number) for number in numbers],
             lambda index: [("traceparent", f"00-{numbers[index] + 1:032x}-{numbers[index] + 1:016x}-01".encode())],
         )
 
     produce(0)
-    first = bench.start(guard, settings, tracing)
-    bench.wait_for(COUNT // 4)
-    second = bench.start(guard, settings, tracing)  # joins in the middle
+    first = site.start(guard, settings, tracing)
+    site.wait_for(COUNT // 4)
+    second = site.start(guard, settings, tracing)  # joins in the middle
     produce(COUNT // 2)
-    bench.wait_for(3 * COUNT // 4)
+    site.wait_for(3 * COUNT // 4)
     assert first.stop(30.0)  # leaves in the middle
-    bench.wait_for(COUNT)
+    site.wait_for(COUNT)
     assert second.stop(30.0)
 
     number_of = {}
-    for record in bench.records(0):
+    for record in site.records(0):
         number_of[record.partition, record.offset] = header_ids(record)[0] - 1
     spans = {ids(span.context): span for span in tracing.finished()}
     walked: Counter[int] = Counter()
-    for record in bench.records(1):
+    for record in site.records(1):
         source = json.loads(record.value or b"")["source"]
         number = number_of[source["partition"], source["offset"]]
         create = spans[header_ids(record)]
         process = spans[ids(create.parent)]
-        assert (create.name, process.name) == (f"create {bench.names[1]}", f"process {bench.names[0]}")
+        assert (create.name, process.name) == (f"create {site.names[1]}", f"process {site.names[0]}")
         assert ids(process.parent) == (number + 1, number + 1)
         walked[number] += 1
     children = {ids(span.parent): span for span in spans.values() if span.parent is not None}
-    for record, letter in zip(bench.records(2), bench.dead_letters(), strict=True):
+    for record, letter in zip(site.records(2), site.dead_letters(), strict=True):
         number = number_of[letter.source.partition, letter.source.offset]
         assert header_ids(record) == (number + 1, number + 1)
-        assert children[number + 1, number + 1].name == f"process {bench.names[0]}"
+        assert children[number + 1, number + 1].name == f"process {site.names[0]}"
         walked[number] += 1
     assert walked.keys() == set(range(COUNT))
 

@@ -12,11 +12,11 @@ from pipelines.policy import load_policy
 from schemas.record import SourceRecord
 from schemas.verdict import Severity, Verdict
 from tests.kafka.cluster import KafkaCluster
-from tests.stream.outcomes import verdict_of
-from tests.workers.weir_result import Result
-from workers.settings import Settings, load_settings
-from workers.stream.kafka_clients import group_consumer
-from workers.stream.verify import Bounds, verify
+from tests.samples.outcomes import verdict_of
+from tests.weir_result import Result
+from workers.kafka.clients import group_consumer
+from workers.settings.loading import Settings, load_settings
+from workers.tools.verify.verify import Bounds, verify
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS

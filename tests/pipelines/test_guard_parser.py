@@ -13,8 +13,8 @@ from schemas.errors import UnparsableOutputError
 from schemas.event import Task
 from schemas.reasons import Reason, Stage
 from schemas.verdict import Category, Severity
-from workers.bench.parser_fuzz import PROGRESS_STEP, run, valid_output
-from workers.bench.verdict_grammar import CATEGORIES, PROMPT_ONLY, one_category_language, read_by_grammar
+from workers.bench.parser.fuzz import PROGRESS_STEP, run, valid_output
+from workers.bench.parser.verdict_grammar import CATEGORIES, PROMPT_ONLY, one_category_language, read_by_grammar
 
 SAFE = "Safety: Safe\nCategories: None"
 VIOLENT = "Safety: Unsafe\nCategories: Violent"

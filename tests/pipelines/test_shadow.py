@@ -14,7 +14,7 @@ from schemas.reasons import Reason
 from schemas.record import SourceRecord
 from schemas.shadow import SHADOW_RECORD, Difference
 from schemas.verdict import Action, Category, Severity, Source
-from tests.stream.sample_verdict import VERDICT, VERDICT_TEXT, text_of
+from tests.samples.verdict import VERDICT, VERDICT_TEXT, text_of
 
 RECORD = SourceRecord("in", 5, 9, 1, b"k", b"private words", ())
 

@@ -20,13 +20,13 @@ from ray.data import ActorPoolStrategy
 from ray.exceptions import RayError
 
 from schemas.errors import ModerationError
+from workers.audit.block_judge import Lane
 from workers.audit.block_work import BlockWork, ReadTopic, RunWork
-from workers.audit.blocks import Block
-from workers.audit.judgement import Lane
-from workers.audit.locations import reason_of
 from workers.audit.manifest import BlockMarker
-from workers.audit.row_selection import Keys
-from workers.log import event
+from workers.audit.rows.blocks import Block
+from workers.audit.rows.locations import reason_of
+from workers.audit.rows.selection import Keys
+from workers.telemetry.log import log_event
 
 log = logging.getLogger(__name__)
 MOST_TASKS = 4_096  # of Ray Data; beyond it one task does several blocks, and one that comes again finds their markers
@@ -142,7 +142,7 @@ def do_blocks(
                 yield BlockMarker.model_validate_json(result["marker"])
     except RayError as error:
         # Its text has the stack of the actor, and what an exception says may quote a message.
-        log.error(event("audit_actors_failed", error=type(error).__name__))
+        log.error(log_event("audit_actors_failed", error=type(error).__name__))
         raise ModerationError(f"the actors failed: {_cause(error)}; the run can be taken up again") from None
 
 

@@ -19,16 +19,15 @@ from schemas.record import SourceRecord
 from schemas.verdict import Provenance
 from schemas.verdict_writer import VerdictText
 from workers.audit.answer_cache import AnswerCache
-from workers.audit.block_rows import BlockRows
-from workers.audit.blocks import Block
-from workers.audit.columns import Columns
-from workers.audit.event_rows import AuditRecord, EventRows, in_utc
-from workers.audit.judgement import Judgement, Lane, Spent
+from workers.audit.block_judge import BlockJudge, Lane, Spent
 from workers.audit.manifest import BlockMarker, Cost, Counts, PolicyUsed, SampleTaken
 from workers.audit.pace import Pace
-from workers.audit.row_selection import AlreadyJudged, Keys, is_sampled
-from workers.audit.run_folder import DEAD_LETTERS, VERDICTS, RunFolder
-from workers.audit.tables import (
+from workers.audit.rows.block_rows import BlockRows
+from workers.audit.rows.blocks import Block
+from workers.audit.rows.columns import Columns
+from workers.audit.rows.event_rows import AuditRecord, EventRows, in_utc
+from workers.audit.rows.selection import AlreadyJudged, Keys, is_sampled
+from workers.audit.rows.tables import (
     DEAD_LETTER_SCHEMA,
     VERDICT_SCHEMA,
     RowFacts,
@@ -37,6 +36,7 @@ from workers.audit.tables import (
     table_of,
     verdict_row,
 )
+from workers.audit.run_folder import DEAD_LETTERS, VERDICTS, RunFolder
 
 ReadTopic = Callable[[str, int, int, int], Iterable[SourceRecord]]
 
@@ -78,13 +78,13 @@ class BlockWork:
         self._work = work
         self._folder = RunFolder(work.run)
         self._runner = asyncio.Runner()  # one loop for all blocks, because what calls a guard may belong to a loop
-        self._judgement = Judgement(lane, AnswerCache(work.cache_size), Pace(work.rate))
+        self._judge = BlockJudge(lane, AnswerCache(work.cache_size), Pace(work.rate))
         self._gpus = lane.gpus
         self._read_topic = read_topic
         if work.columns is not None:
             self._events = EventRows(work.columns)
             self._rows = BlockRows(work.columns.wanted, self._events.lookback)
-        self._provenance = self._runner.run(self._judgement.begin(work.provenance))
+        self._provenance = self._runner.run(self._judge.begin(work.provenance))
         self._judged = None if judged is None else AlreadyJudged(judged, self._provenance, work.policy)
 
     def do(self, block: Block) -> BlockMarker:
@@ -106,7 +106,7 @@ class BlockWork:
             if item.event_id is not None and not self._is_sampled(item, item.event_id):
                 counts["skipped"] += 1
                 continue
-            admitted = self._judgement.admit(item.record)
+            admitted = self._judge.admit(item.record)
             if item.event_id is None and not self._is_sampled(item, _name_of(admitted)):
                 counts["skipped"] += 1
             elif isinstance(admitted, DeadLetter):
@@ -116,7 +116,7 @@ class BlockWork:
             else:
                 pending.append((item, admitted))
         outcomes, spent = self._runner.run(
-            self._judgement.judge([admitted for _, admitted in pending], counts["rows"] - counts["skipped"])
+            self._judge.judge([admitted for _, admitted in pending], counts["rows"] - counts["skipped"])
         )
         said = _Said()
         for (item, admitted), outcome in zip(pending, outcomes, strict=True):

@@ -17,8 +17,6 @@ import numpy as np
 from schemas.errors import ConfigurationError, ModerationError
 from workers.audit.actors import LaneFactory, Pool, do_blocks
 from workers.audit.block_work import RunWork
-from workers.audit.blocks import Plan
-from workers.audit.columns import Columns
 from workers.audit.manifest import (
     BlockMarker,
     Manifest,
@@ -27,7 +25,9 @@ from workers.audit.manifest import (
     total_cost,
     total_counts,
 )
-from workers.audit.row_selection import KEY_COLUMNS, Keys, keys_of_run
+from workers.audit.rows.blocks import Plan
+from workers.audit.rows.columns import Columns
+from workers.audit.rows.selection import KEY_COLUMNS, Keys, keys_of_run
 from workers.audit.run_folder import VERDICTS, RunFolder
 from workers.audit.run_lock import StillOurs
 

@@ -24,9 +24,9 @@ from pyarrow import fs
 from pydantic import BaseModel, ValidationError
 
 from schemas.errors import ConfigurationError, ModerationError
-from workers.audit.locations import filesystem_of, reason_of
+from workers.audit.rows.locations import filesystem_of, reason_of
 from workers.audit.run_folder import DRIVER
-from workers.log import event
+from workers.telemetry.log import log_event
 
 log = logging.getLogger(__name__)
 RENEW_S = 10.0
@@ -222,7 +222,7 @@ class _Lease:
         first = self._read()
         if first is None:
             return
-        log.warning(event("audit_driver_waited_for", driver=_taken(self._run, first), wait_s=self._lease_s))
+        log.warning(log_event("audit_driver_waited_for", driver=_taken(self._run, first), wait_s=self._lease_s))
         until = time.monotonic() + self._lease_s
         while time.monotonic() < until:
             self._ended.wait(self._renew_s / 2)

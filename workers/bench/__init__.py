@@ -1,1 +1,1 @@
-"""Figures that are printed by a command: ratios beside their baselines, and counts that must be nought."""
+"""Benchmarks, each beside its baseline. Nothing of the product imports them."""

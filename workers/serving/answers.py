@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 from pipelines.guard import GuardAnswer
 from schemas.reasons import Reason
-from workers.serving.engine.judgement import Judgement, JudgementError
+from workers.serving.engine.completion import Completion, CompletionError
 
-REASON_OF_ERROR: dict[JudgementError, Reason] = {
+REASON_OF_ERROR: dict[CompletionError, Reason] = {
     "not_rendered": Reason.NOT_RENDERED,
     "unsupported_role": Reason.UNSUPPORTED_ROLE,
     "empty_conversation": Reason.EMPTY_MESSAGES,
@@ -20,7 +20,7 @@ REASON_OF_ERROR: dict[JudgementError, Reason] = {
 
 
 def answer_of(
-    judgement: Judgement, carrier: Mapping[str, str], *, queue_ms: float = 0.0, guard_ms: float = 0.0
+    judgement: Completion, carrier: Mapping[str, str], *, queue_ms: float = 0.0, guard_ms: float = 0.0
 ) -> GuardAnswer:
     """One answer; see `GuardAnswer` for the fields."""
     return GuardAnswer(

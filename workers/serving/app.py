@@ -12,14 +12,14 @@ from ray.serve import Application
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 
 from pipelines.policy import load_policy
+from workers.guard.names import APP_NAME as APP_NAME
+from workers.guard.names import GUARD as GUARD
+from workers.guard.names import SHADOW as SHADOW
+from workers.guard.names import STREAM as STREAM
 from workers.serving.guard_replica import DeployedGuardReplica
-from workers.serving.names import APP_NAME as APP_NAME
-from workers.serving.names import GUARD as GUARD
-from workers.serving.names import SHADOW as SHADOW
-from workers.serving.names import STREAM as STREAM
 from workers.serving.shadow_replica import ShadowReplica
 from workers.serving.stream_replica import STOP_MARGIN_S, StreamReplica
-from workers.settings import Settings, load_settings
+from workers.settings.loading import Settings, load_settings
 
 HEALTH_PERIOD_S = 5.0
 # Serve finds out that a replica has died by asking it. Where there is one guard replica, all work waits for that.

@@ -14,9 +14,9 @@ from pydantic import ValidationError
 
 from pipelines.autoscaling import Demand, Goal, ReplicaPolicy, Supply, consumers_needed
 from schemas.errors import ConfigurationError
-from workers.log import event
-from workers.sections import AutoscalingSettings
-from workers.serving.names import GUARD, SHADOW, STREAM
+from workers.guard.names import GUARD, SHADOW, STREAM
+from workers.settings.sections import AutoscalingSettings
+from workers.telemetry.log import log_event
 
 log = logging.getLogger("ray.serve")  # the controller's own: nobody reads another there
 BACKLOG, OLDEST_AGE, ARRIVALS, COMPLETIONS = "backlog", "oldest_age_s", "arrival_rate", "completion_rate"
@@ -66,7 +66,7 @@ class BacklogPolicy:
         if wanted is None:
             return shadow, {}
         if wanted != self._wanted:
-            log.info(event("replicas_wanted", wanted=wanted, ordered=guard.target_num_replicas))
+            log.info(log_event("replicas_wanted", wanted=wanted, ordered=guard.target_num_replicas))
             self._wanted = wanted
         partitions = max(int(report.get(ALL_PARTITIONS, 0)) for report in reports if report)
         consumers = consumers_needed(

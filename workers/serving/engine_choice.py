@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from pipelines.guard_parser import PARSER_VERSION
 from schemas.verdict import Provenance
-from workers.sections import GuardSettings
+from workers.settings.sections import GuardSettings
 
 if TYPE_CHECKING:
-    from workers.serving.engine.judgement import Engine
+    from workers.serving.engine.completion import Engine
 
 
 def load_engine(settings: GuardSettings) -> "Engine":

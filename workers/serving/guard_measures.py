@@ -5,9 +5,9 @@ Knows nothing of how batches are made.
 
 from collections.abc import Callable, Sequence
 
-from workers.metrics import table
-from workers.metrics.instruments import histogram, observe, observe_value
-from workers.serving.engine.judgement import Engine, Judgement, PreparedPrompt
+from workers.serving.engine.completion import Completion, Engine, PreparedPrompt
+from workers.telemetry.metrics import table
+from workers.telemetry.metrics.instruments import histogram, observe, observe_value
 
 FAILED = {"error.type": "failed"}
 
@@ -45,7 +45,7 @@ class GuardMeasures:
     def ran(
         self,
         prompts: Sequence[PreparedPrompt],
-        judgements: Sequence[Judgement] | None,
+        judgements: Sequence[Completion] | None,
         seconds: float,
         *,
         background: int,

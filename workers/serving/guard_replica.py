@@ -19,18 +19,18 @@ from time import perf_counter
 from pipelines.guard import GuardAnswer, GuardReply, GuardRequest
 from pipelines.judging import PROBE
 from schemas.errors import GuardUnavailableError
-from workers.log import configure_logging, event, ids_of
 from workers.serving.answers import answer_of
 from workers.serving.backlog_policy import BUSY
-from workers.serving.batch_span import BatchSpan, trace_wait
 from workers.serving.batcher import Batched, Batcher
 from workers.serving.busy_share import BusyShare
-from workers.serving.engine.judgement import Engine, Judgement, PreparedPrompt
+from workers.serving.engine.completion import Completion, Engine, PreparedPrompt
 from workers.serving.engine_choice import load_engine, provenance_of
 from workers.serving.guard_measures import GuardMeasures
 from workers.serving.verdict_cache import KEY_BYTES, VerdictCache
-from workers.settings import Settings, otel_variables
-from workers.telemetry import start_metrics, start_tracing
+from workers.settings.loading import Settings, otel_variables
+from workers.telemetry.batch_span import BatchSpan, trace_wait
+from workers.telemetry.export import start_metrics, start_tracing
+from workers.telemetry.log import configure_logging, ids_of, log_event
 
 log = logging.getLogger(__name__)
 # More than the splitting of one poisonous chunk makes in a row.
@@ -50,7 +50,7 @@ class _Asked:
 
 @dataclass(frozen=True, slots=True)
 class _Ran:
-    judgement: Judgement
+    judgement: Completion
     batch_carrier: Mapping[str, str]
     batch_started_ns: int
     guard_ms: float
@@ -78,7 +78,7 @@ class GuardReplica:
         self._engine = engine or load_engine(settings.guard)
         self._provenance = provenance_of(self._engine)
         load_s = perf_counter() - started
-        log.info(event("model_loaded", seconds=round(load_s, 2), **self._provenance.model_dump()))
+        log.info(log_event("model_loaded", seconds=round(load_s, 2), **self._provenance.model_dump()))
         # One thread runs the engine and others prepare, so that the next batch is ready when this one ends.
         self._gpu = ThreadPoolExecutor(1, "weir-engine")
         self._tokenisers = ThreadPoolExecutor(2, "weir-tokeniser")
@@ -167,10 +167,10 @@ class GuardReplica:
             self._tracing.flush()
             self._metrics.flush()
 
-    def _prepare(self, requests: Sequence[GuardRequest], background: bool) -> list[_Asked | Judgement]:
+    def _prepare(self, requests: Sequence[GuardRequest], background: bool) -> list[_Asked | Completion]:
         # Whoever asks whether the engine works must hear it from the engine (P5).
         is_probe = list(requests) == [PROBE]
-        asked: list[_Asked | Judgement] = []
+        asked: list[_Asked | Completion] = []
         for request in requests:
             prompt = self._engine.prepare(request.conversation)
             if isinstance(prompt, PreparedPrompt):
@@ -180,8 +180,8 @@ class GuardReplica:
                 asked.append(prompt)
         return asked
 
-    def _at_once(self, item: _Asked | Judgement) -> GuardAnswer | None:
-        if isinstance(item, Judgement):
+    def _at_once(self, item: _Asked | Completion) -> GuardAnswer | None:
+        if isinstance(item, Completion):
             return answer_of(item, {})
         kept = self._cache.find(item.key)
         return None if kept is None else answer_of(kept.judgement, kept.batch_carrier)
@@ -213,7 +213,7 @@ class GuardReplica:
             self._failures += 1
             error = type(raised).__name__
             self._measures.ran(prompts, None, perf_counter() - started, background=background)
-            log.error(event("batch_failed", size=len(batch), error=error, **ids_of(span.carrier)))
+            log.error(log_event("batch_failed", size=len(batch), error=error, **ids_of(span.carrier)))
             raise
         finally:
             self._running_since = None

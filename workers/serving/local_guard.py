@@ -11,7 +11,7 @@ from pipelines.guard import GuardReply, GuardRequest
 from pipelines.judging import PROBE
 from schemas.errors import GuardCallFailedError, ModerationError
 from workers.serving.answers import answer_of
-from workers.serving.engine.judgement import Engine
+from workers.serving.engine.completion import Engine
 from workers.serving.engine_choice import provenance_of
 
 

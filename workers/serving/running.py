@@ -18,10 +18,10 @@ from ray.serve.context import _get_global_client
 from ray.serve.schema import ApplicationStatus
 
 from schemas.errors import ModerationError
-from workers.log import event
 from workers.serving.app import APP_NAME, STREAM, application_of
 from workers.serving.serve_config import serve_config
-from workers.settings import Settings, otel_variables, ray_address
+from workers.settings.loading import Settings, otel_variables, ray_address
+from workers.telemetry.log import log_event
 
 log = logging.getLogger(__name__)
 POLL_S = 1.0
@@ -99,7 +99,7 @@ class RunningApplication:
         started = time.monotonic()
         serve.shutdown()
         ray.shutdown()
-        log.info(event("application_stopped", seconds=round(time.monotonic() - started, 1)))
+        log.info(log_event("application_stopped", seconds=round(time.monotonic() - started, 1)))
 
     def wait(self) -> None:
         """Return when a signal asks to stop."""
@@ -112,5 +112,5 @@ class RunningApplication:
         return int(handle.completed.remote().result(timeout_s=10))
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        log.info(event("signal", number=number))
+        log.info(log_event("signal", number=number))
         self.stopping.set()

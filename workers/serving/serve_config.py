@@ -9,8 +9,8 @@ from typing import Any
 
 from ray.serve.schema import ServeDeploySchema
 
-from workers.serving.names import APP_NAME
-from workers.settings import Settings
+from workers.guard.names import APP_NAME
+from workers.settings.loading import Settings
 
 IMPORT_PATH = "workers.serving.app:build_app"
 POLICY = "workers.serving.backlog_policy:BacklogPolicy"

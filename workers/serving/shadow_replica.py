@@ -10,9 +10,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from pipelines.guard import GuardReply, GuardRequest
 from schemas.errors import GuardUnavailableError
-from workers.log import event
 from workers.serving.guard_replica import GuardReplica
-from workers.settings import Settings
+from workers.settings.loading import Settings
+from workers.telemetry.log import log_event
 
 log = logging.getLogger(__name__)
 
@@ -53,4 +53,4 @@ class ShadowReplica:
 
 def _tell(loading: "Future[GuardReplica]") -> None:
     if (error := loading.exception()) is not None:
-        log.error(event("shadow_model_failed", error=type(error).__name__))
+        log.error(log_event("shadow_model_failed", error=type(error).__name__))

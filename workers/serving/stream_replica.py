@@ -13,14 +13,14 @@ from typing import Any
 
 from ray import serve
 
-from pipelines.breaker import BreakerView
-from workers.log import configure_logging, event
+from pipelines.breaker.breaker import BreakerView
+from workers.guard.client import GuardClient
 from workers.serving.backlog_policy import ALL_PARTITIONS, ARRIVALS, BACKLOG, COMPLETIONS, OLDEST_AGE, PARTITIONS
-from workers.serving.guard_client import GuardClient
-from workers.settings import Settings, otel_variables
+from workers.settings.loading import Settings, otel_variables
 from workers.stream.assembly import shadow_lane, stream_worker
 from workers.stream.process_tuning import tune_process
-from workers.telemetry import start_metrics, start_tracing
+from workers.telemetry.export import start_metrics, start_tracing
+from workers.telemetry.log import configure_logging, log_event
 
 log = logging.getLogger(__name__)
 STOP_MARGIN_S = 3.0
@@ -65,12 +65,12 @@ class StreamReplica:
         self._last_check = time.monotonic()
         reason = self._worker.stuck_reason()
         if reason is not None:
-            log.error(event("worker_stuck", reason=reason))
+            log.error(log_event("worker_stuck", reason=reason))
             faulthandler.dump_traceback(sys.stderr)
             raise RuntimeError(reason)
         # Not raised: Serve would replace the replica, and the replacement would begin closed (decision 0009).
         if (reason := self._breaker.reason) is not None:
-            log.error(event("worker_red", reason=reason))
+            log.error(log_event("worker_red", reason=reason))
 
     async def breaker_view(self) -> tuple[str, BreakerView]:
         """This replica's id, and its breaker now."""
@@ -80,7 +80,7 @@ class StreamReplica:
         """Close the breaker; returns what `breaker_view` would have said before."""
         before = await self.breaker_view()
         if (alarm := self._breaker.reset()) is not None:
-            log.warning(event("breaker_reset", cause=alarm.cause))
+            log.warning(log_event("breaker_reset", cause=alarm.cause))
         return before
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
@@ -112,7 +112,7 @@ class StreamReplica:
         stopped = await asyncio.to_thread(self._worker.stop, timeout_s)
         if self._shadow is not None:
             await asyncio.to_thread(self._shadow.stop, SHADOW_STOP_S)
-        log.info(event("replica_stopped", drained=stopped))
+        log.info(log_event("replica_stopped", drained=stopped))
         self._tracing.flush()
         self._metrics.flush()
 
@@ -121,7 +121,7 @@ class StreamReplica:
         limit = self._settings.health.dead_man_s
         while time.monotonic() - self._last_check < limit:
             await asyncio.sleep(limit / 10)
-        log.error(event("dead_man", seconds_without_health_check=limit))
+        log.error(log_event("dead_man", seconds_without_health_check=limit))
         await self._stop()
 
 

@@ -11,9 +11,9 @@ from hashlib import blake2b
 from secrets import token_bytes
 from typing import NamedTuple
 
-from workers.metrics.instruments import observe_value
-from workers.metrics.table import CACHE_HITS, CACHE_MISSES, CACHE_SIZE
-from workers.serving.engine.judgement import Judgement, PreparedPrompt
+from workers.serving.engine.completion import Completion, PreparedPrompt
+from workers.telemetry.metrics.instruments import observe_value
+from workers.telemetry.metrics.table import CACHE_HITS, CACHE_MISSES, CACHE_SIZE
 
 KEY_BYTES = 16
 # A verdict that names every category has some 230 characters. Longer texts are not kept, so that the number of entries
@@ -24,7 +24,7 @@ MAX_CHARACTERS = 512
 class Kept(NamedTuple):
     """A judgement, and the W3C trace context of the batch that gave it; empty where that was not sampled."""
 
-    judgement: Judgement
+    judgement: Completion
     batch_carrier: Mapping[str, str]
 
 
@@ -59,7 +59,7 @@ class VerdictCache:
             self._kept.move_to_end(key)
         return kept
 
-    def keep(self, key: bytes, judgement: Judgement, batch_carrier: Mapping[str, str]) -> None:
+    def keep(self, key: bytes, judgement: Completion, batch_carrier: Mapping[str, str]) -> None:
         """Keep what is whole. An error may pass, and what was cut off is no verdict: the next one asks again."""
         if judgement.error is not None or judgement.finish != "stop" or len(judgement.text) > MAX_CHARACTERS:
             return

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from pipelines.backoff import Backoff
-from pipelines.breaker import Breaker
+from pipelines.breaker.breaker import Breaker
 from pipelines.guard import Guard
 from pipelines.judging import Judge
 from pipelines.length import LengthPolicy
@@ -16,25 +16,25 @@ from pipelines.moderation import Moderation
 from pipelines.policy import load_policy
 from schemas.errors import ConfigurationError
 from schemas.shadow import ShadowJudge
-from workers.settings import Settings
+from workers.kafka.clients import group_consumer, producer, transactional_id
+from workers.kafka.membership import Membership
+from workers.kafka.reader import committed_offsets
+from workers.settings.loading import Settings
+from workers.shadow.lane import ShadowedModeration, ShadowLane
+from workers.shadow.measures import observe_shadow
+from workers.shadow.publisher import ShadowPublisher
 from workers.stream.in_flight_record import InFlightRecord
-from workers.stream.kafka_clients import group_consumer, producer, transactional_id
-from workers.stream.late_sampling import LateSampling
 from workers.stream.measures import StreamMeasures
-from workers.stream.membership import Membership
-from workers.stream.message_trace import StreamTracer
 from workers.stream.publisher import Publisher
-from workers.stream.query_clients import committed_offsets
-from workers.stream.shadow_lane import ShadowedModeration, ShadowLane
-from workers.stream.shadow_measures import observe_shadow
-from workers.stream.shadow_publisher import ShadowPublisher
 from workers.stream.transactions import Transactions
 from workers.stream.worker import StreamWorker
-from workers.telemetry import Tracing
+from workers.telemetry.export import Tracing
+from workers.telemetry.late_sampling import LateSampling
+from workers.telemetry.message_trace import StreamTracer
 
 
 def moderation_of(settings: Settings, shadow: ShadowLane | None = None) -> Moderation:
-    """Judgement before and after the model, as set.
+    """Completion before and after the model, as set.
 
     Args:
         settings: all settings.

@@ -9,11 +9,11 @@ from collections.abc import Callable
 
 from kafka import KafkaConsumer
 
-from workers.log import event
-from workers.metrics.instruments import histogram
-from workers.metrics.table import OPERATION_DURATION
+from workers.kafka.errors import Meaning, meaning_of
 from workers.stream.assignment import Assignment, Offsets
-from workers.stream.kafka_errors import Meaning, meaning_of
+from workers.telemetry.log import log_event
+from workers.telemetry.metrics.instruments import histogram
+from workers.telemetry.metrics.table import OPERATION_DURATION
 
 log = logging.getLogger(__name__)
 ANSWER_S = 30.0
@@ -105,7 +105,7 @@ class Commits:
         seconds = (time.time_ns() - self._started_ns) / 1e9
         self._duration.record(seconds, COMMIT | ({"error.type": "refused"} if is_refused else {}))
         if isinstance(answer, BaseException):
-            log.warning(event("commit_failed", error=type(answer).__name__))
+            log.warning(log_event("commit_failed", error=type(answer).__name__))
             if meaning_of(answer) is Meaning.FATAL:
                 self._refusal = answer
             return

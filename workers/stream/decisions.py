@@ -7,18 +7,18 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
-from pipelines.breaker import Alarm, Breaker, counted
+from pipelines.breaker.breaker import Alarm, Breaker, counted
 from pipelines.guard import Judged
 from pipelines.moderation import Moderation, Outcome, Ruling, is_mixed, timestamp
 from schemas.dead_letter import DeadLetter
 from schemas.record import SourceRecord
 from schemas.verdict import Severity
 from schemas.verdict_writer import VerdictText
-from workers.log import EventName, event
 from workers.stream.assignment import Assignment
 from workers.stream.guard_calls import Items
 from workers.stream.in_flight_record import InFlightRecord
-from workers.stream.message_trace import StreamTracer
+from workers.telemetry.log import EventName, log_event
+from workers.telemetry.message_trace import StreamTracer
 
 log = logging.getLogger(__name__)
 
@@ -126,4 +126,4 @@ class Decisions:
         if alarm is not None:
             level = logging.ERROR if alarm.opens else logging.WARNING
             kind: EventName = "breaker_opened" if alarm.opens else "verdict_drift"
-            log.log(level, event(kind, cause=alarm.cause, reason=alarm.reason))
+            log.log(level, log_event(kind, cause=alarm.cause, reason=alarm.reason))

@@ -11,9 +11,9 @@ from time import perf_counter
 
 from pipelines.guard import Judged
 from pipelines.judging import Judge
-from workers.metrics.instruments import histogram
-from workers.metrics.table import PROCESS_DURATION
 from workers.stream.in_flight_record import InFlightRecord
+from workers.telemetry.metrics.instruments import histogram
+from workers.telemetry.metrics.table import PROCESS_DURATION
 
 Items = Sequence[InFlightRecord]
 PROCESS = {"messaging.system": "kafka", "messaging.operation.name": "process"}

@@ -8,8 +8,8 @@ from kafka import TopicPartition
 from pipelines.moderation import Admitted, Ruling
 from pipelines.offsets import PartitionOffsets
 from schemas.record import SourceRecord
-from workers.log import ids_of
-from workers.stream.message_trace import MessageTrace
+from workers.telemetry.log import ids_of
+from workers.telemetry.message_trace import MessageTrace
 
 
 class AssignedPartition:

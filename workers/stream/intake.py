@@ -13,16 +13,16 @@ from typing import NamedTuple
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
-from pipelines.breaker import Breaker
+from pipelines.breaker.breaker import Breaker
 from pipelines.in_flight import InFlightLimits
 from schemas.errors import UnreadableRecordsError
 from schemas.record import SourceRecord
-from workers.log import event
-from workers.settings import Settings
+from workers.kafka.clients import forget_wakes, goes_on_joining, records_of, unpark
+from workers.kafka.errors import Meaning, meaning_of
+from workers.kafka.topic_lives import TopicLives
+from workers.settings.loading import Settings
 from workers.stream.assignment import Assignment
-from workers.stream.kafka_clients import forget_wakes, goes_on_joining, records_of, unpark
-from workers.stream.kafka_errors import Meaning, meaning_of
-from workers.stream.topic_lives import TopicLives
+from workers.telemetry.log import log_event
 
 log = logging.getLogger(__name__)
 BUSY_POLL_MS = 5
@@ -101,12 +101,12 @@ class Intake:
         except KafkaError as error:
             if meaning_of(error) is Meaning.FATAL:
                 raise
-            log.warning(event("poll_failed", error=str(error)))
+            log.warning(log_event("poll_failed", error=str(error)))
             self._wait(self._kafka.heartbeat_interval_ms / 3000)
             return []
         for tp, first in [(tp, records[0].offset) for tp, records in polled.items()]:
             if (back_to := self._assignment.went_back(tp, first)) is not None:
-                log.warning(event("partition_went_back", topic=tp.topic, partition=tp.partition, offset=back_to))
+                log.warning(log_event("partition_went_back", topic=tp.topic, partition=tp.partition, offset=back_to))
                 del polled[tp]
                 self._assignment.begin_anew([tp])
                 consumer.seek(tp, back_to)
@@ -132,7 +132,7 @@ class Intake:
         since = known.since if known is not None and known.offset == error.offset else now
         self._unreadable[tp] = Unreadable(error.offset, since, now + READ_AGAIN_S, str(error))
         log.error(
-            event(
+            log_event(
                 "records_unreadable",
                 topic=error.topic,
                 partition=error.partition,

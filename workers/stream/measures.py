@@ -9,16 +9,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from time import monotonic
 from typing import Final
 
-from pipelines.breaker import Breaker, Cause
+from pipelines.breaker.breaker import Breaker, Cause
 from schemas.dead_letter import DeadLetter
 from schemas.reasons import STAGE_OF, Reason
 from schemas.verdict_writer import Kind, VerdictText
-from workers.metrics import table
-from workers.metrics.instruments import Attributes, Observed, observe, observe_value
-from workers.metrics.table import GUARD_FAILURES, OTHER_TENANT, REBALANCE_EVENTS, TENANT
-from workers.settings import Settings
+from workers.settings.loading import Settings
 from workers.stream.in_flight_record import InFlightRecord
 from workers.stream.worker import StreamWorker
+from workers.telemetry.metrics import table
+from workers.telemetry.metrics.instruments import Attributes, Observed, observe, observe_value
+from workers.telemetry.metrics.table import GUARD_FAILURES, OTHER_TENANT, REBALANCE_EVENTS, TENANT
 
 KAFKA: Final = {"messaging.system": "kafka"}
 

@@ -9,10 +9,8 @@ from collections.abc import Callable
 
 from pipelines.moderation import Ruling
 from schemas.dead_letter import TRACE_HEADERS, DeadLetter
-from schemas.record import OutputRecord, SourceRecord
-from workers.sections import TopicSettings
-
-CONTENT_TYPE = ("content-type", b"application/json")
+from schemas.record import JSON_CONTENT, OutputRecord, SourceRecord
+from workers.settings.sections import TopicSettings
 
 
 def outcome_topic(ruling: Ruling, topics: TopicSettings) -> str:
@@ -44,7 +42,7 @@ def outcome_records(
         value = b"" if outcome.value is None and outcome.key is None else outcome.value
         partition = outcome.source.partition % partitions_of(topics.dead_letters)
         return [OutputRecord(topics.dead_letters, partition, outcome.key, value, headers)]
-    headers = [CONTENT_TYPE, *trace_headers]
+    headers = [JSON_CONTENT, *trace_headers]
     names = (topics.verdicts, *ruling.topics)
     if record.key is not None:
         return [OutputRecord(topic, None, record.key, outcome.value, headers) for topic in names]

@@ -21,14 +21,14 @@ from pipelines.moderation import Ruling
 from schemas.dead_letter import DeadLetter, dead_letter
 from schemas.errors import TerminalError
 from schemas.reasons import Reason
-from workers.log import event
-from workers.metrics.instruments import histogram
-from workers.metrics.table import OPERATION_DURATION
-from workers.sections import TopicSettings
+from workers.kafka.errors import Meaning, meaning_of
+from workers.settings.sections import TopicSettings
 from workers.stream.in_flight_record import InFlightRecord
-from workers.stream.kafka_errors import Meaning, meaning_of
 from workers.stream.outcome_records import outcome_records, outcome_topic
 from workers.stream.transactions import Transactions
+from workers.telemetry.log import log_event
+from workers.telemetry.metrics.instruments import histogram
+from workers.telemetry.metrics.table import OPERATION_DURATION
 
 log = logging.getLogger(__name__)
 FLUSH_WAIT_S = 1.0
@@ -120,7 +120,7 @@ class Publisher:
                 self._publish(self._next_batch())
         except BaseException as error:
             self.failure = error
-            log.exception(event("publisher_failed"))
+            log.exception(log_event("publisher_failed"))
         finally:
             self._drop_producer()
 
@@ -206,7 +206,7 @@ class Publisher:
                 self._transactions.commit(self._producer, batch)
                 return batch
         except KafkaError as error:
-            log.warning(event("transaction_failed", error=type(error).__name__))
+            log.warning(log_event("transaction_failed", error=type(error).__name__))
         self._drop_producer()
         while not self._stopping.is_set():
             try:
@@ -215,7 +215,7 @@ class Publisher:
             except KafkaError as error:
                 self._drop_producer()
                 self._held()
-                log.warning(event("publish_held", error=type(error).__name__))
+                log.warning(log_event("publish_held", error=type(error).__name__))
                 self._stopping.wait(self._backoff.next_wait_s())
         return []
 
@@ -255,7 +255,7 @@ class Publisher:
             self._replaced(item, smaller)
             return
         self._held()
-        log.warning(event("publish_held", **item.log_fields, error=type(error).__name__))
+        log.warning(log_event("publish_held", **item.log_fields, error=type(error).__name__))
         self._stopping.wait(self._backoff.next_wait_s())
 
     def _drop_producer(self) -> None:
@@ -275,7 +275,7 @@ class Publisher:
         smaller = without_value(outcome)
         if smaller == outcome:
             return None
-        log.warning(event("dead_letter_value_dropped", **item.log_fields, key=smaller.key is None))
+        log.warning(log_event("dead_letter_value_dropped", **item.log_fields, key=smaller.key is None))
         return smaller
 
 

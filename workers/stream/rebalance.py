@@ -13,9 +13,9 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
 from kafka.errors import KafkaError
 
-from workers.log import event
+from workers.kafka.membership import Membership
 from workers.stream.assignment import Assignment, Offsets
-from workers.stream.membership import Membership
+from workers.telemetry.log import log_event
 
 log = logging.getLogger(__name__)
 STEP_S = 0.005
@@ -57,7 +57,7 @@ class Rebalance(AsyncConsumerRebalanceListener):
         """Begin to own partitions."""
         self._membership.assigned()
         self._assignment.assign(assigned)
-        log.info(event("partitions_assigned", count=len(assigned)))
+        log.info(log_event("partitions_assigned", count=len(assigned)))
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         """Drain within the bound, commit, hand over."""
@@ -76,11 +76,11 @@ class Rebalance(AsyncConsumerRebalanceListener):
                 await self._consumer.commit_async(offsets)
                 self._committed(offsets, started_ns)
             except KafkaError as error:
-                log.warning(event("commit_on_revoke_failed", error=type(error).__name__))
-        log.info(event("partitions_revoked", count=len(revoked), left_in_flight=left))
+                log.warning(log_event("commit_on_revoke_failed", error=type(error).__name__))
+        log.info(log_event("partitions_revoked", count=len(revoked), left_in_flight=left))
 
     async def on_partitions_lost(self, lost: Collection[TopicPartition]) -> None:
         """Forget: another member owns them already, a commit would be a lie."""
         self._membership.rebalances["lost"] += 1
         self._assignment.forget(lost)
-        log.warning(event("partitions_lost", count=len(lost)))
+        log.warning(log_event("partitions_lost", count=len(lost)))

@@ -12,8 +12,8 @@ from kafka import KafkaProducer, OffsetAndMetadata, TopicPartition
 from kafka.errors import CommitFailedError, KafkaTimeoutError
 
 from schemas.errors import ConfigurationError
+from workers.kafka.clients import TRANSACTION_TIMEOUT_MS
 from workers.stream.in_flight_record import InFlightRecord
-from workers.stream.kafka_clients import TRANSACTION_TIMEOUT_MS
 
 FIRST_VERSION = (2, 5)  # of brokers that check the generation
 WAIT_MS = 1_000

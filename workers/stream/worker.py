@@ -17,25 +17,25 @@ from typing import TypeVar
 from kafka import KafkaConsumer
 from kafka.errors import KafkaError
 
-from pipelines.breaker import Breaker
+from pipelines.breaker.breaker import Breaker
 from pipelines.in_flight import InFlightLimits, Load
 from pipelines.judging import Judge
 from pipelines.moderation import Moderation
 from schemas.record import SourceRecord
-from workers.log import event
-from workers.settings import Settings
+from workers.kafka.errors import Meaning, meaning_of
+from workers.kafka.membership import Membership
+from workers.settings.loading import Settings
 from workers.stream.assignment import Assignment, Offsets
 from workers.stream.backlog import Backlog
 from workers.stream.commits import Commits
 from workers.stream.decisions import Decisions
 from workers.stream.guard_calls import GuardCalls, Items
 from workers.stream.intake import Intake
-from workers.stream.kafka_errors import Meaning, meaning_of
-from workers.stream.membership import Membership
-from workers.stream.message_trace import StreamTracer
 from workers.stream.progress import Progress
 from workers.stream.publisher import Publisher
 from workers.stream.rebalance import Rebalance
+from workers.telemetry.log import log_event
+from workers.telemetry.message_trace import StreamTracer
 
 log = logging.getLogger(__name__)
 MEMORIES = 8  # of so many partitions, which is enough: all hold their workers' memory of the same traffic
@@ -155,10 +155,10 @@ class StreamWorker:
                     raise
         except BaseException as error:
             self.failure = error
-            log.exception(event("worker_failed"))
+            log.exception(log_event("worker_failed"))
         finally:
             self._publisher.stop(timeout_s=2.0)
-            log.info(event("worker_stopped"))
+            log.info(log_event("worker_stopped"))
 
     def _subscribe(self, consumer: KafkaConsumer) -> None:
         topics = list(self._settings.topics.events)
@@ -175,7 +175,7 @@ class StreamWorker:
             except KafkaError as error:
                 if meaning_of(error) is Meaning.FATAL:
                     raise
-                log.warning(event("start_held", error=type(error).__name__))
+                log.warning(log_event("start_held", error=type(error).__name__))
                 self.progress.beat()
                 self._stopping.wait(self._settings.kafka.heartbeat_interval_ms / 3000)
         return None
@@ -233,7 +233,7 @@ class StreamWorker:
         try:
             stored = [consumer.committed(tp, metadata=True) for tp in sorted(consumer.assignment())[:MEMORIES]]
         except KafkaError as error:
-            log.warning(event("baseline_not_read", error=type(error).__name__))
+            log.warning(log_event("baseline_not_read", error=type(error).__name__))
             return
         self.breaker.recall(offset.metadata for offset in stored if offset is not None)
 
@@ -276,4 +276,4 @@ class StreamWorker:
             self._take(self._intake.poll(consumer))
             self.advance()
             self.progress.beat()
-        log.info(event("drained", left_in_flight=self._limits.records))
+        log.info(log_event("drained", left_in_flight=self._limits.records))

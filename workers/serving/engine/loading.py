@@ -25,10 +25,10 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file
 
-from workers.serving.engine.judgement import EngineIdentity
+from workers.serving.engine.completion import EngineIdentity
 
 DEMO_MODEL: Final = "demo"
-DEMO_FOLDER: Final = Path(__file__).resolve().parents[2] / "embedded" / "tiny_model"
+DEMO_FOLDER: Final = Path(__file__).resolve().parents[2] / "demo" / "tiny_model"
 _HUB_NAME: Final = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _COMMIT_IN_PATH: Final = re.compile(r"snapshots[/\\]([0-9a-f]{40})[/\\]")
 _DTYPES: Final = {

@@ -10,17 +10,17 @@ from typing import Final
 
 import torch
 
-from workers.serving.engine.judgement import (
+from workers.serving.engine.completion import (
     NON_FINITE_LOGITS,
+    Completion,
     Conversation,
     DraftCounts,
     Engine,
     EngineIdentity,
-    Judgement,
     PreparedPrompt,
 )
 from workers.serving.engine.loading import LoadedModel, load_model
-from workers.serving.engine.output import judgement_of
+from workers.serving.engine.output import completion_of
 from workers.serving.engine.passes import PassLimits
 from workers.serving.engine.prefix import PromptFrame, derive_frames
 from workers.serving.engine.prompt import PromptBuilder
@@ -122,10 +122,10 @@ class OnePassEngine(Engine):
         """What the prompts of each opening share, and why nothing where they share nothing."""
         return self._frames
 
-    def prepare(self, conversation: Conversation) -> PreparedPrompt | Judgement:
+    def prepare(self, conversation: Conversation) -> PreparedPrompt | Completion:
         return self._builder.prepare(conversation)
 
-    def run(self, prompts: Sequence[PreparedPrompt]) -> list[Judgement]:
+    def run(self, prompts: Sequence[PreparedPrompt]) -> list[Completion]:
         self._compile_when_busy(len(prompts))
         # Equal prompts have equal answers.
         keys = [prompt.token_ids.tobytes() for prompt in prompts]
@@ -146,10 +146,10 @@ class OnePassEngine(Engine):
             self._until_compiling = None
             threading.Thread(target=self._decoder.compile, name="weir-compile", daemon=True).start()
 
-    def _judgement(self, prompt: PreparedPrompt, answer: Answer) -> Judgement:
+    def _judgement(self, prompt: PreparedPrompt, answer: Answer) -> Completion:
         if not answer.finite:
-            return Judgement.failed(NON_FINITE_LOGITS, prompt_tokens=len(prompt))
-        judgement = judgement_of(
+            return Completion.failed(NON_FINITE_LOGITS, prompt_tokens=len(prompt))
+        judgement = completion_of(
             answer.ids,
             end_ids=self._loaded.end_ids,
             tokenizer=self._loaded.tokenizer.backend_tokenizer,

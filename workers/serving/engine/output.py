@@ -8,15 +8,15 @@ from itertools import groupby
 
 from tokenizers import Tokenizer
 
-from workers.serving.engine.judgement import Judgement
+from workers.serving.engine.completion import Completion
 
 
-def judgement_of(
+def completion_of(
     generated: Sequence[int], *, end_ids: Collection[int], tokenizer: Tokenizer, prompt_tokens: int
-) -> Judgement:
+) -> Completion:
     """The judgement of one answer. `generated` may be padded after its end token; what follows that is ignored."""
     stop = next((index for index, token_id in enumerate(generated) if token_id in end_ids), None)
-    return Judgement(
+    return Completion(
         text=_decoded(generated[:stop], tokenizer),
         error=None,
         scores=None,

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from workers.serving.engine.judgement import PreparedPrompt
+from workers.serving.engine.completion import PreparedPrompt
 from workers.serving.engine.prompt import ContentSlot, PromptBuilder
 
 TokenIds = npt.NDArray[np.int64]

@@ -22,15 +22,15 @@ from jinja2 import TemplateError
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
-from workers.serving.engine.judgement import (
+from workers.serving.engine.completion import (
     CONTEXT_OVERFLOW,
     EMPTY_CONVERSATION,
     INVALID_TEXT,
     NOT_RENDERED,
     UNSUPPORTED_ROLE,
+    Completion,
+    CompletionError,
     Conversation,
-    Judgement,
-    JudgementError,
     PreparedPrompt,
     Task,
 )
@@ -93,18 +93,18 @@ class PromptBuilder:
         digest = hashlib.sha256(template.encode() + b"\0" + json.dumps(specification, sort_keys=True).encode())
         self.sha256: Final = digest.hexdigest()
 
-    def prepare(self, conversation: Conversation) -> PreparedPrompt | Judgement:
+    def prepare(self, conversation: Conversation) -> PreparedPrompt | Completion:
         """Render and tokenise one conversation; never raises for anything that a conversation holds."""
         messages = _checked_messages(conversation)
         if isinstance(messages, str):
-            return Judgement.failed(messages)
+            return Completion.failed(messages)
         roles, contents = zip(*messages, strict=True)
         plan = self.plan(roles)
         if plan is None or self._render(roles, contents) != _filled(plan, contents):
-            return Judgement.failed(NOT_RENDERED)
+            return Completion.failed(NOT_RENDERED)
         token_ids = self._encode(plan, contents)
         if self._max_tokens is not None and len(token_ids) > self._max_tokens:
-            return Judgement.failed(CONTEXT_OVERFLOW, prompt_tokens=len(token_ids))
+            return Completion.failed(CONTEXT_OVERFLOW, prompt_tokens=len(token_ids))
         array = np.array(token_ids, dtype=np.int64)
         array.setflags(write=False)
         return PreparedPrompt(array, _TASKS[roles[-1]])
@@ -188,7 +188,7 @@ def _shown(part: str | ControlToken | ContentSlot, contents: Sequence[str]) -> s
             return content.rstrip() if part.trims_right else content
 
 
-def _checked_messages(conversation: Conversation) -> list[tuple[str, str]] | JudgementError:
+def _checked_messages(conversation: Conversation) -> list[tuple[str, str]] | CompletionError:
     """The (role, content) pairs of a conversation that can be tried with the template, or what is wrong with it."""
     messages = [message if isinstance(message, Mapping) else {} for message in conversation]
     if not messages:

@@ -9,17 +9,17 @@ from typing import Final, cast
 import torch
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
-from workers.serving.engine.judgement import (
+from workers.serving.engine.completion import (
     NON_FINITE_LOGITS,
+    Completion,
     Conversation,
     Engine,
     EngineIdentity,
-    Judgement,
     PreparedPrompt,
 )
 from workers.serving.engine.loading import LoadedModel, load_model
 from workers.serving.engine.out_of_memory import run_in_halves
-from workers.serving.engine.output import judgement_of
+from workers.serving.engine.output import completion_of
 from workers.serving.engine.prompt import PromptBuilder
 
 # One long prompt must not make its whole batch as long as itself: about 4 GB of keys and values at the 0.6B shape.
@@ -67,17 +67,17 @@ class ReferenceEngine(Engine):
     def identity(self) -> EngineIdentity:
         return self._identity
 
-    def prepare(self, conversation: Conversation) -> PreparedPrompt | Judgement:
+    def prepare(self, conversation: Conversation) -> PreparedPrompt | Completion:
         return self._builder.prepare(conversation)
 
-    def run(self, prompts: Sequence[PreparedPrompt]) -> list[Judgement]:
-        judgements: dict[int, Judgement] = {}
+    def run(self, prompts: Sequence[PreparedPrompt]) -> list[Completion]:
+        judgements: dict[int, Completion] = {}
         for indices in _passes(prompts):
             batch = [prompts[index] for index in indices]
             judgements.update(zip(indices, run_in_halves(self._answer, batch), strict=True))
         return [judgements[index] for index in range(len(prompts))]
 
-    def _answer(self, batch: Sequence[PreparedPrompt]) -> list[Judgement]:
+    def _answer(self, batch: Sequence[PreparedPrompt]) -> list[Completion]:
         width = max(map(len, batch))
         ids = torch.full((len(batch), width), self._plain_greedy.pad_token_id, dtype=torch.long)
         mask = torch.zeros_like(ids)
@@ -98,8 +98,8 @@ class ReferenceEngine(Engine):
             for prompt, answer, finite in zip(batch, answers, watch.finite(), strict=True)
         ]
 
-    def _judgement(self, prompt: PreparedPrompt, answer: list[int], finite: list[bool]) -> Judgement:
-        judgement = judgement_of(
+    def _judgement(self, prompt: PreparedPrompt, answer: list[int], finite: list[bool]) -> Completion:
+        judgement = completion_of(
             answer,
             end_ids=self._loaded.end_ids,
             tokenizer=self._loaded.tokenizer.backend_tokenizer,
@@ -108,7 +108,7 @@ class ReferenceEngine(Engine):
         # What came after its end, while the batch went on, is no matter of this answer.
         if all(finite[: judgement.output_tokens]):
             return judgement
-        return Judgement.failed(NON_FINITE_LOGITS, prompt_tokens=len(prompt))
+        return Completion.failed(NON_FINITE_LOGITS, prompt_tokens=len(prompt))
 
 
 class _FiniteWatch(LogitsProcessor):

@@ -9,7 +9,7 @@ from typing import Final
 
 import torch
 
-from workers.serving.engine.judgement import Task
+from workers.serving.engine.completion import Task
 from workers.serving.engine.verdict_draft import (
     CATEGORY_LABELS,
     REFUSAL_LABELS,

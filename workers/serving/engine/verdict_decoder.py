@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from workers.serving.engine.judgement import DraftCounts, PreparedPrompt, Task
+from workers.serving.engine.completion import DraftCounts, PreparedPrompt, Task
 from workers.serving.engine.kept_cache import KeptCache, PrefixCache
 from workers.serving.engine.out_of_memory import run_in_halves
 from workers.serving.engine.passes import PassLimits, cut_into_passes

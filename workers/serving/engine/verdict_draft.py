@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from workers.serving.engine.judgement import Task
+from workers.serving.engine.completion import Task
 
 SAFETY_LABELS: Final = ("Safe", "Unsafe", "Controversial")
 CATEGORY_LABELS: Final = (

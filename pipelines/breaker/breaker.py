@@ -1,0 +1,299 @@
+"""The breaker: stops a worker whose outcomes have gone wrong, before it drains the topic into the dead letters.
+
+Open means that nothing is released or committed until a person says so; it never closes by itself. It opens at too
+large a share of dead letters, at too many in a row, and when the mix of verdicts has moved away from its baseline.
+Dead letters that the sender caused are counted apart from those that are ours: see `INPUT_ERRORS`.
+
+Has no clock; stops nothing itself. May be called from several threads.
+"""
+
+import threading
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
+from typing import Literal, NamedTuple, Protocol
+
+from pipelines.breaker.drift import Drift, VerdictMix
+from pipelines.breaker.window import DeadLetterWindow, Limits
+from schemas.dead_letter import DeadLetter
+from schemas.reasons import STAGE_OF, Reason, Stage
+from schemas.verdict import Severity
+from schemas.verdict_writer import VerdictText
+
+DriftAction = Literal["trip", "warn", "off"]
+# What the record itself is to blame for, known before the guard is asked. It is counted against the records taken in,
+# not against the verdicts: those stop while the guard is down, and bad input does not.
+INPUT_ERRORS = frozenset(
+    {reason for reason, stage in STAGE_OF.items() if stage in (Stage.DECODE, Stage.VALIDATE)} | {Reason.TOO_LONG}
+)
+_NO_LETTERS: Mapping[Reason, int] = {}
+_NO_VERDICTS: Mapping[Severity, int] = {}
+
+
+class BreakerRules(Protocol):
+    """When to open; `workers.settings.sections.BreakerSettings` says what each rule means and its default."""
+
+    @property
+    def enabled(self) -> bool: ...
+    @property
+    def window_records(self) -> int: ...
+    @property
+    def window_s(self) -> float: ...
+    @property
+    def failure_ratio(self) -> float: ...
+    @property
+    def failure_min_records(self) -> int: ...
+    @property
+    def consecutive_failures(self) -> int: ...
+    @property
+    def input_error_ratio(self) -> float: ...
+    @property
+    def input_error_min_records(self) -> int: ...
+    @property
+    def consecutive_input_errors(self) -> int: ...
+    @property
+    def drift_action(self) -> DriftAction: ...
+    @property
+    def drift_distance(self) -> float: ...
+    @property
+    def drift_window_records(self) -> int: ...
+    @property
+    def drift_window_s(self) -> float: ...
+    @property
+    def drift_baseline_records(self) -> int: ...
+    @property
+    def drift_baseline_half_life_s(self) -> float: ...
+
+
+class Cause(StrEnum):
+    """What a breaker saw."""
+
+    FAILURE_RATIO = "failure_ratio"
+    CONSECUTIVE_FAILURES = "consecutive_failures"
+    INPUT_ERROR_RATIO = "input_error_ratio"
+    CONSECUTIVE_INPUT_ERRORS = "consecutive_input_errors"
+    VERDICT_DRIFT = "verdict_drift"
+
+
+class Alarm(NamedTuple):
+    """Something has gone wrong.
+
+    Attributes:
+        reason: one sentence with the figures, safe to log.
+        opens: False for a warning.
+        at_s: when, by the caller's clock.
+    """
+
+    cause: Cause
+    reason: str
+    opens: bool
+    at_s: float
+
+
+class Tally(NamedTuple):
+    """One kind of dead letters in the window, and of how many records."""
+
+    records: int
+    dead_letters: int
+    consecutive: int
+    by_reason: dict[Reason, int]
+
+
+class BreakerView(NamedTuple):
+    """A breaker at one moment.
+
+    Attributes:
+        open_s: seconds since it opened.
+        warning: of a drift that shall only warn, while it lasts.
+        drift: None while there is too little to compare.
+    """
+
+    state: Literal["closed", "open", "off"]
+    cause: Cause | None
+    reason: str | None
+    open_s: float | None
+    warning: str | None
+    failures: Tally
+    input_errors: Tally
+    drift: Drift | None
+
+
+class Breaker:
+    """Watches the outcomes of one worker.
+
+    Args:
+        rules: when to open.
+    """
+
+    def __init__(self, rules: BreakerRules) -> None:
+        self._rules = rules
+        self._lock = threading.Lock()
+        self._alarm: Alarm | None = None
+        self._warning: Alarm | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        rules = self._rules
+        self._failures = DeadLetterWindow(rules.window_records, rules.window_s)
+        self._input_errors = DeadLetterWindow(rules.window_records, rules.window_s)
+        self._mix = VerdictMix(
+            rules.drift_window_records,
+            rules.drift_window_s,
+            rules.drift_baseline_records,
+            rules.drift_baseline_half_life_s,
+        )
+
+    @property
+    def is_open(self) -> bool:
+        """True while nothing may be released or committed."""
+        return self._alarm is not None
+
+    @property
+    def reason(self) -> str | None:
+        """Why it is open."""
+        alarm = self._alarm
+        return None if alarm is None else f"the breaker is open: {alarm.cause}: {alarm.reason}"
+
+    def observe(
+        self,
+        now_s: float,
+        *,
+        admitted: int = 0,
+        letters: Mapping[Reason, int] = _NO_LETTERS,
+        severities: Mapping[Severity, int] = _NO_VERDICTS,
+    ) -> Alarm | None:
+        """Take in what became of some records, before it is released; what an open breaker is shown does not count.
+
+        Args:
+            now_s: monotonic seconds.
+            admitted: records just taken in that go to the guard.
+            letters: records that became dead letters, by reason.
+            severities: records that got their verdict, by severity.
+
+        Returns:
+            An alarm, once: the breaker is open now, or a warning has begun.
+        """
+        if not self._rules.enabled or self._alarm is not None:
+            return None
+        with self._lock:
+            if letters:
+                ours = {reason: count for reason, count in letters.items() if reason not in INPUT_ERRORS}
+                theirs = {reason: count for reason, count in letters.items() if reason in INPUT_ERRORS}
+            else:
+                ours = theirs = {}
+            judged = sum(severities.values())
+            alarm: Alarm | None = None
+            if ours or judged:
+                self._failures.add(now_s, judged, ours)
+                alarm = self._failure(now_s) if ours else None
+            if theirs or admitted:
+                self._input_errors.add(now_s, admitted, theirs)
+                alarm = alarm or (self._input_error(now_s) if theirs else None)
+            if judged and self._rules.drift_action != "off" and self._mix.add(now_s, severities):
+                alarm = alarm or self._drifted(now_s)
+            if alarm is not None and alarm.opens:
+                self._alarm = alarm
+            return alarm
+
+    def reset(self) -> Alarm | None:
+        """Close it: all that was counted is forgotten, the baseline too. Returns what had opened it."""
+        with self._lock:
+            alarm, self._alarm, self._warning = self._alarm, None, None
+            self._begin()
+            return alarm
+
+    def memory(self) -> str:
+        """The baseline as a short text that outlives the process; empty where there is none yet."""
+        with self._lock:
+            return self._mix.memory()
+
+    def recall(self, memories: Iterable[str]) -> bool:
+        """Begin with the baseline of earlier workers, so that a deploy is compared with what was before it.
+
+        Args:
+            memories: what `memory` gave; texts that it did not give are left out.
+        """
+        with self._lock:
+            return self._mix.recall(memories)
+
+    def view(self, now_s: float) -> BreakerView:
+        """State and figures."""
+        with self._lock:
+            alarm, warning = self._alarm, self._warning
+            return BreakerView(
+                state="off" if not self._rules.enabled else "closed" if alarm is None else "open",
+                cause=None if alarm is None else alarm.cause,
+                reason=None if alarm is None else alarm.reason,
+                open_s=None if alarm is None else now_s - alarm.at_s,
+                warning=None if warning is None else warning.reason,
+                failures=_tally(self._failures),
+                input_errors=_tally(self._input_errors),
+                drift=self._mix.measure(),
+            )
+
+    def _failure(self, now_s: float) -> Alarm | None:
+        rules = self._rules
+        limits = Limits(rules.failure_ratio, rules.failure_min_records, rules.consecutive_failures)
+        causes = Cause.FAILURE_RATIO, Cause.CONSECUTIVE_FAILURES
+        return _too_many(self._failures, limits, causes, ("judged records", "dead letters and no verdict"), now_s)
+
+    def _input_error(self, now_s: float) -> Alarm | None:
+        rules = self._rules
+        limits = Limits(rules.input_error_ratio, rules.input_error_min_records, rules.consecutive_input_errors)
+        causes = Cause.INPUT_ERROR_RATIO, Cause.CONSECUTIVE_INPUT_ERRORS
+        return _too_many(self._input_errors, limits, causes, ("records taken in", "records in a row refused"), now_s)
+
+    def _drifted(self, now_s: float) -> Alarm | None:
+        limit = self._rules.drift_distance
+        drift = self._mix.measure()
+        if drift is None:
+            return None
+        if drift.distance - drift.chance < limit:
+            if drift.distance < limit:  # not at the first look below, or a warning at the limit would come and go
+                self._warning = None
+            return None
+        if self._warning is not None:
+            return None
+        moved = ", ".join(f"{label} {drift.baseline[label]:.3f} to {drift.recent[label]:.3f}" for label in Severity)
+        reason = (
+            f"the last {drift.records} verdicts are {drift.distance:.3f} away from their baseline"
+            f" (limit {limit:g} and {drift.chance:.3f} for chance): {moved}"
+        )
+        alarm = Alarm(Cause.VERDICT_DRIFT, reason, opens=self._rules.drift_action == "trip", at_s=now_s)
+        if not alarm.opens:
+            self._warning = alarm
+        return alarm
+
+
+def counted(outcomes: Sequence[VerdictText | DeadLetter]) -> tuple[Counter[Severity], Counter[Reason]]:
+    """Outcomes by severity and by reason, as `observe` takes them."""
+    # Not isinstance: pydantic answers that in Python.
+    severities = Counter([outcome.severity for outcome in outcomes if type(outcome) is VerdictText])
+    letters = [outcome.reason for outcome in outcomes if type(outcome) is DeadLetter]
+    return severities, Counter(letters)
+
+
+def _too_many(
+    window: DeadLetterWindow, limits: Limits, causes: tuple[Cause, Cause], words: tuple[str, str], now_s: float
+) -> Alarm | None:
+    """An alarm where a window holds too large a share of dead letters, or too many in a row; the first counts first."""
+    if window.records >= limits.min_records and window.dead >= limits.ratio * window.records:
+        reason = f"{_share(window, words[0], limits.ratio)}: {_listed(window.letters)}"
+        return Alarm(causes[0], reason, opens=True, at_s=now_s)
+    if window.run >= limits.consecutive:
+        reason = f"{window.run} {words[1]} (limit {limits.consecutive}): {_listed(window.run_letters)}"
+        return Alarm(causes[1], reason, opens=True, at_s=now_s)
+    return None
+
+
+def _tally(window: DeadLetterWindow) -> Tally:
+    return Tally(window.records, window.dead, window.run, dict(window.letters))
+
+
+def _share(window: DeadLetterWindow, of: str, limit: float) -> str:
+    share = window.dead / window.records
+    return f"{window.dead} of the last {window.records} {of} are dead letters ({share:.3f}, limit {limit:g})"
+
+
+def _listed(letters: Mapping[Reason, int]) -> str:
+    return ", ".join(f"{reason} {count}" for reason, count in sorted(letters.items(), key=lambda item: -item[1]))

@@ -1,0 +1,1 @@
+"""Capacity: replicas, partitions, batch settings and cost for a load."""

@@ -1,0 +1,98 @@
+"""The load to plan for, what is assumed beside it, and what of that is impossible."""
+
+from dataclasses import dataclass
+from math import isfinite
+
+from pipelines.capacity.figures import CONTEXT
+from pipelines.capacity.work import prompt_tokens
+from schemas.errors import ConfigurationError
+from schemas.event import Task
+
+_LEAST_SHARE = 0.001
+_MESSAGES_PER_SECOND = (1e-6, 1e9)  # beyond these a plan is a slip of the keyboard
+_MOST_SPARE = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What is to be carried.
+
+    Args:
+        messages_per_second: at the peak.
+        tokens: of a conversation's own text on average.
+        target_ms: within which the guard has to answer, its queue included.
+        task: whether prompts or responses are judged.
+        unsafe_share: share of verdicts other than Safe, which take a second short pass.
+    """
+
+    messages_per_second: float
+    tokens: float
+    target_ms: float
+    task: Task = Task.PROMPT
+    unsafe_share: float = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Assumptions:
+    """What is not known from the load.
+
+    Args:
+        utilisation: busy share that replicas and consumers are planned for.
+        efficiency: share of the data sheet's dense bf16 that a replica reaches; only where nothing was measured.
+        overhead_ms: of a pass, beside its arithmetic; only where nothing was measured.
+        spare: replicas more, so that so many may be lost at the peak.
+        growth: times that consumers can be multiplied before partitions are too few.
+        price: of a GPU hour, in any currency; None for no cost.
+    """
+
+    utilisation: float = 0.7
+    efficiency: float = 0.4
+    overhead_ms: float = 5.0
+    spare: int = 1
+    growth: int = 4
+    price: float | None = None
+
+
+def refuse_impossible(workload: Workload, assumptions: Assumptions) -> None:
+    """Raises ConfigurationError for what cannot be, by its name."""
+    above_zero = {
+        "messages_per_second": workload.messages_per_second,
+        "tokens": workload.tokens,
+        "target_ms": workload.target_ms,
+        "utilisation": assumptions.utilisation,
+        "efficiency": assumptions.efficiency,
+    }
+    for name, value in above_zero.items():
+        if not (isfinite(value) and value > 0):
+            raise ConfigurationError(f"{name}: {value} is not a number above 0")
+    shares = {
+        "utilisation": assumptions.utilisation,
+        "efficiency": assumptions.efficiency,
+        "unsafe_share": workload.unsafe_share,
+    }
+    for name, value in shares.items():
+        if not 0 <= value <= 1:
+            raise ConfigurationError(f"{name}: {value} is not a share from 0 to 1")
+    counts = {"overhead_ms": assumptions.overhead_ms, "spare": assumptions.spare, "price": assumptions.price or 0}
+    for name, number in counts.items():
+        if not (isfinite(number) and number >= 0):
+            raise ConfigurationError(f"{name}: {number} is below 0")
+    if assumptions.growth < 1:
+        raise ConfigurationError(f"growth: {assumptions.growth} leaves consumers without a partition")
+    fixed = prompt_tokens(workload.task, workload.tokens) - workload.tokens
+    if workload.tokens + fixed > CONTEXT:
+        given = f"{workload.tokens:.6g} and the template's {fixed:.0f}"
+        raise ConfigurationError(f"tokens: {given} do not fit the model's context of {CONTEXT:,}")
+    _refuse_extremes(workload, assumptions)
+
+
+def _refuse_extremes(workload: Workload, assumptions: Assumptions) -> None:
+    least, most = _MESSAGES_PER_SECOND
+    wanted = workload.messages_per_second
+    if not least <= wanted <= most:
+        raise ConfigurationError(f"messages_per_second: {wanted} is not from {least:g} to {most:,.0f}")
+    for name, share in (("utilisation", assumptions.utilisation), ("efficiency", assumptions.efficiency)):
+        if share < _LEAST_SHARE:
+            raise ConfigurationError(f"{name}: {share} is below {_LEAST_SHARE}")
+    if assumptions.spare > _MOST_SPARE:
+        raise ConfigurationError(f"spare: {assumptions.spare} is above {_MOST_SPARE:,}")

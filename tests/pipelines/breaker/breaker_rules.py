@@ -1,0 +1,19 @@
+"""Rules of a breaker small enough for a test, and names for what it is shown."""
+
+from schemas.reasons import Reason
+from schemas.verdict import Severity
+from workers.settings.sections import BreakerSettings
+
+DEFAULTS = BreakerSettings()
+SMALL = BreakerSettings(
+    window_records=200,
+    window_s=60.0,
+    failure_ratio=0.5,
+    failure_min_records=40,
+    consecutive_failures=20,
+    input_error_ratio=0.5,
+    input_error_min_records=50,
+    consecutive_input_errors=30,
+)
+UNPARSABLE, NOT_JSON = Reason.UNPARSABLE_OUTPUT, Reason.INVALID_JSON
+SAFE = Severity.SAFE

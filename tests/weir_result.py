@@ -1,0 +1,26 @@
+"""What one run of `weir` gave back."""
+
+import json
+from typing import Any
+
+from typer.testing import CliRunner
+
+from workers.cli.app import app
+
+
+class Result:
+    """One run of `weir`."""
+
+    def __init__(self, *arguments: str, stdin: str | bytes = "") -> None:
+        result = CliRunner().invoke(app, list(arguments), input=stdin)
+        unforeseen = result.exception is not None and not isinstance(result.exception, SystemExit)
+        assert not unforeseen, f"a traceback: {result.exception!r}"
+        self.code, self.out, self.err = result.exit_code, result.stdout, result.stderr
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def lines(self) -> list[Any]:
+        return [json.loads(line) for line in self.out.splitlines()]

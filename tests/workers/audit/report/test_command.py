@@ -1,0 +1,87 @@
+"""`weir audit report`: page and JSON where they were asked for, one line for what is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from tests.workers.audit.report.report_runs import dead_letter, verdict, write_run
+from workers.audit.report.model import AuditReport
+from workers.cli.app import app
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> str:
+    rows = [verdict("a"), verdict("b", "Unsafe", "Violent", text="the very words")]
+    return write_run(tmp_path / "run", rows, [dead_letter("x", "too_long")])
+
+
+def test_page_and_json_hold_the_same_figures(run: str, tmp_path: Path) -> None:
+    page, twin = tmp_path / "page.html", tmp_path / "report.json"
+    result = CliRunner().invoke(app, ["audit", "report", run, "--out", str(page), "--json", str(twin)])
+
+    assert result.exit_code == 0, result.output
+    assert (result.stdout, result.stderr) == ("", f"{page}: 2 verdicts, 1 dead letters\n")
+    report = AuditReport.model_validate_json(twin.read_text())
+    assert report.severities == {"Safe": 1, "Controversial": 0, "Unsafe": 1}
+    assert "50.00\xa0%" in page.read_text()
+
+
+def test_json_goes_to_stdout_for_a_dash(run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["audit", "report", run, "--json", "-", "--against", run, "--top", "1"])
+
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["comparison"]["matrix"] == [[1, 0, 0], [0, 0, 0], [0, 0, 1]]
+    assert (tmp_path / "report.html").exists()
+
+
+def test_a_page_with_text_is_its_owners_alone(run: str, tmp_path: Path) -> None:
+    page, twin = tmp_path / "page.html", tmp_path / "report.json"
+    files = ["--out", str(page), "--json", str(twin)]
+    page.write_text("an earlier one, which all may read")
+    result = CliRunner().invoke(app, ["audit", "report", run, "--include-text", *files])
+
+    assert result.exit_code == 0, result.output
+    assert "the very words" in page.read_text()
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (page, twin)] == [0o600, 0o600]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["page.html", "report.json", "run"]
+
+
+def test_what_a_killed_one_left_is_not_in_the_way(run: str, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    left = tmp_path / f".page.html.{os.getpid()}"
+    left.write_text("half a page")
+    result = CliRunner().invoke(app, ["audit", "report", run, "--out", str(page)])
+
+    assert result.exit_code == 0, result.output
+    assert "half a page" not in page.read_text()
+    assert not left.exists()
+
+
+def test_warnings_are_told(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", [verdict("a")], state="running", finished_at=None, blocks=2)
+    result = CliRunner().invoke(app, ["audit", "report", run, "--out", str(tmp_path / "page.html")])
+
+    assert result.exit_code == 0
+    assert "weir: This run is not finished: 1 of 2 blocks are done" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [["nowhere"], ["RUN", "--against", "nowhere"], ["RUN", "--out", "no/such/folder"]]
+)
+def test_what_cannot_be_read_or_written_is_one_line(
+    run: str, arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["audit", "report", *(run if part == "RUN" else part for part in arguments)])
+
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"weir: {arguments[-1]}")
+    assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "report.html").exists()

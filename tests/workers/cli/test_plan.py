@@ -1,0 +1,85 @@
+"""`weir plan`: what it prints, figures from a file, and what is refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.weir_result import Result
+from workers.settings.loading import load_settings
+
+LOAD = ("--messages-per-second", "10000", "--tokens", "10")
+FIGURE = {"gpu": "rented", "model": "4B", "tokens": 10, "messages_per_second": 900, "source": "our run of 3 May"}
+
+
+def test_a_plan_says_that_nobody_has_measured_the_gpu_and_shows_its_working() -> None:
+    result = Result("plan", *LOAD, "--price", "3.5")
+    assert result.code == 0
+    assert "0.6B on h200, reckoned, never measured" in result.out
+    assert "113 through the model" in result.out
+    assert "WEIR_GUARD__REPLICAS=6" in result.out
+
+
+def test_the_plan_as_json() -> None:
+    plan = Result("plan", *LOAD, "--gpu", "l4", "--task", "response", "--json").json
+    assert plan["workload"]["task"] == "response"
+    assert plan["measured"] is False
+    assert plan["cost_per_million"] is None
+    assert plan["replicas"] == int(plan["settings"]["WEIR_GUARD__REPLICAS"])
+    assert plan["working"]
+
+
+@pytest.mark.parametrize("load", [(), ("--tokens", "30000", "--target", "60000")])
+def test_its_settings_are_settings(monkeypatch: pytest.MonkeyPatch, load: tuple[str, ...]) -> None:
+    settings = Result("plan", *LOAD, *load, "--json").json["settings"]
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    loaded = load_settings(None)
+    assert loaded.guard.replicas == int(settings["WEIR_GUARD__REPLICAS"])
+    assert loaded.limits.in_flight_records == int(settings["WEIR_LIMITS__IN_FLIGHT_RECORDS"])
+
+
+def test_measured_figures_are_given_or_read(tmp_path: Path) -> None:
+    given = Result("plan", *LOAD, "--rate", "1000", "--json").json
+    assert (given["measured"], given["source"], given["replicas"]) == (True, "given by --rate", 16)
+    path = tmp_path / "figures.json"
+    path.write_text(json.dumps([FIGURE]))
+    read = Result("plan", *LOAD, "--model", "4B", "--gpu", "rented", "--figures", str(path), "--json").json
+    assert (read["measured"], read["source"]) == (True, "our run of 3 May")
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        (None, "cannot be read: No such file"),
+        ("[", "not JSON"),
+        ("{}", "not a list of objects"),
+        (json.dumps([{"gpu": "a"}]), "figure 1 has not exactly gpu, model, tokens, messages_per_second, source"),
+        (json.dumps([FIGURE, {**FIGURE, "tokens": 0}]), "figure 2: tokens is not a number above 0"),
+        (json.dumps([{**FIGURE, "messages_per_second": float("inf")}]), "messages_per_second is not a number above 0"),
+        (json.dumps([{**FIGURE, "gpu": 7}]), "figure 1: gpu is not a name"),
+    ],
+)
+def test_a_file_of_figures_that_cannot_be_used_is_refused(tmp_path: Path, content: str | None, error: str) -> None:
+    path = tmp_path / "figures.json"
+    if content is not None:
+        path.write_text(content)
+    result = Result("plan", *LOAD, "--figures", str(path))
+    assert result.code == 2
+    assert error in result.err
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "error"),
+    [
+        ("--gpu", "v100", "gpu: no figure and no data sheet of 'v100'"),
+        ("--target", "1", "target_ms: 1 is too short"),
+        ("--rate", "0", "rate: 0.0 is not a number above 0"),
+        ("--rate", "inf", "rate: inf is not a number above 0"),
+        ("--spare", "-1", "spare: -1 is below 0"),
+    ],
+)
+def test_the_impossible_is_refused_in_one_line(option: str, value: str, error: str) -> None:
+    result = Result("plan", *LOAD, option, value)
+    assert result.code == 2
+    assert result.err.startswith(f"weir: {error}")

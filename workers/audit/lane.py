@@ -1,0 +1,103 @@
+"""What the actors of an audit judge and read with: parts of the serving process and of the stream worker.
+
+Each factory is called in an actor; `workers.audit` knows only what they return.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipelines.guard import Guard
+from schemas.errors import ConfigurationError, ModerationError
+from schemas.record import SourceRecord
+from workers.audit.block_judge import Lane
+from workers.audit.block_work import ReadTopic
+from workers.settings.loading import Settings
+
+if TYPE_CHECKING:
+    from workers.kafka.reader import TopicReader
+
+
+@dataclass(frozen=True)
+class OwnEngine:
+    """An engine of the actor's own."""
+
+    settings: Settings
+
+    def __call__(self) -> tuple[Lane, ReadTopic]:
+        """See `workers.audit.actors.LaneFactory`.
+
+        Raises:
+            ConfigurationError: the model cannot be loaded.
+        """
+        from workers.serving.engine_choice import load_engine  # in the actor: torch takes seconds
+        from workers.serving.local_guard import LocalGuard
+
+        try:
+            guard = LocalGuard(load_engine(self.settings.guard))
+        except ValueError as error:
+            raise ConfigurationError(str(error)) from None
+        return lane_of(self.settings, guard, 1, self.settings.guard.gpus_per_replica), topic_range(self.settings)
+
+
+@dataclass(frozen=True)
+class ApplicationReplicas:
+    """The guard replicas of the running application, behind its live traffic."""
+
+    settings: Settings
+
+    def __call__(self) -> tuple[Lane, ReadTopic]:
+        """See `workers.audit.actors.LaneFactory`."""
+        from workers.guard.application import MOST_CALLS, background_guard
+
+        guard = background_guard(self.settings.delivery.call_timeout_s)
+        gpus = self.settings.guard.gpus_per_replica
+        return lane_of(self.settings, guard, MOST_CALLS, gpus), topic_range(self.settings)
+
+
+def lane_of(settings: Settings, guard: Guard, calls: int, gpus: float) -> Lane:
+    """What an actor judges with.
+
+    Args:
+        settings: all settings.
+        guard: gives the answers.
+        calls: of the guard under way at a time.
+        gpus: that the guard occupies.
+    """
+    from workers.stream.assembly import judge_of, moderation_of
+
+    limits = settings.guard
+    judge = judge_of(settings, guard)
+    return Lane(moderation_of(settings), judge, limits.batch_size, limits.batch_tokens, calls, gpus)
+
+
+def topic_range(settings: Settings) -> ReadTopic:
+    """What reads offsets of a partition; connects when it is called."""
+    return _TopicRange(settings)
+
+
+class _TopicRange:
+    """Reads offsets of a partition with a client of its own: of no group, and it commits nothing."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._reader: TopicReader | None = None
+
+    def __call__(self, topic: str, partition: int, start: int, end: int) -> Iterator[SourceRecord]:
+        from workers.kafka.reader import OffsetRange, TopicReader, kafka_faults
+
+        kafka = self._settings.kafka
+        with kafka_faults(kafka):
+            if self._reader is None:
+                # A live worker reads committed records only.
+                self._reader = TopicReader(kafka, isolation="read_committed")
+                self._partitions = {place.partition: place for place in self._reader.spans([topic])}
+            place = self._partitions[partition]
+            records = list(self._reader.read({place: OffsetRange(start, end)}))
+            first = self._reader.first_offsets([place])[place]
+        if first > start:
+            raise ModerationError(
+                f"{topic}-{partition}: offsets {start} to {min(first, end) - 1} are no longer there: the topic has"
+                " dropped them since the run was planned"
+            )
+        yield from records

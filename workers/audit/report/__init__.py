@@ -1,0 +1,1 @@
+"""The report of an audit: one page, drawn from a run's output."""

@@ -1,0 +1,148 @@
+"""Renders a report as one HTML page that needs nothing else: no script, no network, inline style and charts.
+
+Every value is escaped by the template engine, names from outside lose what does not print, and the page's own content
+security policy allows nothing but its style sheet. Computes no figure.
+"""
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from workers.audit.report import charts
+from workers.audit.report.model import AuditReport, RunFacts
+
+_FOLDER = Path(__file__).with_name("page")
+_LEADING = 2
+_UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+
+def render(report: AuditReport) -> str:
+    """The page."""
+    style = (_FOLDER / "page.css").read_text(encoding="utf-8")
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_printable,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        one_line=one_line,
+        number=lambda value: f"{value:,}",
+        percent=percent,
+        share=lambda part, whole: percent(part / whole) if whole else "–",
+        points=lambda value: f"{100 * value:+.2f}\u00a0points".replace("-", "−"),
+        decimal=lambda value: "undefined" if value is None else f"{value:.3f}",
+        short=short,
+        duration=duration,
+        moment=lambda text: datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S"),
+        leading=_leading,
+        listed=lambda counts: ", ".join(f"{name} {count:,}" for name, count in counts.items()) or "none",
+        scores=lambda scores: ", ".join(f"{name} {score:.3f}" for name, score in scores.items()),
+    )
+    drawing = {
+        name: getattr(charts, name)
+        for name in ("volume_chart", "share_chart", "histogram_chart", "sparkline", "share_bar", "time_labels")
+    }
+    page = environment.get_template("page.html").render(
+        report=report,
+        # The digest is of the style as it stands in the page, so nothing of it may be escaped: it is our own file.
+        style=_Style(style),
+        style_sha256=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+        width=charts.WIDTH,
+        height=charts.HEIGHT,
+        spark_width=charts.SPARK_WIDTH,
+        spark_height=charts.SPARK_HEIGHT,
+        category_counts=charts.category_counts,
+        run_facts=run_facts,
+        facts_beside=facts_beside,
+        **drawing,
+    )
+    return page + "\n"
+
+
+class FactsBeside(NamedTuple):
+    """Facts of two runs by name: those that differ, and the others."""
+
+    differ: list[tuple[str, str | None, str | None]]
+    same: list[tuple[str, str | None, str | None]]
+
+
+class _Style(str):
+    """A style sheet of ours, which stands in the page as it is."""
+
+    def __html__(self) -> str:
+        return str(self)
+
+
+def run_facts(run: RunFacts) -> list[tuple[str, str]]:
+    """What judged, by name, in the order of the page."""
+    facts = [*run.provenance.items(), *((f"policy {name}", value) for name, value in run.policy.items())]
+    facts += run.versions.items()
+    if run.sample is not None:
+        facts.append(("sample", run.sample))
+    if run.since_run is not None:
+        facts.append(("only what was new since run", run.since_run))
+    return [("run", run.run_id), *((name.replace("_", " "), value) for name, value in facts)]
+
+
+def facts_beside(before: RunFacts, after: RunFacts) -> FactsBeside:
+    """What judged in either run; None where one does not say it."""
+    was, now = dict(run_facts(before)), dict(run_facts(after))
+    rows = [(title, was.get(title), now.get(title)) for title in dict.fromkeys([*was, *now]) if title != "run"]
+    return FactsBeside([row for row in rows if row[1] != row[2]], [row for row in rows if row[1] == row[2]])
+
+
+def one_line(text: str) -> str:
+    """A name from outside: whatever does not print is shown as an escape, line breaks too."""
+    return _escaped(text, "")
+
+
+def percent(share: float) -> str:
+    """A share for people; a small one is never rounded to nothing, nor a large one to all."""
+    if 0 < share < 0.00005:
+        return "< 0.01\u00a0%"
+    if 0.99995 <= share < 1:
+        return "> 99.99\u00a0%"
+    return f"{100 * share:.2f}\u00a0%"
+
+
+def short(value: float) -> str:
+    """A large number with a unit of thousands."""
+    for unit, letter in _UNITS:
+        if value >= 0.9995 * unit:  # what three digits write as 1,000 of the unit below
+            return f"{value / unit:.3g}\u00a0{letter}"
+    return f"{value:,.0f}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours, whichever reads best."""
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} h"
+
+
+def _printable(value: Any) -> Any:
+    """Text without what could act on a reader's screen, such as marks that turn the direction of writing."""
+    return _escaped(value, "\n\u00a0") if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
+def _escaped(text: str, kept: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() or character in kept else character.encode("unicode_escape").decode()
+        for character in text
+    )
+
+
+def _leading(counts: Mapping[str, int], rows: int) -> str:
+    """The categories that are named most, with their share of all rows."""
+    first = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:_LEADING]
+    return ", ".join(f"{name} {percent(count / rows)}" for name, count in first) or "–"

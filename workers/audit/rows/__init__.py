@@ -1,0 +1,1 @@
+"""Input of an audit: files and topics, and what is an event in a row."""

@@ -1,0 +1,169 @@
+"""Rows to the records that live traffic has: the event's JSON as a producer would write it.
+
+What is wrong with a row is written as it is, so that the same decoder refuses it with the same reason as live.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from datetime import UTC, date, datetime
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json, to_json
+
+from schemas.record import SourceRecord
+from workers.audit.rows.blocks import Block
+from workers.audit.rows.columns import Columns
+from workers.audit.rows.cursors import Row, Values
+
+LOOKBACK_ROWS = 1_000
+MAX_ID = 256  # of schemas.event.Identifier
+_MOMENT = TypeAdapter(datetime)
+
+
+class AuditRecord(NamedTuple):
+    """A record to judge, and what its row says that a verdict does not."""
+
+    record: SourceRecord
+    event_id: str | None
+    tenant: str | None
+    occurred_at: datetime | None
+    language: str | None
+    stratum: str = ""
+
+
+class EventRows:
+    """Makes records of one run's rows.
+
+    With a column of roles each row is one message: a user's is judged by itself, an assistant's with the user's message
+    that came last before it in its conversation, up to `LOOKBACK_ROWS` rows before.
+
+    Args:
+        columns: what is where.
+    """
+
+    def __init__(self, columns: Columns) -> None:
+        wanted = columns.wanted
+        self._place = {field: wanted.index(name) for field, name in columns.by_field.items()}
+        self._stratum = None if columns.stratum is None else wanted.index(columns.stratum)
+        self.lookback = LOOKBACK_ROWS if "role" in self._place else 0
+
+    def records(self, block: Block, rows: Sequence[Row], before: Sequence[Row]) -> Iterator[AuditRecord]:
+        """The records of a block's rows; `before` are up to `lookback` rows that stand before them."""
+        asked: dict[str, tuple[int, Any]] = {}  # by conversation: the last row of a user, and its text
+        for number, row in enumerate(before, block.start - len(before)):
+            self._note(asked, number, row)
+        for number, row in enumerate(rows, block.start):
+            if isinstance(row, bytes):
+                yield AuditRecord(_record(block, number, None, row), None, None, None, None)
+                continue
+            yield self._read(block, number, row, asked)
+            self._note(asked, number, row)
+
+    def _note(self, asked: dict[str, tuple[int, Any]], number: int, row: Row) -> None:
+        if self.lookback and not isinstance(row, bytes) and self._role(row) == "user":
+            asked[self._conversation(row)] = number, self._value(row, "text")
+
+    def _read(self, block: Block, number: int, row: Values, asked: dict[str, tuple[int, Any]]) -> AuditRecord:
+        event_id = _identifier(self._value(row, "id"))
+        if event_id is None:
+            event_id = sha256(f"{block.name}\x1f{number}".encode()).hexdigest()[:32]
+        tenant = _identifier(self._value(row, "tenant"))
+        conversation = _identifier(self._value(row, "conversation"))
+        moment, said = _moment(self._value(row, "time"))
+        payload: dict[str, Any] = {"event_id": event_id}
+        if conversation is not None:
+            payload["conversation_id"] = conversation
+        if tenant is not None:
+            payload["tenant"] = tenant
+        payload.update(self._messages(number, row, asked))
+        if said is not None:
+            payload["created_at"] = said
+        stratum = "" if self._stratum is None else str(row[self._stratum])
+        record = _record(block, number, moment, _json(payload))
+        language = self._value(row, "language")
+        return AuditRecord(
+            record,
+            event_id[:MAX_ID],
+            None if tenant is None else tenant[:MAX_ID],
+            moment,
+            None if language is None else str(language),
+            stratum,
+        )
+
+    def _messages(self, number: int, row: Values, asked: dict[str, tuple[int, Any]]) -> dict[str, Any]:
+        if "messages" in self._place:
+            messages = self._value(row, "messages")
+            if isinstance(messages, str):  # a column of JSON, as CSV has to have it
+                with suppress(ValueError):  # a string then, which is refused
+                    messages = from_json(messages)
+            return {} if messages is None else {"messages": messages}
+        text = self._value(row, "text")
+        if text is None:
+            return {}
+        role = self._role(row)
+        if role in (None, "user"):
+            return {"text": text}
+        messages = [{"role": role, "content": text}]
+        if role == "assistant":
+            found = asked.get(self._conversation(row))
+            alone = "conversation" in self._place and self._value(row, "conversation") is None
+            if found is not None and number - found[0] <= self.lookback and not alone:
+                messages.insert(0, {"role": "user", "content": found[1]})
+        return {"messages": messages}
+
+    def _conversation(self, row: Values) -> str:
+        """By which messages belong together; without such a column, a file is one conversation."""
+        return str(self._value(row, "conversation"))
+
+    def _role(self, row: Values) -> str | None:
+        role = self._value(row, "role")
+        return None if role is None else str(role).lower()
+
+    def _value(self, row: Values, field: str) -> Any:
+        place = self._place.get(field)
+        if place is None:
+            return None
+        value = row[place]
+        return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
+
+
+def _record(block: Block, number: int, moment: datetime | None, value: bytes) -> SourceRecord:
+    milliseconds = 0 if moment is None else int(moment.timestamp() * 1000)
+    return SourceRecord(block.name, block.partition, number, milliseconds, None, value, ())
+
+
+def _identifier(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _moment(value: Any) -> tuple[datetime | None, Any]:
+    """A row's time, and as the event says it; what is no time is said as it is."""
+    if value is None:
+        return None, None
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day, tzinfo=UTC)
+    if not isinstance(value, datetime):
+        try:
+            value = _MOMENT.validate_python(int(value) if isinstance(value, str) and value.isdecimal() else value)
+        except (ValidationError, ValueError, OverflowError):
+            return None, value
+    moment = in_utc(value)
+    return moment, (moment or value).isoformat()
+
+
+def in_utc(moment: datetime) -> datetime | None:
+    """A time in UTC, which is taken for what names no zone; None if no calendar has it there."""
+    try:
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except OverflowError:
+        return None
+
+
+def _json(payload: dict[str, Any]) -> bytes:
+    try:
+        return to_json(payload)
+    except ValueError:  # a lone surrogate, which the decoder is to name
+        return json.dumps(payload, default=str).encode()

@@ -1,0 +1,1 @@
+"""Benchmarks of the engine. Runs on a bare GPU machine, as the engine does."""

@@ -1,0 +1,1 @@
+"""The parser against outputs made from the grammar and broken at random."""

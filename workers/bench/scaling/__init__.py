@@ -1,0 +1,1 @@
+"""Autoscaling policies in a simulated week, and on Ray Serve."""

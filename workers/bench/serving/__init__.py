@@ -1,0 +1,1 @@
+"""Load on real Serve replicas: latency, batch sizes, background work beside live."""

@@ -1,0 +1,156 @@
+"""What background work on a replica costs live messages: alone, beside background, beside the same without priority.
+
+On a Ray of its own on this machine: one guard replica, live messages at times fixed beforehand, and in another process
+callers that always have a chunk under way. Rounds take turns, so that all sides see the same machine.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from typing import Any
+
+import ray
+
+from workers.bench.serving.background_callers import BackgroundCallers
+from workers.bench.serving.latency import CALLS_UNDER_WAY, local_serve, start_replica
+from workers.bench.serving.load_report import LoadFigures, Measured, figures_of
+from workers.bench.serving.measured_replicas import MeasuredReplica
+from workers.bench.serving.open_load import chat_messages, offer, poisson_arrivals, saturate
+from workers.guard.client import GuardClient
+from workers.settings.loading import Settings
+
+NAME = "background"
+ALONE, BACKGROUND, NO_PRIORITY = "live alone", "beside background", "beside the same without priority"
+SIDES = (ALONE, BACKGROUND, NO_PRIORITY)
+CALLERS = 4
+_WARM_UP_S = 1.0
+Advance = Callable[[int, int | None], None]
+
+
+@dataclass(frozen=True)
+class BackgroundPlan:
+    """What is offered.
+
+    Attributes:
+        shares: live messages a second, as shares of what the replica can do with calls of one message.
+        seconds: of each run.
+        rounds: runs of each share on each side.
+        chunk: messages of a call that is not live.
+        seed: of the times of arrival.
+        timeout_s: from when a live message was due.
+        pass_ms: a stand-in for the engine, see `FixedPassEngine`; None for the engine itself.
+    """
+
+    shares: tuple[float, ...]
+    seconds: float
+    rounds: int
+    chunk: int
+    seed: int
+    timeout_s: float
+    pass_ms: float | None
+
+
+@dataclass(frozen=True)
+class BackgroundFigures:
+    """One share on one side, its rounds taken together.
+
+    Attributes:
+        p99_ratio: of the live messages' p99 to that of the side alone.
+        others: messages a second that the other callers got judged.
+    """
+
+    share: float
+    live: LoadFigures
+    p99_ratio: float
+    others: float
+
+
+@dataclass(frozen=True)
+class BackgroundReport:
+    """What was measured; `capacity` is in messages a second."""
+
+    model: str
+    capacity: float
+    figures: list[BackgroundFigures]
+    settings: dict[str, object]
+    machine: dict[str, object]
+    versions: dict[str, str]
+
+    @property
+    def is_good(self) -> bool:
+        """True where every live message was answered."""
+        return all(row.live.answered == row.live.sent for row in self.figures)
+
+    def to_dict(self) -> dict[str, object]:
+        """As JSON shows it."""
+        return asdict(self)
+
+
+def run_background_bench(settings: Settings, plan: BackgroundPlan, advance: Advance) -> BackgroundReport:
+    """Measure every share on every side in turn.
+
+    Args:
+        settings: the guard's count. Nothing is compiled or remembered, as in `load_bench`.
+        plan: see `BackgroundPlan`.
+        advance: told how many runs of how many are done.
+    """
+    guard = settings.guard.model_copy(update={"compile": False, "cache_size": 0})
+    settings = settings.model_copy(update={"guard": guard})
+    with local_serve(guard.cpus_per_replica):
+        handle = start_replica(settings, NAME, MeasuredReplica, (settings, plan.pass_ms))
+        return asyncio.run(_measure(settings, plan, handle, advance))
+
+
+async def _measure(settings: Settings, plan: BackgroundPlan, handle: Any, advance: Advance) -> BackgroundReport:
+    live = GuardClient(handle, 2 * plan.timeout_s)
+    process: Any = ray.remote(BackgroundCallers).options(num_cpus=0)
+    callers = {
+        side: process.remote(handle, CALLERS, plan.chunk, 2 * plan.timeout_s, background=side == BACKGROUND)
+        for side in SIDES[1:]
+    }
+    await saturate(live, _WARM_UP_S, CALLS_UNDER_WAY)
+    capacity = await saturate(live, plan.seconds, CALLS_UNDER_WAY)
+    total = plan.rounds * len(plan.shares) * len(SIDES)
+    runs: defaultdict[tuple[float, str], list[Measured]] = defaultdict(list)
+    others: defaultdict[tuple[float, str], list[float]] = defaultdict(list)
+    done = 0
+    advance(done, total)
+    for number in range(plan.rounds):
+        for place, share in enumerate(plan.shares):
+            first = (number + place) % len(SIDES)
+            for side in (*SIDES[first:], *SIDES[:first]):
+                label = f"{plan.seed}-{number}-{place}"
+                due_s = poisson_arrivals(capacity * share, plan.seconds, label)
+                if side in callers:
+                    await callers[side].begin.remote(f"{label}-{side}")
+                await handle.take_batch_sizes.remote()
+                fates = await offer(live, chat_messages(len(due_s), label), due_s, plan.timeout_s)
+                others[share, side].append(await callers[side].end.remote() if side in callers else 0.0)
+                sizes = await handle.take_batch_sizes.remote()
+                runs[share, side].append(Measured(capacity * share, side, label, fates, sizes))
+                done += 1
+                advance(done, total)
+    figures = []
+    for share in plan.shares:
+        alone = figures_of(runs[share, ALONE], plan.seconds)
+        for side in SIDES:
+            row = figures_of(runs[share, side], plan.seconds)
+            rates = others[share, side]
+            figures.append(BackgroundFigures(share, row, row.p99_ms / alone.p99_ms, sum(rates) / len(rates)))
+    guard = settings.guard
+    return BackgroundReport(
+        model=guard.model if plan.pass_ms is None else f"stand-in, {plan.pass_ms:g} ms a batch",
+        capacity=capacity,
+        figures=figures,
+        settings={
+            "batch_tokens": guard.batch_tokens,
+            "batch_size": guard.batch_size,
+            "background_batch_tokens": guard.background_batch_tokens,
+            "callers": CALLERS,
+            **{name: value for name, value in asdict(plan).items() if name not in ("shares", "pass_ms")},
+        },
+        machine=await handle.machine.remote(),
+        versions={name: version(name) for name in ("weir-moderation", "ray")},
+    )

@@ -1,0 +1,1 @@
+"""Throughput of the stream worker, beside a bare kafka-python loop and other stream processors."""

@@ -1,0 +1,88 @@
+"""`weir audit report`: a run's figures as one HTML page, and the same as JSON.
+
+The figures are made in `workers.audit`.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from schemas.errors import ConfigurationError
+from workers.cli.terminal import progress_bar
+
+_STDOUT = "-"
+_EXTRA = ("pyarrow", "jinja2")
+
+
+def report(
+    run: Annotated[str, typer.Argument(help="What `audit run` wrote: a folder, or its URI.")],
+    against: Annotated[
+        str | None,
+        typer.Option(metavar="RUN", help="Another run of the same events, to compare with: what it says is before."),
+    ] = None,
+    include_text: Annotated[
+        bool, typer.Option("--include-text", help="Show the texts of examples and of changes, where the run kept them.")
+    ] = False,
+    out: Annotated[Path, typer.Option(help="Where the page goes.")] = Path("report.html"),
+    as_json: Annotated[
+        str | None, typer.Option("--json", metavar="FILE", help="Write the same figures there as JSON; -: to stdout.")
+    ] = None,
+    listed: Annotated[
+        int, typer.Option("--top", min=1, max=1_000, help="Tenants, languages, conversations and changes listed.")
+    ] = 20,
+    examples: Annotated[int, typer.Option(min=0, max=1_000, help="Examples in each list for a reviewer.")] = 25,
+) -> None:
+    """Write a run's report: one HTML page that needs no network, and its figures as JSON.
+
+    Texts are named by their hashes unless --include-text is given; then only their owner may read what is written.
+    Memory does not grow with the run. --against needs space for temporary files: about 100 bytes for each verdict of
+    both runs.
+    """
+    try:
+        # Here and not above: pyarrow takes a second that `weir --help` must not, and is an extra.
+        from workers.audit.report.files import RunFiles
+        from workers.audit.report.html import render
+        from workers.audit.report.report import Choices, build_report
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _EXTRA:
+            raise
+        raise ConfigurationError(f"weir audit needs {error.name}: pip install 'weir-moderation[audit]'") from None
+    for path in (out, *([Path(as_json)] if as_json not in (None, _STDOUT) else [])):
+        if not path.parent.is_dir():
+            raise ConfigurationError(f"{path}: there is no such folder")  # before minutes of reading
+    other = RunFiles(against) if against is not None else None
+    with progress_bar("rows") as progress:
+        made = build_report(RunFiles(run), other, Choices(listed, examples, include_text), progress)
+    _write(out, render(made), private=made.with_text)
+    if as_json == _STDOUT:
+        typer.echo(made.model_dump_json(indent=2))
+    elif as_json is not None:
+        _write(Path(as_json), made.model_dump_json(indent=2) + "\n", private=made.with_text)
+    for warning in made.warnings:
+        typer.echo(f"weir: {warning}", err=True)
+    typer.echo(f"{out}: {made.volumes.verdicts:,} verdicts, {made.volumes.dead_letters:,} dead letters", err=True)
+
+
+def _write(path: Path, content: str, *, private: bool) -> None:
+    """The file is there as a whole or not at all.
+
+    Raises:
+        ConfigurationError: it cannot be written there.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        try:
+            partial.unlink(missing_ok=True)  # of one that was killed: in a container numbers of processes come again
+            with open(partial, "x", encoding="utf-8", opener=_private if private else None) as file:
+                file.write(content)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

@@ -1,0 +1,101 @@
+"""`weir classify`: verdicts for a text or for JSONL events, with the engine in this process.
+
+Needs neither Kafka nor Ray. The lines are judged by `workers.guard.lines`.
+"""
+
+import asyncio
+import hashlib
+import io
+import json
+import os
+import stat
+import sys
+from collections.abc import Callable
+from typing import Annotated, BinaryIO
+
+import typer
+
+from pipelines.judging import Judge
+from pipelines.moderation import Moderation
+from schemas.errors import ConfigurationError
+from workers.cli.options import Config
+from workers.cli.terminal import progress_bar
+from workers.guard.lines import in_chunks, judge_lines, read_lines
+from workers.settings.loading import Settings, load_settings
+
+
+def classify(
+    text: Annotated[str, typer.Argument(help="One user message; - or nothing reads JSONL events from stdin.")] = "-",
+    model: Annotated[
+        str | None, typer.Option(help="Hub name, folder, or demo (not a safety classifier); default: guard.model.")
+    ] = None,
+    config: Config = None,
+) -> None:
+    """Print a verdict as JSON for a text, or for each event line, in order; errors are JSON lines too.
+
+    Exits with 1 if any line got an error.
+    """
+    settings = load_settings(config)
+    if model is not None:
+        guard = settings.guard.model_copy(update={"model": model, "revision": None})
+        settings = settings.model_copy(update={"guard": guard})
+    if text == "-" and sys.stdin.isatty():
+        typer.echo("reading events from standard input, one JSON object a line", err=True)
+    stream = sys.stdin.buffer if text == "-" else io.BytesIO(_event(text))
+    moderation, judge = _parts(settings)
+    with progress_bar("bytes", quiet=text != "-" or sys.stdout.isatty()) as progress:
+        errors = asyncio.run(_classify(stream, settings, moderation, judge, progress))
+    raise typer.Exit(int(errors > 0))
+
+
+def _event(text: str) -> bytes:
+    # The id stands for the text, because a verdict's id is made of ids and places only.
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return json.dumps({"event_id": f"text-{digest[:16]}", "text": text}).encode()
+
+
+def _parts(settings: Settings) -> tuple[Moderation, Judge]:
+    # Here and not above: torch and Kafka's client take seconds that `weir --help` must not.
+    from workers.serving.engine_choice import load_engine
+    from workers.serving.local_guard import LocalGuard
+    from workers.stream.assembly import judge_of, moderation_of
+
+    moderation = moderation_of(settings)
+    try:
+        engine = load_engine(settings.guard)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
+    return moderation, judge_of(settings, LocalGuard(engine))
+
+
+async def _classify(
+    stream: BinaryIO,
+    settings: Settings,
+    moderation: Moderation,
+    judge: Judge,
+    progress: Callable[[int, int | None], None],
+) -> int:
+    total = _size(stream)
+    done = errors = 0
+
+    def advanced(count: int) -> None:
+        nonlocal done
+        done += count
+        progress(done, total)
+
+    lines = read_lines(stream, settings.limits.max_event_bytes)
+    chunks = in_chunks(lines, settings.delivery.chunk_size)
+    async for lines_out in judge_lines(chunks, moderation, judge, advanced):
+        for line in lines_out:
+            typer.echo(line.text)
+            errors += line.is_error
+    return errors
+
+
+def _size(stream: BinaryIO) -> int | None:
+    """Bytes of a regular file; None for a pipe, whose end nobody knows."""
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, io.UnsupportedOperation):
+        return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None

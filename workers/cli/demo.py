@@ -1,0 +1,82 @@
+"""`weir demo`: the main job on one machine, with an embedded broker and a tiny model.
+
+Shows what `workers.demo.run` did.
+"""
+
+import os
+from collections import Counter
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from workers.cli.options import AsJson
+from workers.cli.terminal import console, progress_bar, show_json
+from workers.cli.verify import ledger_entry
+from workers.settings.loading import prepare_ray
+from workers.telemetry.log import configure_logging
+from workers.tools.inspect.trace_tree import shown_tree
+
+NOTICE = "The tiny model knows made-up words only. It is not a safety classifier."
+
+
+def demo(
+    events: Annotated[int, typer.Option(min=100, max=100_000, help="Chat events to feed.")] = 500,
+    as_json: AsJson = False,
+) -> None:
+    """Run the whole path on this machine: embedded broker, Ray Serve, a tiny model, sample chat.
+
+    Needs no Kafka, no GPU and no network. Exits with 0 only if the ledger is closed and all ended as it should.
+    """
+    configure_logging("CRITICAL")
+    prepare_ray()
+    from workers.demo.run import run_demo  # Ray reads its environment when imported
+
+    if not as_json:
+        Console(stderr=True).print(f"{NOTICE}\nStarting takes some 20 seconds.")
+    # Ray prints the end of its own controller to stdout as a warning; stdout is for the report.
+    with progress_bar("demo") as bar, Path(os.devnull).open("w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
+        report = run_demo(events, lambda _step, done, total: bar(done, total))
+    if as_json:
+        show_json(
+            {
+                "ledger": ledger_entry(report.ledger),
+                "severities": report.severities,
+                "categories": report.categories,
+                "actions": report.actions,
+                "dead_letters": report.reasons,
+                "unexpected": report.unexpected,
+                "seconds": round(report.seconds, 1),
+                "example": report.example,
+                "trace": report.tree.to_dict(),
+                "notice": NOTICE,
+            }
+        )
+        raise typer.Exit(int(not report.is_good))
+    out = console()
+    _show_table(
+        out, "verdicts", {"severity": report.severities, "category": report.categories, "action": report.actions}
+    )
+    _show_table(out, "dead letters", {"reason": report.reasons})
+    out.print(f"[bold]one message's trace[/] ({report.example['severity']}, verdict {report.example['verdict_id']})")
+    out.print(shown_tree(report.tree))
+    for line in report.unexpected:
+        out.print(f"[bold red]unexpected[/] {line}")
+    ledger = report.ledger
+    state = "closed" if ledger.is_closed else "OPEN"
+    out.print(
+        f"[bold]ledger {state}: {ledger.inputs} in, {ledger.verdicts} verdicts, {ledger.dead_letters} dead letters[/]"
+        f" in {report.seconds:.0f} s"
+    )
+    raise typer.Exit(int(not report.is_good))
+
+
+def _show_table(out: Console, title: str, groups: dict[str, Counter[str]]) -> None:
+    table = Table("", "", "count", title=title, title_justify="left")
+    for group, counts in groups.items():
+        for index, (name, count) in enumerate(counts.most_common()):
+            table.add_row("" if index else group, name, str(count), end_section=index == len(counts) - 1)
+    out.print(table)

@@ -1,0 +1,85 @@
+"""`weir trace`: from an event to its verdict or dead letter, to its trace, and to the spans where these are at hand.
+
+Finding is done by `workers.tools.inspect.event_outcomes`, the tree is made by `workers.tools.inspect.trace_tree`.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from workers.cli.options import AsJson, Config, Since
+from workers.cli.terminal import console, plain, progress_bar, show_json
+from workers.settings.loading import load_settings
+from workers.telemetry.log import configure_logging
+from workers.telemetry.span_encoding import SpanContext
+from workers.tools.inspect.trace_tree import ReadSpan, SpanNode, read_spans, shown_tree, trace_tree
+
+
+def trace(
+    event: Annotated[str, typer.Argument(help="Event id, verdict id, or the event's place: TOPIC-PARTITION-OFFSET.")],
+    spans: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, help="Span directory, or the file of a collector's file exporter; default: as in the settings."
+        ),
+    ] = None,
+    since: Since = None,
+    as_json: AsJson = False,
+    config: Config = None,
+) -> None:
+    """Show what became of an event, its trace id, and its trace as a tree where there are spans to read.
+
+    Exits with 0 only if a verdict or a dead letter of it was found.
+    """
+    configure_logging("ERROR")
+    from workers.tools.inspect.event_outcomes import EventOutcome, find_outcomes  # kafka-python takes half a second
+
+    settings = load_settings(config)
+    with progress_bar("outcomes") as progress:
+        found = find_outcomes(settings, event, since, progress)
+    path = spans or settings.telemetry.span_directory
+    exported = read_spans(path) if path is not None and found else []
+
+    def entry(outcome: EventOutcome) -> dict[str, Any]:
+        record = outcome.record
+        return {
+            "outcome": "dead_letter" if outcome.is_dead_letter else "verdict",
+            "end": outcome.end,
+            "source": outcome.source,
+            "written": record.record_id,
+            "trace_id": None if outcome.place is None else outcome.place.trace.hex(),
+        }
+
+    trees = [_tree(exported, outcome.place) for outcome in found]
+    if as_json:
+        show_json(
+            [
+                entry(outcome) | {"trace": None if tree is None else tree.to_dict()}
+                for outcome, tree in zip(found, trees, strict=True)
+            ]
+        )
+        raise typer.Exit(int(not found))
+    out = console()
+    for outcome, tree in zip(found, trees, strict=True):
+        told = entry(outcome)
+        line = f"{told['outcome']} ({told['end']}) of {told['source']}, written as {told['written']}"
+        out.print(escape(plain(line)))
+        out.print(f"trace {told['trace_id'] or 'none: the record names no span'}")
+        if tree is not None:
+            out.print(shown_tree(tree))
+        elif told["trace_id"] is not None:
+            out.print("its spans are not here" if path else "give --spans to see its spans")
+    if not found:
+        typer.echo("neither a verdict nor a dead letter of it was found", err=True)
+    raise typer.Exit(int(not found))
+
+
+def _tree(exported: list[ReadSpan], place: SpanContext | None) -> SpanNode | None:
+    if place is None:
+        return None
+    try:
+        return trace_tree(exported, place)
+    except LookupError:
+        return None

@@ -1,1 +1,0 @@
-"""The commands of `weir`, one small file each: they read options, call the process that does the work, and print."""

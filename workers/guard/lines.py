@@ -1,0 +1,123 @@
+"""Lines of JSON events to lines of JSON verdicts or errors, in order and in bounded memory, without Kafka and Ray.
+
+A line counts as the record `stdin-0-N`, where N is its number from 1. Does not load the model.
+"""
+
+import json
+import queue
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from pipelines.judging import Judge
+from pipelines.moderation import Admitted, Moderation, Outcome
+from schemas.dead_letter import DeadLetter
+from schemas.record import SourceRecord
+
+SOURCE_TOPIC = "stdin"
+MAX_EVENT_ID = 256
+_WAITING_CHUNKS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class OutputLine:
+    """One line's outcome. `text` is the JSON to write."""
+
+    text: str
+    is_error: bool
+
+
+def read_lines(stream: BinaryIO, max_bytes: int) -> Iterator[bytes]:
+    """The lines without their ends; of one that is too large only so much that it is seen to be so."""
+    while line := stream.readline(max_bytes + 2):
+        rest = line
+        while rest and not rest.endswith(b"\n"):
+            rest = stream.readline(max_bytes + 2)
+        yield line.rstrip(b"\r\n")
+
+
+def in_chunks(lines: Iterator[bytes], size: int) -> Iterator[list[bytes]]:
+    """What waits when asked, up to `size`: a slow pipe gets its answers at once, a fast one full chunks."""
+    waiting: queue.Queue[bytes | BaseException | None] = queue.Queue(size * _WAITING_CHUNKS)
+
+    def read() -> None:
+        try:
+            for line in lines:
+                waiting.put(line)
+        except BaseException as error:  # noqa: BLE001 - raised again by the reader of the queue
+            waiting.put(error)
+        else:
+            waiting.put(None)
+
+    threading.Thread(target=read, name="weir-lines", daemon=True).start()
+    while True:
+        chunk: list[bytes] = []
+        while not chunk or (len(chunk) < size and not waiting.empty()):
+            item = waiting.get()
+            if isinstance(item, bytes):
+                chunk.append(item)
+                continue
+            if chunk:
+                yield chunk
+            if item is not None:
+                raise item
+            return
+        yield chunk
+
+
+async def judge_lines(
+    chunks: Iterator[Sequence[bytes]],
+    moderation: Moderation,
+    judge: Judge,
+    advanced: Callable[[int], None] = lambda _count: None,
+) -> AsyncIterator[list[OutputLine]]:
+    """One judgement for each line, chunk by chunk.
+
+    Args:
+        chunks: lines.
+        moderation: judgement before and after the model.
+        judge: gets answers from the guard.
+        advanced: called with the bytes of each chunk that is done.
+    """
+    number = 0
+    for chunk in chunks:
+        records = []
+        for line in chunk:
+            number += 1
+            records.append(SourceRecord(SOURCE_TOPIC, 0, number, 0, None, line, ()))
+        outcomes = await _moderate(records, moderation, judge)
+        yield [_output_line(record, outcome) for record, outcome in zip(records, outcomes, strict=True)]
+        advanced(sum(len(line) + 1 for line in chunk))
+
+
+async def _moderate(records: Sequence[SourceRecord], moderation: Moderation, judge: Judge) -> list[Outcome]:
+    admitted = [moderation.admit(record) for record in records]
+    requests = [request for item in admitted if isinstance(item, Admitted) for request in item.requests]
+    judged = iter(await judge.judge(requests))
+    return [
+        item if isinstance(item, DeadLetter) else moderation.decide(item, [next(judged) for _ in item.requests]).outcome
+        for item in admitted
+    ]
+
+
+def _output_line(record: SourceRecord, outcome: Outcome) -> OutputLine:
+    if not isinstance(outcome, DeadLetter):
+        return OutputLine(outcome.to_bytes().decode(), is_error=False)
+    entry: dict[str, Any] = {
+        "error": {"reason": outcome.reason, "stage": outcome.stage, "detail": outcome.detail},
+        "event_id": _event_id(record.value or b""),
+        "line": record.offset,
+    }
+    if entry["event_id"] is None:
+        del entry["event_id"]
+    return OutputLine(json.dumps(entry), is_error=True)
+
+
+def _event_id(line: bytes) -> str | None:
+    try:
+        event = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    event_id = event.get("event_id") if isinstance(event, dict) else None
+    return event_id if isinstance(event_id, str) and len(event_id) <= MAX_EVENT_ID else None

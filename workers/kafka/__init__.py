@@ -1,0 +1,1 @@
+"""kafka-python, and all that we know of its inside. Nothing else here imports it."""

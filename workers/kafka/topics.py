@@ -1,0 +1,266 @@
+"""The topics that the settings need: what is there, what differs, and making it so.
+
+Never shrinks, deletes or moves a topic, and adds partitions only when told to: more partitions send a conversation
+that goes on to another partition. Does not create users or ACLs.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.errors import for_code
+
+from pipelines.policy import load_policy
+from schemas.errors import ConfigurationError, ModerationError
+from workers.kafka.reader import admin, kafka_faults
+from workers.settings.loading import Settings
+
+DEFAULT_PARTITIONS = 12
+MOST_REPLICAS = 3
+HEADER_BYTES = 65_536
+DEAD_LETTER_RETENTION_MS = 30 * 24 * 3600 * 1000
+# For these the wanted value is the least; an operator may have more.
+_AT_LEAST = frozenset({"max.message.bytes", "retention.ms", "min.insync.replicas"})
+_UNKNOWN_TOPIC = 3
+Role = Literal["events", "verdicts", "dead letters", "routed verdicts", "parked letters", "shadow"]
+Status = Literal["missing", "differs", "fine"]
+
+
+@dataclass(frozen=True, slots=True)
+class WantedTopic:
+    """A topic as the settings need it."""
+
+    name: str
+    role: Role
+    partitions: int
+    replication: int
+    configs: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class FoundTopic:
+    """A topic as it is; `configs` with the broker's defaults."""
+
+    partitions: int
+    replication: int
+    configs: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class TopicPlan:
+    """What `apply_plans` does about one topic (`configs`, `grow`, or creating it), and what it will not (`left`)."""
+
+    wanted: WantedTopic
+    found: FoundTopic | None
+    configs: Mapping[str, tuple[str, str]]
+    grow: bool
+    left: tuple[str, ...]
+
+    @property
+    def status(self) -> Status:
+        """Whether there is a difference."""
+        if self.found is None:
+            return "missing"
+        return "differs" if self.configs or self.grow or self.left else "fine"
+
+    @property
+    def changes(self) -> list[str]:
+        """What would be done, one line each."""
+        wanted, found = self.wanted, self.found
+        if found is None:
+            configs = "".join(f", {key}={value}" for key, value in wanted.configs.items())
+            return [f"create: {wanted.partitions} partitions, replication {wanted.replication}{configs}"]
+        grow = [f"partitions: {found.partitions} -> {wanted.partitions}"] if self.grow else []
+        return grow + [f"{key}: {now} -> {then}" for key, (now, then) in self.configs.items()]
+
+
+def plan_topics(
+    settings: Settings,
+    *,
+    partitions: int = DEFAULT_PARTITIONS,
+    replication: int | None = None,
+    allow_growth: bool = False,
+) -> list[TopicPlan]:
+    """Compare what the settings need with what is there.
+
+    Args:
+        settings: topic names, sizes, the policy and where Kafka is.
+        partitions: of every topic.
+        replication: of every topic; 3, or the number of brokers where it is less, if None.
+        allow_growth: adding partitions is part of the plan.
+
+    Raises:
+        ModerationError: Kafka does not answer, or a topic may not be seen.
+    """
+    with kafka_faults(settings.kafka), admin(settings.kafka) as client:
+        brokers = sum(not broker.get("is_fenced", False) for broker in client.describe_cluster()["brokers"])
+        roles = topic_roles(settings)
+        # No worker needs it to run, so it is not among the roles that `weir check` asks for.
+        roles.setdefault(settings.topics.parking, "parked letters")
+        found = describe(client, roles)
+        wanted = wanted_topics(settings, roles, partitions, replication or min(MOST_REPLICAS, brokers), found)
+        return [compare(topic, found[topic.name], allow_growth=allow_growth) for topic in wanted]
+
+
+def apply_plans(settings: Settings, plans: Sequence[TopicPlan]) -> None:
+    """Do what the plans say, but nothing of what they leave.
+
+    Raises:
+        ModerationError: names each topic that the cluster refused, and why; the others are done.
+    """
+    with kafka_faults(settings.kafka), admin(settings.kafka) as client:
+        faults = _create(client, [plan.wanted for plan in plans if plan.found is None])
+        faults += _grow(client, {plan.wanted.name: plan.wanted.partitions for plan in plans if plan.grow})
+        changed = {plan.wanted.name: {key: then for key, (_, then) in plan.configs.items()} for plan in plans}
+        faults += _configure(client, {name: configs for name, configs in changed.items() if configs})
+    if faults:
+        raise ModerationError("; ".join(faults))
+
+
+def topic_roles(settings: Settings) -> dict[str, Role]:
+    """Every topic that the settings and the policy name.
+
+    Raises:
+        ConfigurationError: the policy routes verdicts to an input or dead-letter topic.
+    """
+    topics = settings.topics
+    roles: dict[str, Role] = dict.fromkeys(topics.events, "events")
+    roles |= {topics.verdicts: "verdicts", topics.dead_letters: "dead letters"}
+    for name in load_policy(settings.policy.file).topics:
+        if roles.get(name, "verdicts") != "verdicts":
+            raise ConfigurationError(
+                f"policy.file={settings.policy.file}: routes verdicts to {name}, the {roles[name]}"
+            )
+        roles.setdefault(name, "routed verdicts")
+    if settings.shadow.enabled:
+        if topics.shadow in roles:
+            raise ConfigurationError(
+                f"policy.file={settings.policy.file}: routes verdicts to {topics.shadow}, the shadow"
+            )
+        roles[topics.shadow] = "shadow"
+    return roles
+
+
+def wanted_topics(
+    settings: Settings,
+    roles: Mapping[str, Role],
+    partitions: int,
+    replication: int,
+    found: Mapping[str, FoundTopic | None],
+) -> list[WantedTopic]:
+    """The topics of these roles as they should be, beside what there is."""
+    event_bytes = settings.limits.max_event_bytes + HEADER_BYTES
+    # Whatever an event topic lets in, also what is too large to be judged, has to fit as a dead letter.
+    let_in = [
+        int(topic.configs.get("max.message.bytes", 0))
+        for name, role in roles.items()
+        if role == "events" and (topic := found.get(name)) is not None
+    ]
+    letter_bytes = max([event_bytes, *let_in]) + HEADER_BYTES
+    letters = {"max.message.bytes": str(letter_bytes), "retention.ms": str(DEAD_LETTER_RETENTION_MS)}
+    of_role: dict[Role, dict[str, str]] = {
+        "events": {"max.message.bytes": str(event_bytes)},
+        "dead letters": letters,
+        "parked letters": letters,
+    }
+    wanted = []
+    for name, role in roles.items():
+        topic = found.get(name)
+        copies = replication if topic is None else topic.replication
+        safe = {"min.insync.replicas": "2"} if copies >= MOST_REPLICAS else {}
+        configs = {"cleanup.policy": "delete", **safe, **of_role.get(role, {})}
+        wanted.append(WantedTopic(name, role, partitions, replication, configs))
+    return wanted
+
+
+def compare(wanted: WantedTopic, found: FoundTopic | None, *, allow_growth: bool) -> TopicPlan:
+    """The plan of one topic."""
+    if found is None:
+        return TopicPlan(wanted, None, {}, grow=False, left=())
+    configs = {
+        key: (found.configs.get(key, "?"), value)
+        for key, value in wanted.configs.items()
+        if not _fits(key, found.configs.get(key), value)
+    }
+    left = []
+    more = wanted.partitions > found.partitions
+    if more and not allow_growth:
+        left.append(
+            f"{found.partitions} partitions, {wanted.partitions} wanted: growing moves keys to other partitions,"
+            " --allow-partition-growth does it"
+        )
+    elif wanted.partitions < found.partitions:
+        left.append(f"{found.partitions} partitions, {wanted.partitions} wanted: Kafka never takes partitions away")
+    if found.replication != wanted.replication:
+        left.append(f"replication {found.replication}, {wanted.replication} wanted: needs a reassignment")
+    return TopicPlan(wanted, found, configs, grow=more and allow_growth, left=tuple(left))
+
+
+def describe(client: KafkaAdminClient, names: Iterable[str]) -> dict[str, FoundTopic | None]:
+    """What is there of some topics; None for one that does not exist.
+
+    Raises:
+        ModerationError: the cluster does not tell.
+    """
+    topics = {topic["name"]: topic for topic in client.describe_topics(list(names))}
+    for name, topic in topics.items():
+        if topic["error_code"] not in (0, _UNKNOWN_TOPIC):
+            raise ModerationError(f"topic {name}: {for_code(topic['error_code']).__name__}")
+    there = [name for name, topic in topics.items() if not topic["error_code"]]
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in there]
+    answer = client.describe_configs(resources, config_filter="all").get("topic", {}) if resources else {}
+    return {name: _found(topics[name], answer.get(name, {})) if name in there else None for name in topics}
+
+
+def _found(topic: Mapping[str, Any], configs: Mapping[str, Mapping[str, Any]]) -> FoundTopic:
+    partitions = topic["partitions"]
+    return FoundTopic(
+        len(partitions),
+        min((len(partition["replica_nodes"]) for partition in partitions), default=0),
+        {key: str(entry["value"]) for key, entry in configs.items() if entry["value"] is not None},
+    )
+
+
+def _fits(key: str, found: str | None, wanted: str) -> bool:
+    if key not in _AT_LEAST or found is None:
+        return found == wanted
+    return int(found) >= int(wanted) or (key == "retention.ms" and found == "-1")
+
+
+def _create(client: KafkaAdminClient, topics: Sequence[WantedTopic]) -> list[str]:
+    if not topics:
+        return []
+    request = {
+        topic.name: {
+            "num_partitions": topic.partitions,
+            "replication_factor": topic.replication,
+            "configs": dict(topic.configs),
+        }
+        for topic in topics
+    }
+    answer = client.create_topics(request, raise_errors=False)
+    faults = [(topic["name"], topic["error_code"], topic["error_message"]) for topic in answer["topics"]]
+    refused = {name for name, code, _ in faults if code}
+    client.wait_for_topics([name for name in request if name not in refused])
+    return _described(faults)
+
+
+def _grow(client: KafkaAdminClient, partitions: Mapping[str, int]) -> list[str]:
+    if not partitions:
+        return []
+    answer = client.create_partitions(dict(partitions), raise_errors=False)
+    return _described((result.name, result.error_code, result.error_message) for result in answer.results)
+
+
+def _configure(client: KafkaAdminClient, configs: Mapping[str, Mapping[str, str]]) -> list[str]:
+    if not configs:
+        return []
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name, dict(changes)) for name, changes in configs.items()]
+    answer = client.alter_configs(resources, raise_on_unknown=False)["topic"]
+    return [f"topic {name}: {result}" for name, result in answer.items() if result != "OK"]
+
+
+def _described(answers: Iterable[tuple[str, int, str | None]]) -> list[str]:
+    return [f"topic {name}: {for_code(code).__name__}: {message}" for name, code, message in answers if code]

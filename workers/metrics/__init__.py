@@ -1,1 +1,0 @@
-"""What Weir measures: one table of metrics, and the instruments made from it. OpenTelemetry API only."""

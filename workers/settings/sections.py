@@ -1,0 +1,270 @@
+"""One frozen model per component: what can be set, its default, and a sentence on each.
+
+Does not read the environment; `workers.settings.loading` does.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic_settings import NoDecode
+
+Positive = Annotated[int, Field(gt=0)]
+PositiveSeconds = Annotated[float, Field(gt=0)]
+Ratio = Annotated[float, Field(gt=0, le=1)]
+TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]*[A-Za-z0-9_-][A-Za-z0-9._-]*$", max_length=249)]
+TenantName = Annotated[str, Field(pattern=r"^[^_]", max_length=128)]
+_PARKING = ".parking"
+
+
+class Section(BaseModel):
+    """One component's slice of the settings: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class KafkaSettings(Section):
+    """Connection and group membership."""
+
+    bootstrap_servers: str = Field("localhost:9092", description="host:port, comma-separated")
+    group_id: str = Field("weir", min_length=1, description="consumer group")
+    group_instance_id: str | None = Field(
+        None,
+        pattern=r"^[a-zA-Z0-9._-]{1,200}$",
+        description="static membership: the id of consumer n is this and -n, and a restart within session_timeout_ms"
+        " moves no partition",
+    )
+    client_id: str = Field("weir", description="client id of consumer and producer")
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="as Kafka names it"
+    )
+    ssl_cafile: Path | None = Field(None, description="PEM file of the certificate authority")
+    ssl_certfile: Path | None = Field(None, description="PEM file of the client certificate")
+    ssl_keyfile: Path | None = Field(None, description="PEM file of the client key")
+    ssl_password: SecretStr | None = Field(None, description="password of the client key")
+    ssl_check_hostname: bool = Field(True, description="compare the broker's name with its certificate")
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] | None = Field(
+        None, description="needed by the SASL protocols"
+    )
+    sasl_username: str | None = Field(None, description="for PLAIN and SCRAM")
+    sasl_password: SecretStr | None = Field(None, description="for PLAIN and SCRAM")
+    sasl_password_file: Path | None = Field(
+        None, description="file with the password, in place of it; read when a client is made"
+    )
+    sasl_oauth_token_file: Path | None = Field(None, description="file with the bearer token, read at each login")
+    api_version: str | None = Field(
+        None, pattern=r"^\d+\.\d+$", description="broker protocol version, e.g. 2.3; asked from the broker if unset"
+    )
+    auto_offset_reset: Literal["earliest", "latest"] = Field("earliest", description="where a new group starts")
+    enable_auto_commit: bool = Field(False, description="must stay false: offsets follow acknowledged outcomes")
+    acks: Literal["all", "1", "0"] = Field("all", description="must stay all")
+    session_timeout_ms: Positive = Field(45_000, description="a member unseen for so long is expelled")
+    heartbeat_interval_ms: Positive = Field(3_000, description="time between heartbeats")
+    max_poll_interval_ms: Positive = Field(300_000, description="a member that does not poll for so long is expelled")
+    max_poll_records: Positive = Field(500, description="records taken by one poll")
+    fetch_max_bytes: Positive = Field(16 * 2**20, description="bytes of one fetch")
+    linger_ms: Annotated[int, Field(ge=0)] = Field(5, description="wait for a fuller produce batch")
+    compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = Field("none", description="of produced batches")
+    max_request_bytes: Positive = Field(
+        16 * 2**20, description="largest produced record; dead letters beyond it lose their value, not their place"
+    )
+
+
+class TopicSettings(Section):
+    """Topic names."""
+
+    events: Annotated[tuple[TopicName, ...], NoDecode, Field(min_length=1)] = Field(
+        ("chat.events",), description="input topics, comma-separated"
+    )
+    verdicts: TopicName = Field("moderation.verdicts", description="result topic")
+    dead_letters: TopicName = Field("moderation.dlq", description="dead-letter topic")
+    shadow: TopicName = Field("moderation.shadow", description="where the shadow lane writes, if enabled")
+
+    @property
+    def parking(self) -> str:
+        """Where dead letters go that have been put back too often; the parking topic's is itself."""
+        return self.dead_letters.removesuffix(_PARKING) + _PARKING
+
+    @field_validator("events", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+
+class GuardSettings(Section):
+    """Model, engine and the replicas that run it."""
+
+    model: str = Field("Qwen/Qwen3Guard-Gen-0.6B", description="hub name, local folder, or demo")
+    revision: str | None = Field(None, description="hub revision to pin")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:0 …")
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
+        "auto", description="auto: bfloat16 on a GPU, what suits on a CPU"
+    )
+    engine: Literal["one_pass", "reference"] = Field(
+        "one_pass", description="one_pass: a drafted verdict, verified in one pass; reference: plain greedy generation"
+    )
+    compile: bool = Field(True, description="one_pass: compile parts of the model in the background, once busy")
+    batch_invariant: bool = Field(
+        False, description="one_pass: one message a pass, so that in bf16 even near-ties do not depend on the batch"
+    )
+    score_temperature: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="one_pass: publish label probabilities, divided by this temperature; unset: none"
+    )
+    max_new_tokens: Positive = Field(128, description="longest output")
+    batch_tokens: Positive = Field(65_536, description="padded tokens of one GPU batch at most")
+    batch_size: Positive = Field(256, description="items of one GPU batch at most")
+    background_batch_tokens: Positive = Field(
+        2_048, description="the same for a batch of background work, which a live message waits for once at most"
+    )
+    background_share: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.1, description="tokens of background work that rides in live batches, for each of theirs; 0: none rides along"
+    )
+    batch_timeout_s: PositiveSeconds = Field(300.0, description="a replica whose batch runs longer is replaced")
+    cache_size: Annotated[int, Field(ge=0)] = Field(
+        16_384, description="judgements that a replica keeps for prompts that come again; 0: none"
+    )
+    replicas: Positive = Field(1, description="guard replicas")
+    cpus_per_replica: Annotated[float, Field(ge=0)] = Field(1.0, description="logical CPUs of a guard replica")
+    gpus_per_replica: Annotated[float, Field(ge=0)] = Field(0.0, description="GPUs of a guard replica")
+    max_surge_percent: Annotated[int, Field(ge=0, le=100)] = Field(
+        0, description="extra guard replicas while a change rolls out; 0: old ones stop first, as on a single GPU"
+    )
+
+
+class DeliverySettings(Section):
+    """How records are handed over."""
+
+    mode: Literal["at_least_once", "exactly_once"] = Field("at_least_once", description="delivery promise")
+    chunk_size: Positive = Field(64, description="events of one guard call")
+    call_timeout_s: PositiveSeconds = Field(
+        1_800.0, description="a guard call that takes longer, its wait in the replica's queue included, is tried again"
+    )
+    max_attempts: Positive = Field(3, description="tries of a record that fails alone")
+    max_crashes: Positive = Field(3, description="replica deaths of a record alone, before it is quarantined")
+    backoff_initial_s: PositiveSeconds = Field(0.1, description="first wait while something is down, jittered")
+    backoff_max_s: PositiveSeconds = Field(10.0, description="longest such wait")
+    commit_interval_s: PositiveSeconds = Field(2.0, description="time between commits")
+    drain_timeout_s: PositiveSeconds = Field(20.0, description="longest drain on revoke and stop")
+
+
+class LimitSettings(Section):
+    """Bounds on what is held in memory (P9)."""
+
+    max_event_bytes: Positive = Field(1_048_576, description="larger values are dead letters")
+    in_flight_records: Positive = Field(4_096, description="partitions pause at this many records")
+    in_flight_bytes: Positive = Field(64 * 2**20, description="partitions pause at this many bytes")
+    in_flight_tokens: Positive = Field(1_048_576, description="partitions pause at this many estimated tokens")
+    resume_ratio: Annotated[float, Field(gt=0, lt=1)] = Field(0.5, description="share of a limit to resume below")
+
+
+class LengthSettings(Section):
+    """What happens to conversations longer than the model should read."""
+
+    mode: Literal["dead_letter", "truncate_middle", "window"] = Field("window", description="length policy")
+    max_tokens: Annotated[int, Field(ge=64)] = Field(4_096, description="estimated tokens judged in one piece")
+    overlap_tokens: Annotated[int, Field(ge=0)] = Field(256, description="overlap of neighbouring windows")
+    max_windows: Positive = Field(32, description="a text of more windows is a dead letter")
+
+
+class PolicySettings(Section):
+    """From classification to action."""
+
+    file: Path | None = Field(None, description="policy YAML; built-in default policy if unset")
+
+
+class TelemetrySettings(Section):
+    """Spans and logs; exporters are set by the standard OTEL_ variables."""
+
+    process_span: Literal["child", "link"] = Field("child", description="relation to the producer's span")
+    always_sample: Annotated[tuple[Literal["dead_letter", "not_safe", "slow"], ...], NoDecode] = Field(
+        ("dead_letter", "not_safe", "slow"),
+        description="messages that are traced for their end, whatever their producer decided; empty: none",
+    )
+    slow_s: PositiveSeconds = Field(30.0, description="slow is what takes so long from its poll to its verdict")
+    span_directory: Path | None = Field(
+        None, description="write spans into this folder as well, as a collector's file exporter would"
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="log level")
+    tenants: Annotated[tuple[TenantName, ...], NoDecode, Field(max_length=64)] = Field(
+        (),
+        description="tenants that metrics tell apart, comma-separated, all others being one; unset: no tenants there",
+    )
+
+    @field_validator("always_sample", "tenants", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) and value else value or ()
+
+
+class HealthSettings(Section):
+    """When a worker counts as stuck (P12)."""
+
+    progress_timeout_s: PositiveSeconds = Field(120.0, description="a consumer stuck for so long is replaced")
+    progress_factor: Annotated[float, Field(ge=1)] = Field(
+        20.0, description="and one stuck for so many times its longest recent wait, from 10 s on"
+    )
+    dead_man_s: PositiveSeconds = Field(60.0, description="without a Serve health check for so long: stop consuming")
+
+
+class BreakerSettings(Section):
+    """When a worker stops releasing outcomes, see `pipelines.breaker.breaker`; decision 0009 explains the figures."""
+
+    enabled: bool = Field(True, description="open the breaker at all")
+    window_records: Positive = Field(10_000, description="the ratios are those of so many last records")
+    window_s: PositiveSeconds = Field(3_600.0, description="... and look back for so long at most")
+    failure_ratio: Ratio = Field(0.2, description="open at this share of dead letters that are not the sender's doing")
+    failure_min_records: Positive = Field(2_000, description="... once so many records have been judged")
+    consecutive_failures: Positive = Field(500, description="open at so many such dead letters without a verdict")
+    input_error_ratio: Ratio = Field(0.8, description="open at this share of records refused before the guard")
+    input_error_min_records: Positive = Field(5_000, description="... once so many have been taken in")
+    consecutive_input_errors: Positive = Field(5_000, description="open at so many refused in a row")
+    drift_action: Literal["trip", "warn", "off"] = Field(
+        "trip", description="when the mix of severities has moved: open, only warn, or do not look"
+    )
+    drift_distance: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.1, description="share of verdicts that changed their label, beyond chance, that counts as moved"
+    )
+    drift_window_records: Positive = Field(5_000, description="verdicts that the baseline is compared with, at least")
+    drift_window_s: PositiveSeconds = Field(30.0, description="... and of so long at least")
+    drift_baseline_records: Positive = Field(20_000, description="verdicts that a baseline needs")
+    drift_baseline_half_life_s: PositiveSeconds = Field(
+        86_400.0, description="after so long a verdict counts half in the baseline"
+    )
+
+
+class ServeSettings(Section):
+    """The Serve application."""
+
+    consumers: Positive = Field(1, description="StreamWorker replicas")
+    cpus_per_consumer: Annotated[float, Field(ge=0)] = Field(1.0, description="logical CPUs of a StreamWorker replica")
+
+
+class AutoscalingSettings(Section):
+    """Replicas that follow the backlog, see `pipelines.autoscaling`; decision 0012 explains the figures."""
+
+    enabled: bool = Field(
+        False,
+        description="guard replicas and consumers follow the backlog; they begin as guard.replicas and"
+        " serve.consumers say",
+    )
+    target_seconds_behind: PositiveSeconds = Field(60.0, description="no record should be unfinished for longer")
+    min_replicas: Annotated[int, Field(ge=0)] = Field(
+        1, description="fewest guard replicas; 0: none while there is nothing to judge"
+    )
+    max_replicas: Positive = Field(8, description="most guard replicas")
+    max_consumers: Positive = Field(8, description="most consumers; the fewest are serve.consumers")
+    replicas_per_consumer: Positive = Field(
+        8, description="guard replicas that one consumer can keep busy: limits.in_flight_records over two batches each"
+    )
+    replica_rate: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="records a second of a busy guard replica, until that has been measured"
+    )
+    startup_s: PositiveSeconds = Field(
+        60.0, description="from the order of a guard replica to its first answer, until that has been measured"
+    )
+    interval_s: PositiveSeconds = Field(2.0, description="a change of load is decided on within two of these")
+    upscale_delay_s: Annotated[float, Field(ge=0)] = Field(0.0, description="more must be wanted for so long")
+    downscale_delay_s: Annotated[float, Field(ge=0)] = Field(120.0, description="fewer must be wanted for so long")
+    downscale_to_zero_delay_s: Annotated[float, Field(ge=0)] = Field(
+        600.0, description="none must be wanted for so long"
+    )

@@ -1,0 +1,1 @@
+"""The shadow lane: a candidate judges a share of live traffic and decides nothing."""

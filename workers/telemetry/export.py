@@ -1,0 +1,237 @@
+"""OpenTelemetry set-up of a process: the only importer of the SDK. Off unless an exporter is configured.
+
+Endpoint, protocol, sampler, queue, interval and resource are the standard `OTEL_…` variables. Spans come from the SDK's
+tracer or as bytes (`workers.telemetry.span_encoding`), and share its queue, its thread and its way out.
+Does not create spans or instruments.
+"""
+
+import json
+from base64 import b64decode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os import getpid
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from google.protobuf.json_format import MessageToDict
+from opentelemetry import metrics, trace
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as GrpcMetricExporter
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcSpanExporter
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter as HttpMetricExporter
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpSpanExporter
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import MetricExporter, PeriodicExportingMetricReader
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Decision, ParentBased
+from opentelemetry.trace import SpanContext as SdkSpanContext
+from opentelemetry.trace import TraceFlags
+
+from workers.settings.sections import TelemetrySettings
+from workers.telemetry.metrics.process import observe_process
+from workers.telemetry.span_encoding import EncodableSpans, encode_field
+
+FILE_DELAY_MS = 500
+# The SDK's defaults, 2,048 and 512, hold a tenth of a second's messages. Some 1.5 kB each.
+QUEUED_MESSAGES = 16_384
+EXPORTED_MESSAGES = 1_024
+# A collector that is gone must not hold up a stop.
+METRICS_STOP_MS = 2_000
+SPANS_STOP_MS = 2_000
+Signal = Literal["TRACES", "METRICS"]
+
+
+class EncodedBatch:
+    """Encodes what an exporter is handed: the SDK's spans, and those that are bytes already.
+
+    Args:
+        resource: of this process.
+    """
+
+    def __init__(self, resource: Resource) -> None:
+        span = TracerProvider(ALWAYS_ON, resource).get_tracer("weir").start_span("")
+        (spans,) = encode_spans([cast("ReadableSpan", span)]).resource_spans
+        self._scope = ScopeSpans(scope=spans.scope_spans[0].scope).SerializeToString()
+        self._resource = ResourceSpans(resource=spans.resource).SerializeToString()
+
+    def encode(self, batch: Sequence[ReadableSpan | EncodableSpans]) -> bytes:
+        """Bytes of an `ExportTraceServiceRequest`; put one behind the other, two of them are one."""
+        encoded = b"".join([item.encoded() for item in batch if not isinstance(item, ReadableSpan)])
+        theirs = [item for item in batch if isinstance(item, ReadableSpan)]
+        data = encode_spans(theirs).SerializeToString() if theirs else b""
+        if encoded:
+            data += encode_field(b"\x0a", self._resource + encode_field(b"\x12", self._scope + encoded))
+        return data
+
+
+class _HttpExporter(HttpSpanExporter):
+    def __init__(self, batch: EncodedBatch, endpoint: str | None) -> None:
+        super().__init__(endpoint)
+        self._batch = batch
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        sent = self._client.export(self._batch.encode(spans))
+        return SpanExportResult.SUCCESS if sent.success else SpanExportResult.FAILURE
+
+
+class _GrpcExporter(GrpcSpanExporter):
+    def __init__(self, batch: EncodedBatch, endpoint: str | None) -> None:
+        super().__init__(endpoint)
+        self._batch = batch
+
+    def _translate_data(self, data: Sequence[ReadableSpan]) -> ExportTraceServiceRequest:
+        request: ExportTraceServiceRequest = ExportTraceServiceRequest.FromString(self._batch.encode(data))
+        return request
+
+
+class _FileExporter(SpanExporter):
+    """Writes the lines that a collector's file exporter writes: OTLP as JSON, one request a line."""
+
+    def __init__(self, batch: EncodedBatch, path: Path) -> None:
+        self._batch = batch
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._out = path.open("a", encoding="utf-8", buffering=1)
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        request = ExportTraceServiceRequest.FromString(self._batch.encode(spans))
+        entry = MessageToDict(request, use_integers_for_enums=True)
+        for resource in entry["resourceSpans"]:
+            for scope in resource["scopeSpans"]:
+                for span in scope["spans"]:
+                    for place in (span, *span.get("links", ())):
+                        _write_ids_in_hex(place)
+        self._out.write(f"{json.dumps(entry, ensure_ascii=False)}\n")
+        return SpanExportResult.SUCCESS
+
+    def shutdown(self) -> None:
+        self._out.close()
+
+
+def _write_ids_in_hex(place: dict[str, Any]) -> None:
+    """OTLP's JSON has identifiers in hex, where protobuf's has base64."""
+    for name in ("traceId", "spanId", "parentSpanId"):
+        if name in place:
+            place[name] = b64decode(place[name]).hex()
+
+
+class _Finished:
+    """Lets spans that are bytes into the SDK's queue, which asks whether a span was sampled."""
+
+    __slots__ = ("encoded",)
+    context = SdkSpanContext(1, 1, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
+
+    def __init__(self, spans: EncodableSpans) -> None:
+        self.encoded = spans.encoded
+
+
+@dataclass(frozen=True)
+class Tracing:
+    """What the process traces: whether at all, and whether an unsampled parent decides for its children."""
+
+    enabled: bool
+    parent_decides: bool
+    provider: TracerProvider | None = None
+    processors: tuple[BatchSpanProcessor, ...] = ()
+
+    def samples(self, trace_id: bytes) -> bool:
+        """What the sampler says of a trace that begins here."""
+        if self.provider is None:
+            return self.enabled
+        result = self.provider.sampler.should_sample(Context(), int.from_bytes(trace_id), "process")
+        return result.decision is Decision.RECORD_AND_SAMPLE
+
+    def emit(self, spans: EncodableSpans) -> None:
+        """Queue finished spans for export; never waits, and drops the oldest where the queue is full."""
+        for processor in self.processors:
+            processor.on_end(cast("ReadableSpan", _Finished(spans)))
+
+    def flush(self) -> None:
+        """Export what is buffered, and stop."""
+        for processor in self.processors:
+            processor._batch_processor.shutdown(SPANS_STOP_MS)  # noqa: SLF001 - its own `shutdown` waits for 30 s
+        if self.provider is not None:
+            self.provider.shutdown()
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """What the process measures; nothing where it has no provider."""
+
+    provider: MeterProvider | None = None
+
+    def flush(self) -> None:
+        """Export what was measured since the last time, and stop."""
+        if self.provider is not None:
+            self.provider.shutdown(METRICS_STOP_MS)
+
+
+def start_tracing(settings: TelemetrySettings, role: str, otel: Mapping[str, str]) -> Tracing:
+    """Install the tracer provider of this process, where spans have somewhere to go.
+
+    Args:
+        settings: our telemetry settings.
+        role: service name unless OTEL_SERVICE_NAME says otherwise, e.g. `weir-stream`.
+        otel: the `OTEL_…` variables.
+    """
+    protocol = _otlp_protocol("TRACES", otel)
+    if _is_disabled(otel) or (protocol is None and settings.span_directory is None):
+        return Tracing(enabled=False, parent_decides=True)
+    provider = TracerProvider(resource=_resource(role, otel))
+    batch = EncodedBatch(provider.resource)
+    processors = []
+    if protocol is not None:
+        own = otel.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or None
+        exporter = _HttpExporter(batch, own) if protocol.startswith("http") else _GrpcExporter(batch, own)
+        queued = None if "OTEL_BSP_MAX_QUEUE_SIZE" in otel else QUEUED_MESSAGES
+        exported = None if "OTEL_BSP_MAX_EXPORT_BATCH_SIZE" in otel or queued is None else EXPORTED_MESSAGES
+        processors.append(BatchSpanProcessor(exporter, queued, max_export_batch_size=exported))
+    if settings.span_directory is not None:
+        file = _FileExporter(batch, settings.span_directory / f"{role}-{getpid()}.jsonl")
+        processors.append(BatchSpanProcessor(file, QUEUED_MESSAGES, FILE_DELAY_MS, EXPORTED_MESSAGES))
+    for processor in processors:
+        provider.add_span_processor(processor)
+    trace.set_tracer_provider(provider)
+    is_enabled = provider.sampler is not ALWAYS_OFF
+    return Tracing(is_enabled, isinstance(provider.sampler, ParentBased), provider, tuple(processors))
+
+
+def start_metrics(role: str, otel: Mapping[str, str]) -> Metrics:
+    """Install the meter provider of this process, where measurements have somewhere to go; see `start_tracing`."""
+    if _is_disabled(otel) or (exporter := _metric_exporter(otel)) is None:
+        return Metrics()
+    provider = MeterProvider([PeriodicExportingMetricReader(exporter)], resource=_resource(role, otel))
+    metrics.set_meter_provider(provider)
+    observe_process()
+    return Metrics(provider)
+
+
+def _is_disabled(otel: Mapping[str, str]) -> bool:
+    return otel.get("OTEL_SDK_DISABLED", "").lower() == "true"
+
+
+def _resource(role: str, otel: Mapping[str, str]) -> Resource:
+    return Resource.create({"service.name": otel.get("OTEL_SERVICE_NAME", role)})
+
+
+def _metric_exporter(otel: Mapping[str, str]) -> MetricExporter | None:
+    protocol = _otlp_protocol("METRICS", otel)
+    if protocol is None:
+        return None
+    return HttpMetricExporter() if protocol.startswith("http") else GrpcMetricExporter()
+
+
+def _otlp_protocol(signal: Signal, otel: Mapping[str, str]) -> str | None:
+    """The protocol to export a signal by; None where it is switched off or has no endpoint."""
+
+    def first(setting: str) -> str | None:
+        names = (f"OTEL_EXPORTER_OTLP_{signal}_{setting}", f"OTEL_EXPORTER_OTLP_{setting}")
+        return next((otel[name] for name in names if otel.get(name)), None)
+
+    if otel.get(f"OTEL_{signal}_EXPORTER", "otlp") == "none" or first("ENDPOINT") is None:
+        return None
+    return first("PROTOCOL") or "grpc"

@@ -1,0 +1,1 @@
+"""The metrics that Weir publishes, each defined once."""

@@ -1,0 +1,221 @@
+"""The table of all metrics. Nothing is measured that is not here; instruments are made from it only.
+
+Names are those of OpenTelemetry's semantic conventions where there are any (messaging, semconv 1.44; process), ours
+begin with `moderation.`. Every attribute has a closed set of values, or one that the settings bound: no event, user,
+conversation or text can make a series (P10), and a tenant only where `telemetry.tenants` lists it.
+"""
+
+from typing import Final
+
+from pipelines.breaker.breaker import Cause
+from schemas.reasons import Reason, Stage
+from schemas.shadow import Difference
+from schemas.verdict import Action, Category, Severity
+from workers.telemetry.metrics.definition import Attribute, Metric
+
+OTHER_TENANT: Final = "_other"  # no tenant's name begins so in `telemetry.tenants`
+GUARD_FAILURES: Final = ("unavailable", "crashed", "failed")
+REBALANCE_EVENTS: Final = ("assigned", "revoked", "lost")
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)  # semconv's advice
+_LONG_SECONDS = (*_SECONDS, 30.0, 60.0, 300.0, 1800.0)
+_SHORT_SECONDS = (0.001, 0.0025, *_SECONDS, 30.0)
+_POWERS = tuple(float(2**power) for power in range(18))
+
+SYSTEM = Attribute("messaging.system", ("kafka",))
+GROUP = Attribute("messaging.consumer.group.name", bound="`kafka.group_id`")
+DESTINATION = Attribute("messaging.destination.name", bound="`topics.…` and the topics of the policy")
+OPERATION = "messaging.operation.name"
+ERROR = "error.type"
+TENANT = Attribute("moderation.tenant", bound=f"`telemetry.tenants`, and `{OTHER_TENANT}`", optional=True)
+
+# -- the consumer's: what comes, waits and goes
+
+CONSUMED = Metric(
+    "messaging.client.consumed.messages", "counter", "{message}", "Records taken in.", "stream",
+    (SYSTEM, Attribute(OPERATION, ("poll",)), DESTINATION, GROUP), conventional=True,
+)  # fmt: skip
+SENT = Metric(
+    "messaging.client.sent.messages", "counter", "{message}",
+    "Verdicts, copies that the policy routes, and dead letters, acknowledged by the broker.", "stream",
+    (SYSTEM, Attribute(OPERATION, ("send",)), DESTINATION), conventional=True,
+)  # fmt: skip
+OPERATION_DURATION = Metric(
+    "messaging.client.operation.duration", "histogram", "s",
+    "Time from sending a batch of outcomes to its acknowledgements, and of a commit.", "stream",
+    (
+        SYSTEM,
+        Attribute(OPERATION, ("send", "commit")),
+        Attribute(ERROR, ("refused",), on_failure=True),
+    ),
+    _SECONDS, conventional=True,
+)  # fmt: skip
+PROCESS_DURATION = Metric(
+    "messaging.process.duration", "histogram", "s",
+    "Time from asking the guard about a chunk of records to its answers, holds and retries included; one a chunk.",
+    "stream", (SYSTEM, Attribute(OPERATION, ("process",))), _LONG_SECONDS, conventional=True,
+)  # fmt: skip
+BACKLOG = Metric(
+    "moderation.backlog", "updowncounter", "{record}",
+    "Effective backlog: records of this worker's partitions that are not completed; none while Kafka does not answer.",
+    "stream",
+)  # fmt: skip
+OLDEST_AGE = Metric(
+    "moderation.oldest_unfinished.age", "gauge", "s",
+    "Age of the oldest unfinished record, by its own Kafka timestamp, and at least since its poll; 0 where nothing is"
+    " unfinished.", "stream",
+)  # fmt: skip
+IN_FLIGHT_RECORDS = Metric(
+    "moderation.in_flight.records", "updowncounter", "{record}", "Records delivered and not completed.", "stream"
+)
+IN_FLIGHT_BYTES = Metric(
+    "moderation.in_flight.bytes", "updowncounter", "By", "Bytes of the records in flight.", "stream"
+)
+IN_FLIGHT_TOKENS = Metric(
+    "moderation.in_flight.tokens", "updowncounter", "{token}", "Estimated tokens of the records in flight.", "stream"
+)
+INTAKE_PAUSED = Metric(
+    "moderation.intake.paused", "updowncounter", "{worker}", "1 while an in-flight limit holds intake back.", "stream"
+)
+PARTITIONS = Metric(
+    "moderation.partitions", "updowncounter", "{partition}", "Partitions that this worker owns.", "stream"
+)
+COMPLETED = Metric(
+    "moderation.records.completed",
+    "counter",
+    "{record}",
+    "Records whose outcome the broker has acknowledged.",
+    "stream",
+)
+COMMIT_LAG = Metric(
+    "moderation.commit.lag", "updowncounter", "{record}",
+    "Offsets from the committed to the delivered one: what would be judged again if the worker ended now.", "stream",
+)  # fmt: skip
+REBALANCES = Metric(
+    "moderation.rebalances", "counter", "{rebalance}", "Changes of this worker's partitions.", "stream",
+    (Attribute("moderation.rebalance.event", REBALANCE_EVENTS),),
+)  # fmt: skip
+GUARD_CALLS = Metric(
+    "moderation.guard.calls", "counter", "{call}", "Calls of the guard; those with `error.type` are tried again.",
+    "stream", (Attribute(ERROR, GUARD_FAILURES, on_failure=True),),
+)  # fmt: skip
+PUBLISH_WAITS = Metric(
+    "moderation.publish.waits", "counter", "{wait}",
+    "Times that outcomes were held up or sent again, because of the broker or the group.", "stream",
+)  # fmt: skip
+
+# -- the consumer's: what was decided
+
+VERDICTS = Metric(
+    "moderation.verdicts", "counter", "{verdict}", "Verdicts acknowledged by the broker.", "stream",
+    (Attribute("moderation.severity", tuple(Severity)), Attribute("moderation.action", tuple(Action)), TENANT),
+)  # fmt: skip
+CATEGORIES = Metric(
+    "moderation.verdict.categories", "counter", "{category}",
+    "Categories named by acknowledged verdicts; a verdict may name several.", "stream",
+    (Attribute("moderation.category", tuple(Category)), TENANT),
+)  # fmt: skip
+DEAD_LETTERS = Metric(
+    "moderation.dead_letters", "counter", "{record}", "Dead letters acknowledged by the broker.", "stream",
+    (Attribute(ERROR, tuple(Reason)), Attribute("moderation.stage", tuple(Stage))),
+)  # fmt: skip
+BREAKER_OPEN = Metric(
+    "moderation.breaker.open", "updowncounter", "{worker}", "1 while the breaker of this worker is open.", "stream"
+)
+BREAKER_CAUSES = Metric(
+    "moderation.breaker.causes", "updowncounter", "{worker}", "1 for what has opened the breaker, while it is open.",
+    "stream", (Attribute("moderation.breaker.cause", tuple(Cause)),),
+)  # fmt: skip
+DRIFT = Metric(
+    "moderation.drift.distance", "gauge", "1",
+    "Share of recent verdicts whose label differs from the baseline's mix; none while there is too little to compare.",
+    "stream",
+)  # fmt: skip
+
+# -- the consumer's: what a candidate would have decided
+
+SHADOW_RECORDS = Metric(
+    "moderation.shadow.records", "counter", "{record}",
+    "Records of the shadow lane's sample: compared with the candidate's outcome, or left out since too many wait"
+    " (`dropped`) or no answer came (`unanswered`).", "stream",
+    (Attribute("moderation.shadow.result", ("agreed", "disagreed", "dropped", "unanswered")),),
+)  # fmt: skip
+SHADOW_PAIRS = Metric(
+    "moderation.shadow.pairs", "counter", "{record}", "Compared records by what live and the candidate made of them.",
+    "stream",
+    (
+        Attribute("moderation.shadow.live", (*Severity, "dead_letter")),
+        Attribute("moderation.shadow.candidate", (*Severity, "dead_letter")),
+    ),
+)  # fmt: skip
+SHADOW_DIFFERENCES = Metric(
+    "moderation.shadow.differences", "counter", "{difference}",
+    "Ways in which the candidate's outcomes differed; a record may differ in several.", "stream",
+    (Attribute("moderation.shadow.difference", tuple(Difference)),),
+)  # fmt: skip
+SHADOW_UNPUBLISHED = Metric(
+    "moderation.shadow.unpublished", "counter", "{record}", "Records that could not be written to the shadow topic.",
+    "stream",
+)  # fmt: skip
+
+# -- the guard replica's
+
+BATCH_SIZE = Metric(
+    "moderation.batch.size", "histogram", "{prompt}", "Prompts of one batch of the model.", "guard", (), _POWERS[:10]
+)
+BATCH_TOKENS = Metric(
+    "moderation.batch.tokens", "histogram", "{token}", "Prompt tokens of one batch.", "guard", (), _POWERS[6:]
+)
+BATCH_DURATION = Metric(
+    "moderation.batch.duration", "histogram", "s", "Time of one batch in the model.", "guard",
+    (Attribute(ERROR, ("failed",), on_failure=True),), _SHORT_SECONDS,
+)  # fmt: skip
+QUEUE_DURATION = Metric(
+    "moderation.queue.duration", "histogram", "s",
+    "Longest wait of a live call's prompts for their batch, from arrival in the replica; one a call that needed the"
+    " model.",
+    "guard", (), _SHORT_SECONDS,
+)  # fmt: skip
+QUEUE_SIZE = Metric(
+    "moderation.queue.size", "updowncounter", "{prompt}", "Live prompts that wait for the model.", "guard"
+)
+BACKGROUND_QUEUE_SIZE = Metric(
+    "moderation.background.queue.size", "updowncounter", "{prompt}",
+    "Background prompts that wait until no live prompt does.", "guard",
+)  # fmt: skip
+BACKGROUND_PROMPTS = Metric(
+    "moderation.background.prompts", "counter", "{prompt}", "Background prompts that the model judged.", "guard"
+)
+BACKGROUND_REFUSED = Metric(
+    "moderation.background.refused", "counter", "{call}",
+    "Background calls that were not taken on, because enough of them wait; they are tried again.", "guard",
+)  # fmt: skip
+TOKENS = Metric(
+    "moderation.model.tokens", "counter", "{token}", "Tokens that the model has read and written.", "guard",
+    (Attribute("gen_ai.token.type", ("input", "output")),),
+)  # fmt: skip
+DRAFT_TOKENS = Metric(
+    "moderation.draft.tokens",
+    "counter",
+    "{token}",
+    "Tokens of a verdict that were drafted before the model ran.",
+    "guard",
+)
+DRAFT_ACCEPTED = Metric(
+    "moderation.draft.accepted_tokens", "counter", "{token}", "Drafted tokens that the model itself chose.", "guard"
+)
+CACHE_HITS = Metric(
+    "moderation.cache.hits", "counter", "{prompt}",
+    "Prompts that got the judgement of an equal one, kept or under way.", "guard",
+)  # fmt: skip
+CACHE_MISSES = Metric("moderation.cache.misses", "counter", "{prompt}", "Prompts that the model judged.", "guard")
+CACHE_SIZE = Metric("moderation.cache.size", "updowncounter", "{prompt}", "Judgements kept.", "guard")
+MODEL_LOAD = Metric("moderation.model.load.duration", "gauge", "s", "Time that loading the model took.", "guard")
+
+# -- of both
+
+MEMORY = Metric(
+    "process.memory.usage", "updowncounter", "By", "Physical memory of the process.", "all", conventional=True
+)
+
+METRICS: Final = tuple(value for value in list(globals().values()) if isinstance(value, Metric))

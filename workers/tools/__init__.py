@@ -1,0 +1,1 @@
+"""Operators' tools over topics and running applications."""

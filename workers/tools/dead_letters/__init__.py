@@ -1,0 +1,1 @@
+"""Dead letters: read, put back, deleted for good."""

@@ -1,0 +1,201 @@
+"""The checks of `weir check` that ask Kafka: reach, session, topics, rights and sizes.
+
+Looks only: what a user may do is asked of the broker, never tried.
+"""
+
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+from kafka import KafkaAdminClient
+from kafka.errors import (
+    CoordinatorNotAvailableError,
+    KafkaError,
+    KafkaTimeoutError,
+    TransactionalIdAuthorizationFailedError,
+    TransactionalIdNotFoundError,
+    for_code,
+)
+
+from schemas.errors import ModerationError
+from workers.kafka.clients import connection, transactional_id
+from workers.kafka.reader import admin
+from workers.kafka.topics import HEADER_BYTES, Role, describe, topic_roles
+from workers.settings.loading import Settings
+from workers.tools.inspect.check import Finding, check
+
+RIGHTS: Mapping[Role, tuple[str, ...]] = {
+    "events": ("DESCRIBE", "READ"),
+    "verdicts": ("DESCRIBE", "WRITE"),
+    "dead letters": ("DESCRIBE", "WRITE"),
+    "routed verdicts": ("DESCRIBE", "WRITE"),
+    "shadow": ("DESCRIBE", "WRITE"),
+}
+_MARGIN_S = 1.0
+_COORDINATOR_TRIES = 20
+_COORDINATOR_WAIT_S = 0.2
+Details = Mapping[str, Mapping[str, Any]]
+
+
+def kafka_checks(settings: Settings, timeout_s: float) -> Iterator[Finding]:
+    """Run the checks one after another; those that need what another one found to be missing are skipped."""
+    yield check("broker", lambda: _reach(settings, timeout_s - _MARGIN_S), timeout_s)
+    clients: list[KafkaAdminClient] = []
+    session = check("session", lambda: _session(settings, timeout_s - _MARGIN_S, clients), timeout_s)
+    yield session
+    roles = _roles(settings)
+    if session.status != "ok":
+        names = [*(f"topic {name}" for name in roles), *(f"rights on {name}" for name in roles)]
+        if settings.delivery.mode == "exactly_once":
+            names.append("transactions")
+        for name in [*names, "rights on group", "dead-letter size"]:
+            yield Finding(name, "skip", "no session with Kafka")
+        return
+    with clients[0] as client:
+        for name, look in _looks(settings, client, roles):
+            yield check(name, look, timeout_s)
+
+
+def _roles(settings: Settings) -> dict[str, Role]:
+    try:
+        return topic_roles(settings)
+    except ModerationError:  # the policy file, which has a check of its own
+        topics = settings.topics
+        roles: dict[str, Role] = dict.fromkeys(topics.events, "events")
+        return roles | {topics.verdicts: "verdicts", topics.dead_letters: "dead letters"}
+
+
+def _looks(
+    settings: Settings, client: KafkaAdminClient, roles: Mapping[str, Role]
+) -> Iterator[tuple[str, Callable[[], str]]]:
+    for name, role in roles.items():
+        yield f"topic {name}", partial(_topic, settings, client, name, role)
+    for name, role in roles.items():
+        yield f"rights on {name}", partial(_rights, client, name, role)
+    yield "rights on group", partial(_group_rights, settings, client)
+    if settings.delivery.mode == "exactly_once":
+        yield "transactions", partial(_transactions, settings, client)
+    yield "dead-letter size", partial(_dead_letter_size, settings, client)
+
+
+def _reach(settings: Settings, timeout_s: float) -> str:
+    servers = connection(settings.kafka)["bootstrap_servers"]
+    faults = []
+    for server in servers:
+        host, _, port = server.rpartition(":")
+        try:
+            with socket.create_connection((host.strip("[]"), int(port)), timeout=timeout_s / len(servers)):
+                return f"{server} accepts connections"
+        except (OSError, ValueError) as error:
+            faults.append(f"{server}: {error}")
+    raise ModerationError(f"kafka.bootstrap_servers={settings.kafka.bootstrap_servers}: {', '.join(faults)}")
+
+
+def _session(settings: Settings, timeout_s: float, clients: list[KafkaAdminClient]) -> str:
+    kafka = settings.kafka
+    way: str = kafka.security_protocol
+    if kafka.sasl_mechanism is not None:
+        way += f" {kafka.sasl_mechanism} as {kafka.sasl_username or 'the owner of the token'}"
+    try:
+        client = admin(kafka, timeout_s)
+    except KafkaTimeoutError:
+        raise ModerationError(
+            f"no session over {way}: the broker does not answer or refuses; see kafka.security_protocol,"
+            " kafka.sasl_… and kafka.ssl_…"
+        ) from None
+    clients.append(client)
+    cluster = client.describe_cluster()
+    return f"cluster {cluster['cluster_id']}, {len(cluster['brokers'])} brokers, {way}"
+
+
+def _topic(settings: Settings, client: KafkaAdminClient, name: str, role: Role) -> str:
+    topic = _detail(client, name)
+    partitions = len(topic["partitions"])
+    leaderless = sum(partition["leader_id"] < 0 for partition in topic["partitions"])
+    if leaderless:
+        raise ModerationError(f"{leaderless} of {partitions} partitions have no leader")
+    consumers = settings.serve.consumers
+    if role == "events" and partitions < consumers:
+        raise ModerationError(f"{partitions} partitions for serve.consumers={consumers}: some would have nothing to do")
+    return f"{role}, {partitions} partitions"
+
+
+def _detail(client: KafkaAdminClient, name: str) -> Mapping[str, Any]:
+    topic: Mapping[str, Any] = client.describe_topics([name])[0]
+    if topic["error_code"]:
+        code = for_code(topic["error_code"]).__name__
+        hint = "weir topics apply creates it" if code == "UnknownTopicOrPartitionError" else "see the ACLs of this user"
+        raise ModerationError(f"{code}: {hint}")
+    return topic
+
+
+def _rights(client: KafkaAdminClient, name: str, role: Role) -> str:
+    allowed = _detail(client, name).get("authorized_operations")
+    return _compare(allowed, RIGHTS[role])
+
+
+def _group_rights(settings: Settings, client: KafkaAdminClient) -> str:
+    group = settings.kafka.group_id
+    described = _when_there(lambda: client.describe_groups([group], include_authorized_operations=True))[group]
+    if described["group_state"] == "Dead":
+        client.list_group_offsets([group])  # raises without DESCRIBE
+        return f"{group}: DESCRIBE allowed; READ is not told before the group exists"
+    return f"{group}: {_compare(described['authorized_operations'], ('DESCRIBE', 'READ'))}"
+
+
+def _when_there(ask: Callable[[], Any]) -> Any:
+    """Ask a coordinator: the broker makes its topic when it is asked for the first time."""
+    for _ in range(_COORDINATOR_TRIES):
+        try:
+            return ask()
+        except CoordinatorNotAvailableError:
+            time.sleep(_COORDINATOR_WAIT_S)
+    return ask()
+
+
+def _transactions(settings: Settings, client: KafkaAdminClient) -> str:
+    # Workers' ids begin with the group's name, and a right is given for the beginning.
+    try:
+        _when_there(lambda: client.describe_transactions([transactional_id(settings.kafka)]))
+    except TransactionalIdNotFoundError:
+        pass
+    except TransactionalIdAuthorizationFailedError:
+        raise ModerationError(
+            f"DESCRIBE and WRITE on transactional ids that begin with {settings.kafka.group_id}- are needed"
+        ) from None
+    return f"{settings.kafka.group_id}-*: DESCRIBE allowed; WRITE is not told before it is used"
+
+
+def _compare(allowed: list[str] | None, needed: tuple[str, ...]) -> str:
+    if not allowed:
+        return f"not told by the broker, {' and '.join(needed)} needed"
+    denied = [operation for operation in needed if operation not in allowed]
+    if denied:
+        raise ModerationError(f"{' and '.join(denied)} not allowed")
+    return f"{' and '.join(needed)} allowed"
+
+
+def _dead_letter_size(settings: Settings, client: KafkaAdminClient) -> str:
+    name, limit = settings.topics.dead_letters, settings.limits.max_event_bytes
+    try:
+        found = describe(client, [name])[name]
+    except KafkaError as error:
+        raise ModerationError(f"{name}: {type(error).__name__}") from None
+    if found is None:
+        raise ModerationError(f"{name}: is not there")
+    size = found.configs.get("max.message.bytes")
+    if size is None:
+        return f"{name}: max.message.bytes is not told to this user, {limit + HEADER_BYTES} needed"
+    if int(size) < limit + HEADER_BYTES:
+        raise ModerationError(
+            f"{name}: max.message.bytes={size} is too small for limits.max_event_bytes={limit} and headers:"
+            " letters of large events would lose their value"
+        )
+    if settings.kafka.max_request_bytes < limit + HEADER_BYTES:
+        raise ModerationError(
+            f"kafka.max_request_bytes={settings.kafka.max_request_bytes} is too small for"
+            f" limits.max_event_bytes={limit} and headers"
+        )
+    return f"{name}: max.message.bytes={size} holds limits.max_event_bytes={limit}"

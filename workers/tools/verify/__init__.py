@@ -1,0 +1,1 @@
+"""Proof from the topics that nothing was lost, doubled unequally or reordered."""

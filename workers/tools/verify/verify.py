@@ -1,0 +1,141 @@
+"""Reads input, outcome and extra topics to the ends that they have now, and closes the ledger over them.
+
+The ends are asked for in the order inputs, commits, outcomes: so every outcome that a commit stands on is read, while
+the worker may go on working. Transactions that are open at those ends are waited for.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from kafka import TopicPartition
+
+from pipelines.guard_parser import Classification
+from pipelines.policy import Policy, load_policy
+from schemas.errors import ConfigurationError
+from schemas.verdict import Verdict
+from workers.kafka.clients import TRANSACTION_TIMEOUT_MS
+from workers.kafka.reader import STALL_S, Isolation, OffsetRange, TopicReader, kafka_faults
+from workers.settings.loading import Settings
+from workers.tools.verify.ledger import Ledger
+from workers.tools.verify.ledger_book import LedgerBook, Routes
+
+# Outcomes are stamped by our clock, inputs by their producers': outcomes are read from that much earlier.
+CLOCK_SKEW_MS = 600_000
+# The broker ends a transaction that a dead worker has left open, a little after its time is over.
+TRANSACTION_PATIENCE_S = TRANSACTION_TIMEOUT_MS / 1_000 + STALL_S
+Progress = Callable[[int, int], None]
+Place = tuple[str | None, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Which inputs are looked at; all without bounds.
+
+    Attributes:
+        since_ms: from the first record of that time or later, in milliseconds since the epoch.
+        until_ms: up to, not including, the first record of that time or later.
+        start: from that offset, by topic and partition; topic None stands for the only input topic.
+        end: up to, not including, that offset. Partitions that are not named have no such bound.
+    """
+
+    since_ms: int | None = None
+    until_ms: int | None = None
+    start: Mapping[Place, int] = field(default_factory=dict)
+    end: Mapping[Place, int] = field(default_factory=dict)
+
+    def cut(self, spans: Mapping[TopicPartition, OffsetRange]) -> dict[TopicPartition, OffsetRange]:
+        """Of what the input topics hold the part between the offsets.
+
+        Raises:
+            ConfigurationError: no such partition, or there are several of that number.
+        """
+        starts, ends = _named(self.start, spans), _named(self.end, spans)
+        cut = {}
+        for tp, span in spans.items():
+            start = min(max(span.start, starts.get(tp, span.start)), span.end)
+            cut[tp] = OffsetRange(start, max(start, min(span.end, ends.get(tp, span.end))))
+        return cut
+
+
+def verify(
+    settings: Settings,
+    bounds: Bounds | None = None,
+    *,
+    isolation: Isolation = "read_committed",
+    allow_tail: bool = False,
+    once: bool = False,
+    limit: int = 20,
+    progress: Progress = lambda _done, _total: None,
+) -> Ledger:
+    """The ledger of what the topics hold.
+
+    Args:
+        settings: topics, group, policy and where Kafka is.
+        bounds: which inputs; their outcomes are looked for up to the ends of the topics.
+        isolation: of outcomes; of inputs only committed ones count, which are what the worker reads.
+        allow_tail: inputs that the group has not committed need no outcome.
+        once: copies and second judgements are violations.
+        limit: violations listed of each kind.
+        progress: called with the number of offsets read and their total.
+
+    Raises:
+        ConfigurationError: the policy file is wrong, or a bound names no input partition.
+        ModerationError: Kafka does not answer, a topic is not there, or a transaction stays open.
+    """
+    topics, kafka, looked_at = settings.topics, settings.kafka, bounds or Bounds()
+    policy = load_policy(settings.policy.file)
+    # Inputs as the worker reads them: what an aborted transaction wrote was never said, and needs no outcome.
+    with kafka_faults(kafka), TopicReader(kafka, kafka.group_id, "read_committed") as reader:
+        inputs = looked_at.cut(reader.spans(topics.events, looked_at.since_ms, looked_at.until_ms))
+        committed = reader.committed(inputs)
+        since_ms = None if looked_at.since_ms is None else max(0, looked_at.since_ms - CLOCK_SKEW_MS)
+        with TopicReader(kafka) as any_end:
+            # Behind open transactions, too: a commit may stand on one whose outcomes show in a moment.
+            outcomes = any_end.spans((topics.verdicts, topics.dead_letters, *policy.topics), since_ms)
+            first = any_end.first_offsets(outcomes)
+        removed = sum(first[tp] for tp, span in outcomes.items() if span.start == first[tp])
+        total = sum(span.end - span.start for span in (*inputs.values(), *outcomes.values()))
+        done = 0
+
+        def advanced(count: int) -> None:
+            nonlocal done
+            done += count
+            progress(done, total)
+
+        book = LedgerBook(inputs, committed, limit=limit, once=once, extra_topics=policy.topics, routes=_routes(policy))
+        try:
+            for record in reader.read(inputs, advanced):
+                book.add_input(record)
+            with TopicReader(kafka, None, isolation) as later:
+                for record in later.read(outcomes, advanced, TRANSACTION_PATIENCE_S):
+                    if record.topic == topics.dead_letters:
+                        book.add_dead_letter(record)
+                    else:
+                        book.add_verdict(record)
+            book.forget_before(reader.first_offsets(inputs))
+            return book.close(tail_allowed=allow_tail, removed=removed)
+        finally:
+            book.free()
+
+
+def _named(offsets: Mapping[Place, int], spans: Mapping[TopicPartition, OffsetRange]) -> dict[TopicPartition, int]:
+    named = {}
+    for (topic, partition), offset in offsets.items():
+        found = [tp for tp in spans if tp.partition == partition and topic in (None, tp.topic)]
+        if len(found) != 1:
+            fault = "of several topics; say TOPIC:PARTITION:OFFSET" if found else "not of an input topic"
+            raise ConfigurationError(f"partition {partition if topic is None else f'{topic}-{partition}'}: {fault}")
+        named[found[0]] = offset
+    return named
+
+
+def _routes(policy: Policy) -> Routes:
+    """Where the policy of today sends a verdict; nothing is known of those that another policy made."""
+
+    def routes(verdict: Verdict) -> tuple[str, ...]:
+        if verdict.policy.sha256 != policy.sha256:
+            return ()
+        classification = Classification(verdict.severity, verdict.categories, verdict.refusal)
+        return policy.decide(classification, verdict.tenant).topics
+
+    return routes
