@@ -9,6 +9,13 @@ Headers = tuple[tuple[str, bytes | None], ...]
 JSON_CONTENT = ("content-type", b"application/json")  # header of what we write as JSON
 
 
+class Partition(NamedTuple):
+    """A partition of a topic."""
+
+    topic: str
+    number: int
+
+
 class SourceRecord(NamedTuple):
     """One consumed record. `timestamp_ms` is the record's own timestamp, milliseconds since the epoch."""
 
