@@ -62,10 +62,10 @@ lint: setup ## ruff, mypy strict, import contracts
 	$(BIN)/lint-imports
 
 .PHONY: fmt
-fmt: setup ## formats the code, writes the generated parts of README.md and schemas/published
+fmt: setup ## formats the code, writes the generated pages
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
-	$(BIN)/python infra/readme_table.py
+	$(BIN)/python infra/settings_page.py
 	$(BIN)/python infra/metrics_page.py
 	$(BIN)/python infra/chart_copies.py
 	$(BIN)/python infra/chart_schema.py

@@ -289,7 +289,7 @@ def prepare_ray() -> None:
 
 
 def settings_table() -> str:
-    """All settings as a Markdown table; the README's table is this text."""
+    """All settings as a Markdown table; `infra/docs/settings.md` is this text."""
     rows = ["| variable | default | what it is |", "|---|---|---|"]
     for section, field in Settings.model_fields.items():
         for name, item in getattr(field.annotation, "model_fields", {}).items():
