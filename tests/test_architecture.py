@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.tree import ROOT, git_files
+
 BIN = Path(sys.executable).parent
 PACKAGES = ("schemas", "pipelines", "workers")
 MAX_LINES = 400
@@ -72,18 +73,6 @@ BANNED = [
     ("workers/telemetry/log.py", "from os import getenv", "os.getenv"),
     ("pipelines/guard.py", "from opentelemetry.sdk import trace", "opentelemetry.sdk"),
 ]
-
-
-def git_files(*patterns: str) -> list[Path]:
-    """Tracked and new files, without what git ignores."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *patterns],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    return [path for name in listed.split("\0") if name and (path := ROOT / name).is_file()]
 
 
 def lines_of(path: Path) -> int:

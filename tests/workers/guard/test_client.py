@@ -1,4 +1,4 @@
-"""What each error of a Ray Serve call means (P5, P6): the table of RAY.md 3, and no public error left out."""
+"""What each error of a Ray Serve call means (P5, P6): the table of infra/docs/ray.md, and no public error left out."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -26,7 +26,7 @@ SHAPES: Final[dict[str, dict[str, int]]] = {
 }
 VOCABULARY: Final = 151_936
 END: Final = 151_645
-# Fixed tokens before and after the conversation (MODEL.md 1d); a response also has 4 between its two messages.
+# Fixed tokens before and after the conversation (infra/docs/model.md); a response also has 4 between its two messages.
 FRAMES: Final[dict[Task, tuple[int, int]]] = {"prompt": (201, 95), "response": (267, 118)}
 # "Safety: Safe\nCategories: None" and its end token; a response has a third line.
 VERDICT_TOKENS: Final[dict[Task, int]] = {"prompt": 8, "response": 13}
@@ -34,7 +34,7 @@ VERDICT_TOKENS: Final[dict[Task, int]] = {"prompt": 8, "response": 13}
 REPLY_TOKENS: Final = 10
 # A message's tokens come with one more, its line end's.
 _LINE_END: Final = 1
-# First and only tokens of the real tokenizer (MODEL.md 1e); other words get ids that no draft shares.
+# First and only tokens of the real tokenizer; other words get ids that no draft shares.
 _WORDS: Final = {"Safety:": [73037, 25], "Categories:": [20970, 25], "Refusal:": [3945, 35414, 25], "\n": [198]}
 _LABELS: Final = {"Safe": [22291], "Unsafe": [73067], "Controversial": [2093, 12563, 530], "None": [2240], "No": [2308]}
 

@@ -41,7 +41,7 @@ def category_labels(task: Task) -> tuple[str, ...]:
 
 
 def verdict_texts(task: Task) -> tuple[str, ...]:
-    """All canonical verdicts of a task as the model writes them, the most expected first (MODEL.md 1e)."""
+    """All canonical verdicts of a task as the model writes them, the most expected first."""
     categories = category_labels(task)
     texts = [f"Safety: {SAFETY_LABELS[0]}\nCategories: {categories[0]}"]
     texts += [f"Safety: {safety}\nCategories: {name}" for safety in SAFETY_LABELS[1:] for name in categories[1:]]
