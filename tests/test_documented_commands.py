@@ -25,7 +25,7 @@ TEXTS = sorted(
     }
 )
 COMMAND = re.compile(r"(?<![\w./-])weir((?: +[^`|;&>()]+)+)")
-NO_SETTING = re.compile(r".*\.(md|yaml)|serve\.(batch|run|shutdown)")  # files, and Ray's functions
+NO_SETTING = re.compile(r".*\.(md|yaml)|serve\.(batch|delete|run|shutdown)")  # files, and Ray's functions
 WORD = re.compile(r"[a-z][a-z-]*")
 
 
