@@ -20,6 +20,7 @@ from workers.audit.rows.blocks import Plan
 from workers.audit.rows.columns import Columns
 from workers.audit.rows.event_rows import EventRows
 from workers.audit.rows.selection import is_sampled
+from workers.guard.setup import moderation_of
 from workers.settings.loading import Settings
 
 _LOOKED_AT = 20_000  # rows
@@ -36,8 +37,6 @@ def estimate(
     gpu: str,
 ) -> dict[str, Any]:
     """What the run would be; `seconds` and `gpu_hours` are None for a model without a known size."""
-    from workers.stream.assembly import moderation_of
-
     moderation = moderation_of(settings)
     blocks = plan.blocks[:: max(1, len(plan.blocks) * plan.blocks[0].rows // _LOOKED_AT)]
     rows = BlockRows(columns.wanted, EventRows(columns).lookback) if columns else None

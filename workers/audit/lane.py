@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipelines.guard import Guard
-from schemas.errors import ConfigurationError, ModerationError
+from schemas.errors import ModerationError
 from schemas.record import SourceRecord
 from workers.audit.block_judge import Lane
 from workers.audit.block_work import ReadTopic
+from workers.audit.manifest import PolicyUsed
+from workers.guard.setup import judge_of, length_policy_of, moderation_of, policy_of
 from workers.settings.loading import Settings
 
 if TYPE_CHECKING:
@@ -33,10 +35,7 @@ class OwnEngine:
         from workers.serving.engine_choice import load_engine  # in the actor: torch takes seconds
         from workers.serving.local_guard import LocalGuard
 
-        try:
-            guard = LocalGuard(load_engine(self.settings.guard))
-        except ValueError as error:
-            raise ConfigurationError(str(error)) from None
+        guard = LocalGuard(load_engine(self.settings.guard))
         return lane_of(self.settings, guard, 1, self.settings.guard.gpus_per_replica), topic_range(self.settings)
 
 
@@ -64,11 +63,15 @@ def lane_of(settings: Settings, guard: Guard, calls: int, gpus: float) -> Lane:
         calls: of the guard under way at a time.
         gpus: that the guard occupies.
     """
-    from workers.stream.assembly import judge_of, moderation_of
-
     limits = settings.guard
     judge = judge_of(settings, guard)
     return Lane(moderation_of(settings), judge, limits.batch_size, limits.batch_tokens, calls, gpus)
+
+
+def used_policy(settings: Settings) -> PolicyUsed:
+    """What a manifest says of policy and length policy."""
+    policy, length = policy_of(settings), length_policy_of(settings.length)
+    return PolicyUsed(name=policy.name, version=policy.version, sha256=policy.sha256, length=length.signature)
 
 
 def topic_range(settings: Settings) -> ReadTopic:

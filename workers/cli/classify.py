@@ -17,10 +17,10 @@ import typer
 
 from pipelines.judging import Judge
 from pipelines.moderation import Moderation
-from schemas.errors import ConfigurationError
 from workers.cli.options import Config
 from workers.cli.terminal import progress_bar
 from workers.guard.lines import in_chunks, judge_lines, read_lines
+from workers.guard.setup import judge_of, moderation_of
 from workers.settings.loading import Settings, load_settings
 
 
@@ -55,17 +55,11 @@ def _event(text: str) -> bytes:
 
 
 def _parts(settings: Settings) -> tuple[Moderation, Judge]:
-    # Here and not above: torch and Kafka's client take seconds that `weir --help` must not.
-    from workers.serving.engine_choice import load_engine
+    from workers.serving.engine_choice import load_engine  # here and not above: `weir --help` must not wait for torch
     from workers.serving.local_guard import LocalGuard
-    from workers.stream.assembly import judge_of, moderation_of
 
     moderation = moderation_of(settings)
-    try:
-        engine = load_engine(settings.guard)
-    except ValueError as error:
-        raise ConfigurationError(str(error)) from None
-    return moderation, judge_of(settings, LocalGuard(engine))
+    return moderation, judge_of(settings, LocalGuard(load_engine(settings.guard)))
 
 
 async def _classify(

@@ -7,6 +7,7 @@ driver that builds the application must not pay for it.
 from typing import TYPE_CHECKING
 
 from pipelines.guard_parser import PARSER_VERSION
+from schemas.errors import ConfigurationError
 from schemas.verdict import Provenance
 from workers.settings.sections import GuardSettings
 
@@ -18,8 +19,15 @@ def load_engine(settings: GuardSettings) -> "Engine":
     """Load model and engine.
 
     Raises:
-        ValueError: names the setting and its value.
+        ConfigurationError: names the setting and its value.
     """
+    try:
+        return _load(settings)
+    except ValueError as error:  # the engine knows no errors of ours
+        raise ConfigurationError(str(error)) from None
+
+
+def _load(settings: GuardSettings) -> "Engine":
     from workers.serving.engine.one_pass import OnePassEngine  # see above
     from workers.serving.engine.reference import ReferenceEngine
 

@@ -10,12 +10,10 @@ from functools import partial
 from pipelines.backoff import Backoff
 from pipelines.breaker.breaker import Breaker
 from pipelines.guard import Guard
-from pipelines.judging import Judge
-from pipelines.length import LengthPolicy
 from pipelines.moderation import Moderation
 from pipelines.policy import load_policy
-from schemas.errors import ConfigurationError
 from schemas.shadow import ShadowJudge
+from workers.guard.setup import judge_of, moderation_of
 from workers.kafka.clients import group_consumer, producer, transactional_id
 from workers.kafka.membership import Membership
 from workers.kafka.reader import committed_offsets
@@ -31,42 +29,6 @@ from workers.stream.worker import StreamWorker
 from workers.telemetry.export import Tracing
 from workers.telemetry.late_sampling import LateSampling
 from workers.telemetry.message_trace import StreamTracer
-
-
-def moderation_of(settings: Settings, shadow: ShadowLane | None = None) -> Moderation:
-    """Completion before and after the model, as set.
-
-    Args:
-        settings: all settings.
-        shadow: is shown the rulings.
-
-    Raises:
-        ConfigurationError: the policy file is wrong, or routes verdicts into one of our own topics.
-    """
-    length = settings.length
-    policy = load_policy(settings.policy.file)
-    # A verdict in an input topic would be read as an event again.
-    topics = settings.topics
-    if loops := {*policy.topics} & {*topics.events, topics.verdicts, topics.dead_letters, topics.shadow}:
-        raise ConfigurationError(f"policy.file={settings.policy.file}: routes to {min(loops)}, which has another role")
-    new_moderation = Moderation if shadow is None else partial(ShadowedModeration, shadow)
-    return new_moderation(
-        policy,
-        LengthPolicy(length.mode, length.max_tokens, length.overlap_tokens, length.max_windows),
-        max_event_bytes=settings.limits.max_event_bytes,
-        group=settings.kafka.group_id,
-    )
-
-
-def judge_of(settings: Settings, guard: Guard) -> Judge:
-    """Retry and isolation around a guard, as set."""
-    delivery = settings.delivery
-    return Judge(
-        guard,
-        max_attempts=delivery.max_attempts,
-        max_crashes=delivery.max_crashes,
-        new_backoff=partial(Backoff, delivery.backoff_initial_s, delivery.backoff_max_s),
-    )
 
 
 def shadow_lane(settings: Settings, candidate: Guard | None, loop: asyncio.AbstractEventLoop) -> ShadowLane | None:
@@ -166,7 +128,7 @@ def stream_worker(
     )
     worker = StreamWorker(
         settings,
-        moderation_of(settings, shadow),
+        moderation_of(settings, Moderation if shadow is None else partial(ShadowedModeration, shadow)),
         judge,
         loop,
         partial(group_consumer, settings.kafka),

@@ -6,7 +6,7 @@ The work is done by `workers.audit`.
 from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -15,9 +15,6 @@ from workers.cli.options import AsJson, Config
 from workers.cli.terminal import progress_bar, show_json
 from workers.settings.loading import Settings, load_settings, otel_variables, prepare_ray, ray_address
 from workers.telemetry.log import configure_logging
-
-if TYPE_CHECKING:
-    from workers.audit.manifest import PolicyUsed
 
 BLOCK_ROWS = 4_096
 ANSWERS_KEPT = 65_536
@@ -96,7 +93,7 @@ def run(
     # Here and not above: Ray, pyarrow and Kafka's client take seconds that `weir --help` must not.
     from workers.audit.actors import Pool, ray_for
     from workers.audit.estimate import estimate
-    from workers.audit.lane import ApplicationReplicas, OwnEngine
+    from workers.audit.lane import ApplicationReplicas, OwnEngine, used_policy
     from workers.audit.run import Asked, AuditRun
     from workers.audit.run_lock import driving
     from workers.audit.source import Source
@@ -152,17 +149,6 @@ def _settings(config: Path | None, model: str | None) -> Settings:
     if model is None:
         return settings
     return settings.model_copy(update={"guard": settings.guard.model_copy(update={"model": model, "revision": None})})
-
-
-def used_policy(settings: Settings) -> "PolicyUsed":
-    """What a manifest says of the policies that are set."""
-    from pipelines.length import LengthPolicy
-    from pipelines.policy import load_policy
-    from workers.audit.manifest import PolicyUsed
-
-    policy, rules = load_policy(settings.policy.file), settings.length
-    length = LengthPolicy(rules.mode, rules.max_tokens, rules.overlap_tokens, rules.max_windows)
-    return PolicyUsed(name=policy.name, version=policy.version, sha256=policy.sha256, length=length.signature)
 
 
 def _mapping(pairs: list[str], path: Path | None) -> dict[str, str]:

@@ -28,9 +28,9 @@ def audit(
     prepare_ray()
     configure_logging("ERROR")
     from workers.audit.actors import Pool, ray_for  # Ray takes seconds
+    from workers.audit.lane import used_policy
     from workers.bench.audit import InstantAnswers, run_audit_bench
     from workers.bench.stream.throughput import WORDS
-    from workers.cli.audit.run import used_policy
 
     errors = Console(stderr=True)
     pool = Pool(actors, 1.0, 0.0)

@@ -23,7 +23,6 @@ from pipelines.evaluation.examples import NoVerdict, Prediction
 from pipelines.evaluation.predicting import Predictor
 from pipelines.evaluation.report import ReportOptions, evaluate
 from pipelines.evaluation.reported import SIZES, size_of
-from pipelines.length import LengthPolicy
 from schemas.errors import ConfigurationError
 from workers.cli.eval.tables import show_comparison, show_evaluation
 from workers.cli.options import AsJson, Config
@@ -31,6 +30,7 @@ from workers.cli.terminal import progress_bar, show_json
 from workers.evaluation.labelled_files import AUTO, FORMAT_NAMES, LabelledFiles
 from workers.evaluation.labelled_rows import COLUMNS, Mapped
 from workers.evaluation.prediction_files import PredictionWriter, RunRecord, read_predictions
+from workers.guard.setup import judge_of, length_policy_of
 from workers.settings.loading import Settings, load_settings
 
 app = typer.Typer(no_args_is_help=True)
@@ -165,23 +165,15 @@ async def _judge(
     writer: PredictionWriter | None,
     progress: Callable[[int, int | None], None],
 ) -> tuple[RunRecord, list[Prediction]]:
-    # Here and not above: torch and Kafka's client take seconds that `weir --help` must not.
-    from workers.serving.engine_choice import load_engine
+    from workers.serving.engine_choice import load_engine  # here and not above: `weir --help` must not wait for torch
     from workers.serving.local_guard import LocalGuard
-    from workers.stream.assembly import judge_of
 
     examples = islice(labelled.read(), limit)
     first = next(examples, None)
     if first is None:
         raise ConfigurationError("the files hold no labelled example")  # before minutes of loading
-    rules = settings.length
-    policy = None
-    if length == _SET:
-        policy = LengthPolicy(rules.mode, rules.max_tokens, rules.overlap_tokens, rules.max_windows)
-    try:
-        engine = load_engine(settings.guard)
-    except ValueError as error:
-        raise ConfigurationError(str(error)) from None
+    policy = length_policy_of(settings.length) if length == _SET else None
+    engine = load_engine(settings.guard)
     started = datetime.now(UTC).isoformat(timespec="seconds")
     predictor = Predictor(judge_of(settings, LocalGuard(engine)), policy, settings.guard.batch_size)
 

@@ -46,10 +46,7 @@ def _device(settings: GuardSettings) -> str:
 def _model(settings: GuardSettings) -> str:
     from workers.serving.engine_choice import load_engine, provenance_of
 
-    try:
-        engine = load_engine(settings)
-    except ValueError as error:
-        raise ConfigurationError(str(error)) from None
+    engine = load_engine(settings)
     judgement = engine.judge([_KNOWN_GOOD])[0]
     who = provenance_of(engine)
     if judgement.error is not None:
