@@ -1,1 +1,1 @@
-"""What is decided: rendering, parsing, policy, order, retry. Pure judgement, no client library."""
+"""What is decided: rendering, parsing, policy, order, retry. No client library."""

@@ -1,4 +1,4 @@
-"""How many replicas it takes to stay within a target of seconds behind: the judgement behind autoscaling.
+"""How many replicas it takes to stay within a target of seconds behind: the arithmetic behind autoscaling.
 
 Replicas that are ordered now help only once their model is loaded, so the question is always about the backlog of that
 time. Three things ask for replicas: what arrives, the backlog that there will be by then, and the records that wait now

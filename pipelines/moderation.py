@@ -57,7 +57,7 @@ class Ruling(NamedTuple):
 
 
 class Moderation:
-    """Completion before and after the model.
+    """What is decided before and after the model.
 
     Args:
         policy: from classification to action.

@@ -1,4 +1,4 @@
-"""The judgement of the shadow lane: which events are in its sample, how two outcomes differ, and what that adds up to.
+"""The rules of the shadow lane: which events are in its sample, how two outcomes differ, and what that adds up to.
 
 Knows nothing of who judges, of queues or of Kafka.
 """

@@ -1,4 +1,4 @@
-"""The judgement of some records, as live traffic is judged, with equal conversations asked about once.
+"""Judges records as live traffic is judged, and asks the guard once about equal conversations.
 
 Reads and writes no files. Knows nothing of Ray or of the model.
 """

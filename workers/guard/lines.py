@@ -76,7 +76,7 @@ async def judge_lines(
 
     Args:
         chunks: lines.
-        moderation: judgement before and after the model.
+        moderation: what is decided before and after the model.
         judge: gets answers from the guard.
         advanced: called with the bytes of each chunk that is done.
     """

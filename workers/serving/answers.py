@@ -1,4 +1,4 @@
-"""Judgements of an engine as the answers of the guard port, the same whether Ray Serve or a command line asked.
+"""Completions of an engine as the answers of the guard port, the same whether Ray Serve or a command line asked.
 
 Knows nothing of batching or of Ray.
 """
@@ -20,16 +20,16 @@ REASON_OF_ERROR: dict[CompletionError, Reason] = {
 
 
 def answer_of(
-    judgement: Completion, carrier: Mapping[str, str], *, queue_ms: float = 0.0, guard_ms: float = 0.0
+    completion: Completion, carrier: Mapping[str, str], *, queue_ms: float = 0.0, guard_ms: float = 0.0
 ) -> GuardAnswer:
     """One answer; see `GuardAnswer` for the fields."""
     return GuardAnswer(
-        text=judgement.text,
-        error=None if judgement.error is None else REASON_OF_ERROR[judgement.error],
-        scores=judgement.scores,
-        prompt_tokens=judgement.prompt_tokens,
-        output_tokens=judgement.output_tokens,
-        finished=judgement.finish == "stop",
+        text=completion.text,
+        error=None if completion.error is None else REASON_OF_ERROR[completion.error],
+        scores=completion.scores,
+        prompt_tokens=completion.prompt_tokens,
+        output_tokens=completion.output_tokens,
+        finished=completion.finish == "stop",
         carrier=carrier,
         queue_ms=queue_ms,
         guard_ms=guard_ms,

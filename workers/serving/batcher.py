@@ -8,7 +8,7 @@ own call must not be failed by the call beside it (P6), nor by the call whose eq
 Background items have the engine while no live item waits, a few at a time: one that comes waits for one short batch at
 most. Where live batches follow one another without a gap and none of them is full, a few ride along (decision 0015).
 `@serve.batch` does not do this (infra/decisions/0004).
-Knows nothing of Ray, tokens' meaning or judgements.
+Knows nothing of Ray, tokens' meaning or completions.
 """
 
 import asyncio

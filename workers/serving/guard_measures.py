@@ -45,20 +45,20 @@ class GuardMeasures:
     def ran(
         self,
         prompts: Sequence[PreparedPrompt],
-        judgements: Sequence[Completion] | None,
+        completions: Sequence[Completion] | None,
         seconds: float,
         *,
         background: int,
     ) -> None:
-        """Measure one batch, so many prompts of it being background; without judgements, one that raised."""
+        """Measure one batch, so many prompts of it being background; without completions, one that raised."""
         tokens = sum([len(prompt) for prompt in prompts])
         self._sizes.record(len(prompts))
         self._tokens.record(tokens)
-        self._durations.record(seconds, FAILED if judgements is None else None)
-        if judgements is not None:
+        self._durations.record(seconds, FAILED if completions is None else None)
+        if completions is not None:
             self._background += background
             self._input += tokens
-            self._output += sum([judgement.output_tokens for judgement in judgements])
+            self._output += sum([completion.output_tokens for completion in completions])
 
     def refused(self) -> None:
         """Count a background call that was not taken on."""

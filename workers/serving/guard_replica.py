@@ -50,7 +50,7 @@ class _Asked:
 
 @dataclass(frozen=True, slots=True)
 class _Ran:
-    judgement: Completion
+    completion: Completion
     batch_carrier: Mapping[str, str]
     batch_started_ns: int
     guard_ms: float
@@ -184,12 +184,12 @@ class GuardReplica:
         if isinstance(item, Completion):
             return answer_of(item, {})
         kept = self._cache.find(item.key)
-        return None if kept is None else answer_of(kept.judgement, kept.batch_carrier)
+        return None if kept is None else answer_of(kept.completion, kept.batch_carrier)
 
     @staticmethod
     def _answer(batched: Batched[_Ran]) -> GuardAnswer:
         ran = batched.answer
-        return answer_of(ran.judgement, ran.batch_carrier, queue_ms=batched.queue_ms, guard_ms=ran.guard_ms)
+        return answer_of(ran.completion, ran.batch_carrier, queue_ms=batched.queue_ms, guard_ms=ran.guard_ms)
 
     async def _run(self, batch: Sequence[Sequence[_Asked]]) -> list[_Ran]:
         """Run one batch in the engine's thread, one prompt of each group, under one span that links every message."""
@@ -206,9 +206,9 @@ class GuardReplica:
         if background < len(batch):  # work that gives way is no reason for another replica
             self._busy.begin()
         try:
-            judgements = await asyncio.get_running_loop().run_in_executor(self._gpu, self._engine.run, prompts)
-            if len(judgements) != len(prompts):
-                raise ValueError(f"{len(judgements)} answers to a batch of {len(prompts)}")  # noqa: TRY301 - as above
+            completions = await asyncio.get_running_loop().run_in_executor(self._gpu, self._engine.run, prompts)
+            if len(completions) != len(prompts):
+                raise ValueError(f"{len(completions)} answers to a batch of {len(prompts)}")  # noqa: TRY301 - as above
         except Exception as raised:
             self._failures += 1
             error = type(raised).__name__
@@ -222,10 +222,10 @@ class GuardReplica:
         self._failures = 0
         seconds = perf_counter() - started
         guard_ms = seconds * 1000
-        self._measures.ran(prompts, judgements, seconds, background=background)
-        for group, judgement in zip(batch, judgements, strict=True):
-            self._cache.keep(group[0].key, judgement, span.carrier)
-        return [_Ran(judgement, span.carrier, span.started_ns, guard_ms) for judgement in judgements]
+        self._measures.ran(prompts, completions, seconds, background=background)
+        for group, completion in zip(batch, completions, strict=True):
+            self._cache.keep(group[0].key, completion, span.carrier)
+        return [_Ran(completion, span.carrier, span.started_ns, guard_ms) for completion in completions]
 
 
 class DeployedGuardReplica(GuardReplica):

@@ -1,4 +1,4 @@
-"""Judgements kept for prompts that come again: least recently used go first, memory is bounded, no prompt is kept.
+"""Completions kept for prompts that come again: least recently used go first, memory is bounded, no prompt is kept.
 
 A prompt is found by a digest of its tokens under a secret of this process, so that no log or dump of it can be looked
 up in a list of guesses, and nobody can make two texts that share a verdict.
@@ -22,9 +22,9 @@ MAX_CHARACTERS = 512
 
 
 class Kept(NamedTuple):
-    """A judgement, and the W3C trace context of the batch that gave it; empty where that was not sampled."""
+    """A completion, and the W3C trace context of the batch that gave it; empty where that was not sampled."""
 
-    judgement: Completion
+    completion: Completion
     batch_carrier: Mapping[str, str]
 
 
@@ -32,7 +32,7 @@ class VerdictCache:
     """Used by one thread; `key_of` by any.
 
     Args:
-        size: judgements to keep; 0 keeps none.
+        size: completions to keep; 0 keeps none.
     """
 
     def __init__(self, size: int) -> None:
@@ -59,11 +59,11 @@ class VerdictCache:
             self._kept.move_to_end(key)
         return kept
 
-    def keep(self, key: bytes, judgement: Completion, batch_carrier: Mapping[str, str]) -> None:
+    def keep(self, key: bytes, completion: Completion, batch_carrier: Mapping[str, str]) -> None:
         """Keep what is whole. An error may pass, and what was cut off is no verdict: the next one asks again."""
-        if judgement.error is not None or judgement.finish != "stop" or len(judgement.text) > MAX_CHARACTERS:
+        if completion.error is not None or completion.finish != "stop" or len(completion.text) > MAX_CHARACTERS:
             return
-        self._kept[key] = Kept(judgement, batch_carrier)
+        self._kept[key] = Kept(completion, batch_carrier)
         self._kept.move_to_end(key)
         while len(self._kept) > self._size:
             self._kept.popitem(last=False)

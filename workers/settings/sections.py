@@ -121,7 +121,7 @@ class GuardSettings(Section):
     )
     batch_timeout_s: PositiveSeconds = Field(300.0, description="a replica whose batch runs longer is replaced")
     cache_size: Annotated[int, Field(ge=0)] = Field(
-        16_384, description="judgements that a replica keeps for prompts that come again; 0: none"
+        16_384, description="completions that a replica keeps for prompts that come again; 0: none"
     )
     replicas: Positive = Field(1, description="guard replicas")
     cpus_per_replica: Annotated[float, Field(ge=0)] = Field(1.0, description="logical CPUs of a guard replica")

@@ -27,7 +27,7 @@ class Decisions:
     """Moderation of one worker's records.
 
     Args:
-        moderation: judgement before and after the model.
+        moderation: what is decided before and after the model.
         assignment: the worker's partitions.
         tracer: spans of messages.
         breaker: is shown every outcome before it can be released.

@@ -48,7 +48,7 @@ class StreamWorker:
 
     Args:
         settings: all settings.
-        moderation: judgement before and after the model.
+        moderation: what is decided before and after the model.
         judge: gets answers from the guard.
         loop: running asyncio loop for guard calls; not this worker's thread.
         new_consumer: makes the group's consumer.

@@ -69,7 +69,7 @@ def test_a_cache_of_no_entries_keeps_none() -> None:
 
 
 @pytest.mark.parametrize(
-    "judgement",
+    "completion",
     [
         Completion.failed("non_finite_logits", prompt_tokens=300),
         replace(SAFE, finish="length"),
@@ -77,9 +77,9 @@ def test_a_cache_of_no_entries_keeps_none() -> None:
         replace(SAFE, text="x" * (MAX_CHARACTERS + 1)),
     ],
 )
-def test_p9_errors_and_what_was_cut_off_or_is_too_long_are_not_kept(judgement: Completion) -> None:
+def test_p9_errors_and_what_was_cut_off_or_is_too_long_are_not_kept(completion: Completion) -> None:
     cache = VerdictCache(8)
-    cache.keep(b"a", judgement, {})
+    cache.keep(b"a", completion, {})
 
     assert len(cache) == 0
 

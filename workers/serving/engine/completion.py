@@ -54,7 +54,7 @@ class Completion:
 
     @classmethod
     def failed(cls, error: CompletionError, *, prompt_tokens: int = 0) -> "Completion":
-        """The judgement of a conversation that gets none, for a reason that is its own."""
+        """The completion of a conversation that gets none, for a reason that is its own."""
         return cls(text="", error=error, scores=None, prompt_tokens=prompt_tokens, output_tokens=0, finish=None)
 
 
@@ -117,11 +117,11 @@ class Engine(Protocol):
         ...
 
     def run(self, prompts: Sequence[PreparedPrompt]) -> list[Completion]:
-        """Judge one batch; one judgement per prompt, in order. One call at a time."""
+        """Judge one batch; one completion per prompt, in order. One call at a time."""
         ...
 
     def judge(self, conversations: Sequence[Conversation]) -> list[Completion]:
-        """Prepare and run; one judgement per conversation, in order. Engines inherit this one."""
+        """Prepare and run; one completion per conversation, in order. Engines inherit this one."""
         prepared = [self.prepare(conversation) for conversation in conversations]
         judged = iter(self.run([item for item in prepared if isinstance(item, PreparedPrompt)]))
         return [item if isinstance(item, Completion) else next(judged) for item in prepared]

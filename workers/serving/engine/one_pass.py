@@ -149,16 +149,16 @@ class OnePassEngine(Engine):
     def _judgement(self, prompt: PreparedPrompt, answer: Answer) -> Completion:
         if not answer.finite:
             return Completion.failed(NON_FINITE_LOGITS, prompt_tokens=len(prompt))
-        judgement = completion_of(
+        completion = completion_of(
             answer.ids,
             end_ids=self._loaded.end_ids,
             tokenizer=self._loaded.tokenizer.backend_tokenizer,
             prompt_tokens=len(prompt),
         )
         if self._scores is None:
-            return judgement
+            return completion
         scores = self._scores.of(answer.ids, torch.cat(answer.label_logits), prompt.task)
-        return dataclasses.replace(judgement, scores=scores)
+        return dataclasses.replace(completion, scores=scores)
 
     def _encode(self, text: str) -> list[int]:
         ids: list[int] = self._loaded.tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids

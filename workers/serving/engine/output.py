@@ -14,7 +14,7 @@ from workers.serving.engine.completion import Completion
 def completion_of(
     generated: Sequence[int], *, end_ids: Collection[int], tokenizer: Tokenizer, prompt_tokens: int
 ) -> Completion:
-    """The judgement of one answer. `generated` may be padded after its end token; what follows that is ignored."""
+    """The completion of one answer. `generated` may be padded after its end token; what follows that is ignored."""
     stop = next((index for index, token_id in enumerate(generated) if token_id in end_ids), None)
     return Completion(
         text=_decoded(generated[:stop], tokenizer),

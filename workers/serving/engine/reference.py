@@ -71,11 +71,11 @@ class ReferenceEngine(Engine):
         return self._builder.prepare(conversation)
 
     def run(self, prompts: Sequence[PreparedPrompt]) -> list[Completion]:
-        judgements: dict[int, Completion] = {}
+        completions: dict[int, Completion] = {}
         for indices in _passes(prompts):
             batch = [prompts[index] for index in indices]
-            judgements.update(zip(indices, run_in_halves(self._answer, batch), strict=True))
-        return [judgements[index] for index in range(len(prompts))]
+            completions.update(zip(indices, run_in_halves(self._answer, batch), strict=True))
+        return [completions[index] for index in range(len(prompts))]
 
     def _answer(self, batch: Sequence[PreparedPrompt]) -> list[Completion]:
         width = max(map(len, batch))
@@ -99,15 +99,15 @@ class ReferenceEngine(Engine):
         ]
 
     def _judgement(self, prompt: PreparedPrompt, answer: list[int], finite: list[bool]) -> Completion:
-        judgement = completion_of(
+        completion = completion_of(
             answer,
             end_ids=self._loaded.end_ids,
             tokenizer=self._loaded.tokenizer.backend_tokenizer,
             prompt_tokens=len(prompt),
         )
         # What came after its end, while the batch went on, is no matter of this answer.
-        if all(finite[: judgement.output_tokens]):
-            return judgement
+        if all(finite[: completion.output_tokens]):
+            return completion
         return Completion.failed(NON_FINITE_LOGITS, prompt_tokens=len(prompt))
 
 

@@ -206,10 +206,10 @@ DRAFT_ACCEPTED = Metric(
 )
 CACHE_HITS = Metric(
     "moderation.cache.hits", "counter", "{prompt}",
-    "Prompts that got the judgement of an equal one, kept or under way.", "guard",
+    "Prompts that got the completion of an equal one, kept or under way.", "guard",
 )  # fmt: skip
 CACHE_MISSES = Metric("moderation.cache.misses", "counter", "{prompt}", "Prompts that the model judged.", "guard")
-CACHE_SIZE = Metric("moderation.cache.size", "updowncounter", "{prompt}", "Judgements kept.", "guard")
+CACHE_SIZE = Metric("moderation.cache.size", "updowncounter", "{prompt}", "Completions kept.", "guard")
 MODEL_LOAD = Metric("moderation.model.load.duration", "gauge", "s", "Time that loading the model took.", "guard")
 
 # -- of both

@@ -47,8 +47,8 @@ def _model(settings: GuardSettings) -> str:
     from workers.serving.engine_choice import load_engine, provenance_of
 
     engine = load_engine(settings)
-    judgement = engine.judge([_KNOWN_GOOD])[0]
+    completion = engine.judge([_KNOWN_GOOD])[0]
     who = provenance_of(engine)
-    if judgement.error is not None:
-        raise ConfigurationError(f"model {settings.model}: answers {judgement.error} to a plain greeting")
+    if completion.error is not None:
+        raise ConfigurationError(f"model {settings.model}: answers {completion.error} to a plain greeting")
     return f"{who.model} {who.revision}, {who.engine}, {who.dtype} on {engine.identity.device}"

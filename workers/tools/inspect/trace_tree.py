@@ -1,7 +1,7 @@
 """One message's trace as a tree, put together from the spans of several processes.
 
 A span hangs under its parent. `poll`, the GPU batch, `parse`, `send` and `commit` are traces of their own, and hang
-where a link joins them to the message: from them, or to them as from one that got a kept judgement. Reads OTLP as JSON,
+where a link joins them to the message: from them, or to them as from one that got a kept completion. Reads OTLP JSON,
 which span directories and a collector's file exporter hold. Does not collect spans.
 """
 
@@ -173,7 +173,7 @@ def _label(node: SpanNode) -> str:
     if size := known.get("moderation.batch.size") or known.get("messaging.batch.message_count"):
         extra.append(f"batch of {size}")
     if known.get("moderation.cache.hit"):
-        extra.append("judgement of an equal prompt, kept")
+        extra.append("completion of an equal prompt, kept")
     elif "moderation.queue_ms" in known:
         extra.append(f"queued {known['moderation.queue_ms']:.1f} ms, judged in {known['moderation.guard_ms']:.1f} ms")
     if end := known.get("error.type") or known.get("moderation.severity"):

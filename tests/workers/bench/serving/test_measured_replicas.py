@@ -28,7 +28,7 @@ def test_the_stand_in_answers_each_message_by_its_own_digest() -> None:
     alone = [engine.judge([[message]])[0] for message in chat(20)]
 
     assert together == alone
-    assert len({judgement.text for judgement in together}) == 20
+    assert len({completion.text for completion in together}) == 20
 
 
 def test_every_batch_that_the_engine_gets_is_counted_once() -> None:

@@ -1,4 +1,4 @@
-"""The port: what every engine that implements it gets, and what a judgement without a text looks like."""
+"""The port: what every engine that implements it gets, and what a completion without a text looks like."""
 
 from collections.abc import Sequence
 from typing import get_args

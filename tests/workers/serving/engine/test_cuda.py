@@ -184,6 +184,6 @@ def test_the_demo_model_gives_the_same_text_by_both_engines() -> None:
     for engine in (OnePassEngine, ReferenceEngine):
         loaded: Any = engine.load("demo", device=DEVICE.type, dtype="fp32")
         prepared = [loaded.prepare(conversation) for conversation in conversations]
-        texts.append([judgement.text for judgement in loaded.run(prepared)])
+        texts.append([completion.text for completion in loaded.run(prepared)])
 
     assert texts[0] == texts[1]

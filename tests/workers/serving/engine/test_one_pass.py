@@ -1,4 +1,4 @@
-"""The one-pass engine as its callers see it: the reference's judgements, and trouble that stays where it belongs."""
+"""The one-pass engine as its callers see it: the reference's completions, and trouble that stays where it belongs."""
 
 import logging
 from collections.abc import Callable, Sequence

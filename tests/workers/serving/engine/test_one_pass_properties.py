@@ -62,7 +62,7 @@ QUICK: dict[str, Any] = {
 
 
 class _Remembered:
-    """The reference's judgements, each made once."""
+    """The reference's completions, each made once."""
 
     def __init__(self, loaded: LoadedModel) -> None:
         self._engine = ReferenceEngine(loaded, max_new_tokens=NEW_TOKENS)
@@ -108,7 +108,7 @@ def test_p7_any_batch_size_gives_the_same(
         for n in range(256)
     ]
     batches = [many[start : start + size] for start in range(0, len(many), size)]
-    judged = [judgement for batch in batches for judgement in engine.judge(batch)]
+    judged = [completion for batch in batches for completion in engine.judge(batch)]
     assert judged == reference.judge(many)
 
 

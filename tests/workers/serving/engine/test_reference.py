@@ -69,13 +69,13 @@ def test_p13_a_batch_writes_what_each_conversation_gets_alone(model_folder: Path
         engine, ends = _load(folder), load_model(str(folder), device="cpu").end_ids
         decode: Any = AutoTokenizer.from_pretrained(folder)
         judged = engine.judge(CHATS)
-        for chat, judgement in zip(CHATS, judged, strict=True):
+        for chat, completion in zip(CHATS, judged, strict=True):
             ids = _generated(folder, chat)
             stopped = ids[-1] in ends
-            assert judgement.text == decode.decode(ids[:-1] if stopped else ids)
-            assert (judgement.output_tokens, judgement.finish) == (len(ids), "stop" if stopped else "length")
-            assert (judgement.error, judgement.scores) == (None, None)
-            assert judgement.prompt_tokens == len(decode.apply_chat_template(chat, return_dict=False))
+            assert completion.text == decode.decode(ids[:-1] if stopped else ids)
+            assert (completion.output_tokens, completion.finish) == (len(ids), "stop" if stopped else "length")
+            assert (completion.error, completion.scores) == (None, None)
+            assert completion.prompt_tokens == len(decode.apply_chat_template(chat, return_dict=False))
     assert judged[0].output_tokens == 3
     assert {item.finish for item in judged} == {"stop", "length"}
 
