@@ -12,7 +12,7 @@ from typing import Any
 from pipelines.guard import Guard
 from schemas.dead_letter import DeadLetter, read_dead_letter
 from schemas.record import SourceRecord
-from workers.kafka.clients import producer
+from workers.kafka.producer import producer
 from workers.kafka.reader import TopicReader
 from workers.settings.loading import Settings, load_settings
 from workers.shadow.lane import ShadowLane

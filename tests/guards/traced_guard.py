@@ -10,7 +10,7 @@ from schemas.errors import GuardCallFailedError, ModerationError
 from tests.guards.scripted_guard import SAFE
 from tests.site import Site
 from tests.workers.telemetry.recorded_tracing import RecordedTracing
-from workers.kafka.clients import producer
+from workers.kafka.producer import producer
 from workers.serving import guard_replica
 from workers.serving.engine.completion import Completion, Conversation, DraftCounts, EngineIdentity, PreparedPrompt
 from workers.serving.guard_replica import GuardReplica

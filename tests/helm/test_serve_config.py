@@ -23,7 +23,7 @@ from tests.helm.test_refusals import laid_over
 from tests.kafka.cluster import KafkaCluster
 from workers.demo.sample import sample_records
 from workers.guard.names import APP_NAME, GUARD, SHADOW, STREAM
-from workers.kafka.clients import producer
+from workers.kafka.producer import producer
 from workers.settings.loading import Settings, load_settings
 from workers.tools.verify.verify import verify
 

@@ -29,7 +29,8 @@ from schemas.reasons import STAGE_OF, Reason, Stage
 from tests.kafka.cluster import KafkaCluster
 from tests.kafka.security import USERS, unsigned_token
 from workers.demo.sample import SampleRecord, sample_records
-from workers.kafka.clients import group_consumer, producer
+from workers.kafka.consumer import group_consumer
+from workers.kafka.producer import producer
 from workers.kafka.reader import TopicReader
 from workers.settings.loading import Settings, load_settings
 from workers.tools.dead_letters.dead_letters import scan

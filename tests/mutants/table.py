@@ -198,10 +198,10 @@ MUTANTS = (
     ),
     Mutant(
         "raises where a coordinator cannot be reached, so that its transaction never ends",
-        "workers/kafka/clients.py",
+        "workers/kafka/patches.py",
         "        except KafkaConnectionError:\n            time.sleep(RECONNECT_S)\n",
         "        except ZeroDivisionError:\n            time.sleep(RECONNECT_S)\n",
-        "tests/workers/kafka/test_clients.py::test_a_coordinator_that_cannot_be_reached_is_no_error_to_the_sender",
+        "tests/workers/kafka/test_patches.py::test_a_coordinator_that_cannot_be_reached_is_no_error_to_the_sender",
     ),
     Mutant(
         "stalls at a header name that is not UTF-8",
@@ -219,7 +219,7 @@ MUTANTS = (
     ),
     Mutant(
         "grows with each poll while no server answers",
-        "workers/kafka/clients.py",
+        "workers/kafka/patches.py",
         'getattr(callback, "__name__", "") == "_wake"',
         "False",
         "tests/workers/kafka/test_outage.py::test_p9_polls_without_any_answer_wait_and_leave_nothing_behind",

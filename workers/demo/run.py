@@ -22,7 +22,7 @@ from schemas.reasons import Reason
 from schemas.verdict import Severity, Verdict
 from workers.demo.broker import EmbeddedBroker
 from workers.demo.sample import SampleRecord, sample_records
-from workers.kafka.clients import producer
+from workers.kafka.producer import producer
 from workers.kafka.reader import TopicReader
 from workers.serving.running import RunningApplication
 from workers.settings.loading import Settings, load_settings, otel_variables

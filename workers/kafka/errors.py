@@ -1,4 +1,4 @@
-"""What kafka-python's errors mean for us; the one place that sorts them.
+"""What kafka-python's errors mean for us; the one place that sorts them, and those that others name.
 
 Four kinds, and anything unknown is `HOLD`: keep the record, say so loudly, try again.
 """
@@ -6,6 +6,12 @@ Four kinds, and anything unknown is `HOLD`: keep the record, say so loudly, try 
 from enum import Enum
 
 from kafka import errors as kafka
+from kafka.errors import ClusterAuthorizationFailedError as ClusterAuthorizationFailedError
+from kafka.errors import InvalidRecordError as InvalidRecordError
+from kafka.errors import KafkaError as KafkaError
+from kafka.errors import KafkaTimeoutError as KafkaTimeoutError
+from kafka.errors import TopicAuthorizationFailedError as TopicAuthorizationFailedError
+from kafka.errors import UnknownError as UnknownError
 
 
 class Meaning(Enum):

@@ -14,7 +14,7 @@ from kafka.errors import KafkaError, KafkaTimeoutError
 
 from schemas.errors import ModerationError
 from schemas.record import SourceRecord
-from workers.kafka.clients import connection
+from workers.kafka.connection import connection
 from workers.kafka.decoding import read_leniently
 from workers.settings.sections import KafkaSettings
 

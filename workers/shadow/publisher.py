@@ -8,11 +8,10 @@ import threading
 import time
 from collections.abc import Callable
 
-from kafka import KafkaProducer
-from kafka.errors import KafkaError
-
 from schemas.record import JSON_CONTENT
 from schemas.shadow import ShadowDisagreement, ShadowSummary
+from workers.kafka.errors import KafkaError
+from workers.kafka.producer import Producer
 from workers.telemetry.log import log_event
 
 log = logging.getLogger(__name__)
@@ -31,10 +30,10 @@ class ShadowPublisher:
     """
 
     def __init__(
-        self, new_producer: Callable[[], KafkaProducer], topic: str, clock: Callable[[], float] = time.monotonic
+        self, new_producer: Callable[[], Producer], topic: str, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._new_producer = new_producer
-        self._producer: KafkaProducer | None = None
+        self._producer: Producer | None = None
         self._topic = topic
         self._clock = clock
         self._not_before = float("-inf")
@@ -97,5 +96,4 @@ class ShadowPublisher:
         producer, self._producer = self._producer, None
         self._has_failed = False
         if producer is not None:
-            producer._sender.force_close()  # noqa: SLF001 - close(timeout) leaves the sender thread delivering
-            producer.close(timeout=CLOSE_S)
+            producer.close_at_once(CLOSE_S)

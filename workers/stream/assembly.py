@@ -14,8 +14,9 @@ from pipelines.moderation import Moderation
 from pipelines.policy import load_policy
 from schemas.shadow import ShadowJudge
 from workers.guard.setup import judge_of, moderation_of
-from workers.kafka.clients import group_consumer, producer, transactional_id
+from workers.kafka.consumer import group_consumer
 from workers.kafka.membership import Membership
+from workers.kafka.producer import producer, transactional_id
 from workers.kafka.reader import committed_offsets
 from workers.settings.loading import Settings
 from workers.shadow.lane import ShadowedModeration, ShadowLane

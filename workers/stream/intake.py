@@ -17,8 +17,9 @@ from pipelines.breaker.breaker import Breaker
 from pipelines.in_flight import InFlightLimits
 from schemas.errors import UnreadableRecordsError
 from schemas.record import SourceRecord
-from workers.kafka.clients import forget_wakes, goes_on_joining, records_of, unpark
+from workers.kafka.consumer import records_of
 from workers.kafka.errors import Meaning, meaning_of
+from workers.kafka.patches import forget_wakes, goes_on_joining, unpark
 from workers.kafka.topic_lives import TopicLives
 from workers.settings.loading import Settings
 from workers.stream.assignment import Assignment

@@ -12,16 +12,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from time import perf_counter
 
-from kafka import KafkaProducer
-from kafka.errors import KafkaError, KafkaTimeoutError, UnknownError
-from kafka.future import Future
-
 from pipelines.backoff import Backoff
 from pipelines.moderation import Ruling
 from schemas.dead_letter import DeadLetter, dead_letter
 from schemas.errors import TerminalError
 from schemas.reasons import Reason
-from workers.kafka.errors import Meaning, meaning_of
+from workers.kafka.errors import KafkaError, KafkaTimeoutError, Meaning, UnknownError, meaning_of
+from workers.kafka.producer import Future, Producer
 from workers.settings.sections import TopicSettings
 from workers.stream.in_flight_record import InFlightRecord
 from workers.stream.outcome_records import outcome_records, outcome_topic
@@ -57,7 +54,7 @@ class Publisher:
 
     def __init__(
         self,
-        new_producer: Callable[[], KafkaProducer],
+        new_producer: Callable[[], Producer],
         topics: TopicSettings,
         group: str,
         linger_s: float,
@@ -69,7 +66,7 @@ class Publisher:
         transactions: Transactions | None = None,
     ) -> None:
         self._new_producer = new_producer
-        self._producer: KafkaProducer | None = None
+        self._producer: Producer | None = None
         self._topics = topics
         self._group = group
         self._linger_s = linger_s
@@ -219,7 +216,7 @@ class Publisher:
                 self._stopping.wait(self._backoff.next_wait_s())
         return []
 
-    def _send(self, producer: KafkaProducer, item: InFlightRecord) -> list[Future]:
+    def _send(self, producer: Producer, item: InFlightRecord) -> list[Future]:
         ruling = item.ruling
         assert ruling is not None
         topic = outcome_topic(ruling, self._topics)
@@ -262,8 +259,7 @@ class Publisher:
         """Close the producer at once; what it has not delivered must not be delivered later by its own thread."""
         producer, self._producer = self._producer, None
         if producer is not None:
-            producer._sender.force_close()  # noqa: SLF001 - close(timeout) leaves the sender thread delivering
-            producer.close(timeout=FLUSH_WAIT_S)
+            producer.close_at_once(FLUSH_WAIT_S)
 
     def _smaller(self, item: InFlightRecord) -> DeadLetter | None:
         """An outcome that fits better: a dead letter for a verdict, one without its value, one without its key."""

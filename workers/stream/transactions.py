@@ -12,7 +12,7 @@ from kafka import KafkaProducer, OffsetAndMetadata, TopicPartition
 from kafka.errors import CommitFailedError, KafkaTimeoutError
 
 from schemas.errors import ConfigurationError
-from workers.kafka.clients import TRANSACTION_TIMEOUT_MS
+from workers.kafka.producer import TRANSACTION_TIMEOUT_MS
 from workers.stream.in_flight_record import InFlightRecord
 
 FIRST_VERSION = (2, 5)  # of brokers that check the generation
@@ -59,7 +59,7 @@ class Transactions:
             _check_version(producer.config["api_version"])
             producer.init_transactions()
         except BaseException:
-            producer.close(timeout=0)
+            producer.close_at_once(0)
             raise
         return producer
 

@@ -15,7 +15,7 @@ from workers.audit.pace import Pace
 from workers.audit.run_folder import DRIVER
 from workers.audit.run_lock import driving
 from workers.demo.broker import EmbeddedBroker
-from workers.kafka.clients import producer
+from workers.kafka.producer import producer
 from workers.settings.loading import load_settings
 
 FIELDS = ("--map", "text=body", "--map", "id=key", "--map", "tenant=who", "--map", "time=at")

@@ -17,8 +17,8 @@ from tests.samples.outcomes import letter_of, verdict_of, written
 from tests.weir_result import Result
 from workers.cli.terminal import plain
 from workers.demo.broker import EmbeddedBroker
-from workers.kafka.clients import producer
 from workers.kafka.moments import milliseconds_of
+from workers.kafka.producer import producer
 from workers.settings.loading import Settings, load_settings
 from workers.settings.sections import TopicSettings
 

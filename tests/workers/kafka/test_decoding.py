@@ -19,8 +19,8 @@ from schemas.reasons import Reason, Stage
 from tests.guards.scripted_guard import ScriptedGuard
 from tests.site import Site, event, wait_until
 from workers.kafka import decoding as record_decoding
-from workers.kafka.clients import producer
 from workers.kafka.decoding import HeaderName, _PartitionRecords
+from workers.kafka.producer import producer
 from workers.stream import intake
 
 PLACE = TopicPartition("events", 0)

@@ -14,7 +14,8 @@ from kafka.net.connection import KafkaConnection
 
 from tests.allocations import held_by
 from tests.site import Site, event, wait_until
-from workers.kafka.clients import forget_wakes, group_consumer, unpark
+from workers.kafka.consumer import group_consumer
+from workers.kafka.patches import forget_wakes, unpark
 
 KAFKA_CODE = ("*/kafka/*", "*/threading.py")
 POLLS = 300
@@ -37,6 +38,7 @@ def consumer(site: Site) -> Iterator[KafkaConsumer]:
     """A member of the group that has partitions and has read from them."""
     made = group_consumer(site.settings.kafka)
     made.subscribe([site.names[0]])
+    made.partitions_for_topic(site.names[0])  # a leader without metadata assigns nothing
     site.produce([event("first")])
     wait_until(lambda: bool(made.poll(200)), "a first record")
     yield made

@@ -13,7 +13,7 @@ from kafka.errors import KafkaError, TopicAlreadyExistsError, UnknownTopicOrPart
 from pipelines.in_flight import InFlightLimits, Load
 from tests.guards.scripted_guard import Gate, ScriptedGuard
 from tests.site import Site, wait_until
-from workers.kafka.clients import producer
+from workers.kafka.producer import producer
 from workers.kafka.topic_lives import TopicLives
 from workers.settings.loading import Settings
 from workers.stream.assignment import Assignment

@@ -16,7 +16,7 @@ from ray.serve.context import _get_global_client
 from ray.serve.schema import ApplicationStatus
 
 from workers.guard.names import APP_NAME, GUARD, STREAM
-from workers.kafka.clients import producer
+from workers.kafka.producer import producer
 from workers.kafka.reader import TopicReader
 from workers.serving.serve_config import serve_config
 from workers.settings.loading import Settings

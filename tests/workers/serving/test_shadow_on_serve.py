@@ -13,7 +13,7 @@ from schemas.shadow import SHADOW_RECORD, ShadowDisagreement, ShadowSummary
 from tests.workers.serving.shadow_app import application_of
 from tests.workers.serving.test_breaker_on_serve import ROOT
 from workers.demo.broker import EmbeddedBroker
-from workers.kafka.clients import producer
+from workers.kafka.producer import producer
 from workers.kafka.reader import TopicReader
 from workers.settings.loading import Settings, load_settings
 

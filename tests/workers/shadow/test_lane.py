@@ -14,7 +14,7 @@ from schemas.shadow import SHADOW_RECORD, Difference, ShadowDisagreement, Shadow
 from schemas.verdict import Action, Severity
 from tests.guards.scripted_guard import Gate, ScriptedGuard
 from tests.site import Site, event, wait_until
-from workers.kafka.clients import producer
+from workers.kafka.producer import producer
 from workers.settings.loading import Settings
 from workers.shadow import lane as shadow_lane
 from workers.shadow.lane import ShadowLane

@@ -19,13 +19,6 @@ RECORD = ShadowDisagreement(
 )
 
 
-class Sender:
-    """What a producer's thread is called by."""
-
-    def force_close(self) -> None:
-        """End it."""
-
-
 class Producer:
     """A producer whose answers the test gives."""
 
@@ -33,7 +26,6 @@ class Producer:
         self.futures: list[Future] = []
         self.sent: list[tuple[Any, ...]] = []
         self.is_closed = False
-        self._sender = Sender()
         self._error = error
 
     def send(self, *arguments: Any) -> Future:
@@ -46,8 +38,8 @@ class Producer:
     def flush(self, timeout: float) -> None:
         raise KafkaTimeoutError(timeout)
 
-    def close(self, timeout: float) -> None:
-        self.is_closed = bool(timeout)
+    def close_at_once(self, timeout_s: float) -> None:
+        self.is_closed = bool(timeout_s)
 
 
 class Site:

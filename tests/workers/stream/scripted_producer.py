@@ -6,7 +6,6 @@ import queue
 import random
 import threading
 from collections.abc import Callable, Sequence
-from types import SimpleNamespace
 from typing import Any
 
 from kafka import TopicPartition
@@ -97,7 +96,6 @@ class Producer:
         self._number = number
         self._queued: list[tuple[Sent, Future]] = []
         self._broken: KafkaError | None = None
-        self._sender = SimpleNamespace(force_close=lambda: self._fail_all(KafkaError("closed")))
 
     def partitions_for(self, topic: str) -> set[int]:
         assert topic in self._broker.partitions, "a key chooses the partition"
@@ -133,8 +131,8 @@ class Producer:
                 self._broker.stored.append(sent)
                 future.success(None)
 
-    def close(self, timeout: float) -> None:
-        assert timeout >= 0
+    def close_at_once(self, timeout_s: float) -> None:
+        assert timeout_s >= 0
         self._fail_all(KafkaError("closed"))
         self._broker.closed.append(self._number)
 

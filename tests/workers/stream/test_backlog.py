@@ -9,7 +9,7 @@ import pytest
 from pipelines.guard import GuardRequest
 from tests.guards.scripted_guard import Gate, ScriptedGuard, text_of
 from tests.site import Site, event, wait_until
-from workers.kafka.clients import producer
+from workers.kafka.producer import producer
 from workers.stream.backlog import Backlog, BacklogFigures, _note, _rate
 from workers.stream.worker import StreamWorker
 

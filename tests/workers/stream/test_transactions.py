@@ -76,7 +76,7 @@ class TransactionalProducer(Producer):
         self._transaction_manager = SimpleNamespace(
             send_offsets_to_transaction=self._send_offsets, begin_commit=self._commit
         )
-        self._sender.wakeup = lambda: None
+        self._sender = SimpleNamespace(wakeup=lambda: None)
 
     def init_transactions(self) -> None:
         self._coordinator.broker.stored.clear()  # what was open is aborted

@@ -16,7 +16,7 @@ from tests.site import Broker, Site, event
 from tests.weir_result import Result
 from tests.workers.telemetry.collector import Collector
 from workers.demo.broker import EmbeddedBroker
-from workers.kafka.clients import producer
+from workers.kafka.producer import producer
 from workers.serving import guard_replica
 from workers.settings.sections import TelemetrySettings
 from workers.telemetry.export import Tracing, start_tracing

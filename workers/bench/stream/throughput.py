@@ -28,7 +28,8 @@ from pipelines.guard import GuardAnswer, GuardReply, GuardRequest
 from schemas.errors import ModerationError
 from schemas.verdict import Provenance
 from workers.bench.stream.span_sink import SpanSink
-from workers.kafka.clients import group_consumer, producer
+from workers.kafka.consumer import group_consumer
+from workers.kafka.producer import producer
 from workers.kafka.reader import admin
 from workers.settings.loading import Settings, load_settings, otel_variables
 from workers.stream.assembly import stream_worker

@@ -20,7 +20,8 @@ from kafka.errors import (
 )
 
 from schemas.errors import ModerationError
-from workers.kafka.clients import connection, transactional_id
+from workers.kafka.connection import connection
+from workers.kafka.producer import transactional_id
 from workers.kafka.reader import admin
 from workers.kafka.topics import HEADER_BYTES, Role, describe, topic_roles
 from workers.settings.loading import Settings

@@ -13,7 +13,7 @@ from pipelines.guard_parser import Classification
 from pipelines.policy import Policy, load_policy
 from schemas.errors import ConfigurationError
 from schemas.verdict import Verdict
-from workers.kafka.clients import TRANSACTION_TIMEOUT_MS
+from workers.kafka.producer import TRANSACTION_TIMEOUT_MS
 from workers.kafka.reader import STALL_S, Isolation, OffsetRange, TopicReader, kafka_faults
 from workers.settings.loading import Settings
 from workers.tools.verify.ledger import Ledger

@@ -11,7 +11,7 @@ from schemas.reasons import Reason, Stage
 from schemas.record import Headers, SourceRecord
 from tests.samples.outcomes import letter_of, written
 from workers.demo.broker import EmbeddedBroker
-from workers.kafka.clients import producer
+from workers.kafka.producer import producer
 from workers.settings.loading import Settings, load_settings
 from workers.tools.dead_letters.dead_letters import Filters, find, histogram, read_letter, scan, tenant_of
 

@@ -12,7 +12,7 @@ from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
 
 from schemas.errors import ModerationError
 from schemas.record import SourceRecord
-from workers.kafka.clients import connection
+from workers.kafka.connection import connection
 from workers.kafka.reader import CONNECT_S, Spans
 from workers.settings.sections import KafkaSettings
 from workers.tools.dead_letters.redrive.left import LeftOffsets

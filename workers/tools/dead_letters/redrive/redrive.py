@@ -14,7 +14,7 @@ from kafka.errors import GroupAuthorizationFailedError, KafkaError, TopicAuthori
 
 from schemas.errors import ModerationError
 from schemas.record import SourceRecord
-from workers.kafka.clients import producer
+from workers.kafka.producer import ExactProducer
 from workers.kafka.reader import OffsetRange, TopicReader, kafka_faults
 from workers.settings.loading import Settings
 from workers.tools.dead_letters.redrive.progress import RedriveProgress
@@ -208,7 +208,7 @@ def redrive(settings: Settings, order: RedriveOrder, progress: Progress = lambda
             _rights(settings, group),
             TopicReader(settings.kafka, isolation="read_committed") as reader,
             TopicReader(settings.kafka) as sources,
-            closing(RedriveSender(lambda: producer(settings.kafka))) as sender,
+            closing(RedriveSender(lambda: ExactProducer(settings.kafka))) as sender,
         ):
             held = reader.spans((settings.topics.dead_letters,))
             asked = held if since_ms is None else reader.spans((settings.topics.dead_letters,), since_ms)

@@ -1,33 +1,28 @@
 """Produces records exactly as they were, and says of each whether the broker has it.
 
-kafka-python 3.0.12 refuses null header values and records of neither key nor value, although Kafka has both; they are
-sent as marks that its serializer hook turns into nulls. One batch at a time; a broker is waited for, but not for ever.
+One batch at a time; a broker is waited for, but not for ever.
 """
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from kafka import KafkaProducer
-from kafka.errors import (
+from schemas.errors import ModerationError
+from schemas.record import Headers
+from workers.kafka.errors import (
     ClusterAuthorizationFailedError,
     InvalidRecordError,
     KafkaError,
     KafkaTimeoutError,
+    Meaning,
     TopicAuthorizationFailedError,
     UnknownError,
+    meaning_of,
 )
-from kafka.future import Future
-from kafka.serializer import Serializer
-
-from schemas.errors import ModerationError
-from schemas.record import Headers
-from workers.kafka.errors import Meaning, meaning_of
+from workers.kafka.producer import ExactProducer, Future
 
 PATIENCE_S = 60.0
 FLUSH_WAIT_S = 1.0
-_NULL = bytes(bytearray(b"null"))  # known by its identity, so that no content can be taken for it
 
 
 @dataclass(slots=True)
@@ -51,23 +46,6 @@ class Outgoing:
         return self.is_acknowledged or self.refusal is not None
 
 
-class _Headers(list[tuple[str, bytes]]):
-    """Headers of which kafka-python does not count the bytes: it adds up lengths where there are any, nulls as well."""
-
-    def __bool__(self) -> bool:
-        return False
-
-
-class _Nulls(Serializer):
-    """Turns marks into nulls, once the client has looked at the record and before it is encoded."""
-
-    def serialize(self, _topic: str, headers: list[tuple[str, Any]], value: bytes) -> bytes | None:
-        for place, (name, content) in enumerate(headers):
-            if content is _NULL:
-                headers[place] = (name, None)
-        return None if value is _NULL else value
-
-
 class RedriveSender:
     """Owner of the producer. Use `close` in the end.
 
@@ -79,14 +57,14 @@ class RedriveSender:
 
     def __init__(
         self,
-        new_producer: Callable[[], KafkaProducer],
+        new_producer: Callable[[], ExactProducer],
         patience_s: float = PATIENCE_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._new_producer = new_producer
         self._patience_s = patience_s
         self._clock = clock
-        self._producer: KafkaProducer | None = None
+        self._producer: ExactProducer | None = None
 
     def send(self, records: Sequence[Outgoing]) -> None:
         """Produce records in order and wait; afterwards all are done.
@@ -105,8 +83,7 @@ class RedriveSender:
         """Close the producer at once: what is not acknowledged must not be delivered later by its own thread."""
         producer, self._producer = self._producer, None
         if producer is not None:
-            producer._sender.force_close()  # noqa: SLF001 - close(timeout) leaves the sender thread delivering
-            producer.close(timeout=FLUSH_WAIT_S)
+            producer.close_at_once(FLUSH_WAIT_S)
 
     def _attempt(self, records: Sequence[Outgoing]) -> KafkaError | None:
         """Send records and wait; the first error that is not one record's own."""
@@ -134,17 +111,8 @@ class RedriveSender:
     def _send(self, record: Outgoing) -> Future | None:
         if self._producer is None:
             self._producer = self._new_producer()
-            self._producer.config["value_serializer"] = _Nulls()
-        has_nulls = any(value is None for _, value in record.headers)
-        headers = [(name, _NULL if value is None else value) for name, value in record.headers]
         try:
-            return self._producer.send(
-                record.topic,
-                _NULL if record.value is None else record.value,
-                record.key,
-                _Headers(headers) if has_nulls else headers,
-                partition=record.partition,
-            )
+            return self._producer.send_exactly(record.topic, record.value, record.key, record.headers, record.partition)
         except ValueError:
             raise ModerationError(f"topic {record.topic}: its partitions have changed meanwhile; run again") from None
         except KafkaError as error:

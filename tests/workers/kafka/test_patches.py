@@ -1,4 +1,4 @@
-"""What we do to kafka-python: a partitioner that remembers, and partitions that do not stand still."""
+"""What we do to kafka-python: a partitioner that remembers, partitions that do not stand still, nulls that are sent."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +13,9 @@ from kafka.partitioner.default import DefaultPartitioner
 
 from schemas.errors import ConfigurationError
 from tests.site import Site, wait_until
-from workers.kafka.clients import ProducerClient, RememberingPartitioner, connection, producer, unpark
+from workers.kafka.connection import connection
+from workers.kafka.patches import ProducerClient, unpark
+from workers.kafka.producer import ExactProducer, RememberingPartitioner, producer
 from workers.settings.sections import KafkaSettings
 
 
@@ -94,3 +96,15 @@ def test_p1_a_partition_that_was_paused_within_a_batch_goes_on_where_it_stood(si
     assert [offset for partition, offset in seen if partition == 0] == list(range(10))
     consumer.close()
     sender.close()
+
+
+def test_nulls_are_nulls_and_what_looks_like_one_is_not(site: Site) -> None:
+    sender = ExactProducer(site.settings.kafka)
+    headers = (("a", None), ("b", b""), ("c", b"null"))
+    for value in (None, b"", b"null"):
+        sender.send_exactly(site.names[0], value, None, headers, 0).get(30)
+    sender.close()
+
+    assert [(record.value, record.headers) for record in site.records(0)] == [
+        (value, headers) for value in (None, b"", b"null")
+    ]

@@ -1,0 +1,168 @@
+"""Repairs of kafka-python 3.0.12: what each one mends is said where it stands.
+
+Most of what reaches into that library is here; a test lists it all.
+"""
+
+import time
+from collections.abc import Callable
+from math import inf
+from typing import Any
+
+from kafka import KafkaConsumer, KafkaProducer
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.errors import KafkaConnectionError, KafkaError
+from kafka.future import Future
+from kafka.net.compat import KafkaNetClient
+from kafka.net.manager import KafkaConnectionManager
+from kafka.net.selector import NetworkSelector
+from kafka.serializer import Serializer
+
+RECONNECT_S = 0.05
+NULL = bytes(bytearray(b"null"))  # known by its identity, so that no content can be taken for it
+
+
+class ForgetfulConnections(KafkaConnectionManager):
+    """Connections whose waits leave nothing behind with what they have waited for in vain.
+
+    kafka-python leaves two callbacks with each: an answer that is long in coming, and asked for with each poll,
+    collects them by the ten thousand.
+    """
+
+    async def wait_for(self, future: Future, timeout_ms: float | None) -> Any:
+        """The future's value; KafkaTimeoutError where that does not come in time."""
+        waited_for = Future()
+        future.chain(waited_for)
+        try:
+            return await super().wait_for(waited_for, timeout_ms)
+        finally:
+            _leave(future, lambda callback: getattr(callback, "__self__", None) is waited_for)
+
+
+class ConsumerClient(KafkaNetClient):
+    """A consumer's connections."""
+
+    def __init__(self, **config: Any) -> None:
+        net = NetworkSelector(**config)
+        super().__init__(net, ForgetfulConnections(net, **config))
+
+
+class MemberConsumer(KafkaConsumer):
+    """A consumer that leaves nothing behind when it cannot reach its brokers, and that stands an outage of any length.
+
+    kafka-python has started a thread by then, which nobody could end. And its poll waits no longer than until the next
+    heartbeat, although that thread sends them: while the coordinator does not answer, a heartbeat is always due, and a
+    poll of 100 ms turns without a pause, which costs a core and 15 MB a second.
+    """
+
+    def __init__(self, **config: Any) -> None:
+        try:
+            super().__init__(kafka_client=ConsumerClient, **config)
+        except KafkaError:
+            if (client := getattr(self, "_client", None)) is not None:
+                client.close()
+            raise
+        self._coordinator.time_to_next_poll = lambda: inf
+
+
+class ProducerClient(KafkaNetClient):
+    """A producer's connections; says that a server cannot be reached, where kafka-python raises.
+
+    Its sender expects to be told, and looks for another coordinator then. Where it is raised at, it forgets the request
+    that it was about to send, and the transaction waits for that for ever.
+    """
+
+    def await_ready(self, node_id: int | str, timeout_ms: float = 30_000) -> bool:
+        """True once the connection is ready, False where it cannot be had."""
+        try:
+            return bool(super().await_ready(node_id, timeout_ms))
+        except KafkaConnectionError:
+            time.sleep(RECONNECT_S)
+            return False
+
+
+class CooperativeAssignor(CooperativeStickyAssignor):
+    """Tells the group's leader what this member owns now.
+
+    kafka-python tells what the member was last given, lost since or not: after an expelled member has come back, a
+    partition then has two owners at a time.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.consumer: KafkaConsumer | None = None
+
+    def metadata(self, topics: list[str]) -> Any:
+        """What this member says of itself when it joins."""
+        owned = self.consumer.assignment() if self.consumer is not None else ()
+        self.member_assignment = sorted(owned) or None
+        return super().metadata(topics)
+
+
+class Headers(list[tuple[str, bytes]]):
+    """Headers of which kafka-python does not count the bytes: it adds up lengths where there are any, nulls as well."""
+
+    def __bool__(self) -> bool:
+        return False
+
+
+class Nulls(Serializer):
+    """Turns each `NULL` into a null, once the client has looked at the record and before it is encoded.
+
+    kafka-python refuses null header values, and records of neither key nor value, although Kafka has both.
+    """
+
+    def serialize(self, _topic: str, headers: list[tuple[str, Any]], value: bytes) -> bytes | None:
+        """The value to send; nulls among the headers take their places."""
+        for index, (name, content) in enumerate(headers):
+            if content is NULL:
+                headers[index] = (name, None)
+        return None if value is NULL else value
+
+
+def unpark(consumer: KafkaConsumer) -> None:
+    """Make the next poll see what was fetched for partitions that were paused, and are no longer.
+
+    kafka-python sets such records aside, and takes them up again only while its slot for the records at hand is None.
+    A batch that was given out to its end stays in the slot, and the partition stands still, for good.
+    """
+    fetcher = consumer._fetcher  # noqa: SLF001
+    if not fetcher._next_partition_records:  # noqa: SLF001 - false is also one without a record left
+        fetcher._next_partition_records = None  # noqa: SLF001
+
+
+def goes_on_joining(consumer: KafkaConsumer) -> bool:
+    """Whether a join that a former poll has begun is under way, with which the next poll then goes on.
+
+    kafka-python forgets one that it began because a topic has changed, and that no poll saw the end of: the member
+    stands aside for good, without heartbeats and without commits.
+    """
+    coordinator = consumer._coordinator  # noqa: SLF001
+    if coordinator._join_task is None:  # noqa: SLF001
+        return False
+    coordinator.rejoin_needed = True
+    return True
+
+
+def forget_wakes(consumer: KafkaConsumer) -> None:
+    """Take back what polls that are over left with fetches that are under way.
+
+    Each poll of kafka-python that waits leaves some 20 kB with each of them until its answer comes.
+    """
+    for future in tuple(consumer._fetcher._fetch_futures):  # noqa: SLF001
+        _leave(future, lambda callback: getattr(callback, "__name__", "") == "_wake")
+
+
+def close_at_once(producer: KafkaProducer, timeout_s: float) -> None:
+    """Close a producer; what it has not delivered is not delivered later, either.
+
+    kafka-python's `close(timeout)` alone leaves its sender's thread delivering.
+    """
+    producer._sender.force_close()  # noqa: SLF001
+    producer.close(timeout=timeout_s)
+
+
+def _leave(future: Future, is_over: Callable[[Any], bool]) -> None:
+    with future._lock:  # noqa: SLF001
+        for callbacks in (future._callbacks, future._errbacks):  # noqa: SLF001 - None once it is done
+            if callbacks:
+                callbacks[:] = [callback for callback in callbacks if not is_over(callback)]
