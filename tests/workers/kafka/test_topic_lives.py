@@ -81,13 +81,13 @@ def test_p1_a_partition_that_goes_back_is_read_again_from_what_was_unfinished(si
     worker = site.start(guard, settings)
     sender = producer(site.settings.kafka)
     for number in range(20):
-        sender.send(site.names[0], log_event(f"e{number}", f"text {number}"), partition=1)
+        sender.send(site.names[0], event(f"e{number}", f"text {number}"), partition=1)
     sender.flush()
     wait_until(lambda: worker.in_flight == 20, "all to be in flight")
     consumer = worker._consumer  # noqa: SLF001
     assert consumer is not None
     consumer.seek(TopicPartition(site.names[0], 1), 10)  # as after a truncation
-    sender.send(site.names[0], log_event("e20"), partition=1)
+    sender.send(site.names[0], event("e20"), partition=1)
     sender.flush()
     wait_until(lambda: worker.in_flight == 21, "all to be in flight again, none of them twice")
     gate.open()
@@ -155,7 +155,7 @@ def is_done(change: Callable[[], object], over: type[KafkaError]) -> Callable[[]
 def send(site: Site, topic: str, names: list[str]) -> None:
     sender = producer(site.settings.kafka)
     for name in names:
-        sender.send(topic, log_event(name), partition=int(name[-2:]) % PARTITIONS).get(30)
+        sender.send(topic, event(name), partition=int(name[-2:]) % PARTITIONS).get(30)
     sender.close()
 
 

@@ -35,7 +35,7 @@ def test_p9_memory_does_not_grow_with_the_number_of_inputs() -> None:
             book = LedgerBook({(EVENTS, 0): (0, inputs)}, resident=4)
             for offset in range(0, inputs, PAGE // 2):
                 book.add_input(Book.input(offset))
-            return held_by("*/workers/stream/ledger*")
+            return held_by("*/workers/tools/verify/ledger*")
         finally:
             tracemalloc.stop()
             book.free()
