@@ -12,12 +12,12 @@ from kafka.errors import KafkaError, TopicAlreadyExistsError, UnknownTopicOrPart
 
 from pipelines.in_flight import InFlightLimits, Load
 from tests.guards.scripted_guard import Gate, ScriptedGuard
-from tests.site import Site, wait_until
+from tests.site import Site, event, wait_until
 from workers.kafka.producer import producer
 from workers.kafka.topic_lives import TopicLives
 from workers.settings.loading import Settings
 from workers.stream.assignment import Assignment
-from workers.telemetry.log import log_event as log_event
+from workers.telemetry.log import log_event
 
 NO_ID = UUID(int=0)
 PARTITIONS = 4
