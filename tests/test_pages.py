@@ -85,3 +85,13 @@ def test_what_is_not_there_is_found(tmp_path: Path) -> None:
     assert [is_there(name, tmp_path / "x") for name in PAGE.findall(text)] == [False]
     assert [is_module(name) for name in MODULE.findall(text)] == [False]
     assert DECISION.findall(text) == ["0099"]
+
+
+def test_the_glossary_explains_each_word_once() -> None:
+    page = (ROOT / "infra" / "docs" / "glossary.md").read_text(encoding="utf-8")
+    rows = re.findall(r"(?m)^\| (?!word )([a-z][^|]*) \| ([^|]+) \|$", page)
+    words = [word for row, _ in rows for word in row.split(", ")]
+
+    assert len(words) > 50
+    assert len(words) == len(set(words))
+    assert {"in flight", "completed", "committable", "committed", "outcome", "ruling", "baseline", "lane"} <= set(words)
