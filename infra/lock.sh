@@ -8,6 +8,6 @@ compile() {
 }
 compile pyproject.toml --extra audit -o requirements.txt # what the images have
 compile pyproject.toml --extra dev -o requirements-dev.txt
-for peer in infra/benchmarks/peers/*.in; do # of `weir bench stream --peers`; they pin what is compared
+for peer in workers/bench/stream/peers/programs/*.in; do # of `weir bench stream --peers`; they pin what is compared
   compile "$peer" -o "${peer%.in}.txt"
 done

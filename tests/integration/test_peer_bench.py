@@ -9,10 +9,10 @@ import pytest
 
 from schemas.errors import ConfigurationError, ModerationError
 from tests.kafka.cluster import KafkaCluster
-from workers.bench.stream import peer_process
-from workers.bench.stream import peers as peer_bench
-from workers.bench.stream.peer_environments import FOLDER, Installed, Peer
-from workers.bench.stream.peers import PeerBenchResult, SideResult, run_peer_bench
+from workers.bench.stream.peers import comparison
+from workers.bench.stream.peers import process as peer_process
+from workers.bench.stream.peers.comparison import PeerBenchResult, SideResult, run_peer_bench
+from workers.bench.stream.peers.environments import FOLDER, Installed, Peer
 from workers.kafka.reader import admin
 from workers.settings.loading import Settings, load_settings
 
@@ -30,7 +30,7 @@ def settings(kafka: KafkaCluster) -> Settings:
 def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Faulty:
     """Makes a peer with a fault; it runs in this environment, so nothing is installed."""
     monkeypatch.setattr(
-        peer_bench, "install", lambda peer, _folder: Installed(peer, Path(sys.executable), "stand-in 1")
+        comparison, "install", lambda peer, _folder: Installed(peer, Path(sys.executable), "stand-in 1")
     )
 
     def make(fault: str = "") -> Peer:
@@ -98,7 +98,7 @@ def test_a_peer_that_cannot_be_installed_is_one_line_and_no_failure(
             raise ModerationError("other: could not be installed: no such wheel")
         return Installed(peer, Path(sys.executable), "")
 
-    monkeypatch.setattr(peer_bench, "install", install)
+    monkeypatch.setattr(comparison, "install", install)
     result = run_peer_bench(settings, EVENTS, 2, 1, tmp_path, lambda _step: None, peers=peers, own=())
     assert [side.not_installed for side in result.sides] == [None, "other: could not be installed: no such wheel"]
     assert [len(side.rates) for side in result.sides] == [1, 0]

@@ -68,8 +68,8 @@ def stream(
     configure_logging("CRITICAL" if peers else "ERROR")
     errors = Console(stderr=True)
     if peers:
-        from workers.bench.stream.peer_environments import CACHE
-        from workers.bench.stream.peers import run_peer_bench
+        from workers.bench.stream.peers.comparison import run_peer_bench
+        from workers.bench.stream.peers.environments import CACHE
         from workers.cli.bench.peers import show_peers
 
         folder = peers_dir or CACHE

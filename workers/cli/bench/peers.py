@@ -1,12 +1,12 @@
 """`weir bench stream --peers`: the table of Weir beside other stream frameworks.
 
-The measuring is done in `workers.bench.stream.peers`.
+The measuring is done in `workers.bench.stream.peers.comparison`.
 """
 
 from rich.markup import escape
 from rich.table import Table
 
-from workers.bench.stream.peers import PeerBenchResult, SideResult
+from workers.bench.stream.peers.comparison import PeerBenchResult, SideResult
 from workers.cli.terminal import console, plain
 
 LABELS = {"exactly_once": "weir, exactly once", "bare": "bare kafka-python loop"}

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from tests.weir_result import Result
-from workers.bench.stream import peers as peer_bench
-from workers.bench.stream.peer_environments import CACHE
-from workers.bench.stream.peers import PeerBenchResult, SideResult
+from workers.bench.stream.peers import comparison
+from workers.bench.stream.peers.comparison import PeerBenchResult, SideResult
+from workers.bench.stream.peers.environments import CACHE
 from workers.settings.loading import Settings
 
 SIDES = [
@@ -36,7 +36,7 @@ class Asked:
 
 def asked(monkeypatch: pytest.MonkeyPatch, sides: list[SideResult] = SIDES) -> Asked:
     made = Asked(sides)
-    monkeypatch.setattr(peer_bench, "run_peer_bench", made)
+    monkeypatch.setattr(comparison, "run_peer_bench", made)
     return made
 
 

@@ -4,9 +4,12 @@ import re
 from pathlib import Path
 
 import pytest
+from hatchling.builders.wheel import WheelBuilder
 
-from schemas.errors import ConfigurationError, ModerationError
-from workers.bench.stream.peer_environments import PEERS, Peer, install, last_line
+from schemas.errors import ModerationError
+from workers.bench.stream.peers.environments import FOLDER, PEERS, Peer, install, last_line
+
+ROOT = Path(__file__).parents[5]
 
 
 def test_an_environment_is_made_once_and_again_when_its_requirements_change(tmp_path: Path) -> None:
@@ -32,9 +35,12 @@ def test_an_environment_is_made_once_and_again_when_its_requirements_change(tmp_
     assert not kept.exists()
 
 
-def test_a_peer_that_is_not_in_the_tree_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="a checkout of the project"):
-        install(PEERS[0]._replace(script=tmp_path / "none.py"), tmp_path)
+def test_what_the_peers_are_run_from_travels_in_the_wheel() -> None:
+    shipped = {Path(file.path) for file in WheelBuilder(str(ROOT)).recurse_included_files()}
+    needed = {FOLDER / "chat.py", *(path for peer in PEERS for path in (peer.script, peer.requirements))}
+
+    assert len(needed) == 7
+    assert needed - shipped == set()
 
 
 @pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.name)

@@ -1,6 +1,6 @@
 """One run of a peer's script: started, watched from outside by its offsets, and stopped.
 
-Reads nothing that it writes; `workers.bench.stream.peer_results` does.
+Reads nothing that it writes; `workers.bench.stream.peers.results` does.
 """
 
 import subprocess
@@ -10,7 +10,7 @@ import uuid
 from pathlib import Path
 
 from schemas.errors import ModerationError
-from workers.bench.stream.peer_environments import Installed, Peer, last_line
+from workers.bench.stream.peers.environments import Installed, Peer, last_line
 from workers.kafka.reader import TopicReader
 from workers.settings.sections import KafkaSettings
 

@@ -17,9 +17,9 @@ from kafka import KafkaAdminClient
 from kafka.admin import NewTopic
 
 from schemas.errors import ConfigurationError, ModerationError
-from workers.bench.stream.peer_environments import PEERS, Installed, Peer, install
-from workers.bench.stream.peer_process import run_peer
-from workers.bench.stream.peer_results import TIMESTAMPS, Checked, Expected, check_results, expected_results
+from workers.bench.stream.peers.environments import PEERS, Installed, Peer, install
+from workers.bench.stream.peers.process import run_peer
+from workers.bench.stream.peers.results import TIMESTAMPS, Checked, Expected, check_results, expected_results
 from workers.bench.stream.throughput import SIDES, Step, bench_events, machine, produce_events, run_side
 from workers.kafka.reader import TopicReader, admin, kafka_faults
 from workers.settings.loading import Settings
@@ -151,7 +151,7 @@ def run_peer_bench(
         own: sides of `workers.bench.stream.throughput`.
 
     Raises:
-        ConfigurationError: the broker wants more than the peers' scripts can say, or those are not here.
+        ConfigurationError: the broker wants more than the peers' programs can say.
         ModerationError: the broker fails.
     """
     if settings.kafka.security_protocol != "PLAINTEXT":
@@ -166,8 +166,6 @@ def run_peer_bench(
         try:
             installed[peer.name] = install(peer, folder)
             side.versions = installed[peer.name].versions
-        except ConfigurationError:
-            raise
         except ModerationError as error:
             side.not_installed = str(error)
     expected = expected_results(bench_events(events))

@@ -1,7 +1,7 @@
 """The programs that `weir bench stream --peers` runs beside Weir, and the virtual environments that they run in.
 
-A peer is a script and a file of pinned requirements in the project's tree. Its environment is made once and kept.
-Nothing of a peer is ever imported here.
+A peer is a program and a file of pinned requirements, both beside this module and in the wheel. Its environment is made
+once and kept. Nothing of a peer is ever imported here.
 """
 
 import hashlib
@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from schemas.errors import ConfigurationError, ModerationError
+from schemas.errors import ModerationError
 
-FOLDER = Path(__file__).parents[3] / "infra" / "benchmarks" / "peers"
+FOLDER = Path(__file__).with_name("programs")
 CACHE = Path.home() / ".cache" / "weir" / "peers"
 INSTALL_S = 1_200.0
 _MARKER = "installed-from"
@@ -77,11 +77,8 @@ def install(peer: Peer, folder: Path) -> Installed:
         folder: of all environments.
 
     Raises:
-        ConfigurationError: the peer's files are not here.
         ModerationError: it could not be installed; one line that says why.
     """
-    if not peer.script.is_file() or not peer.requirements.is_file():
-        raise ConfigurationError(f"{peer.script}: not here; the peers are run from a checkout of the project")
     home = folder.resolve() / peer.name.lower().replace(" ", "-")
     python, marker = home / "bin" / "python", home / _MARKER
     wanted = f"{hashlib.sha256(peer.requirements.read_bytes()).hexdigest()} {platform.python_version()}\n"

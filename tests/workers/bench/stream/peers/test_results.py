@@ -11,8 +11,8 @@ import pytest
 from schemas.event import ChatEvent
 from schemas.record import SourceRecord
 from schemas.verdict import Verdict
-from workers.bench.stream.peer_environments import FOLDER
-from workers.bench.stream.peer_results import check_results, expected_results
+from workers.bench.stream.peers.environments import FOLDER
+from workers.bench.stream.peers.results import check_results, expected_results
 from workers.bench.stream.throughput import BenchEvent, bench_events
 
 COUNT = 20
