@@ -4,7 +4,9 @@ Knows nothing of clocks or reports.
 """
 
 import random
+import re
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any, Final
 
 import numpy as np
@@ -13,10 +15,11 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from workers.serving.engine.completion import PreparedPrompt, Task
+from workers.serving.engine.kept_cache import KeptCache, PrefixCache
 from workers.serving.engine.loading import LoadedModel
 from workers.serving.engine.passes import PassLimits
 from workers.serving.engine.suffix_forward import SuffixForward
-from workers.serving.engine.verdict_decoder import Answer, VerdictDecoder
+from workers.serving.engine.verdict_decoder import VerdictDecoder
 from workers.serving.engine.verdict_draft import VerdictDrafts
 
 SHAPES: Final[dict[str, dict[str, int]]] = {
@@ -26,7 +29,7 @@ SHAPES: Final[dict[str, dict[str, int]]] = {
 }
 VOCABULARY: Final = 151_936
 END: Final = 151_645
-# Fixed tokens before and after the conversation (infra/docs/model.md); a response also has 4 between its two messages.
+# Fixed tokens before and after the conversation; a response also has 4 between its two messages.
 FRAMES: Final[dict[Task, tuple[int, int]]] = {"prompt": (201, 95), "response": (267, 118)}
 # "Safety: Safe\nCategories: None" and its end token; a response has a third line.
 VERDICT_TOKENS: Final[dict[Task, int]] = {"prompt": 8, "response": 13}
@@ -34,9 +37,10 @@ VERDICT_TOKENS: Final[dict[Task, int]] = {"prompt": 8, "response": 13}
 REPLY_TOKENS: Final = 10
 # A message's tokens come with one more, its line end's.
 _LINE_END: Final = 1
-# First and only tokens of the real tokenizer; other words get ids that no draft shares.
-_WORDS: Final = {"Safety:": [73037, 25], "Categories:": [20970, 25], "Refusal:": [3945, 35414, 25], "\n": [198]}
-_LABELS: Final = {"Safe": [22291], "Unsafe": [73067], "Controversial": [2093, 12563, 530], "None": [2240], "No": [2308]}
+# A verdict's tokens as the real tokenizer cuts them, a label that no draft shares aside: that is one.
+_PIECES: Final = re.compile(r"\n|Safety|Categories|Ref|usal|:| Con|trov|ersial| [^\n]+")
+_FIRST_ID: Final = 100_000  # of a verdict's tokens; no prompt has any of them
+_CERTAIN: Final = 1e4  # far above every logit of random weights
 
 
 def random_guard(shape: str, *, device: torch.device, dtype: torch.dtype) -> Any:
@@ -108,39 +112,104 @@ def message_lengths(count: int, *, mean: int, mixed: bool) -> list[int]:
     return [1 + int(chooser.expovariate(1 / max(mean - 0.5, 0.5))) for _ in range(count)]
 
 
-def words_to_ids(text: str) -> list[int]:
-    """Token ids of a verdict, as many as the real tokenizer makes where that matters."""
-    ids = []
-    for line_number, line in enumerate(text.split("\n")):
-        lead, label = line.split(" ", 1)
-        ids += [*(_WORDS["\n"] if line_number else []), *_WORDS[lead]]
-        ids += _LABELS.get(label) or [100_000 + sum(map(ord, label))]
-    return ids
+class VerdictTokens:
+    """Ids of verdicts, of as many tokens as the real ones.
+
+    An id stands for all that is written up to it, so that what follows can be told from one token alone.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, int] = {}
+
+    def ids(self, text: str) -> list[int]:
+        """Of a verdict, without the end token."""
+        written = accumulate(_PIECES.findall(text))
+        return [self._known.setdefault(prefix, _FIRST_ID + len(self._known)) for prefix in written]
 
 
-class ScriptedDecoder(VerdictDecoder):
-    """Runs every pass as it is, and then takes the model's word from a script: random weights write no verdicts.
+class ScriptedForward:
+    """Runs every pass as it is, and then has the logits say what a script says: random weights write no verdicts.
 
-    A prompt's answer is the Safe verdict, or, for a share of 1 - `accepted` of the prompts, an Unsafe one.
+    A prompt's answer is the Safe verdict, or, for a share of 1 - `accepted` of the prompts, an Unsafe one. Prompts are
+    told apart by the first token behind what all of them share.
     """
 
     def __init__(
-        self, forward: SuffixForward, prompts: Sequence[PreparedPrompt], limits: PassLimits, *, accepted: float
+        self, forward: SuffixForward, prompts: Sequence[PreparedPrompt], tokens: VerdictTokens, *, accepted: float
     ) -> None:
+        self._forward = forward
         task = prompts[0].task
-        super().__init__(
-            forward,
-            [prompts[0].token_ids[: FRAMES[task][0]]],
-            VerdictDrafts(words_to_ids, adapts=False),
-            end_ids={END},
-            max_new_tokens=128,
-            limits=limits,
-        )
         ending = "\nRefusal: No" if task == "response" else ""
-        safe = [*words_to_ids(f"Safety: Safe\nCategories: None{ending}"), END]
-        other = [*words_to_ids(f"Safety: Unsafe\nCategories: Violent{ending}"), END]
+        safe, other = (
+            [*tokens.ids(f"Safety: {verdict}{ending}"), END]
+            for verdict in ("Safe\nCategories: None", "Unsafe\nCategories: Violent")
+        )
+        following = torch.full((VOCABULARY,), safe[0])
+        for verdict in (other, safe):
+            following[verdict[:-1]] = torch.tensor(verdict[1:])
+        label = next(place for place, (one, two) in enumerate(zip(safe, other, strict=True)) if one != two)
+        refused = torch.zeros(VOCABULARY, dtype=torch.bool)
         chooser = random.Random(5)
-        self._script = {id(prompt): safe if chooser.random() < accepted else other for prompt in prompts}
+        own = FRAMES[task][0]
+        refused[[int(prompt.token_ids[own]) for prompt in prompts if chooser.random() >= accepted]] = True
+        self._following, self._refused = following.to(forward.device), refused.to(forward.device)
+        self._before_label, self._other_label = safe[label - 1], other[label]
+        self._begun: torch.Tensor | None = None  # which rows' drafts are refused, until the first choice is made
 
-    def chosen(self, prompt: PreparedPrompt, answer: Answer, ids: list[int]) -> list[int]:
-        return self._script[id(prompt)][len(answer.ids) :][: len(ids)]
+    @property
+    def device(self) -> torch.device:
+        return self._forward.device
+
+    def compile(self, prefix: PrefixCache) -> bool:
+        return self._forward.compile(prefix)
+
+    def no_prefix(self) -> PrefixCache:
+        return self._forward.no_prefix()
+
+    def prefix(self, ids: Sequence[int]) -> PrefixCache:
+        return self._forward.prefix(ids)
+
+    def start(
+        self, ids: torch.Tensor, prefix: PrefixCache, places: torch.Tensor | None
+    ) -> tuple[torch.Tensor | None, KeptCache]:
+        logits, cache = self._forward.start(ids, prefix, places)
+        self._begun = self._refused[ids[:, 0]]
+        return self._scripted(logits, ids, places), cache
+
+    def resume(
+        self,
+        ids: torch.Tensor,
+        filled: torch.Tensor,
+        prefix: PrefixCache,
+        cache: KeptCache,
+        places: torch.Tensor | None,
+    ) -> torch.Tensor | None:
+        return self._scripted(self._forward.resume(ids, filled, prefix, cache, places), ids, places)
+
+    def _scripted(
+        self, logits: torch.Tensor | None, ids: torch.Tensor, places: torch.Tensor | None
+    ) -> torch.Tensor | None:
+        if logits is None or places is None:
+            return logits
+        before = ids.gather(1, places)
+        chosen = self._following[before]
+        if self._begun is not None:
+            is_other = self._begun[:, None] & (before == self._before_label)
+            chosen = torch.where(is_other, self._other_label, chosen)
+            self._begun = None
+        return logits.scatter_(2, chosen[..., None], _CERTAIN)
+
+
+def scripted_decoder(
+    forward: SuffixForward, prompts: Sequence[PreparedPrompt], limits: PassLimits, *, accepted: float
+) -> VerdictDecoder:
+    """A decoder of these prompts on random weights; see `ScriptedForward`."""
+    tokens = VerdictTokens()
+    return VerdictDecoder(
+        ScriptedForward(forward, prompts, tokens, accepted=accepted),
+        [prompts[0].token_ids[: FRAMES[prompts[0].task][0]]],
+        VerdictDrafts(tokens.ids, adapts=False),
+        end_ids={END},
+        max_new_tokens=128,
+        limits=limits,
+    )

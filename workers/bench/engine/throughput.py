@@ -27,11 +27,11 @@ from workers.bench.engine.shapes import (
     SHAPES,
     VERDICT_TOKENS,
     VOCABULARY,
-    ScriptedDecoder,
     as_loaded,
     message_lengths,
     random_guard,
     random_prompts,
+    scripted_decoder,
 )
 from workers.bench.engine.tokenising import Tokenising
 from workers.serving.engine.completion import PreparedPrompt, Task
@@ -120,10 +120,10 @@ class EngineBench:
         self._device: torch.device = work.network.device
         self._limits = limits_of(self._device, batch_invariant=batch_invariant)
         self._forward = SuffixForward(work.network)
-        self._decoder = ScriptedDecoder(self._forward, work.prompts, self._limits, accepted=accepted)
+        self._decoder = scripted_decoder(self._forward, work.prompts, self._limits, accepted=accepted)
         # It shares the weights, but is never compiled.
         one_by_one = limits_of(self._device, batch_invariant=True)
-        self._invariant = ScriptedDecoder(copy.copy(self._forward), work.prompts, one_by_one, accepted=accepted)
+        self._invariant = scripted_decoder(copy.copy(self._forward), work.prompts, one_by_one, accepted=accepted)
         self._few = work.prompts[: extent.baselines]
         self._reference = ReferenceEngine(as_loaded(work.network, "random"), max_new_tokens=VERDICT_TOKENS[work.task])
         self._tokenising = Tokenising(work.task, CONVERSATIONS)

@@ -20,7 +20,6 @@ from workers.serving.engine.completion import DraftCounts, PreparedPrompt, Task
 from workers.serving.engine.kept_cache import KeptCache, PrefixCache
 from workers.serving.engine.out_of_memory import run_in_halves
 from workers.serving.engine.passes import PassLimits, cut_into_passes
-from workers.serving.engine.suffix_forward import SuffixForward
 
 # A verdict's rest fits into this many more places; what goes on longer gets as many again, and again.
 _ROOM: Final = 16
@@ -35,6 +34,32 @@ class Drafts(Protocol):
     def after(self, task: Task, written: Sequence[int]) -> Sequence[int]: ...
 
     def note(self, task: Task, answer: Sequence[int]) -> None: ...
+
+
+class Forward(Protocol):
+    """One model's forward over rectangles of new tokens; see `SuffixForward`."""
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def compile(self, prefix: PrefixCache) -> bool: ...
+
+    def no_prefix(self) -> PrefixCache: ...
+
+    def prefix(self, ids: Sequence[int]) -> PrefixCache: ...
+
+    def start(
+        self, ids: torch.Tensor, prefix: PrefixCache, places: torch.Tensor | None
+    ) -> tuple[torch.Tensor | None, KeptCache]: ...
+
+    def resume(
+        self,
+        ids: torch.Tensor,
+        filled: torch.Tensor,
+        prefix: PrefixCache,
+        cache: KeptCache,
+        places: torch.Tensor | None,
+    ) -> torch.Tensor | None: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -75,7 +100,7 @@ class VerdictDecoder:
 
     def __init__(
         self,
-        forward: SuffixForward,
+        forward: Forward,
         prefixes: Sequence[npt.NDArray[np.int64]],
         drafts: Drafts,
         *,
@@ -205,7 +230,7 @@ class VerdictDecoder:
         labels = None if labels is None else labels.cpu()
         unfinished = []
         for place, (row, draft) in enumerate(zip(rows, drafts, strict=True)):
-            certain = self._certain(row, draft, self.chosen(row.prompt, row.answer, chosen[place][: len(draft) + 1]))
+            certain = self._certain(row, draft, chosen[place][: len(draft) + 1])
             self.draft_counts.drafted += len(draft)
             self.draft_counts.accepted += certain - 1
             if labels is not None:
@@ -216,11 +241,6 @@ class VerdictDecoder:
         if len(unfinished) < len(rows):
             cache = cache.selected(unfinished) if unfinished else KeptCache([], [])
         return _Unfinished([rows[place] for place in unfinished], cache)
-
-    def chosen(self, prompt: PreparedPrompt, answer: Answer, ids: list[int]) -> list[int]:
-        """What the model chose after `answer`. A seam for benchmarks, whose random weights agree with no draft."""
-        del prompt, answer
-        return ids
 
     def _certain(self, row: _Row, draft: Sequence[int], chosen: Sequence[int]) -> int:
         """Append what the model wrote to the row's answer, and count it."""

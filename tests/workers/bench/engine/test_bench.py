@@ -15,10 +15,10 @@ from workers.bench.engine.alone import measure_alone
 from workers.bench.engine.shapes import (
     REPLY_TOKENS,
     VERDICT_TOKENS,
-    ScriptedDecoder,
     message_lengths,
     random_guard,
     random_prompts,
+    scripted_decoder,
 )
 from workers.bench.engine.tokenising import MadeUpTokenizer, Tokenising
 from workers.serving.engine.completion import PreparedPrompt
@@ -90,8 +90,8 @@ def test_an_unknown_shape_is_refused() -> None:
 def test_a_refused_draft_costs_a_second_pass(accepted: float, passes: set[int]) -> None:
     network = random_guard("0.6B", device=CPU, dtype=torch.float32)
     for task in bench_shapes.FRAMES:
-        prompts = random_prompts(task, message_lengths(6, mean=10, mixed=True))
-        decoder = ScriptedDecoder(SuffixForward(network), prompts, PassLimits(1024, 8, 0.1), accepted=accepted)
+        prompts = random_prompts(task, [*message_lengths(6, mean=10, mixed=True), 1_100])  # the last one in pieces
+        decoder = scripted_decoder(SuffixForward(network), prompts, PassLimits(1024, 8, 0.1), accepted=accepted)
         answers = decoder.decode(prompts)
         assert {answer.passes for answer in answers} == passes
         assert {len(answer.ids) for answer in answers} == {VERDICT_TOKENS[task]}
@@ -132,7 +132,7 @@ def test_tokenising_prepares_every_conversation_whatever_the_threads() -> None:
 def test_the_forward_beside_a_message_alone_runs_as_many_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     forward = SuffixForward(random_guard("0.6B", device=CPU, dtype=torch.float32))
     prompts = random_prompts("response", [10, 3])
-    decoder = ScriptedDecoder(forward, prompts, PassLimits(1024, 8, 0.1), accepted=1.0)
+    decoder = scripted_decoder(forward, prompts, PassLimits(1024, 8, 0.1), accepted=1.0)
     tokenizer = MadeUpTokenizer(1000).backend
     shapes: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
     start = SuffixForward.start
