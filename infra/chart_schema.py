@@ -31,8 +31,6 @@ OWNED: dict[str, str | None] = {
     "kafka.sasl_password": None,  # a secret: the chart gives the file
     "kafka.sasl_password_file": "kafka.sasl.passwordSecret",
     "kafka.sasl_oauth_token_file": "kafka.sasl.token",
-    "kafka.enable_auto_commit": None,  # has one value only
-    "kafka.acks": None,  # has one value only
     "topics.events": "topics.events",
     "topics.verdicts": "topics.verdicts",
     "topics.dead_letters": "topics.deadLetters",

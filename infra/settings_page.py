@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from workers.settings.loading import settings_table
+from workers.settings.table import settings_table
 
 PAGE = Path(__file__).with_name("docs") / "settings.md"
 _HEAD = """\

@@ -257,7 +257,7 @@ def test_p1_two_runs_at_once_close_their_ledgers_and_ctrl_c_stops_as_sigterm_doe
     [
         ("WEIR_GUARD__MODLE", "demo", ("WEIR_GUARD__MODLE",)),
         ("WEIR_GUARD__DTYPE", "int3", ("guard.dtype", "int3")),
-        ("WEIR_KAFKA__ENABLE_AUTO_COMMIT", "true", ("kafka.enable_auto_commit=true",)),
+        ("WEIR_KAFKA__ENABLE_AUTO_COMMIT", "true", ("WEIR_KAFKA__ENABLE_AUTO_COMMIT: unknown setting",)),
         ("WEIR_TOPICS__DEAD_LETTERS", "chat.events", ("topics.dead_letters=chat.events",)),
         ("WEIR_KAFKA__SASL_MECHANISM", "PLAIN", ("kafka.sasl_mechanism=PLAIN",)),
         ("WEIR_POLICY__FILE", "/nowhere/policy.yaml", ("/nowhere/policy.yaml",)),

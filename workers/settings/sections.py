@@ -4,7 +4,7 @@ Does not read the environment; `workers.settings.loading` does.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import NoDecode
@@ -56,8 +56,6 @@ class KafkaSettings(Section):
         None, pattern=r"^\d+\.\d+$", description="broker protocol version, e.g. 2.3; asked from the broker if unset"
     )
     auto_offset_reset: Literal["earliest", "latest"] = Field("earliest", description="where a new group starts")
-    enable_auto_commit: bool = Field(False, description="must stay false: offsets follow acknowledged outcomes")
-    acks: Literal["all", "1", "0"] = Field("all", description="must stay all")
     session_timeout_ms: Positive = Field(45_000, description="a member unseen for so long is expelled")
     heartbeat_interval_ms: Positive = Field(3_000, description="time between heartbeats")
     max_poll_interval_ms: Positive = Field(300_000, description="a member that does not poll for so long is expelled")
@@ -268,3 +266,53 @@ class AutoscalingSettings(Section):
     downscale_to_zero_delay_s: Annotated[float, Field(ge=0)] = Field(
         600.0, description="none must be wanted for so long"
     )
+
+
+class ShadowSettings(Section):
+    """A candidate model, revision or policy that judges a sample of live traffic and decides nothing; decision 0015."""
+
+    enabled: bool = Field(False, description="have a candidate judge a sample of live traffic; it decides nothing")
+    share: Ratio = Field(0.01, description="share of the judged events, chosen by their ids")
+    model: str | None = Field(None, description="the candidate's model: hub name, local folder, or demo")
+    revision: str | None = Field(None, description="its hub revision; alone: another revision of guard.model")
+    policy_file: Path | None = Field(
+        None, description="the candidate's policy; without a model, it is applied to the live guard's answers"
+    )
+    replicas: Positive = Field(1, description="guard replicas of the candidate's model, as large as guard's own")
+    queue_records: Positive = Field(1_024, description="records that wait for the candidate; more are left out")
+    timeout_s: PositiveSeconds = Field(30.0, description="records without the candidate's answer by then are left out")
+    summary_interval_s: PositiveSeconds = Field(60.0, description="time between two summaries of a consumer")
+
+    @property
+    def has_model(self) -> bool:
+        """The candidate has replicas of its own."""
+        return self.enabled and (self.model is not None or self.revision is not None)
+
+
+class Sections(Section):
+    """All sections."""
+
+    kafka: KafkaSettings = KafkaSettings()
+    topics: TopicSettings = TopicSettings()
+    guard: GuardSettings = GuardSettings()
+    delivery: DeliverySettings = DeliverySettings()
+    limits: LimitSettings = LimitSettings()
+    length: LengthSettings = LengthSettings()
+    policy: PolicySettings = PolicySettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
+    health: HealthSettings = HealthSettings()
+    breaker: BreakerSettings = BreakerSettings()
+    serve: ServeSettings = ServeSettings()
+    autoscaling: AutoscalingSettings = AutoscalingSettings()
+    shadow: ShadowSettings = ShadowSettings()
+
+    def candidate(self) -> Self:
+        """The settings as the shadow lane's candidate has them: what it names is its own, all else is live's."""
+        shadow = self.shadow
+        sections: dict[str, Any] = {}
+        if shadow.has_model:
+            named = {"model": shadow.model or self.guard.model, "revision": shadow.revision}
+            sections["guard"] = self.guard.model_copy(update=named)
+        if shadow.policy_file is not None:
+            sections["policy"] = PolicySettings(file=shadow.policy_file)
+        return self.model_copy(update=sections)

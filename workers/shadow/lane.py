@@ -25,7 +25,7 @@ from pipelines.policy import Policy
 from pipelines.shadow import Tally, disagreement, is_sampled
 from schemas.shadow import ShadowJudge, ShadowSummary
 from schemas.verdict import Source
-from workers.settings.shadow_section import ShadowSettings
+from workers.settings.sections import ShadowSettings
 from workers.shadow.publisher import ShadowPublisher
 from workers.telemetry.log import log_event
 

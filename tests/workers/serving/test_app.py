@@ -80,7 +80,7 @@ def test_arguments_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
         ({"gaurd": {}}, "gaurd: unknown setting"),
         ({"guard": {"modle": "demo"}}, r"guard\.modle: unknown setting"),
         ({"guard": {"replicas": 0}}, r"guard\.replicas=0"),
-        ({"kafka": {"enable_auto_commit": True}}, r"kafka\.enable_auto_commit=true"),
+        ({"topics": {"events": "a", "verdicts": "a"}}, r"topics\.verdicts=a"),
     ],
 )
 def test_wrong_arguments_are_refused_by_name(args: dict[str, object], named: str) -> None:

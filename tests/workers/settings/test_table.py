@@ -2,7 +2,8 @@
 
 import re
 
-from workers.settings.loading import settings_table, variable_names
+from workers.settings.loading import variable_names
+from workers.settings.table import settings_table
 
 
 def test_the_table_has_one_row_a_setting_with_its_default_and_a_sentence() -> None:
