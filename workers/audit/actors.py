@@ -5,8 +5,6 @@ The only place of the audit lane that names Ray. Does not plan and does not say 
 
 import json
 import logging
-import math
-import os
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +24,7 @@ from workers.audit.manifest import BlockMarker
 from workers.audit.rows.blocks import Block
 from workers.audit.rows.locations import reason_of
 from workers.audit.rows.selection import Keys
+from workers.serving.ray_session import start_ray
 from workers.telemetry.log import log_event
 
 log = logging.getLogger(__name__)
@@ -99,12 +98,7 @@ def ray_for(address: str | None, pool: Pool, environment: dict[str, str], *, log
         yield
         return
     try:
-        if address is None:
-            cpus = max(os.cpu_count() or 1, math.ceil(pool.actors * pool.cpus) + 1)
-            ray.init("local", num_cpus=cpus, include_dashboard=False, log_to_driver=logs, logging_level=level)
-        else:
-            variables = {"env_vars": environment}
-            ray.init(address, runtime_env=variables, log_to_driver=logs, logging_level=level)
+        start_ray(address, cpus=pool.actors * pool.cpus + 1, variables=environment, logs=logs, level=level)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ModerationError(f"Ray at {address or 'this machine'}: {' '.join(str(error).split())[:300]}") from None
     try:

@@ -5,7 +5,6 @@ before callees: consumers drain while the guard still answers.
 """
 
 import logging
-import os
 import signal
 import threading
 import time
@@ -19,6 +18,7 @@ from ray.serve.schema import ApplicationStatus
 
 from schemas.errors import ModerationError
 from workers.serving.app import APP_NAME, STREAM, application_of
+from workers.serving.ray_session import start_ray
 from workers.serving.serve_config import serve_config
 from workers.settings.loading import Settings, otel_variables, ray_address
 from workers.telemetry.log import log_event
@@ -48,23 +48,7 @@ class RunningApplication:
         level = logging.CRITICAL if self._quiet else logging.WARNING
         logging.getLogger("ray.serve").setLevel(level)
         address = ray_address()
-        if address is None:
-            guard, stream = self._settings.guard, self._settings.serve
-            replicas, consumers = guard.replicas, stream.consumers
-            if self._settings.autoscaling.enabled:
-                replicas, consumers = self._settings.autoscaling.max_replicas, self._settings.autoscaling.max_consumers
-            if self._settings.shadow.has_model:
-                replicas += self._settings.shadow.replicas
-            needed = replicas * guard.cpus_per_replica + consumers * stream.cpus_per_consumer
-            ray.init(
-                "local",  # without it, Ray joins whatever cluster an earlier `ray start` left on this machine
-                num_cpus=max(os.cpu_count() or 1, int(needed + 0.999)),
-                include_dashboard=False,
-                log_to_driver=not self._quiet,
-                logging_level=level,
-            )
-        else:
-            ray.init(address, runtime_env={"env_vars": otel_variables()}, logging_level=level)
+        start_ray(address, cpus=self._cpus(), variables=otel_variables(), logs=not self._quiet, level=level)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         try:
@@ -84,6 +68,16 @@ class RunningApplication:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    def _cpus(self) -> float:
+        """Logical CPUs of all replicas that there may be."""
+        guard, stream = self._settings.guard, self._settings.serve
+        replicas, consumers = guard.replicas, stream.consumers
+        if self._settings.autoscaling.enabled:
+            replicas, consumers = self._settings.autoscaling.max_replicas, self._settings.autoscaling.max_consumers
+        if self._settings.shadow.has_model:
+            replicas += self._settings.shadow.replicas
+        return replicas * guard.cpus_per_replica + consumers * stream.cpus_per_consumer
 
     def _deploy(self, variables: dict[str, str]) -> None:
         """Deploy as `serve deploy` does, which alone takes an application's autoscaling policy."""

@@ -6,7 +6,6 @@ same times for both, one a call. Does not measure the stream.
 
 import asyncio
 import logging
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from workers.bench.serving.measured_replicas import MeasuredReplica, ServeBatchR
 from workers.bench.serving.open_load import chat_messages, offer, poisson_arrivals, saturate
 from workers.guard.client import GuardClient
 from workers.serving.guard_replica import keep_collections_short
+from workers.serving.ray_session import start_ray
 from workers.settings.loading import Settings
 
 SHARES_OF_CAPACITY = (0.25, 0.5, 0.8, 1.2)
@@ -79,13 +79,7 @@ def run_load_bench(settings: Settings, plan: LoadPlan, advance: Advance) -> Load
 def local_serve(cpus: float) -> Iterator[None]:
     """Serve on a Ray of its own on this machine, with so many logical CPUs at least."""
     logging.getLogger("ray.serve").setLevel(logging.CRITICAL)
-    ray.init(
-        "local",  # a cluster that is at hand may be somebody's production
-        num_cpus=max(os.cpu_count() or 1, int(cpus + 0.999)),
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.CRITICAL,
-    )
+    start_ray(None, cpus=cpus, logs=False, level=logging.CRITICAL)  # a cluster at hand may be somebody's production
     try:
         serve.start(proxy_location="Disabled")
         keep_collections_short()  # who sends in time must not stand still

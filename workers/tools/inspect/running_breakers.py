@@ -18,6 +18,7 @@ from ray.serve.exceptions import DeploymentUnavailableError
 from pipelines.breaker.breaker import BreakerView
 from schemas.errors import ModerationError
 from workers.serving.app import APP_NAME, STREAM
+from workers.serving.ray_session import start_ray
 from workers.settings.loading import ray_address
 
 _HOST_AND_PORT = re.compile(r"([^/]+):(\d+)")
@@ -82,7 +83,7 @@ def _joined_ray(timeout_s: float) -> Iterator[str]:
         except OSError as error:
             raise ModerationError(f"{where}: {error.strerror or error}") from None
     try:
-        ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL)
+        start_ray(address, logs=False, level=logging.CRITICAL)
     except (ConnectionError, RuntimeError, ValueError, SystemExit) as error:
         raise ModerationError(f"{where}: {' '.join(str(error).split())}") from None
     try:

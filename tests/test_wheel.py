@@ -1,0 +1,110 @@
+"""The installed wheel works wherever it is called: in an empty folder, and beside packages named like ours."""
+
+import json
+import signal
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.server_process import ServerProcess
+from workers.demo.broker import EmbeddedBroker
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("schemas", "pipelines", "workers")
+MINUTES = 60.0
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(10 * MINUTES)]
+
+
+@pytest.fixture(scope="module")
+def weir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The command of a fresh environment with the wheel in it; what it depends on is found in this one."""
+    folder = tmp_path_factory.mktemp("installed")
+    built = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    subprocess.run(built, cwd=ROOT, check=True, capture_output=True)
+    venv.create(folder / "environment", symlinks=True)
+    python = folder / "environment" / "bin" / "python"
+    (site,) = (folder / "environment").glob("lib/python*/site-packages")
+    with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
+        wheel.extractall(site)
+    # A folder on the path of one that is: its own .pth files, such as that of our editable install, are not read.
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib"), encoding="utf-8")
+    command = python.with_name("weir")
+    command.write_text(f"#!{python}\nfrom workers.cli.app import main\nmain()\n", encoding="utf-8")
+    command.chmod(0o755)
+    found = subprocess.run(
+        [python, "-c", "import workers; print(workers.__file__)"],
+        cwd=folder,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert Path(found.stdout.strip()).is_relative_to(site)
+    return command
+
+
+@pytest.fixture(params=["empty", "with packages named like ours"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Where the command is called."""
+    for name in PACKAGES if request.param != "empty" else ():
+        package = tmp_path / name
+        package.mkdir()
+        (package / "__init__.py").write_text("raise AssertionError('not ours')\n", encoding="utf-8")
+    return tmp_path
+
+
+def answer(weir: Path, folder: Path, *words: str) -> Any:
+    ended = subprocess.run(
+        [weir, *words, "--json"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=5 * MINUTES,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(ended.stdout)
+
+
+def test_the_demo_closes_its_ledger(weir: Path, folder: Path) -> None:
+    report = answer(weir, folder, "demo", "--events", "100")
+
+    assert report["ledger"]["proven"]
+    assert report["ledger"]["inputs"] == 100
+
+
+def test_an_audit_judges_a_file_of_the_folder(weir: Path, folder: Path) -> None:
+    lines = [json.dumps({"event_id": f"e{number}", "text": "good morning"}) for number in range(20)]
+    (folder / "log.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    manifest = answer(weir, folder, "audit", "run", "log.jsonl", "--model", "demo", "--into", "run")
+    subprocess.run([weir, "audit", "report", "run"], cwd=folder, check=True, timeout=MINUTES)
+
+    assert manifest["state"] == "finished"
+    assert manifest["counts"]["rows"] == 20
+    assert manifest["counts"]["dead_letters"] == 0
+    assert "<html" in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_application_starts_and_ends_when_asked(weir: Path, folder: Path) -> None:
+    log = folder / "log"
+    with EmbeddedBroker(("chat.events", "moderation.verdicts", "moderation.dlq")) as broker:
+        server = ServerProcess("weir run", log)
+        server.spawn(
+            [str(weir), "run"],
+            cwd=folder,
+            WEIR_KAFKA__BOOTSTRAP_SERVERS=broker.bootstrap_servers,
+            WEIR_KAFKA__API_VERSION=broker.api_version,
+            WEIR_GUARD__MODEL="demo",
+            WEIR_GUARD__COMPILE="false",
+        )
+        try:
+            server.wait_ready(lambda: '"running"' in log.read_text(encoding="utf-8", errors="replace"), 5 * MINUTES)
+            server.signal(signal.SIGTERM)
+            server.wait_done(MINUTES)
+        finally:
+            server.wait_gone()

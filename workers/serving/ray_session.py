@@ -1,0 +1,47 @@
+"""Starts Ray on this machine, or joins a cluster: what every Ray job of ours has in common.
+
+Deploys nothing.
+"""
+
+import math
+import os
+from collections.abc import Mapping
+
+import ray
+from ray.job_config import JobConfig
+
+
+def start_ray(
+    address: str | None, *, cpus: float = 0.0, variables: Mapping[str, str] | None = None, logs: bool, level: int
+) -> None:
+    """Join a cluster, or start Ray in this process. `ray.shutdown()` ends either.
+
+    Args:
+        address: the cluster's; None starts Ray here, with a logical CPU for each core at least.
+        cpus: logical CPUs needed, where Ray starts here.
+        variables: set in the processes on a cluster; here they inherit all.
+        logs: print what Ray's processes write.
+        level: from which Ray itself logs in this process.
+    """
+    if address is None:
+        ray.init(
+            "local",  # without it, Ray joins whatever cluster an earlier `ray start` left on this machine
+            num_cpus=max(os.cpu_count() or 1, math.ceil(cpus)),
+            include_dashboard=False,
+            job_config=_job(),
+            log_to_driver=logs,
+            logging_level=level,
+        )
+    else:
+        environment = {"env_vars": dict(variables)} if variables else None
+        ray.init(address, runtime_env=environment, job_config=_job(), log_to_driver=logs, logging_level=level)
+
+
+def _job() -> JobConfig:
+    """A job whose processes do not import from the folder that the command was called in.
+
+    Ray puts that folder in front of their path, where a user's own `schemas`, `workers` or `pipelines` would be taken
+    for ours. It leaves it out for jobs that came through Ray Client, whose folder is on another machine, and nothing
+    else is different for these. A `working_dir` would keep it out, too, but relative paths would no longer hold.
+    """
+    return JobConfig(_client_job=True)
