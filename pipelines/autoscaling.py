@@ -1,10 +1,10 @@
 """How many replicas it takes to stay within a target of seconds behind: the arithmetic behind autoscaling.
 
-Replicas that are ordered now help only once their model is loaded, so the question is always about the backlog of that
-time. Three things ask for replicas: what arrives, the backlog that there will be by then, and the records that wait now
-and have a share of the target left. The first has a dead band around it, so that a steady load keeps what it has.
+A replica that is ordered now helps only once its model is loaded, so what counts is the backlog at that time. Three
+things ask for replicas: what arrives, the backlog that there will be by then, and the records that wait now and can
+still be in time. The first has a dead band around it, so that a steady load keeps the replicas that it has.
 
-Does not apply bounds or delays: whoever asks does, as Ray Serve does. A figure that is missing is no opinion.
+The caller applies bounds and delays, as Ray Serve does. A figure that is missing is no opinion.
 """
 
 from collections import deque
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from math import ceil
 
 LATE_STEP = 0.25  # more replicas, where records are late although the figures say that they should not be
-PREDICTABLE = 4.0  # replicas that are overdue are waited for until so many times the usual start
+PREDICTABLE = 4.0  # overdue replicas are waited for until this many times the usual start
 BUSY = 0.9  # replicas that worked for so much of the time do what they can
-CAUTION = 2.0  # replicas go when what waits is so many times less than what would bring new ones
+CAUTION = 2.0  # replicas go when what waits is this many times less than what would bring new ones
 SETTLE_S = 15.0  # after a change, rates are still those of before
 RATE_S = 10.0  # what is seen for so long counts as much as all before
 MAX_STARTUP_S = 900.0
@@ -27,9 +27,9 @@ class Demand:
 
     Attributes:
         backlog: records that arrived and are not finished.
-        oldest_age_s: age of the oldest of them; None where nobody knows.
-        arrival_rate: records a second; None where nobody knows.
-        completion_rate: records a second that were finished lately; None where nobody knows.
+        oldest_age_s: age of the oldest of them; None where it is unknown.
+        arrival_rate: records a second; None where it is unknown.
+        completion_rate: records a second that were finished lately; None where it is unknown.
         is_complete: False where a consumer has not said anything, so that there may be more than this.
     """
 
@@ -134,7 +134,7 @@ class ReplicaPolicy:
             self._rate = seen if self._rate is None else self._rate + (seen - self._rate) * passed / RATE_S
 
     def _without_rate(self, now: float, demand: Demand, supply: Supply) -> int:
-        """Nobody has been busy yet, so nobody knows what a replica can do: one, and more only when it is late."""
+        """No replica has been busy yet, so its rate is unknown: order one, and more only when records are late."""
         if supply.target == 0:
             return int(demand.backlog > 0 or (demand.arrival_rate or 0) > 0)
         if self._is_late(now, demand, demand.backlog):
@@ -181,12 +181,12 @@ class ReplicaPolicy:
 
 
 def consumers_needed(replicas: int, replicas_per_consumer: int, partitions: int) -> int:
-    """Consumers for so many guard replicas: one at least, and none without a partition.
+    """Consumers for a number of guard replicas: one at least, and none without a partition.
 
     Args:
         replicas: guard replicas that are to be kept busy.
         replicas_per_consumer: how many of them one consumer can.
-        partitions: of the input topics; 0 where nobody knows.
+        partitions: of the input topics; 0 where unknown.
     """
     wanted = max(1, ceil(replicas / replicas_per_consumer))
     return min(wanted, partitions) if partitions else wanted

@@ -1,6 +1,6 @@
-"""Bounds on what is in flight: records, bytes and tokens, with hysteresis (P9).
+"""Bounds on what is in flight, in records, bytes and tokens, with hysteresis (P9).
 
-Does not pause anything itself.
+Says when to pause and when to resume; pauses nothing itself.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
-"""YAML as an operator may write it: plain data, one document, and no key twice.
+"""Reads YAML strictly: plain data, one document, no key given twice.
 
-Says nothing of what the keys mean.
+Knows nothing of what the keys mean.
 """
 
 from collections.abc import Hashable

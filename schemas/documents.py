@@ -1,7 +1,7 @@
 """The contract as documents for other teams: JSON Schemas, and one AsyncAPI document of the topics.
 
-Generated from the models, so that they cannot drift; the copies in `schemas/published/` are compared in a test.
-Does not say how many partitions or replicas a topic has; that is the operator's choice.
+They are generated from the models, and a test compares the copies in `schemas/published/` with them. How many
+partitions or replicas a topic has is the operator's choice and is not said here.
 """
 
 import json

@@ -76,12 +76,12 @@ class ItemError(TerminalError):
 
 
 class UnreadableRecordsError(ModerationError):
-    """What a partition holds next cannot be read: damaged, or compressed in a way that is unknown here.
+    """The next records of a partition cannot be read: they are damaged, or compressed by an unknown codec.
 
     Args:
         topic: the topic.
         partition: the partition.
-        offset: place of the first record that could not be read, or of one before it.
+        offset: of the first record that could not be read, or of one before it.
         fault: kind of error that reading ended with.
     """
 

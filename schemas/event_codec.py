@@ -1,7 +1,6 @@
-"""Bytes and headers of a record to a `ChatEvent`: plain JSON, or CloudEvents in binary or structured mode.
+"""Decodes a record's bytes and headers to a `ChatEvent`: plain JSON, or CloudEvents in binary or structured mode.
 
-Every way in which bytes can be wrong raises `EventError` with its own reason.
-Does not decide what happens then.
+Each way in which bytes can be wrong raises `EventError` with a reason of its own. Does not decide what happens then.
 """
 
 import json

@@ -1,6 +1,6 @@
-"""Closed vocabularies of a failure: the stage it happened in and the reason code it carries.
+"""The closed vocabularies of a failure: its stage and its reason.
 
-Both are low in cardinality on purpose, so that they can be metric labels and `error.type`.
+Both have few values on purpose, so that they can be metric attributes and `error.type`.
 Knows nothing of exceptions; `schemas.errors` ties each reason to an error class.
 """
 

@@ -1,8 +1,8 @@
-"""Verdicts as JSON without a model for each: the text that all verdicts of one kind share is derived from the model.
+"""Writes verdicts as JSON without building a pydantic model for each.
 
-A model is validated and serialised once for each kind, with marks in the places that differ from record to record;
-after that, writing is filling in. Building and dumping a model took a sixth of a stream worker's time. The bytes are
-those of `Verdict.to_bytes`, which a test holds for all that a verdict can be.
+The model is validated and serialised once for each kind of verdict, with marks where records differ. After that,
+writing a verdict is filling in the marks. Building and dumping models took a sixth of a stream worker's time. A test
+holds that the bytes are those of `Verdict.to_bytes`, for every verdict that there can be.
 """
 
 import re

@@ -1,6 +1,6 @@
-"""How many of the last records became dead letters: a rolling share, and the run since one last did not.
+"""How many of the last records became dead letters: a rolling share, and how many in a row.
 
-Counts whole batches, so it costs the same for one record as for a thousand. Decides nothing.
+Counts whole batches, so a thousand records cost what one costs. Decides nothing.
 """
 
 from collections import Counter, deque
@@ -24,7 +24,7 @@ class _Slice:
 
 
 class Limits(NamedTuple):
-    """Of one kind of dead letters: the share of at least so many records, and how many in a row."""
+    """For one kind of dead letter: the share, once there are enough records, and how many in a row."""
 
     ratio: float
     min_records: int

@@ -1,7 +1,7 @@
 """How many replicas, partitions and consumers a load needs, how large a batch may be, and what it costs.
 
-From a measured throughput where there is one, else from arithmetic on the model's shape and the GPU's data sheet. The
-result names which of the two it is, and shows its working.
+The answer comes from a measured throughput where there is one, otherwise from the model's shape and the GPU's data
+sheet. It says which of the two it is and shows its working.
 Knows nothing of clusters and measures nothing.
 """
 

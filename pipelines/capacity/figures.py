@@ -1,4 +1,4 @@
-"""What capacity is reckoned from: shapes of the models, data sheets of GPUs, and what has been measured.
+"""What capacity is computed from: shapes of the models, data sheets of GPUs, and measurements.
 
 A figure without a measurement behind it says so where it is used. Computes nothing.
 """

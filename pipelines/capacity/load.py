@@ -1,4 +1,4 @@
-"""The load to plan for, what is assumed beside it, and what of that is impossible."""
+"""The load to plan for, the assumptions beside it, and a check that both are possible."""
 
 from dataclasses import dataclass
 from math import isfinite
@@ -40,7 +40,7 @@ class Assumptions:
         utilisation: busy share that replicas and consumers are planned for.
         efficiency: share of the data sheet's dense bf16 that a replica reaches; only where nothing was measured.
         overhead_ms: of a pass, beside its arithmetic; only where nothing was measured.
-        spare: replicas more, so that so many may be lost at the peak.
+        spare: replicas on top, so that this many may be lost at the peak.
         growth: times that consumers can be multiplied before partitions are too few.
         price: of a GPU hour, in any currency; None for no cost.
     """

@@ -1,6 +1,6 @@
-"""Two judges of the same things: how far they agree beyond chance; and the interval of a share that few things make.
+"""How far two judges of the same items agree beyond chance, and an interval for a share of few items.
 
-Knows nothing of who is right; `pipelines.evaluation.comparison` does, where there are labels.
+Does not know who is right; `pipelines.evaluation.comparison` does, where there are labels.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Whether scores mean what they say: of what was scored 0.8, 80 % should be unsafe.
+"""Calibration: of what was scored 0.8, 80 % should be unsafe.
 
 Works on pairs of score and truth. Scores are probabilities; nothing is fitted.
 """

@@ -1,7 +1,7 @@
-"""Figures by category: what share of each labelled kind was flagged, and, for labels in the guard's own words, how well
-the category itself was named.
+"""Figures by category: the share of each labelled category that was flagged, and how well the category was named.
 
-Benchmarks have taxonomies of their own, which no table here translates: for those only the first kind is given.
+The second needs labels in the guard's own words. Benchmarks have taxonomies of their own, which nothing here
+translates; for them there is only the first.
 """
 
 from collections import Counter

@@ -1,7 +1,7 @@
-"""Two runs over the same examples: who is right where the other is wrong, and whether that can be chance.
+"""Compares two runs over the same examples: where only one is right, and whether that can be chance.
 
-McNemar's test looks only at examples on which one run is right and the other wrong. Rule: with fewer than 25 of them
-the exact binomial test, two-sided; from 25 on chi-square with one degree of freedom and Edwards' correction.
+McNemar's test looks only at examples on which one run is right and the other wrong. Fewer than 25 of them get the exact
+binomial test, two-sided; 25 or more get chi-square with one degree of freedom and Edwards' correction.
 """
 
 from collections import Counter

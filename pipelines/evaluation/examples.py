@@ -1,7 +1,7 @@
-"""What an evaluation is made of: examples with the labels people gave them, and the guard's answer to each.
+"""What an evaluation is made of: labelled examples, and the guard's answer to each.
 
-A label has the guard's own three severities; most benchmarks know two of them. Strict reads Controversial as Unsafe,
-loose reads it as Safe, in labels and in verdicts alike.
+A label has one of the guard's three severities; most benchmarks know two. Strict reads Controversial as Unsafe, loose
+reads it as Safe, in labels and in verdicts alike.
 Holds no message text beyond the conversation that is to be judged.
 """
 

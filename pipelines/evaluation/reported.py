@@ -1,8 +1,9 @@
 """What the Qwen3Guard technical report (arXiv 2510.14276, 2025-10-16) says of Qwen3Guard-Gen: F1 in percent.
 
-Tables 2 and 3 (English), 5 (RTP-LX by language) and 7 (refusals); the report gives one decimal. It says that it
-"generally follow[s] the settings of WildGuard" for the English sets and does not say where it does not, nor from which
-toxicity on an RTP-LX prompt counts as harmful. Table 9 gives WildGuard prompts of 4B, strict, as 88.4, table 2 as 85.6.
+From tables 2 and 3 (English), 5 (RTP-LX by language) and 7 (refusals), with the report's one decimal. The report
+"generally follow[s] the settings of WildGuard" for the English sets, without saying where it departs from them, and
+does not give the toxicity at which an RTP-LX prompt counts as harmful. WildGuard prompts of 4B, strict, are 88.4 in its
+table 9 and 85.6 in its table 2.
 """
 
 import re

@@ -1,7 +1,7 @@
 """What another threshold on the unsafe score would give: a sweep, the best F1, and areas under the curves.
 
-A score is flagged from the threshold on. Examples without a verdict have no score: the sweep counts them as the rule
-says, the areas leave them out.
+A score at or above the threshold is flagged. Examples without a verdict have no score: the sweep counts them by the
+rule, the areas leave them out.
 """
 
 from collections.abc import Sequence
