@@ -4,6 +4,10 @@ BIN := .venv/bin
 SEED ?= 1
 ROUNDS ?= 1
 STORM_S ?= 30
+JOBS ?= 2
+PYTEST = $(BIN)/pytest --numprocesses=$(JOBS) --dist=loadgroup
+# What the fast tier leaves to test-ci and test-slow.
+REST = integration or chaos or helm or ray or collector or browser or slow or gpu
 
 .PHONY: help
 help: ## this list
@@ -24,12 +28,20 @@ demo: setup ## the main job on one machine: chat in, verdicts and dead letters o
 	@$(BIN)/weir demo
 
 .PHONY: test
-test: setup ## unit, contract and architecture tests; the integration tier too where Java 17 and Maven are
-	$(BIN)/pytest
+test: setup ## the fast tier, minutes: no Java, no Go; Ray once, in the demo
+	$(PYTEST) -m "not ($(REST))"
+
+.PHONY: test-ci
+test-ci: setup ## what CI requires beside it: real Kafka, Ray, chaos, chart, collector, browser; whatever is missing is skipped
+	$(PYTEST) -m "($(REST)) and not slow and not gpu"
+
+.PHONY: test-slow
+test-slow: setup ## what takes too long for each change; tests/README.md says why, for each
+	$(BIN)/pytest -m "slow and not chaos"
 
 .PHONY: test-integration
-test-integration: setup ## the integration tier and the chaos scenarios, on real Apache Kafka; needs Go too
-	REQUIRE_INTEGRATION=1 $(BIN)/pytest tests/integration tests/chaos
+test-integration: setup ## all that needs real Apache Kafka, CI's chaos scenarios too; needs Go
+	REQUIRE_INTEGRATION=1 $(BIN)/pytest -m "integration and not slow"
 
 .PHONY: test-gpu
 test-gpu: setup ## the engine's tests that need a GPU
@@ -47,8 +59,16 @@ test-api-server: setup ## the chart on a real kube-apiserver, which it builds fr
 	REQUIRE_API_SERVER=1 REQUIRE_HELM=1 $(BIN)/pytest tests/helm/test_api_server.py
 
 .PHONY: chaos
-chaos: setup ## storms of the seeds SEED, SEED+1 … (ROUNDS of them, STORM_S seconds each) on three Kafka servers; needs Go too
+chaos: setup ## all chaos scenarios, then storms of the seeds SEED, SEED+1 … (ROUNDS of them, STORM_S seconds each); needs Go
+	REQUIRE_CHAOS=1 $(BIN)/pytest tests/chaos -m chaos
 	$(BIN)/python -m tests.chaos --seed $(SEED) --rounds $(ROUNDS) --seconds $(STORM_S)
+
+.PHONY: nightly
+nightly: test test-ci test-slow chaos mutants test-api-server ## everything that needs no GPU: for a job at night
+
+.PHONY: test-durations
+test-durations: setup ## the fast tier: its slowest 30, and the time that each folder takes
+	$(PYTEST) -m "not ($(REST))" --durations=30
 
 .PHONY: mutants
 mutants: setup ## breaks the code in known ways, one at a time, and demands that a test notices each

@@ -1,13 +1,19 @@
-"""The folder of what tests fetch or build once, and one builder of a thing at a time."""
+"""The folder of what tests fetch or build once, outside the clone, and one builder of a thing at a time.
+
+`TESTS_CACHE` names another folder.
+"""
 
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-CACHE = Path(__file__).resolve().parents[1] / ".cache"
+CACHE = Path(
+    os.environ.get("TESTS_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "weir-tests"
+).expanduser()
 
 
 class UnavailableError(RuntimeError):
@@ -24,7 +30,7 @@ class _Lock:
         self._path = path
 
     def __enter__(self) -> None:
-        self._path.parent.mkdir(exist_ok=True)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self._path.open("w")
         fcntl.flock(self._file, fcntl.LOCK_EX)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,16 +25,34 @@ _skipped: list[str] = []
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test of the integration folder before `-m` chooses."""
+    """Mark the integration folder before `-m` chooses; what shares a broker or Ray runs in one process."""
     for item in items:
         if item.path.is_relative_to(_FOLDER):
             item.add_marker(pytest.mark.integration)
+        group = next((name for name in ("chaos", "integration", "ray") if item.get_closest_marker(name)), None)
+        if group is not None:
+            item.add_marker(pytest.mark.xdist_group(group))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say once why the tier was skipped."""
+    """Say once why the tier was skipped; with `--durations`, how long each folder took, its set-ups with it."""
     for reason in _skipped:
         terminalreporter.write_line(f"integration tier skipped: {reason}")
+    if terminalreporter.config.option.durations is not None:
+        _tell_folders(terminalreporter)
+
+
+def _tell_folders(terminalreporter: pytest.TerminalReporter) -> None:
+    seconds: dict[str, float] = defaultdict(float)
+    tests: dict[str, int] = defaultdict(int)
+    for report in (report for reports in terminalreporter.stats.values() for report in reports):
+        if isinstance(report, pytest.TestReport):
+            folder = report.nodeid.partition("::")[0].rpartition("/")[0]
+            seconds[folder] += report.duration
+            tests[folder] += report.when == "call"
+    terminalreporter.section("seconds and tests of each folder")
+    for folder in sorted(seconds, key=seconds.__getitem__, reverse=True):
+        terminalreporter.write_line(f"{seconds[folder]:8.1f} s {tests[folder]:6d}  {folder}")
 
 
 @pytest.fixture(autouse=True)

@@ -1,8 +1,7 @@
 """The site of the chaos tests, started once; an arena for each scenario; and what is printed where one fails.
 
-Tests that use the site run where they are asked for: by a path in this folder, or `-m chaos`. With REQUIRE_CHAOS=1, as
-in CI, those that are marked `ci` run with all tests. The others here are plans and detectors, need nothing, and always
-run.
+Tests that use the site run where they are asked for: by a path in this folder, or by `-m`. Those that CI leaves to
+`make chaos` are marked `slow`. The others here are plans and detectors, need nothing, and always run.
 """
 
 from __future__ import annotations
@@ -41,10 +40,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         item.add_marker(pytest.mark.integration)
         item.add_marker(pytest.mark.chaos)
         item.add_marker(pytest.mark.timeout(SCENARIO_TIMEOUT_S))
+        if not _is_of_ci(item):
+            item.add_marker(pytest.mark.slow)
     if not _asked_for(config):
-        is_for_ci = _chaos_required() or config.option.markexpr == "ci"
-        wanted = {item for item in scenarios if is_for_ci and _is_of_ci(item)}
-        _left_out.extend(item for item in scenarios if item not in wanted)
+        _left_out.extend(scenarios)
         config.hook.pytest_deselected(items=_left_out)
         left_out = set(_left_out)
         items[:] = [item for item in items if item not in left_out]
@@ -63,7 +62,7 @@ def _is_of_ci(item: pytest.Item) -> bool:
 def _asked_for(config: pytest.Config) -> bool:
     start = config.invocation_params.dir
     paths = [(start / argument.partition("::")[0]).resolve() for argument in config.args]
-    return "chaos" in config.option.markexpr or any(path.is_relative_to(_FOLDER) for path in paths)
+    return bool(config.option.markexpr) or any(path.is_relative_to(_FOLDER) for path in paths)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -79,9 +78,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say once why the scenarios were skipped or left out."""
     if _left_out:
-        terminalreporter.write_line(
-            f"{len(_left_out)} chaos scenarios left out: make test-integration, or pytest tests/chaos"
-        )
+        terminalreporter.write_line(f"{len(_left_out)} chaos scenarios left out: make chaos, or pytest tests/chaos")
     for reason in _skipped:
         terminalreporter.write_line(f"chaos scenarios skipped: {reason}")
 

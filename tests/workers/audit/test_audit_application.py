@@ -29,6 +29,7 @@ def _application() -> Iterator[None]:
     ray.shutdown()
 
 
+@pytest.mark.ray
 @pytest.mark.usefixtures("_application")
 def test_the_application_judges_for_an_audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = write_parquet(tmp_path / "chat.parquet", chat(20))

@@ -42,7 +42,7 @@ from workers.audit.run_lock import driving
 
 ROWS = 400
 POOL = Pool(2, 0.5, 0.0)
-pytestmark = pytest.mark.usefixtures("_local_ray")
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("_local_ray")]
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from workers.audit.rows.selection import sample_of
 from workers.audit.run import AuditRun
 
 POOL = Pool(1, 0.5, 0.0)
-pytestmark = pytest.mark.usefixtures("_local_ray")
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("_local_ray")]
 
 
 @pytest.fixture(scope="module")

@@ -42,6 +42,7 @@ def is_steady(application: ScaledApplication, seconds: float) -> set[int]:
     return {sample.guards for sample in application.samples if sample.at > begun}
 
 
+@pytest.mark.ray
 @pytest.mark.timeout(600)
 def test_replicas_follow_a_step_and_stay_put_under_steady_load(monkeypatch: pytest.MonkeyPatch) -> None:
     def has(replicas: int) -> Any:

@@ -65,6 +65,7 @@ def until(condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.ray
 @pytest.mark.timeout(180)
 def test_p7_equal_prompts_are_judged_once_on_serve_and_the_hit_rate_leaves_the_process(
     guard: GuardClient, collector: OtlpCollector

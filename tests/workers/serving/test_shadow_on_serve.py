@@ -113,6 +113,7 @@ def until(condition: Callable[[], bool], what: str) -> None:
 closing_s: dict[str, float] = {}
 
 
+@pytest.mark.ray
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("kind", KINDS)
 def test_p1_live_closes_its_ledger_whatever_the_candidate_does(broker: EmbeddedBroker, kind: str) -> None:

@@ -14,10 +14,13 @@ from tests.workers.telemetry.prometheus import Prometheus, tool
 BUILD_TIMEOUT_S = 900
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whichever test comes first may have to wait until the collector is built."""
+    """Mark what needs one of them before `-m` chooses; whichever comes first may wait until the collector is built."""
     for item in items:
-        if "collector" in getattr(item, "fixturenames", ()) and item.path.parent == Path(__file__).parent:
+        needs = {"_collector_can_run", "_prometheus_can_run"} & set(getattr(item, "fixturenames", ()))
+        if needs and item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.collector)
             item.add_marker(pytest.mark.timeout(BUILD_TIMEOUT_S), append=False)
 
 

@@ -14,6 +14,7 @@ from workers.audit.report.files import RunFiles
 from workers.audit.report.html import render
 from workers.audit.report.report import Choices, build_report
 
+pytestmark = pytest.mark.browser
 WIDTH, HEIGHT = 1000, 1200
 UNSAFE, CONTROVERSIAL, PAPER, DARK_PAPER = (0xB3, 0x26, 0x1E), (0xD5, 0x8A, 0x00), (255, 255, 255), (0x14, 0x17, 0x1B)
 

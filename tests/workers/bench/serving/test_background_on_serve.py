@@ -13,6 +13,7 @@ from workers.bench.serving.background import (
 from workers.settings.loading import load_settings
 
 
+@pytest.mark.ray
 @pytest.mark.timeout(240)
 def test_p9_live_messages_are_answered_beside_background_calls_that_get_what_is_left(
     monkeypatch: pytest.MonkeyPatch,

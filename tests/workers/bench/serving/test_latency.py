@@ -23,6 +23,7 @@ def bench(monkeypatch: pytest.MonkeyPatch, *options: str) -> subprocess.Complete
     return subprocess.run([WEIR, "bench", "latency", *options], capture_output=True, text=True, check=False)
 
 
+@pytest.mark.ray
 @pytest.mark.timeout(240)
 def test_both_sides_answer_every_message_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     done = bench(monkeypatch, *OPTIONS, "--json")
@@ -52,6 +53,7 @@ def test_both_sides_answer_every_message_alike(monkeypatch: pytest.MonkeyPatch) 
     assert report["machine"]["threads"] >= 1
 
 
+@pytest.mark.ray
 @pytest.mark.timeout(240)
 def test_a_model_that_does_not_load_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     done = bench(monkeypatch, *OPTIONS, "--model", str(tmp_path))
