@@ -1,6 +1,6 @@
-"""Blocks over a pool of actors on Ray Data, which starts an actor that died anew and gives it its block again.
+"""Runs blocks on a pool of Ray Data actors. Ray restarts an actor that died and gives it its block again.
 
-The only place of the audit lane that names Ray. Does not plan and does not say what is done.
+The only module of the audit lane that names Ray. Plans nothing and does not say what a block's work is.
 """
 
 import json
@@ -48,7 +48,7 @@ class Pool:
 class AuditActor:
     """Does blocks in a process of its own.
 
-    What is wrong is returned and not raised: it is to end the run with one line, and Ray Data would try again.
+    Errors are returned, not raised: they end the run with one line, where Ray Data would try again.
     """
 
     def __init__(self, work: RunWork, factory: LaneFactory, judged: Keys | None) -> None:

@@ -1,7 +1,7 @@
-"""Answers of the guard kept for conversations that come again: least recently used go first, no text is kept.
+"""Keeps the guard's answers for conversations that come again; the least recently used go first. No text is kept.
 
-As `workers.serving.verdict_cache`, but in front of the guard and not within its replica: what is found here costs
-neither a call nor a place in a batch.
+Like `workers.serving.verdict_cache`, but in front of the guard: what is found here costs neither a call nor a slot in a
+batch.
 """
 
 from collections import OrderedDict
@@ -16,7 +16,7 @@ MAX_CHARACTERS = 512  # longer outputs are no verdicts; so the number of entries
 
 
 def key_of(conversation: Conversation) -> bytes:
-    """Equal for conversations that are rendered alike only."""
+    """A key that is equal only for conversations that are rendered alike."""
     return blake2b(to_json(conversation), digest_size=KEY_BYTES).digest()
 
 
@@ -42,7 +42,7 @@ class AnswerCache:
         return kept
 
     def keep(self, key: bytes, judged: Judged) -> None:
-        """Keep what is whole: an error may pass, and what was cut off is no verdict."""
+        """Keep a whole answer; errors may pass, and what was cut off is no verdict."""
         answer = judged.result
         if not isinstance(answer, GuardAnswer) or answer.error is not None or not answer.finished:
             return

@@ -19,7 +19,7 @@ from schemas.verdict_writer import VerdictText
 from workers.audit.answer_cache import AnswerCache, key_of
 from workers.audit.pace import Pace
 
-_NO_TIME = "-"  # rows hold none; asking the clock for every row takes a tenth of it
+_NO_TIME = "-"  # rows hold no time; asking the clock for each takes a tenth of the work
 _TEMPLATE_TOKENS = 320  # of Qwen3Guard's prompt around a conversation, more or less
 
 

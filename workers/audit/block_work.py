@@ -1,4 +1,4 @@
-"""One block from its rows to its files: read, select, judge, write, and last the marker.
+"""Does one block: reads its rows, selects, judges, writes its files, and last of all its marker.
 
 Runs in an actor. Knows nothing of Ray.
 """
@@ -45,8 +45,8 @@ ReadTopic = Callable[[str, int, int, int], Iterable[SourceRecord]]
 class RunWork:
     """What all actors of a run have to know. `rate` is of one actor, in rows a second.
 
-    `attempt` names this attempt at the run. Another one's markers are not believed by actors: an actor whose driver was
-    killed may live on a while, and what it wrote may have been cleared away.
+    `attempt` names this attempt at the run. Actors ignore the markers of other attempts: an actor whose driver was
+    killed may live on for a while, and what it wrote may have been cleared away.
     """
 
     run: str
@@ -166,7 +166,7 @@ class BlockWork:
     def _facts(self, item: AuditRecord, admitted: Admitted) -> RowFacts:
         occurred_at = item.occurred_at
         if self._work.columns is None:
-            # Decoded a second time: who waits for the guard holds no event, and here only its time is wanted.
+            # Decoded a second time, only for its time: what waits for the guard does not hold the event.
             said = decode_event(item.record, self._work.max_event_bytes).created_at
             if said is not None:
                 occurred_at = in_utc(said)
@@ -226,12 +226,12 @@ class _Said:
 
 
 def _refused(item: AuditRecord) -> RowFacts:
-    """What is known of a record that is no event: its text is not."""
+    """The facts of a record that is not an event; its text is not one of them."""
     return RowFacts(item.event_id, item.tenant, item.occurred_at, item.language, None, None)
 
 
 def _name_of(outcome: Admitted | DeadLetter) -> str:
-    """What a sample of a topic goes by: the event id, or the place of what has none."""
+    """What a sample of a topic goes by: the event id, or topic, partition and offset where there is none."""
     if isinstance(outcome, Admitted):
         return outcome.event_id
     source = outcome.source

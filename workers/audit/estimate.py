@@ -1,6 +1,6 @@
-"""`weir audit run --dry-run`: rows, tokens, time and GPU hours of a run that is not made, from some of its rows.
+"""Estimates a run without making it: rows, tokens, time and GPU hours, from some of its rows.
 
-Loads no model: tokens are estimates of `pipelines.token_estimate`, times those of `pipelines.capacity.capacity`.
+Loads no model: tokens come from `pipelines.token_estimate`, times from `pipelines.capacity.capacity`.
 """
 
 from collections import Counter

@@ -1,6 +1,6 @@
-"""What the actors of an audit judge and read with: parts of the serving process and of the stream worker.
+"""Makes what the actors of an audit judge and read with.
 
-Each factory is called in an actor; `workers.audit` knows only what they return.
+Each factory is called in an actor, and the rest of `workers.audit` knows only what it returns.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What a run says of itself: the manifest of the whole, the marker of each block. See decision 0014.
+"""What a run records about itself: one manifest, and a marker for each block (decision 0014).
 
 A block whose marker exists is done. Knows nothing of files; `workers.audit.run_folder` reads and writes them.
 """

@@ -1,4 +1,4 @@
-"""A rate that is not exceeded: each piece of work waits until the pieces before it are paid for.
+"""Keeps work below a rate: each piece waits until the pieces before it have had their time.
 
 Knows nothing of what the work is.
 """
@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 
 class Pace:
-    """Lets through so many a second; what was not used is not saved up.
+    """Lets through `rate` a second; what was not used is not saved up.
 
     Args:
         rate: a second; None: no limit.

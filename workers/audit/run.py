@@ -1,6 +1,6 @@
-"""A run from what was asked for to its finished manifest: planned, compared with what is there, taken up, closed.
+"""Takes a run from its options to its finished manifest: plans it, compares it with its folder, resumes and closes it.
 
-What it leaves behind is in `infra/decisions/0014`. Knows nothing of Ray's ways or of the model.
+Decision 0014 says what it leaves behind. Knows nothing of Ray or of the model.
 """
 
 import platform
@@ -32,7 +32,7 @@ from workers.audit.run_folder import VERDICTS, RunFolder
 from workers.audit.run_lock import StillOurs
 
 Told = Callable[[BlockMarker], None]
-# What must be as it was when a run is taken up again.
+# What must be unchanged when a run is resumed.
 _FIXED = ("inputs", "mapping", "sample", "since_run", "policy", "block_rows", "keep_text")
 _VERSIONS = {"weir": "weir-moderation", "ray": "ray", "torch": "torch", "transformers": "transformers"}
 
@@ -91,7 +91,7 @@ class AuditRun:
             told: called with the marker of each block that was done now.
 
         Raises:
-            ModerationError: what stopped the run, which can be taken up again.
+            ModerationError: what stopped the run, which can be resumed.
         """
         asked = self._asked
         self._still_ours()
@@ -113,7 +113,7 @@ class AuditRun:
             max_event_bytes=asked.max_event_bytes,
         )
         if left:
-            # Closed whatever happens: an execution that goes on as Ray is left ends this process before it says why.
+            # Always closed: an execution that outlives `ray.shutdown` ends this process before it says why.
             with closing(do_blocks(left, work, factory, self._judged, pool)) as markers:
                 for marker in markers:
                     self._still_ours()

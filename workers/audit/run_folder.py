@@ -1,6 +1,6 @@
-"""The folder of a run, on a disk or in an object store: manifest, markers, Parquet files, each there as a whole or not.
+"""The folder of a run, on a disk or in an object store: manifest, markers and Parquet files.
 
-A file is written under a temporary name and then renamed. Knows nothing of rows.
+A file is written under a temporary name and then renamed, so it is there whole or not at all. Knows nothing of rows.
 """
 
 import re
@@ -51,7 +51,7 @@ class RunFolder:
         return self._exists(MANIFEST)
 
     def is_empty(self) -> bool:
-        """Whether there is nothing but what says who drives, or not even the folder."""
+        """Whether there is no folder, or nothing in it but the driver's own file."""
         return all(info.base_name == DRIVER for info in self._list(""))
 
     def manifest(self) -> Manifest:
@@ -69,7 +69,7 @@ class RunFolder:
             raise ConfigurationError(f"{self.uri}/{MANIFEST}: {field}: not what this version of Weir writes") from None
 
     def write_manifest(self, manifest: Manifest) -> None:
-        """Put it in the place of the one before."""
+        """Write the manifest over the one before."""
         self._write(MANIFEST, manifest.model_dump_json(indent=2).encode())
 
     def done(self) -> set[int]:

@@ -1,9 +1,9 @@
-"""One driver of a run at a time: the kernel's lock on a file of the run's folder, or a lease where there are no locks.
+"""Lets one driver at a time work on a run, by the kernel's lock on a file, or by a lease where there are no locks.
 
-With flock, as local disks and NFS have it, exclusion is exact, and a lock ends with its process, however that ends.
-What pyarrow offers of an object store has nothing that only one of two can do: there the file is renewed, and one that
-has not been for `LEASE_S` is a dead driver's. Two drivers that begin within the same moment may both go on, until the
-next renewal stops one of them; a run whose files have suffered from that does not finish, see `workers.audit.run`.
+With flock, as local disks and NFS have it, exclusion is exact, and a lock ends with its process. pyarrow's object
+stores have no operation that only one of two callers can do. There the file is a lease that its driver renews; one that
+has not been renewed for `LEASE_S` is a dead driver's. Two drivers that begin at the same moment may both work until the
+next renewal stops one; a run whose files have suffered from that does not finish (`workers.audit.run`).
 """
 
 import errno
@@ -53,7 +53,7 @@ class _Driver(BaseModel):
 class DriverSeen(NamedTuple):
     """Who drives a run, or did so last and was killed.
 
-    `lives` is False once its lock is gone, and None where there are no locks, so that one look does not tell.
+    `lives` is False once its lock is gone, and None where there are no locks and one look cannot tell.
     """
 
     host: str
@@ -63,7 +63,7 @@ class DriverSeen(NamedTuple):
 
 
 def driver_of(run: str) -> DriverSeen | None:
-    """Who says to drive a run; None: nobody, so it is finished or was stopped in order.
+    """Who claims to drive a run; None where nobody does: it is finished, or was stopped in order.
 
     Raises:
         ConfigurationError: there is no such file system.
@@ -101,7 +101,7 @@ def _is_locked(descriptor: int) -> bool | None:
 
 @contextmanager
 def driving(run: str, *, renew_s: float = RENEW_S, lease_s: float = LEASE_S) -> Iterator[StillOurs]:
-    """Be the one driver of a run; gives what raises a ModerationError once another has taken the run over.
+    """Be the one driver of a run; yields a check that raises a ModerationError once another has taken it over.
 
     Args:
         run: its folder, which is made if it is not there, and removed again if nothing was put into it.

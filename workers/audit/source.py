@@ -1,4 +1,4 @@
-"""What an audit is to read: files or a range of a topic, planned in blocks; and which of it a sample takes.
+"""The input of an audit: files or a range of a topic, planned in blocks, and the sample that is taken of it.
 
 Reads the files' shapes, not their meaning.
 """
@@ -37,7 +37,7 @@ class Source:
     def plan(self, settings: Settings, run: str | None, progress: Progress) -> tuple[Plan, Columns | None]:
         """The blocks, and of files the columns.
 
-        Of a run that is taken up again, a bound that moves with the time of day stays where it was.
+        In a resumed run, a bound that moves with the clock stays where it was.
 
         Raises:
             ConfigurationError: options that exclude each other; a file or column that is not there; nothing to judge.
@@ -122,7 +122,7 @@ def _begun(run: str | None) -> dict[int, TopicInput]:
 
 
 def _moves(bound: str | None) -> bool:
-    """Whether a bound stands for another offset tomorrow."""
+    """Whether a bound means another offset tomorrow."""
     return bound is None or AGE.fullmatch(bound) is not None
 
 

@@ -1,7 +1,7 @@
-"""Rows of the usual benchmarks, each in its published columns, to labelled examples.
+"""Turns rows of the usual benchmarks, in their published columns, into labelled examples.
 
-A reader returns the examples of one row, or the reason why the row is none. What is left out is left out as the
-evaluation of WildGuard does it, whose settings the Qwen3Guard report "generally follow[s]".
+A reader returns the examples of one row, or the reason why there are none. Rows are left out as in the evaluation of
+WildGuard, whose settings the Qwen3Guard report "generally follow[s]".
 """
 
 from collections.abc import Callable, Mapping
@@ -49,7 +49,7 @@ def severity_of(unsafe: bool) -> Severity:
 
 
 def _labelled(value: Any, unsafe: str, safe: str) -> Severity:
-    """The severity of a label in a benchmark's two words. A third one is no Safe: the row is not of this form."""
+    """The severity of a label in a benchmark's two words. A third word is not Safe: the row is not of this form."""
     if value not in (unsafe, safe):
         raise ValueError
     return severity_of(value == unsafe)
@@ -71,7 +71,7 @@ def is_true(value: Any) -> bool:
 
 
 def _flag(value: Any) -> bool:
-    """A label that is a truth value. What is neither is no Safe: the row is not of this form."""
+    """A label that is a truth value. Anything else is not Safe: the row is not of this form."""
     if not is_true(value) and str(value).strip().lower() not in ("false", "0", "0.0", "no"):
         raise ValueError
     return is_true(value)

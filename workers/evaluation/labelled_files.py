@@ -1,4 +1,4 @@
-"""Labelled files to examples: finds out what form a file has, reads it, and counts what was left out.
+"""Reads labelled files: finds out which form a file has, reads its examples, and counts what was left out.
 
 Judges nothing.
 """

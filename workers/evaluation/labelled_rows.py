@@ -1,4 +1,4 @@
-"""Rows of a user's own labelled file, by a mapping of columns, to labelled examples.
+"""Turns rows of a user's own labelled file into labelled examples, by a mapping of columns.
 
 The judged text is `text` (a user message), `response` too where there is one, or `messages`, a list of role and
 content. Labels are the guard's severities, or the usual words and numbers for two of them.

@@ -1,6 +1,6 @@
 """Prediction files: one JSON line about the run, then one for each example. They hold no message text.
 
-Written as the run goes, so that what was judged before a stop is there; read whole.
+They are written as the run goes, so that a stopped run keeps what it has judged, and read as a whole.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ Line = TypeVar("Line")
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """What a run was: enough to know what its figures are figures of.
+    """What a run was: enough to know what its figures are about.
 
     `files` maps each labelled file to its form; `decoding` is always greedy; `length` is `whole`, or the signature of
     the length policy.

@@ -1,6 +1,6 @@
-"""Rows of a file, as mappings: JSONL, JSON, CSV, TSV and Parquet, also gzip, xz and bzip2.
+"""Reads a file's rows as mappings: JSONL, JSON, CSV, TSV and Parquet, also gzip, xz and bzip2.
 
-Knows nothing of labels. An error names file and row, never what stands there.
+Knows nothing of labels. An error names file and row, never their content.
 """
 
 import bz2

@@ -1,4 +1,4 @@
-"""Where the marks of a report's charts lie: numbers in, places in an SVG's user units out.
+"""Lays out the marks of a report's charts: numbers in, positions in an SVG's user units out.
 
 Draws nothing and knows no colour; the template does.
 """

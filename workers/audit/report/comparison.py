@@ -1,6 +1,6 @@
-"""Two runs beside each other, event by event: a join on disk, a part at a time, in memory that does not grow with them.
+"""Compares two runs event by event: a join on disk, one part at a time, in memory that does not grow with them.
 
-`before` is the run that is compared with, `after` the one that the report is of. Which one is right, nobody here knows.
+`before` is the run that is compared with, `after` the run that the report is about. Does not know which one is right.
 """
 
 import tempfile
@@ -25,7 +25,7 @@ _SUMS = ("pairs", "unsafe_before", "unsafe_after", "stricter", "milder")
 
 
 class _Pairs(NamedTuple):
-    """Rows of both runs that belong together: equal places are one event."""
+    """Rows of both runs that belong together: rows at equal indices are one event."""
 
     before: Any
     after: Any
@@ -75,7 +75,7 @@ class _Differences:
     def _add_flips(self, pairs: _Pairs, first: Any, second: Any) -> None:
         distance = np.abs(second - first)
         changed = np.flatnonzero(distance)
-        # The widest jumps of this part are enough to know the widest of all; ties are drawn by the id's checksum.
+        # The widest changes of each part suffice to find the widest of all; ties go by the id's checksum.
         widest = changed[distance[changed] == distance[changed].max()] if len(changed) else changed
         if len(widest) < self._listed:
             widest = changed

@@ -1,7 +1,8 @@
-"""The conversations with the largest share of Unsafe, in two passes over a run.
+"""Finds the conversations with the largest share of Unsafe, in two passes over a run.
 
-The first counts Unsafe verdicts only, which are few, and keeps bounded many conversations; the second counts all
-verdicts of those. So what is listed is exact; only which ones are listed can suffer from the bound: then `cut` says so.
+The first pass counts Unsafe verdicts only, which are few, and keeps a bounded number of conversations; the second
+counts all their verdicts. So the figures are exact; the bound can only change which conversations are listed, and then
+`cut` says so.
 """
 
 from collections import Counter
@@ -60,7 +61,7 @@ class ConversationCounts:
             self._categories.setdefault(key, Counter())[label] += count
 
     def breakdown(self, listed: int) -> Breakdown:
-        """The first by the low end of the interval of their share of Unsafe, so that tiny ones do not lead."""
+        """The leading ones by the lower bound of their share of Unsafe, so that tiny conversations do not lead."""
 
         def rank(key: str) -> tuple[float, int, str]:
             severities = self._severities[key]
@@ -77,7 +78,7 @@ class ConversationCounts:
 
 
 def _keys(batch: Any) -> Any:
-    """Tenant and conversation as one string; the tenant's length keeps two pairs from meeting in one key."""
+    """Tenant and conversation as one string; with the tenant's length, so that no two pairs have one key."""
     tenants = batch["tenant"]
     lengths = pc.utf8_length(tenants).cast(pa.string())
     return pc.binary_join_element_wise(lengths, tenants, batch["conversation_id"], ":")

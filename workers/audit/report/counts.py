@@ -1,6 +1,6 @@
-"""Counts of a run's verdicts, batch by batch, in memory that does not grow with the run.
+"""Counts a run's verdicts, batch by batch, in memory that does not grow with the run.
 
-Groups beyond a bound are counted together, so that every sum stays exact.
+Groups beyond a bound are counted together, so every sum stays exact.
 """
 
 from collections import Counter
@@ -161,19 +161,19 @@ def in_order(severities: Counter[str]) -> dict[str, int]:
 
 def pair_counts(keys: Any, labels: Any) -> list[tuple[Any, str, int]]:
     """How often each pair of a key and a label occurs."""
-    # One thread: several promise no order, and by it the groups beyond a bound are told from the others.
+    # One thread: several promise no order, and the order decides which groups are beyond the bound.
     grouped = pa.table({"key": keys, "label": labels}).group_by(["key", "label"], use_threads=False)
     table = grouped.aggregate([([], "count_all")])
     return list(zip(*(table[name].to_pylist() for name in ("key", "label", "count_all")), strict=True))
 
 
 def languages_of(batch: Any) -> Any:
-    """The languages of rows, as long as one can be; they are whatever the input's column held."""
+    """The languages of rows, cut to the length that a language tag can have; the input's column may hold anything."""
     return pc.utf8_slice_codeunits(batch["language"], 0, _LANGUAGE_CHARACTERS)
 
 
 def hours_of(times: Any) -> Any:
-    """Hours since the epoch, rounded down; null where there is no time, or one that is out of all range."""
+    """Hours since the epoch, rounded down; null where there is no time or an impossible one."""
     moments = times.cast(pa.int64())
     whole = np.floor_divide(moments.fill_null(0).to_numpy(zero_copy_only=False), _HOUR_US)
     low, high = _YEARS_1_TO_9999

@@ -1,6 +1,6 @@
-"""Verdicts for a reviewer to look at: a few of a run, chosen in one pass with bounded memory.
+"""Chooses a few verdicts of a run for a reviewer, in one pass with bounded memory.
 
-Equal texts are shown once. The choice depends on the rows alone, not on their order.
+Equal texts are shown once. The choice depends on the rows, not on their order.
 """
 
 from collections.abc import Collection, Iterable
@@ -40,7 +40,7 @@ _Key = tuple[float, str]
 
 
 class _Leading:
-    """The first rows by a key, of each text only the first one."""
+    """The first rows by a key, one for each text."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -48,7 +48,7 @@ class _Leading:
         self._bound: _Key = (float("inf"), "\x7f")  # behind every digest
 
     def add(self, batch: Any, order: Any) -> None:
-        """Consider rows; `order` is NaN for those that are out of question. Ties go by the verdict's id, a digest."""
+        """Consider rows; `order` is NaN for those to be left out. Ties go by the verdict's id, a digest."""
         score, last = self._bound
         ids = batch["verdict_id"]
         ahead = (order < score) | ((order == score) & mask_of(pc.less(ids, last)))
@@ -81,9 +81,9 @@ class _Leading:
 
 
 class ExampleChoice:
-    """The worst, which are Unsafe and most surely so, and the borderline ones; as many of each as asked for.
+    """The worst examples, Unsafe with the highest scores, and the borderline ones; as many of each as asked for.
 
-    Without scores the worst are any Unsafe ones and the borderline ones any Controversial ones, drawn by their ids.
+    Without scores the worst are any Unsafe ones and the borderline ones any Controversial ones, chosen by their ids.
     """
 
     def __init__(self, most: int) -> None:

@@ -1,6 +1,6 @@
-"""A run's folder as a report reads it: manifest, markers, and the rows of finished blocks, a bounded batch at a time.
+"""Reads a run's folder for a report: manifest, markers, and the rows of finished blocks in bounded batches.
 
-Files of a block without a marker are unfinished: they are left out. Writes nothing.
+Files of a block without a marker are unfinished and left out. Writes nothing.
 """
 
 import re
@@ -79,7 +79,7 @@ class RunFiles:
                 progress(batch.num_rows)
 
     def _read(self, path: str, wanted: Any) -> Iterator[Any]:
-        """Batches of one file; not through a dataset, which reads ahead without a bound where files are small."""
+        """Batches of one file; not as a dataset, which reads ahead without bound where files are small."""
         with self._system.open_input_file(path) as source, parquet.ParquetFile(source) as file:
             for batch in file.iter_batches(_READ_ROWS, columns=wanted.names):
                 yield batch.select(wanted.names).cast(wanted)
@@ -110,7 +110,7 @@ def _named(uri: str) -> Iterator[None]:
 
 
 def _gathered(files: Iterable[Iterable[Any]]) -> Iterator[Any]:
-    """Batches as large as what is vectorised wants them, but not larger: blocks may be small, and severities rare."""
+    """Join small batches into ones large enough to vectorise: blocks may be small, and severities rare."""
     held: list[Any] = []
     rows = size = 0
     for batch in chain.from_iterable(files):

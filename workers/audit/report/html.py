@@ -1,7 +1,7 @@
-"""Renders a report as one HTML page that needs nothing else: no script, no network, inline style and charts.
+"""Renders a report as one self-contained HTML page: no script, no network, inline style and charts.
 
-Every value is escaped by the template engine, names from outside lose what does not print, and the page's own content
-security policy allows nothing but its style sheet. Computes no figure.
+The template engine escapes every value, names from outside lose their unprintable characters, and the page's content
+security policy allows nothing but its own style sheet. Computes no figure.
 """
 
 import base64
@@ -52,7 +52,7 @@ def render(report: AuditReport) -> str:
     }
     page = environment.get_template("page.html").render(
         report=report,
-        # The digest is of the style as it stands in the page, so nothing of it may be escaped: it is our own file.
+        # The policy's digest is that of the style in the page, so our own file must not be escaped.
         style=_Style(style),
         style_sha256=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
         width=charts.WIDTH,
@@ -75,7 +75,7 @@ class FactsBeside(NamedTuple):
 
 
 class _Style(str):
-    """A style sheet of ours, which stands in the page as it is."""
+    """A style sheet of ours, put into the page unescaped."""
 
     def __html__(self) -> str:
         return str(self)
@@ -100,12 +100,12 @@ def facts_beside(before: RunFacts, after: RunFacts) -> FactsBeside:
 
 
 def one_line(text: str) -> str:
-    """A name from outside: whatever does not print is shown as an escape, line breaks too."""
+    """A name from outside, with unprintable characters and line breaks shown as escapes."""
     return _escaped(text, "")
 
 
 def percent(share: float) -> str:
-    """A share for people; a small one is never rounded to nothing, nor a large one to all."""
+    """A share for people to read: a small one is never rounded to 0 %, nor a large one to 100 %."""
     if 0 < share < 0.00005:
         return "< 0.01\u00a0%"
     if 0.99995 <= share < 1:
@@ -129,7 +129,7 @@ def duration(seconds: float) -> str:
 
 
 def _printable(value: Any) -> Any:
-    """Text without what could act on a reader's screen, such as marks that turn the direction of writing."""
+    """Text without characters that act on a screen, such as marks that reverse the direction of writing."""
     return _escaped(value, "\n\u00a0") if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 

@@ -1,4 +1,4 @@
-"""What a report has to say of itself: what does not add up, and what was left out.
+"""The notes of a report: what does not add up, and what was left out.
 
 Computes no figure.
 """

@@ -1,6 +1,6 @@
-"""Builds the report of a run: two passes over its verdicts, one over its dead letters, a join if it is compared.
+"""Builds the report of a run: two passes over its verdicts, one over its dead letters, and a join if it is compared.
 
-Memory is bounded by the limits named in the modules beside this one, not by the run.
+Memory is bounded by the limits of the modules beside this one, not by the size of the run.
 """
 
 from collections import Counter
@@ -135,7 +135,7 @@ def _verdicts(run: RunFiles) -> int:
 
 
 def _facts(run: RunFiles) -> RunFacts:
-    """What the manifest and the markers say; the markers know better while a run goes on."""
+    """What manifest and markers say; while a run goes on, the markers are the newer."""
     manifest = run.manifest
     counts = total_counts(marker.counts for marker in run.markers)
     cost = total_cost(marker.cost for marker in run.markers)

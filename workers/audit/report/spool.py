@@ -65,7 +65,7 @@ def spool(batches: Iterable[Any], folder: Path, parts: int) -> int:
 
 
 def read_part(folder: Path, part: int) -> Any | None:
-    """The rows of one part as a table with a column `ordinal`: the how-many-th of its id each is; None without rows."""
+    """The rows of one part, with a column `ordinal` that counts rows of one id from 0; None if the part is empty."""
     path = folder / str(part)
     if not path.exists():
         return None

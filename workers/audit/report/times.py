@@ -1,6 +1,6 @@
-"""Counts by hour, put into buckets that a chart can show.
+"""Puts counts by hour into buckets that a chart can show.
 
-A few events with a clock gone wrong must not stretch the axis over decades: they are counted beside it.
+A few events with a wrong clock must not stretch the axis over decades; they are counted beside it.
 """
 
 from collections import Counter
@@ -55,7 +55,7 @@ def times_of(hours: GroupCounts) -> Times:
 
 
 def _window(known: list[int], rows: Mapping[Any, Counter[str]]) -> tuple[int, int]:
-    """The hours that are left when the strays of both ends are gone."""
+    """The hours that are left once the outliers at both ends are gone."""
     allowed = _STRAY * sum(rows[hour].total() for hour in known)
 
     def end(hours: list[int]) -> int:
@@ -90,7 +90,7 @@ def _start(hour: int, unit: Unit) -> datetime:
 
 
 def _axis(start: datetime, last: datetime, unit: Unit) -> list[datetime]:
-    """All buckets from one to the other, those without rows too."""
+    """All buckets from one to the other, empty ones included."""
     axis = [start]
     while axis[-1] < last:
         now = axis[-1]

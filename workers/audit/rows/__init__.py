@@ -1,1 +1,1 @@
-"""Input of an audit: files and topics, and what is an event in a row."""
+"""Input of an audit: files and topics, and which event a row holds."""

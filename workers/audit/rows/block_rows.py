@@ -1,4 +1,4 @@
-"""The rows of blocks, from one open file at a time: blocks that follow one another are read on, others opened anew.
+"""Reads the rows of blocks from one open file at a time; a block that does not follow the last one reopens it.
 
 Knows nothing of what rows mean.
 """

@@ -1,7 +1,7 @@
-"""The plan of a run: its inputs in blocks of so many rows or offsets, the same ones each time it is made.
+"""Plans a run: cuts its inputs into blocks of rows or offsets, the same blocks each time.
 
-A block is what is done as a whole or not at all. Reads the files once for their digests, and text files once more for
-where their blocks begin.
+A block is done as a whole or not at all. Files are read once for their digests, text files once more to find where
+their blocks begin.
 """
 
 import csv

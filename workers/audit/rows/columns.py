@@ -1,4 +1,4 @@
-"""Which column holds what: as given on the command line or in a file, else by the names that events have.
+"""Which column holds which field: as given on the command line or in a file, otherwise by the event's field names.
 
 Reads no rows.
 """

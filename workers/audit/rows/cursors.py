@@ -1,7 +1,7 @@
-"""Forward reading of one file's rows: skip some cheaply, take some, from any row of a Parquet file on.
+"""Reads one file's rows forwards: skips some cheaply, takes some; in a Parquet file, from any row on.
 
-A row is a tuple of the wanted columns' values in order, or, of JSONL, the bytes of a line that is no JSON object: what
-becomes of that one is decided where records are decoded. An error never tells what stands in a file.
+A row is a tuple of the wanted columns' values, in order. A JSONL line that is not a JSON object comes as its bytes, and
+the decoder of records decides what becomes of it. An error never quotes a file's content.
 """
 
 import csv
@@ -25,7 +25,7 @@ _LARGEST_FIELD = 2**26  # of a CSV, so that a stray quote does not take the rest
 
 
 class Cursor(Protocol):
-    """A place in a file. `position` is the row that comes next."""
+    """A position in a file. `position` is the row that comes next."""
 
     position: int
 
@@ -35,7 +35,7 @@ class Cursor(Protocol):
         ...
 
     def skip(self, rows: int) -> int:
-        """Pass by so many rows, or as many as there are; returns how many."""
+        """Skip `rows` rows, or as many as there are; returns how many."""
         ...
 
     def take(self, rows: int) -> list[Row]:
@@ -188,7 +188,7 @@ class _TableCursor:
 
 def _values(column: Any) -> list[Any]:
     if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
-        # As nanoseconds they would come as pandas' own, where that is installed, and not at all where it is not.
+        # In nanoseconds they would come as pandas' own type where pandas is installed, and not at all where it is not.
         column = compute.cast(column, pa.timestamp("us", column.type.tz), safe=False)
     try:
         return list(column.to_pylist())
@@ -197,7 +197,7 @@ def _values(column: Any) -> list[Any]:
 
 
 def _value(scalar: Any) -> Any:
-    """A value, or what no decoder takes for a time: one row's year 50000 must not stop the others."""
+    """A value, or a stand-in that no decoder takes for a time: one row's year 50000 must not stop the others."""
     try:
         return scalar.as_py()
     except OverflowError:

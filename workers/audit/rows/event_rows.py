@@ -1,6 +1,6 @@
-"""Rows to the records that live traffic has: the event's JSON as a producer would write it.
+"""Turns rows into the records of live traffic: the event's JSON, as a producer would write it.
 
-What is wrong with a row is written as it is, so that the same decoder refuses it with the same reason as live.
+A faulty row is written with its faults, so that the same decoder refuses it with the same reason as live.
 """
 
 import json
@@ -140,7 +140,7 @@ def _identifier(value: Any) -> str | None:
 
 
 def _moment(value: Any) -> tuple[datetime | None, Any]:
-    """A row's time, and as the event says it; what is no time is said as it is."""
+    """A row's time, and its text in the event; a value that is not a time stays as it is."""
     if value is None:
         return None, None
     if isinstance(value, date) and not isinstance(value, datetime):
@@ -155,7 +155,7 @@ def _moment(value: Any) -> tuple[datetime | None, Any]:
 
 
 def in_utc(moment: datetime) -> datetime | None:
-    """A time in UTC, which is taken for what names no zone; None if no calendar has it there."""
+    """A time in UTC, which a time without a zone is taken to be in; None if it is out of the calendar's range."""
     try:
         return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     except OverflowError:

@@ -1,4 +1,4 @@
-"""Which files the audit lane reads, by the end of their names.
+"""Which files the audit lane reads, by the suffix of their names.
 
 Opens none.
 """

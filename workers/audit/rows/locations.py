@@ -1,4 +1,4 @@
-"""Where files are: a path or a URI to a filesystem of pyarrow, and the files that arguments name.
+"""Finds files: from a path or URI to one of pyarrow's filesystems, and from arguments to the files that they name.
 
 Opens no file.
 """

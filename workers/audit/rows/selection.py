@@ -1,6 +1,6 @@
 """Which rows of a run are judged: a sample by the digest of their event ids, and what an earlier run has not judged.
 
-Both say the same of a row each time they are asked. Reads no input files.
+Both give the same answer for a row each time. Reads no input files.
 """
 
 import heapq
@@ -30,7 +30,7 @@ _COLUMNS = ["event_id", "text_sha256", *Provenance.model_fields, "policy_sha256"
 
 
 def place_of(event_id: str) -> int:
-    """A number of 64 bits, by which samples are taken: a larger sample holds all of a smaller one."""
+    """The 64-bit number by which samples are taken, so that a larger sample holds all of a smaller one."""
     return int.from_bytes(blake2b(event_id.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
 
 
@@ -73,7 +73,7 @@ def sample_of(asked: str, stratified_by: str | None, members: Callable[[], Itera
 
 
 def _bins(places: Iterable[tuple[int, str]], stratified_by: str | None) -> dict[str, Counts]:
-    """Rows of each stratum by the first bits of their places."""
+    """Rows of each stratum by the first bits of their numbers."""
     bins: dict[str, Counts] = {}
     for place, stratum in places:
         counts = bins.get(stratum)
@@ -86,7 +86,7 @@ def _bins(places: Iterable[tuple[int, str]], stratified_by: str | None) -> dict[
 
 
 def _bounds(places: Iterable[tuple[int, str]], bins: Mapping[str, Counts], quotas: Mapping[str, int]) -> dict[str, int]:
-    """What the places of each stratum's smallest so many rows are below; keeps places of one bin a stratum only."""
+    """The bound below which each stratum has its quota of rows; keeps the numbers of one bin a stratum in memory."""
     last = {stratum: int(np.searchsorted(counts.cumsum(), quotas[stratum])) for stratum, counts in bins.items()}
     within: dict[str, Counter[int]] = {stratum: Counter() for stratum in bins}
     for place, stratum in places:

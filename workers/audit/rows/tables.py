@@ -1,6 +1,6 @@
 """The columns of a run's Parquet files, and verdicts and dead letters as their rows.
 
-No time of judging is in them, so that a run that was interrupted gives equal rows.
+They hold no time of judging, so an interrupted run ends with the same rows.
 """
 
 from collections.abc import Mapping, Sequence
