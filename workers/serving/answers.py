@@ -1,4 +1,4 @@
-"""Completions of an engine as the answers of the guard port, the same whether Ray Serve or a command line asked.
+"""Turns an engine's completions into answers of the guard port, alike for Ray Serve and for commands.
 
 Knows nothing of batching or of Ray.
 """

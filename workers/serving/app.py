@@ -80,7 +80,7 @@ def application_of(settings: Settings) -> Application:
 
 
 def _shadow(settings: Settings) -> Application:
-    """The candidate's replicas. They are asked for once the application runs, which so never waits for their place."""
+    """The candidate's replicas; they are asked for once the application runs, so it never waits for room for them."""
     guard = settings.guard
     deployment = serve.deployment(
         ShadowReplica,

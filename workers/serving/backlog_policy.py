@@ -1,8 +1,8 @@
-"""The application's autoscaling policy, as Ray Serve calls it: what the consumers say drives the guard's replicas.
+"""The application's autoscaling policy, as Ray Serve calls it: the consumers' figures drive the guard's replicas.
 
 Serve's controller unpickles `BacklogPolicy` and calls it about every 0.1 s with what all replicas have reported, so it
-does no I/O and imports little. Bounds and delays are the deployments' own, applied by Serve to what is returned here; a
-deployment that is left out stays as it is. What to decide is decided in `pipelines.autoscaling`.
+does no I/O and imports little. Serve applies the deployments' bounds and delays to what is returned here, and leaves a
+deployment that is missing from it as it is. `pipelines.autoscaling` has the arithmetic.
 """
 
 import logging
@@ -49,7 +49,7 @@ class BacklogPolicy:
         self._wanted: int | None = None
 
     def __call__(self, contexts: Mapping[Any, Any]) -> tuple[dict[Any, int], dict[Any, dict[str, Any]]]:
-        """Replicas of each deployment that there is an opinion about, by its id; and no state, which is kept here."""
+        """Replicas by deployment id, where there is an opinion; and no state, which this object keeps itself."""
         by_name = {context.deployment_name: (key, context) for key, context in contexts.items()}
         shadow = {key: all_replicas(context)[0] for key, context in [by_name[SHADOW]]} if SHADOW in by_name else {}
         if GUARD not in by_name or STREAM not in by_name:
@@ -78,7 +78,7 @@ class BacklogPolicy:
 def no_opinion(context: Any) -> tuple[int, dict[str, Any]]:
     """Deployment-level policy of both deployments: they stay as they are.
 
-    It is asked only where the application was deployed without `autoscaling_policy`; Serve's default would scale by
+    It is asked only where the application was deployed without `autoscaling_policy`. Serve's default would scale by
     calls under way, which say nothing of a backlog in Kafka.
     """
     return context.target_num_replicas, {}
@@ -101,9 +101,9 @@ def newest(raw_metrics: Mapping[str, Mapping[Any, Sequence[Any]]], replicas: Ite
 
 
 def demand_of(reports: Sequence[Stats]) -> Demand | None:
-    """What all consumers say together; None where none of them owns a partition.
+    """The figures of all consumers together; None where none of them owns a partition.
 
-    It is complete when all partitions are in it, whoever owns them.
+    They are complete once every partition is among them.
     """
     known = [report for report in reports if report.get(PARTITIONS)]
     if not known:

@@ -1,13 +1,13 @@
 """Dynamic batching inside a replica: what waits when the engine is free becomes one batch, within a token budget.
 
 Items leave in the order in which they came, so none starves; an item larger than the budget goes alone.
-Equal items that wait or run at one time are run once. Each still has a place and a future of its own: all of them get
-the answer, but nobody gets the error, or the cancellation, of another call.
-A batch that raises is run again call by call, and fails only the calls that raise by themselves: whoever bisects its
-own call must not be failed by the call beside it (P6), nor by the call whose equal item was run for both.
-Background items have the engine while no live item waits, a few at a time: one that comes waits for one short batch at
-most. Where live batches follow one another without a gap and none of them is full, a few ride along (decision 0015).
-`@serve.batch` does not do this (infra/decisions/0004).
+Equal items that wait or run at the same time are run once. Each keeps a slot and a future of its own: all get the
+answer, but none gets the error or the cancellation of another call.
+A batch that raises is run again call by call and fails only the calls that raise by themselves. A caller that bisects
+its own call must not be failed by the call beside it (P6), nor by the call whose equal item was run for both.
+Background items have the engine while no live item waits, a few at a time, so a live item waits for one short batch at
+most. Where live batches follow one another without a gap and none is full, a few ride along (decision 0015).
+`@serve.batch` does none of this (decision 0004).
 Knows nothing of Ray, tokens' meaning or completions.
 """
 
@@ -56,11 +56,11 @@ class Batcher(Generic[Item, Answer]):
 
     Args:
         run: runs one batch, of groups of equal items, and returns one answer per group, in order.
-        key: equal for items that are.
-        batch_tokens: groups times the longest item of them stays within this.
+        key: equal for equal items.
+        batch_tokens: bounds the number of groups times the longest item.
         batch_size: groups of one batch at most.
         background_tokens: the same as `batch_tokens` for a batch of background items.
-        background_share: background items that ride along have so many tokens for each token of live batches at most.
+        background_share: most tokens of background items that ride along, for each token of live batches.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Batcher(Generic[Item, Answer]):
 
         Args:
             items: each with its number of tokens.
-            background: they run only while no live item waits, however long that takes.
+            background: run them only while no live item waits, however long that takes.
 
         Returns:
             What each item got, in order.
@@ -131,7 +131,7 @@ class Batcher(Generic[Item, Answer]):
                 await self._run_batch(batch)
         finally:
             self._worker = None
-            # Something is left only where the run was cancelled, because its loop or thread ends: nobody shall wait.
+            # Something is left only if the run was cancelled because its loop or thread ends; no caller may hang then.
             for entry in (*batch, *self._live, *self._background):
                 entry.answer.cancel()
 

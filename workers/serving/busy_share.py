@@ -28,13 +28,13 @@ class BusyShare:
         self._since = self._clock()
 
     def end(self) -> None:
-        """It has ended, in whatever way."""
+        """A batch has ended, well or badly."""
         if self._since is not None:
             self._worked += self._clock() - self._since
             self._since = None
 
     def share(self) -> float | None:
-        """Share of the last ten seconds; None where they have only begun."""
+        """Share of the last ten seconds; None until there is enough to tell."""
         now = self._clock()
         worked = self._worked + (0.0 if self._since is None else now - self._since)
         while len(self._samples) > 1 and now - self._samples[1][0] >= WINDOW_S:

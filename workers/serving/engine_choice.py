@@ -1,7 +1,7 @@
-"""The engine that the settings name.
+"""Loads the engine that the settings name.
 
-The engines are imported only here and only when called: torch takes seconds and hundreds of megabytes, and the
-driver that builds the application must not pay for it.
+The engines are imported only here and only when called: torch takes seconds and hundreds of megabytes, which the driver
+that builds the application must not pay.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""What a guard replica tells the metrics: a few measurements a batch, and figures read when somebody collects them.
+"""The metrics of a guard replica: a few measurements a batch, and figures that are read at each collection.
 
 Knows nothing of how batches are made.
 """
@@ -50,7 +50,7 @@ class GuardMeasures:
         *,
         background: int,
     ) -> None:
-        """Measure one batch, so many prompts of it being background; without completions, one that raised."""
+        """Measure one batch, `background` prompts of it being background; without completions, one that raised."""
         tokens = sum([len(prompt) for prompt in prompts])
         self._sizes.record(len(prompts))
         self._tokens.record(tokens)

@@ -1,6 +1,7 @@
-"""One replica of `GuardDeployment`: prepares, batches and runs the engine, and answers per item; equal prompts once.
+"""One replica of `GuardDeployment`: prepares prompts, batches them, runs the engine, and answers item by item.
 
-A plain class; `workers.serving.app` makes the deployment of it. Does not parse what the model wrote.
+Equal prompts are judged once. A plain class, of which `workers.serving.app` makes the deployment. Does not parse what
+the model wrote.
 """
 
 import asyncio
@@ -106,10 +107,10 @@ class GuardReplica:
         return await self._judge(requests, self._tokenisers)
 
     async def judge_background(self, requests: Sequence[GuardRequest]) -> GuardReply:
-        """The same for work that nobody waits for: it has the engine only while no live item waits.
+        """The same for background work: it has the engine only while no live item waits.
 
         Raises:
-            GuardUnavailableError: as many such calls as are taken on wait already.
+            GuardUnavailableError: as many such calls as a replica takes on are waiting already.
         """
         if self._background_calls >= MAX_BACKGROUND_CALLS:
             self._measures.refused()
@@ -237,6 +238,6 @@ class DeployedGuardReplica(GuardReplica):
 
 
 def keep_collections_short() -> None:
-    """Leave what a process has loaded out of garbage collections: one held up a sender of calls for some 150 ms."""
+    """Keep what a process has loaded out of garbage collections: one of them delayed a sender of calls by 150 ms."""
     gc.collect()
     gc.freeze()

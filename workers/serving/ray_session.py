@@ -1,4 +1,4 @@
-"""Starts Ray on this machine, or joins a cluster: what every Ray job of ours has in common.
+"""Starts Ray on this machine or joins a cluster, alike for every Ray job of ours.
 
 Deploys nothing.
 """

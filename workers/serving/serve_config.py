@@ -1,7 +1,7 @@
-"""The application as Ray Serve's declarative configuration: what `serve deploy` and a RayService take.
+"""The application as Ray Serve's declarative configuration, which `serve deploy` and a RayService take.
 
-Only so can an application have an autoscaling policy of its own. Secrets are left out, because Serve logs arguments and
-shows them to whoever may ask it: the processes of the cluster find them in their own environment or file.
+Only this form can give an application an autoscaling policy of its own. Secrets are left out, because Serve logs
+arguments and shows them to every caller; the cluster's processes find them in their own environment or file.
 Does not deploy.
 """
 

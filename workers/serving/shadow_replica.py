@@ -1,7 +1,8 @@
 """One replica of `ShadowGuard`: a guard replica of the shadow lane's candidate, whose troubles stay its own.
 
-A plain class; `workers.serving.app` makes the deployment of it. The model loads behind the constructor: a candidate
-that cannot be loaded would else keep the whole application from being deployed, and live traffic with it.
+A plain class, of which `workers.serving.app` makes the deployment. The model loads after the constructor has returned:
+otherwise a candidate that cannot be loaded would keep the whole application, live traffic included, from being
+deployed.
 """
 
 import logging

@@ -1,6 +1,6 @@
 """One replica of the `StreamWorker` deployment: a stream worker beside Serve's event loop.
 
-A plain class; `workers.serving.app` makes the deployment of it. The only file that joins serving and stream.
+A plain class, of which `workers.serving.app` makes the deployment. The only file that joins serving and stream.
 """
 
 import asyncio

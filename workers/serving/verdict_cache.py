@@ -1,8 +1,8 @@
-"""Completions kept for prompts that come again: least recently used go first, memory is bounded, no prompt is kept.
+"""Keeps completions for prompts that come again, in bounded memory; the least recently used go first.
 
-A prompt is found by a digest of its tokens under a secret of this process, so that no log or dump of it can be looked
-up in a list of guesses, and nobody can make two texts that share a verdict.
-Knows nothing of batches, of Ray or of what the model wrote.
+No prompt is kept: it is found by a digest of its tokens under a secret of this process. So no dump can be looked up in
+a list of guesses, and nobody can make two texts that share a verdict. Knows nothing of batches, of Ray or of what the
+model wrote.
 """
 
 from collections import OrderedDict
@@ -48,7 +48,7 @@ class VerdictCache:
         return len(self._kept)
 
     def key_of(self, prompt: PreparedPrompt) -> bytes:
-        """Equal for prompts of equal tokens and task only."""
+        """A key that is equal only for prompts of equal tokens and task."""
         tokens = prompt.token_ids.tobytes()
         return blake2b(tokens, digest_size=KEY_BYTES, key=self._secret, person=prompt.task.encode()).digest()
 
@@ -60,7 +60,7 @@ class VerdictCache:
         return kept
 
     def keep(self, key: bytes, completion: Completion, batch_carrier: Mapping[str, str]) -> None:
-        """Keep what is whole. An error may pass, and what was cut off is no verdict: the next one asks again."""
+        """Keep a whole completion. Errors may pass, and what was cut off is no verdict: the next prompt asks again."""
         if completion.error is not None or completion.finish != "stop" or len(completion.text) > MAX_CHARACTERS:
             return
         self._kept[key] = Kept(completion, batch_carrier)

@@ -1,8 +1,8 @@
-"""The shadow lane of one worker: a candidate judges a sample of what was decided live; what differs is written.
+"""The shadow lane of one worker: a candidate judges a sample of what was decided live, and differences are written.
 
-`offer` is all that the live path does: a hash of the id, and for the sample one append to a bounded queue; when that is
-full, the event is left out and counted. All else happens on a thread of the lane's own and in calls with a time-out,
-and no offset ever waits for any of it. What a stop finds in the lane is left out and counted; after a crash it is gone.
+The live path only calls `offer`: a hash of the id and, for the sample, one append to a bounded queue; when that is
+full, the event is left out and counted. Everything else happens on the lane's own thread and in calls with a time-out,
+and no offset ever waits for it. What a stop finds in the lane is left out and counted; after a crash it is gone.
 """
 
 import asyncio
@@ -191,7 +191,7 @@ class ShadowLane:
         call.add_done_callback(answer)
 
     def _take(self, answered: Answered) -> None:
-        """Compare a chunk; each of its events is done afterwards, whatever happened."""
+        """Compare a chunk; all of its events are done afterwards, even where the comparison failed."""
         rest = iter(answered.judged or ())
         for item in answered.chunk:
             judged = [next(rest) for _ in item.admitted.requests] if answered.judged is not None else []

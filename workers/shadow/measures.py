@@ -1,4 +1,4 @@
-"""What a shadow lane tells the metrics: figures that it keeps anyway, read when somebody collects them.
+"""The metrics of a shadow lane: figures that it keeps anyway, read at each collection.
 
 Changes nothing in the lane.
 """

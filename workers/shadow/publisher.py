@@ -1,6 +1,6 @@
 """Writes the shadow lane's records with a producer of its own, and counts those that it could not write.
 
-Nothing waits for its acknowledgements and nothing is written twice: what fails is gone. Used by the lane's thread.
+Nothing waits for acknowledgements and nothing is sent again: what fails is gone. Used by the lane's thread.
 """
 
 import logging

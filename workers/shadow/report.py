@@ -1,6 +1,6 @@
 """What the shadow topic says of a candidate: agreement, what it would have changed, and what was never compared.
 
-Counts are those of the summaries, which also know what agreed; disagreements are examples. Shows nothing.
+Counts come from the summaries, which also cover what agreed; disagreements serve as examples. Shows nothing.
 """
 
 from collections import Counter, deque
@@ -111,7 +111,7 @@ def shadow_report(
         settings: where Kafka is, and the topic.
         since_ms: only what was written from then on.
         until_ms: only what was written before.
-        examples: keep so many of the newest disagreements.
+        examples: how many of the newest disagreements to keep.
         progress: told of offsets read, and of how many there are.
 
     Raises:

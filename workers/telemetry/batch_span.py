@@ -1,8 +1,8 @@
-"""The span of one GPU batch, linked to each sampled message in it: `chat M`, as the GenAI conventions name a call of a
-model; and the span of each such message's wait for it, `queue`, in the message's own trace.
+"""The span of one GPU batch, `chat M`, and the span of each message's wait for it, `queue`.
 
-A span holds 128 links at most, so the batch of more sampled messages has further spans of the same times, its children.
-Each message's own span links back to the first (`carrier`), so that each is found from the other. Never holds content.
+The batch's span is named as the GenAI conventions name a call of a model, and links to each sampled message; the wait
+is in the message's own trace. A span holds 128 links at most, so a batch of more sampled messages has further spans of
+the same times, its children. Each message's span links back to the first (`carrier`). Never holds content.
 """
 
 import time

@@ -1,7 +1,7 @@
 """OpenTelemetry set-up of a process: the only importer of the SDK. Off unless an exporter is configured.
 
 Endpoint, protocol, sampler, queue, interval and resource are the standard `OTEL_…` variables. Spans come from the SDK's
-tracer or as bytes (`workers.telemetry.span_encoding`), and share its queue, its thread and its way out.
+tracer or as bytes (`workers.telemetry.span_encoding`), and share the SDK's queue, thread and exporters.
 Does not create spans or instruments.
 """
 
@@ -60,7 +60,7 @@ class EncodedBatch:
         self._resource = ResourceSpans(resource=spans.resource).SerializeToString()
 
     def encode(self, batch: Sequence[ReadableSpan | EncodableSpans]) -> bytes:
-        """Bytes of an `ExportTraceServiceRequest`; put one behind the other, two of them are one."""
+        """Bytes of an `ExportTraceServiceRequest`; two of them, concatenated, are one request."""
         encoded = b"".join([item.encoded() for item in batch if not isinstance(item, ReadableSpan)])
         theirs = [item for item in batch if isinstance(item, ReadableSpan)]
         data = encode_spans(theirs).SerializeToString() if theirs else b""

@@ -1,7 +1,6 @@
-"""Which messages are traced for their end although nobody asked for their trace: dead letters, verdicts that are not
-Safe, and slow ones (infra/decisions/0011).
+"""Late sampling: dead letters, verdicts other than Safe and slow messages are traced, whatever their producer asked.
 
-Makes no spans.
+Decision 0011 says why. Makes no spans.
 """
 
 from collections.abc import Collection
@@ -19,10 +18,10 @@ class LateSampling:
 
     Args:
         ends: those that are always traced.
-        slow_s: a message is slow that took so long from its poll to its verdict.
+        slow_s: a message that took this long from its poll to its verdict is slow.
 
     Attributes:
-        slow_ns: the same in nanoseconds; centuries where slow ones are not of the ends.
+        slow_ns: the same in nanoseconds; centuries where slow messages are not always traced.
     """
 
     def __init__(self, ends: Collection[End], slow_s: float) -> None:
@@ -31,7 +30,7 @@ class LateSampling:
         self.slow_ns = int(slow_s * 1e9) if "slow" in ends else 1 << 63
 
     def why(self, outcome: VerdictText | DeadLetter, took_ns: int) -> End | None:
-        """The first of the ends that this is, None where it is none of them."""
+        """The end that this message has to be traced for; None where it has none."""
         if type(outcome) is VerdictText:  # not isinstance: pydantic answers that of a dead letter in Python
             if self._not_safe and outcome.severity is not Severity.SAFE:
                 return "not_safe"

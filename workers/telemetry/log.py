@@ -106,9 +106,9 @@ class JsonFormatter(logging.Formatter):
 
 
 class RepeatsHandler(logging.StreamHandler[Any]):
-    """Prints the first lines of a call site in each window of time, and how many were not printed when it is over.
+    """Prints the first lines of a call site in each stretch of time, and at its end how many were not printed.
 
-    Lines of one call site differ in their fields at most: a record id, an attempt.
+    Lines of one call site differ only in their fields: a record id, an attempt.
     """
 
     def __init__(self, stream: Any) -> None:
@@ -130,7 +130,7 @@ class RepeatsHandler(logging.StreamHandler[Any]):
             super().emit(record)
 
     def close(self) -> None:
-        """Tell what is still untold."""
+        """Print the counts that are still open."""
         self._tell(float("inf"))
         super().close()
 

@@ -40,7 +40,7 @@ class PartitionSpans(NamedTuple):
 
 
 class MessageSpans:
-    """What will be said of one message once it has ended.
+    """Collects the spans of one message, which are emitted once it has ended.
 
     Args:
         emit: takes them then.
@@ -114,7 +114,7 @@ class MessageSpans:
             self._attributes += encode_attributes(told)
 
     def decided(self, outcome: VerdictText | DeadLetter) -> None:
-        """Say what became of the message; the last that is said of it counts."""
+        """Set what became of the message; the last call counts."""
         if isinstance(outcome, VerdictText):
             self._error = None
             self._decided = _attributes_of(outcome.severity, outcome.action)

@@ -1,7 +1,7 @@
-"""Trace state of messages, and the spans of what is done for many at once: `poll`, `parse`, `send`, `commit`.
+"""The trace state of messages, and the spans of what is done for many at once: `poll`, `parse`, `send`, `commit`.
 
-A message whose producer decided against sampling costs one look at its headers; if it ends in a way that is always
-kept, its spans are made then (`workers.telemetry.late_sampling`). A span of many messages is a trace of its own that
+A message whose producer decided against sampling costs one look at its headers. If it ends in a way that is always
+traced, its spans are made then (`workers.telemetry.late_sampling`). A span of many messages is a trace of its own that
 links to each sampled one. Names and attributes are those of the OpenTelemetry messaging conventions (semconv 1.44).
 """
 
@@ -68,7 +68,7 @@ class MessageTrace:
         return headers
 
     def end(self) -> None:
-        """Nothing more will be said of it: the partition is gone."""
+        """End its spans early: the partition is gone."""
         if self.spans is not None:
             self.spans.end()
 

@@ -1,4 +1,4 @@
-"""Attention of a rectangle of new tokens to keys that all rows share and to keys of each row's own.
+"""Attention of a rectangle of new tokens, to keys that all rows share and to each row's own keys.
 
 Every new token sees all of the shared keys. Knows nothing of layers, prompts or caches.
 """

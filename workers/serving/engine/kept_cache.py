@@ -1,4 +1,4 @@
-"""Keys and values of what a message has been through the model with, kept for its next pass.
+"""Keys and values that a message's last pass has computed, kept for its next one.
 
 Knows nothing of models, prompts or verdicts.
 """

@@ -1,7 +1,7 @@
-"""What a layer does between its products, written so that each piece can be compiled into one loop.
+"""What a layer does between its matrix products, in pieces that can each be compiled into one loop.
 
-Compiling takes half a minute and needs a compiler on the machine, so it happens beside the engine's work, which goes on
-with the same pieces as they are until then. Knows nothing of weights' names, caches or prompts.
+Compiling takes half a minute and needs a compiler on the machine, so it happens beside the engine's work, which uses
+the uncompiled pieces until then. Knows nothing of weights' names, caches or prompts.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""The fast engine: one pass and one verdict for a usual message, and plain greedy decoding's text for every one.
+"""The fast engine: one pass for a usual message, and the text of plain greedy decoding for every message.
 
 Knows nothing of how batches are gathered, and does not parse what the model wrote.
 """
@@ -47,12 +47,12 @@ def limits_of(device: torch.device, *, batch_invariant: bool) -> PassLimits:
 class OnePassEngine(Engine):
     """Judges with drafted and verified verdicts; see `Engine` for the contract. Built by `load`.
 
-    Texts are those of `ReferenceEngine`. In bf16, where the order of summation can flip near-ties, that holds but for
-    those (as between any two ways to run the model), and which way a near-tie falls can depend on the batch.
-    `batch_invariant` removes that: each message is a pass of its own with a draft that never changes, and nothing is
-    compiled. Without `score_temperature`, `scores` is None; a temperature of 1 leaves the model's probabilities as they
-    are. With `compiled`, parts of the model are compiled in a thread of their own once the engine has been busy for a
-    while, and used from then on; where that fails, a warning says so and nothing changes.
+    Texts are those of `ReferenceEngine`. In bf16 near-ties are the exception, as between any two ways to run the model:
+    the order of summation can flip them, and which way one falls can depend on the batch. `batch_invariant` removes
+    that dependence: each message is a pass of its own with a draft that never changes, and nothing is compiled.
+    Without `score_temperature`, `scores` is None; a temperature of 1 leaves the model's probabilities as they are. With
+    `compiled`, parts of the model are compiled in a thread of their own once the engine has been busy for a while, and
+    used from then on; where that fails, a warning says so and nothing changes.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class OnePassEngine(Engine):
 
     @property
     def frames(self) -> tuple[PromptFrame, ...]:
-        """What the prompts of each opening share, and why nothing where they share nothing."""
+        """What the prompts of each opening share, or why they share nothing."""
         return self._frames
 
     def prepare(self, conversation: Conversation) -> PreparedPrompt | Completion:

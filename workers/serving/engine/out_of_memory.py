@@ -13,10 +13,10 @@ Result = TypeVar("Result")
 
 
 def run_in_halves(run: Callable[[Sequence[Item]], list[Result]], batch: Sequence[Item]) -> list[Result]:
-    """`run(batch)`, or, where memory runs out, the results of its halves, in order; and so on down to one item.
+    """The results of `run(batch)`; where memory runs out, those of its halves, and so on down to one item.
 
-    Raises torch.OutOfMemoryError if a single item does not fit: whether the item or the machine is to blame cannot be
-    told from here.
+    Raises torch.OutOfMemoryError if a single item does not fit; whether the item or the machine is to blame is unknown
+    here.
     """
     try:
         return run(batch)

@@ -1,6 +1,6 @@
-"""From generated ids to the text that the parser sees: everything that the model wrote before its end token.
+"""Turns generated ids into the text that the parser sees: everything that the model wrote before its end token.
 
-Knows nothing of the verdict grammar; does not drop, strip or repair anything.
+Knows nothing of the verdict grammar; drops, strips and repairs nothing.
 """
 
 from collections.abc import Collection, Sequence
@@ -14,7 +14,7 @@ from workers.serving.engine.completion import Completion
 def completion_of(
     generated: Sequence[int], *, end_ids: Collection[int], tokenizer: Tokenizer, prompt_tokens: int
 ) -> Completion:
-    """The completion of one answer. `generated` may be padded after its end token; what follows that is ignored."""
+    """The completion of one prompt. `generated` may be padded after its end token; what follows that is ignored."""
     stop = next((index for index, token_id in enumerate(generated) if token_id in end_ids), None)
     return Completion(
         text=_decoded(generated[:stop], tokenizer),

@@ -12,8 +12,8 @@ class PassLimits:
     """How large one pass may be.
 
     `tokens` bounds rows times longest row (a single longer row is a pass of its own), `rows` the rows, and `padding`
-    the share of a pass that is nobody's token. A pass of up to `small_rows` rows may be padded more: there, another
-    pass costs more than its padding.
+    the share of a pass that is padding. A pass of up to `small_rows` rows may be padded more: there, another pass costs
+    more than its padding.
     """
 
     tokens: int

@@ -1,8 +1,8 @@
-"""Derives from the chat template what every prompt begins and ends with, so that its start is computed only once.
+"""Derives from the chat template what every prompt begins and ends with, so that the start is computed only once.
 
-Exactness never rests on what is found here: each prompt is compared, token by token, with the prefix that it is to
-share. What is checked here is that the comparison will succeed: the boundary law, by which no message changes the
-tokens before it. Knows nothing of models, caches or verdicts.
+Exactness does not rest on it: each prompt is compared, token by token, with the prefix that it is to share. What is
+checked here is that the comparison will succeed: the boundary law, by which no message changes the tokens before it.
+Knows nothing of models, caches or verdicts.
 """
 
 import logging

@@ -1,10 +1,11 @@
-"""From a conversation to token ids: the tokenizer's own chat template, filled in such that message text stays text.
+"""Turns a conversation into token ids: the tokenizer's own chat template, filled in so that message text stays text.
 
-Promise P4 lives here. The template is rendered once per sequence of roles with a probe in place of each content. That
-tells which characters of the prompt are the template's and which are a message's, so control tokens are looked for in
-the template's alone, and everything else is encoded by a tokenizer that has no added tokens. Nothing that a message
-says can become one, and no escaping is needed that a message could imitate. The real conversation is rendered as well
-and must equal the filled-in template to the character: a template that drops, cuts or rewrites a content is found out.
+P4 is kept here. The template is rendered once for each sequence of roles, with a probe in place of each content. That
+tells which characters of the prompt are the template's and which are a message's. Control tokens are looked for only in
+the template's; everything else is encoded by a tokenizer without added tokens. So nothing that a message says can
+become a control token, and no escaping is needed that a message could imitate. The real conversation is rendered as
+well and must equal the filled-in template character by character, which exposes a template that drops, cuts or
+rewrites a content.
 
 Knows nothing of models, devices or verdicts.
 """

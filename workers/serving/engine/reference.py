@@ -1,4 +1,4 @@
-"""The plain engine: transformers' own batched greedy generation, with nothing clever; the oracle of promise P13.
+"""The plain engine: transformers' own batched greedy generation, and the oracle of P13.
 
 Knows nothing of the verdict grammar, of prefixes shared between prompts, or of how batches are gathered.
 """
@@ -105,7 +105,7 @@ class ReferenceEngine(Engine):
             tokenizer=self._loaded.tokenizer.backend_tokenizer,
             prompt_tokens=len(prompt),
         )
-        # What came after its end, while the batch went on, is no matter of this answer.
+        # What was generated after its end, while the batch went on, does not belong to this answer.
         if all(finite[: completion.output_tokens]):
             return completion
         return Completion.failed(NON_FINITE_LOGITS, prompt_tokens=len(prompt))

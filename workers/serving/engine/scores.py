@@ -1,4 +1,4 @@
-"""Probabilities of the verdict's labels, from the logits at the places where the model chose between them.
+"""Probabilities of the verdict's labels, from the logits at the positions where the model chose between them.
 
 Knows nothing of models, batches or prompts.
 """
@@ -34,7 +34,7 @@ class _Question:
 
 
 class LabelScores:
-    """Turns logits of label tokens into probabilities by label; `temperature` over 1 makes them less sure.
+    """Turns logits of label tokens into probabilities by label; a `temperature` over 1 makes them less certain.
 
     A label's probability is that of its first token among the question's labels, given all that the model had written
     before. `encode` makes token ids of a text. Raises ValueError if the temperature is not positive, or if this

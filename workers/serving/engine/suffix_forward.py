@@ -1,7 +1,7 @@
-"""Runs the parts of prompts that are not shared through the model, on keys and values that are.
+"""Runs the unshared parts of prompts through the model, on top of the shared parts' keys and values.
 
-The layers are transformers' own modules with their own weights; what is done differently here is which rows go through
-them, and which keys their attention sees. Knows nothing of tokenizers, drafts or verdicts.
+The layers are transformers' own modules with their own weights. What differs is which rows go through them and which
+keys their attention sees. Knows nothing of tokenizers, drafts or verdicts.
 """
 
 import copy
@@ -80,7 +80,7 @@ class SuffixForward:
         return pieces is not None
 
     def no_prefix(self) -> PrefixCache:
-        """What prompts that share nothing share."""
+        """The empty prefix, of prompts that share nothing."""
         weight = self._embed.weight
         none = tuple(weight.new_empty(self._key_heads, 0, self._head_size) for _ in self._layers)
         return PrefixCache(none, none, 0)
@@ -133,7 +133,7 @@ class SuffixForward:
         hidden = self._embed(ids).flatten(0, 1)
         cos, sin = self._rotary(hidden, own + prefix.tokens)
         rotation = tuple(angle.expand(rows, -1, -1).flatten(0, 1).contiguous() for angle in (cos, sin))
-        # A token sees its row's tokens up to itself; what fills a row up lies behind all of them.
+        # A token sees its row's tokens up to itself; padding lies behind all of them.
         seen = torch.arange(visible, device=self._device) <= own[..., None]
         attention = self._attention(seen, prefix, pieces)
         at = torch.arange(rows, device=self._device)[:, None]

@@ -1,8 +1,8 @@
 """Plain greedy decoding in as few passes as drafts allow: token ids of prompts in, token ids of answers out.
 
-In every pass a draft rides behind what is certain. The model's own choice at each drafted place, the argmax over its
-whole vocabulary, is compared with the draft: as far as both agree, that *is* what greedy decoding writes, and the
-choice after it is one token more. Nothing is forced, so the answer is never the draft's but the model's.
+In every pass a draft follows what is certain. The model's own choice at each drafted position, the argmax over its
+whole vocabulary, is compared with the draft. As far as both agree, the draft *is* what greedy decoding writes, and the
+choice after it is one token more. Nothing is forced, so the answer is always the model's.
 
 Knows nothing of tokenizers, texts, or where drafts come from.
 """
@@ -21,7 +21,7 @@ from workers.serving.engine.kept_cache import KeptCache, PrefixCache
 from workers.serving.engine.out_of_memory import run_in_halves
 from workers.serving.engine.passes import PassLimits, cut_into_passes
 
-# A verdict's rest fits into this many more places; what goes on longer gets as many again, and again.
+# The rest of a verdict fits into this many more positions; a longer answer gets as many again, and again.
 _ROOM: Final = 16
 # So that one huge message does not need memory in the square of its length.
 _TOKENS_AT_ONCE: Final = 1024
@@ -78,7 +78,7 @@ class Answer:
 
 @dataclass(slots=True, eq=False)
 class _Row:
-    """A prompt's place in the work: `filled` counts its own tokens that are in a cache."""
+    """A prompt on its way: `filled` counts its own tokens that are in a cache."""
 
     prompt: PreparedPrompt
     answer: Answer = field(default_factory=Answer)
@@ -171,7 +171,7 @@ class VerdictDecoder:
         for place, tokens in enumerate(own):
             ids[place, : len(tokens)] = tokens
             ids[place, len(tokens) : len(tokens) + len(draft)] = draft
-        # The token before a place is what chooses the token at it.
+        # The token at a position is chosen by the one before it.
         places = np.array([len(tokens) - 1 for tokens in own])[:, None] + np.arange(len(draft) + 1)
         logits, cache = self._run_from_start(ids, places, prefix)
         for row, tokens in zip(rows, own, strict=True):

@@ -1,6 +1,6 @@
 """Drafts what the model will probably write, from the verdict grammar and from what it has written lately.
 
-A draft is only a guess that the model is then asked about; a bad one costs a pass, never a word of the answer.
+A draft is a guess that the model verifies; a bad one costs a pass, never a word of the answer.
 Knows nothing of torch, batches or prompts.
 """
 
@@ -91,7 +91,7 @@ class VerdictDrafts:
         self._drafts.clear()
 
     def _likeliest(self, task: Task, written: TokenSequence) -> TokenSequence:
-        """Goes from token to token, each the one that most weight of known answers lies behind."""
+        """Go from token to token, each time to the one with the most weight of known answers behind it."""
         candidates = {ids: weight for ids, weight in self._weights[task].items() if ids[: len(written)] == written}
         draft: list[int] = []
         while candidates:

@@ -1,7 +1,7 @@
-"""Instruments, made from the table's rows; the only caller of OpenTelemetry's `create_…`.
+"""Makes instruments from the table's rows; the only caller of OpenTelemetry's `create_…`.
 
-What is counted by a hot loop anyway is not told to an instrument each time, but observed when somebody collects: pass a
-function that reads it.
+What a hot loop counts anyway is not told to an instrument each time, but read at each collection: pass a function that
+reads it.
 """
 
 from collections.abc import Callable, Iterable, Mapping

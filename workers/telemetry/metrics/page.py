@@ -1,4 +1,4 @@
-"""The metric table as a page: generated, so that what is documented is what is measured."""
+"""Writes the metric table as a page, so that what is documented is what is measured."""
 
 from workers.telemetry.metrics.definition import Attribute, Metric
 from workers.telemetry.metrics.table import METRICS

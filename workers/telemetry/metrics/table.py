@@ -1,7 +1,7 @@
 """The table of all metrics. Nothing is measured that is not here; instruments are made from it only.
 
-Names are those of OpenTelemetry's semantic conventions where there are any (messaging, semconv 1.44; process), ours
-begin with `moderation.`. Every attribute has a closed set of values, or one that the settings bound: no event, user,
+Names are those of OpenTelemetry's semantic conventions where there are any (messaging, semconv 1.44; process); ours
+begin with `moderation.`. The values of every attribute are a closed set, or bounded by the settings: no event, user,
 conversation or text can make a series (P10), and a tenant only where `telemetry.tenants` lists it.
 """
 
