@@ -28,6 +28,11 @@ class SourceRecord(NamedTuple):
     headers: Headers
 
     @property
+    def topic_partition(self) -> Partition:
+        """The partition that it was read from."""
+        return Partition(self.topic, self.partition)
+
+    @property
     def record_id(self) -> str:
         """`topic-partition-offset`: unique, and safe to log."""
         return f"{self.topic}-{self.partition}-{self.offset}"

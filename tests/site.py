@@ -119,7 +119,7 @@ class Site:
     def records(self, topic: int) -> list[SourceRecord]:
         """All records of a topic: 0 events, 1 verdicts, 2 dead letters, 3 shadow."""
         with TopicReader(self.settings.kafka) as reader:
-            return list(reader.read(reader.spans([self.names[topic]])))
+            return list(reader.read(reader.ranges([self.names[topic]])))
 
     def verdicts(self) -> list[dict[str, Any]]:
         """All verdicts, partition by partition in offset order."""
@@ -132,7 +132,10 @@ class Site:
     def committed(self) -> dict[int, int]:
         """Committed offset of each partition of the event topic."""
         with TopicReader(self.settings.kafka, self.settings.kafka.group_id) as reader:
-            return {tp.partition: offset for tp, offset in reader.committed(reader.spans([self.names[0]])).items()}
+            return {
+                partition.number: offset
+                for partition, offset in reader.committed(reader.ranges([self.names[0]])).items()
+            }
 
     def wait_for(self, outcomes: int) -> None:
         """Wait until that many records are completed, by all workers together."""

@@ -11,6 +11,8 @@ from pathlib import Path
 import torch
 import transformers
 
+from workers.bench.engine.processor import processor
+
 _CARD = """---
 license: apache-2.0
 library_name: transformers
@@ -72,6 +74,4 @@ def write_card(folder: Path, facts: dict[str, int], count: int, table: str) -> N
 
 
 def _machine() -> str:
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
-    model = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), "an unknown processor")
-    return f"{os.cpu_count()} cores of {model}, {torch.get_num_threads()} thread(s)"
+    return f"{os.cpu_count()} cores of {processor()}, {torch.get_num_threads()} thread(s)"

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos.ruled_guard import RuledGuard
-from workers.bench.stream.throughput import running_loop
+from workers.bench.guards import running_loop
 from workers.settings.loading import load_settings, otel_variables
 from workers.stream.assembly import stream_worker
 from workers.stream.process_tuning import tune_process

@@ -19,8 +19,8 @@ from tests.samples.outcomes import written
 from tests.site import Broker, Site
 from workers.kafka.reader import TopicReader
 from workers.tools.dead_letters.dead_letters import Filters
+from workers.tools.dead_letters.redrive.letters import Selection
 from workers.tools.dead_letters.redrive.redrive import RedriveOrder
-from workers.tools.dead_letters.redrive.selection import Selection
 
 PARTITIONS = 4
 Place = tuple[int, int]
@@ -85,7 +85,7 @@ class LetterSite(Site):
 
     def read(self, topic: str) -> list[SourceRecord]:
         with TopicReader(self.settings.kafka) as reader:
-            return list(reader.read(reader.spans([topic])))
+            return list(reader.read(reader.ranges([topic])))
 
 
 def order(to: str | None = None, filters: Filters | None = None, **options: Any) -> RedriveOrder:

@@ -13,7 +13,7 @@ from workers.bench.stream.peers import comparison
 from workers.bench.stream.peers import process as peer_process
 from workers.bench.stream.peers.comparison import PeerBenchResult, SideResult, run_peer_bench
 from workers.bench.stream.peers.environments import FOLDER, Installed, Peer
-from workers.kafka.reader import admin
+from workers.kafka.admin import Admin
 from workers.settings.loading import Settings, load_settings
 
 EVENTS = 1_000
@@ -59,7 +59,7 @@ def test_all_sides_are_measured_beside_each_other(settings: Settings, stand_in: 
     assert abs(sides["weir"].value_bytes - sides["sound"].value_bytes) < 5
     assert sides["sound"].versions == "stand-in 1"
     assert result.to_dict()["ratio"] is not None
-    with admin(settings.kafka) as client:
+    with Admin(settings.kafka) as client:
         assert [name for name in client.list_topics() if name.startswith("bench-")] == []
 
 

@@ -154,7 +154,7 @@ def test_a_dry_run_counts_and_leaves_no_trace(letters: LetterSite) -> None:
     )  # fmt: skip
     assert letters.put_back() == []
     with TopicReader(letters.settings.kafka, letters.group) as reader:
-        assert reader.committed(reader.spans([letters.names[2]])) == {}
+        assert reader.committed(reader.ranges([letters.names[2]])) == {}
 
 
 def test_offsets_that_another_tool_has_set_are_where_it_begins(letters: LetterSite) -> None:

@@ -61,7 +61,7 @@ def dead(settings: Settings, cluster: KafkaCluster) -> Settings:
 
 def count(settings: Settings, topic: str) -> int:
     with TopicReader(settings.kafka) as reader:
-        return len(list(reader.read(reader.spans((topic,)))))
+        return len(list(reader.read(reader.ranges((topic,)))))
 
 
 def typed(*arguments: str, answer: str = "") -> tuple[int, str, str]:

@@ -31,7 +31,7 @@ from tests.kafka.security import USERS, unsigned_token
 from workers.demo.sample import SampleRecord, sample_records
 from workers.kafka.consumer import group_consumer
 from workers.kafka.producer import producer
-from workers.kafka.reader import TopicReader
+from workers.kafka.reader import TopicReader, offsets_in
 from workers.settings.loading import Settings, load_settings
 from workers.tools.dead_letters.dead_letters import scan
 from workers.tools.verify.verify import verify
@@ -85,7 +85,7 @@ class Place:
     def outcomes(self) -> int:
         topics = self.settings.topics
         with TopicReader(self.settings.kafka) as reader:
-            return sum(span.end - span.start for span in reader.spans([topics.verdicts, topics.dead_letters]).values())
+            return offsets_in(reader.ranges([topics.verdicts, topics.dead_letters]))
 
     def reasons(self) -> Counter[Reason]:
         return Counter(found.letter.reason for found in scan(self.settings) if found.letter is not None)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.guard import Guard
 from schemas.errors import ModerationError
-from schemas.record import SourceRecord
+from schemas.record import Partition, SourceRecord
 from workers.audit.block_judge import Lane
 from workers.audit.block_work import ReadTopic
 from workers.audit.manifest import PolicyUsed
@@ -87,17 +87,18 @@ class _TopicRange:
         self._reader: TopicReader | None = None
 
     def __call__(self, topic: str, partition: int, start: int, end: int) -> Iterator[SourceRecord]:
-        from workers.kafka.reader import OffsetRange, TopicReader, kafka_faults
+        from workers.kafka.errors import kafka_faults
+        from workers.kafka.reader import OffsetRange, TopicReader
 
         kafka = self._settings.kafka
         with kafka_faults(kafka):
             if self._reader is None:
                 # A live worker reads committed records only.
                 self._reader = TopicReader(kafka, isolation="read_committed")
-                self._partitions = {place.partition: place for place in self._reader.spans([topic])}
-            place = self._partitions[partition]
-            records = list(self._reader.read({place: OffsetRange(start, end)}))
-            first = self._reader.first_offsets([place])[place]
+                self._reader.ranges([topic])  # says so where it is gone
+            wanted = Partition(topic, partition)
+            records = list(self._reader.read({wanted: OffsetRange(start, end)}))
+            first = self._reader.first_offsets([wanted])[wanted]
         if first > start:
             raise ModerationError(
                 f"{topic}-{partition}: offsets {start} to {min(first, end) - 1} are no longer there: the topic has"

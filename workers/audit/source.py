@@ -61,30 +61,31 @@ class Source:
         return plan, columns
 
     def _range(self, settings: Settings, topic: str, begun: Mapping[int, TopicInput]) -> list[TopicInput]:
-        from workers.kafka.reader import TopicReader, kafka_faults  # half a second
+        from workers.kafka.errors import kafka_faults  # half a second
+        from workers.kafka.reader import TopicReader
 
         with kafka_faults(settings.kafka), TopicReader(settings.kafka) as reader:
-            spans = {place.partition: span for place, span in reader.spans([topic]).items()}
+            held = {partition.number: offsets for partition, offsets in reader.ranges([topic]).items()}
 
             def at(moment_ms: int) -> dict[int, int]:
-                found = reader.spans([topic], since_ms=moment_ms)
-                return {place.partition: span.start for place, span in found.items()}
+                found = reader.ranges([topic], since_ms=moment_ms)
+                return {partition.number: offsets.start for partition, offsets in found.items()}
 
-            starts = _bounds(self.begin, {number: span.start for number, span in spans.items()}, at, "--from")
-            ends = _bounds(self.end, {number: span.end for number, span in spans.items()}, at, "--to")
+            starts = _bounds(self.begin, {number: offsets.start for number, offsets in held.items()}, at, "--from")
+            ends = _bounds(self.end, {number: offsets.end for number, offsets in held.items()}, at, "--to")
         kept = {number: item for number, item in begun.items() if item.topic == topic}
         if _moves(self.begin):
             starts |= {number: item.start for number, item in kept.items()}
         if _moves(self.end):
             ends |= {number: item.end for number, item in kept.items()}
-        for number, span in spans.items():
-            if starts[number] < span.start and number not in kept:
-                raise ConfigurationError(f"--from {starts[number]}: {topic}-{number} now begins at {span.start}")
-            if ends[number] > span.end:
-                raise ConfigurationError(f"--to {ends[number]}: {topic}-{number} ends at {span.end}")
+        for number, offsets in held.items():
+            if starts[number] < offsets.start and number not in kept:
+                raise ConfigurationError(f"--from {starts[number]}: {topic}-{number} now begins at {offsets.start}")
+            if ends[number] > offsets.end:
+                raise ConfigurationError(f"--to {ends[number]}: {topic}-{number} ends at {offsets.end}")
         return [
             TopicInput(topic=topic, partition=number, start=min(starts[number], ends[number]), end=ends[number])
-            for number in sorted(spans)
+            for number in sorted(held)
         ]
 
 

@@ -34,9 +34,11 @@ from workers.audit.rows.columns import Columns
 from workers.audit.rows.event_rows import EventRows
 from workers.audit.rows.tables import VERDICT_SCHEMA, RowFacts, table_of, verdict_row
 from workers.audit.run import Asked, AuditRun
-from workers.bench.stream.throughput import InstantGuard
+from workers.bench.chat import chat_words
+from workers.bench.guards import InstantGuard
 from workers.settings.loading import Settings
 
+_FEWEST_WORDS, _MOST_WORDS = 4, 24
 _GROUP_ROWS = 65_536
 _LOOK_S = 0.5
 _MEBIBYTE = 2**20
@@ -80,7 +82,7 @@ class AuditBenchResult:
         return {**asdict(self), "ratio": round(self.ratio, 3)}
 
 
-def write_rows(path: Path, rows: int, words: tuple[str, ...]) -> None:
+def write_rows(path: Path, rows: int) -> None:
     """A chat log of that many rows, the same each time: one row in a hundred has a text that came before."""
     random, begin = Random(1), datetime(2026, 1, 1, tzinfo=UTC)
     writer = None
@@ -92,7 +94,7 @@ def write_rows(path: Path, rows: int, words: tuple[str, ...]) -> None:
                 "who": [f"tenant-{number % 7}" for number in numbers],
                 "at": [begin + timedelta(seconds=number / 4) for number in numbers],
                 "spoken": [("en", "de", "fr")[number % 3] for number in numbers],
-                "body": [_text(random, number, words) for number in numbers],
+                "body": [_text(random, number) for number in numbers],
             }
         )
         writer = writer or parquet.ParquetWriter(path, table.schema)
@@ -101,14 +103,13 @@ def write_rows(path: Path, rows: int, words: tuple[str, ...]) -> None:
     writer.close()
 
 
-def _text(random: Random, number: int, words: tuple[str, ...]) -> str:
-    text = " ".join(random.choices(words, k=random.randint(4, 24)))
+def _text(random: Random, number: int) -> str:
+    text = " ".join(chat_words(random, _FEWEST_WORDS, _MOST_WORDS))
     return f"{text} {number - number % 100 if number % 100 == 99 else number}"
 
 
 def run_audit_bench(
     folder: Path,
-    words: tuple[str, ...],
     rows: int,
     runs: int,
     pool: Pool,
@@ -121,7 +122,7 @@ def run_audit_bench(
     """Alternate `runs` runs of each on one file; Ray is to be there."""
     source = folder / "rows.parquet"
     step(f"writing {rows:,} rows")
-    write_rows(source, rows, words)
+    write_rows(source, rows)
     audit: list[float] = []
     bare: list[float] = []
     memory: list[float] = []

@@ -49,10 +49,10 @@ def trace(
             "end": outcome.end,
             "source": outcome.source,
             "written": record.record_id,
-            "trace_id": None if outcome.place is None else outcome.place.trace.hex(),
+            "trace_id": None if outcome.context is None else outcome.context.trace.hex(),
         }
 
-    trees = [_tree(exported, outcome.place) for outcome in found]
+    trees = [_tree(exported, outcome.context) for outcome in found]
     if as_json:
         show_json(
             [

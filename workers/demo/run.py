@@ -126,7 +126,7 @@ def _report(
     example: dict[str, Any] = {}
     of_example = new_root()  # overwritten: the demo has verdicts
     with TopicReader(settings.kafka) as reader:
-        for record in reader.read(reader.spans([settings.topics.verdicts])):
+        for record in reader.read(reader.ranges([settings.topics.verdicts])):
             verdict = Verdict.model_validate_json(record.value or b"")
             severities[verdict.severity] += 1
             categories.update(verdict.categories)
@@ -137,13 +137,13 @@ def _report(
             if not example or (verdict.severity is Severity.UNSAFE and example["severity"] != Severity.UNSAFE):
                 example = json.loads(record.value or b"")
                 of_example = read_traceparent(record.header("traceparent") or b"") or of_example
-        for record in reader.read(reader.spans([settings.topics.dead_letters])):
+        for record in reader.read(reader.ranges([settings.topics.dead_letters])):
             letter = read_dead_letter(record)
             reasons[letter.reason] += 1
             wanted = expected.get((letter.source.partition, letter.source.offset))
             if wanted is not letter.reason and not {wanted, letter.reason} <= MODEL_DECIDES:
-                place = f"{letter.source.partition}-{letter.source.offset}"
-                unexpected.append(f"{place}: {letter.reason} in place of {wanted or 'a verdict'}")
+                source = f"{letter.source.partition}-{letter.source.offset}"
+                unexpected.append(f"{source}: {letter.reason} in place of {wanted or 'a verdict'}")
     return DemoReport(
         ledger=verify(settings),
         severities=severities,

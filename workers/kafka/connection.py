@@ -11,6 +11,8 @@ from kafka.net.sasl.oauth import AbstractTokenProvider
 from schemas.errors import ConfigurationError
 from workers.settings.sections import KafkaSettings
 
+CONNECT_S = 10.0  # that commands wait for a first answer
+
 
 class TokenFile(AbstractTokenProvider):
     """Bearer token from a file, read anew at each login: whoever owns the file rotates it."""

@@ -1,17 +1,47 @@
-"""What kafka-python's errors mean for us; the one place that sorts them, and those that others name.
+"""kafka-python's errors: those that others name, what each means for us, and one line of ours in place of them.
 
 Four kinds, and anything unknown is `HOLD`: keep the record, say so loudly, try again.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import Enum
 
 from kafka import errors as kafka
-from kafka.errors import ClusterAuthorizationFailedError as ClusterAuthorizationFailedError
-from kafka.errors import InvalidRecordError as InvalidRecordError
-from kafka.errors import KafkaError as KafkaError
-from kafka.errors import KafkaTimeoutError as KafkaTimeoutError
-from kafka.errors import TopicAuthorizationFailedError as TopicAuthorizationFailedError
-from kafka.errors import UnknownError as UnknownError
+from kafka.errors import (
+    ClusterAuthorizationFailedError,
+    CoordinatorNotAvailableError,
+    GroupAuthorizationFailedError,
+    InvalidRecordError,
+    KafkaError,
+    KafkaTimeoutError,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailedError,
+    TransactionalIdNotFoundError,
+    UnknownError,
+    UnknownTopicOrPartitionError,
+)
+
+from schemas.errors import ModerationError
+from workers.settings.sections import KafkaSettings
+
+__all__ = [
+    "ClusterAuthorizationFailedError",
+    "CoordinatorNotAvailableError",
+    "GroupAuthorizationFailedError",
+    "InvalidRecordError",
+    "KafkaError",
+    "KafkaTimeoutError",
+    "Meaning",
+    "TopicAuthorizationFailedError",
+    "TransactionalIdAuthorizationFailedError",
+    "TransactionalIdNotFoundError",
+    "UnknownError",
+    "UnknownTopicOrPartitionError",
+    "first_line",
+    "kafka_faults",
+    "meaning_of",
+]
 
 
 class Meaning(Enum):
@@ -59,3 +89,26 @@ def meaning_of(error: BaseException) -> Meaning:
     if isinstance(error, _FATAL):
         return Meaning.FATAL
     return Meaning.HOLD
+
+
+@contextmanager
+def kafka_faults(settings: KafkaSettings) -> Iterator[None]:
+    """Turn a client's error into one line of ours.
+
+    Raises:
+        ModerationError: names the servers and what they, or the client, said.
+    """
+    try:
+        yield
+    except KafkaTimeoutError as error:
+        raise ModerationError(
+            f"kafka.bootstrap_servers={settings.bootstrap_servers}: no answer in time over"
+            f" {settings.security_protocol} ({first_line(error)}); `weir check` looks closer"
+        ) from None
+    except KafkaError as error:
+        raise ModerationError(f"Kafka at {settings.bootstrap_servers}: {first_line(error)}") from None
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, on one line of bounded length."""
+    return str(error).partition("\n")[0][:300]

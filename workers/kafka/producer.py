@@ -105,6 +105,11 @@ def producer(settings: KafkaSettings, transaction_id: str | None = None) -> Prod
     return Producer(settings, transaction_id)
 
 
+def plain_producer(settings: KafkaSettings) -> KafkaProducer:
+    """The same with kafka-python's own partitioner, as any loop around that library has it; for benchmarks."""
+    return Producer(settings, partitioner=DefaultPartitioner())
+
+
 def transactional_id(settings: KafkaSettings) -> str:
     """A new one: each worker has its own, and none is handed on, because the group's generation does the fencing."""
     return f"{settings.group_id}-{uuid4().hex}"

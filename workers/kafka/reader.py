@@ -1,29 +1,27 @@
-"""Clients that look at a cluster and topics that they read to a fixed end: bounded in time, for commands.
+"""What commands read: topics up to a fixed end, and the offsets that a group has committed; all bounded in time.
 
-Never joins a group, never commits, never produces, and never creates a topic by asking for one.
+Never joins a group, never produces, and never creates a topic by asking for one.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from types import TracebackType
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple, Self
 
-from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
-from kafka.errors import KafkaError, KafkaTimeoutError
+from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
 
 from schemas.errors import ModerationError
-from schemas.record import SourceRecord
-from workers.kafka.connection import connection
+from schemas.record import Partition, SourceRecord
+from workers.kafka.connection import CONNECT_S, connection
 from workers.kafka.decoding import read_leniently
 from workers.settings.sections import KafkaSettings
 
-CONNECT_S = 10.0
 STALL_S = 30.0
 POLL_MS = 500
 MAX_POLL_RECORDS = 2_000
 FETCH_MAX_BYTES = 4 * 2**20  # a command may run beside a worker; more takes memory and is no faster
+COMMIT_TIMEOUT_MS = 30_000
 Advanced = Callable[[int], None]
+Progress = Callable[[int, int], None]
 Isolation = Literal["read_committed", "read_uncommitted"]
 
 
@@ -34,38 +32,65 @@ class OffsetRange(NamedTuple):
     end: int
 
 
-Spans = Mapping[TopicPartition, OffsetRange]
+class CommittedOffset(NamedTuple):
+    """What a group has committed of a partition: the next offset, and a text beside it."""
+
+    offset: int
+    metadata: str
 
 
-@contextmanager
-def kafka_faults(settings: KafkaSettings) -> Iterator[None]:
-    """Turn a client's error into one line of ours.
+OffsetRanges = Mapping[Partition, OffsetRange]
 
-    Raises:
-        ModerationError: names the servers and what they, or the client, said.
+
+class OffsetsRead:
+    """Tells of offsets as they are read: how many so far, and how many there are.
+
+    Args:
+        progress: called with both.
+        ranges: all that will be read, be it by several readers.
     """
-    try:
-        yield
-    except KafkaTimeoutError as error:
-        raise ModerationError(
-            f"kafka.bootstrap_servers={settings.bootstrap_servers}: no answer in time over"
-            f" {settings.security_protocol} ({_first_line(error)}); `weir check` looks closer"
-        ) from None
-    except KafkaError as error:
-        raise ModerationError(f"Kafka at {settings.bootstrap_servers}: {_first_line(error)}") from None
+
+    def __init__(self, progress: Progress, *ranges: OffsetRanges) -> None:
+        self._progress = progress
+        self._total = sum(map(offsets_in, ranges))
+        self._done = 0
+
+    def __call__(self, count: int) -> None:
+        """So many more were read."""
+        self._done += count
+        self._progress(self._done, self._total)
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0][:300]
+def offsets_in(ranges: OffsetRanges) -> int:
+    """How many offsets these are: as many records at most."""
+    return sum(offsets.end - offsets.start for offsets in ranges.values())
 
 
-def admin(settings: KafkaSettings, connect_s: float = CONNECT_S) -> KafkaAdminClient:
-    """An admin client that gives up connecting after `connect_s`."""
-    milliseconds = int(connect_s * 1000)
-    return KafkaAdminClient(**connection(settings), bootstrap_timeout_ms=milliseconds, request_timeout_ms=milliseconds)
+class _Query:
+    """A consumer that belongs to no group's members. Use as a context manager."""
+
+    def __init__(self, settings: KafkaSettings, group: str | None, **options: Any) -> None:
+        self._consumer = KafkaConsumer(
+            **connection(settings),
+            group_id=group,
+            enable_auto_commit=False,
+            allow_auto_create_topics=False,
+            bootstrap_timeout_ms=int(CONNECT_S * 1000),
+            **options,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._consumer.close(autocommit=False)
 
 
-class TopicReader:
+class TopicReader(_Query):
     """Reads topics up to the ends that they had when it was asked. Use as a context manager.
 
     Args:
@@ -80,30 +105,19 @@ class TopicReader:
     def __init__(
         self, settings: KafkaSettings, group: str | None = None, isolation: Isolation = "read_uncommitted"
     ) -> None:
+        super().__init__(
+            settings,
+            group,
+            auto_offset_reset="earliest",
+            fetch_max_bytes=min(settings.fetch_max_bytes, FETCH_MAX_BYTES),
+            isolation_level=isolation,
+        )
         self._isolation = isolation
-        options: dict[str, Any] = {
-            "group_id": group,
-            "enable_auto_commit": False,
-            "auto_offset_reset": "earliest",
-            "fetch_max_bytes": min(settings.fetch_max_bytes, FETCH_MAX_BYTES),
-            "isolation_level": isolation,
-            "allow_auto_create_topics": False,
-            "bootstrap_timeout_ms": int(CONNECT_S * 1000),
-        }
-        self._consumer = KafkaConsumer(**connection(settings), **options)
         read_leniently(self._consumer)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._consumer.close(autocommit=False)
-
-    def spans(
+    def ranges(
         self, topics: Iterable[str], since_ms: int | None = None, until_ms: int | None = None
-    ) -> dict[TopicPartition, OffsetRange]:
+    ) -> dict[Partition, OffsetRange]:
         """What the topics hold now, or of it what lies between the first records of two times or later.
 
         Raises:
@@ -116,31 +130,37 @@ class TopicReader:
             starts = self._at(since_ms, ends)
         if until_ms is not None:
             ends = self._at(until_ms, ends)
-        return {tp: OffsetRange(min(starts[tp], ends[tp]), ends[tp]) for tp in partitions}
+        return {Partition(*tp): OffsetRange(min(starts[tp], ends[tp]), ends[tp]) for tp in partitions}
 
-    def committed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+    def committed(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
         """Committed offsets of the group, where it has any."""
-        stored = {tp: self._consumer.committed(tp) for tp in partitions}
-        return {tp: offset for tp, offset in stored.items() if offset is not None}
+        stored = {partition: self._consumer.committed(TopicPartition(*partition)) for partition in partitions}
+        return {partition: offset for partition, offset in stored.items() if offset is not None}
 
-    def first_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+    def first_offsets(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
         """First offsets still there."""
-        return dict(self._consumer.beginning_offsets(list(partitions)))
+        found = self._consumer.beginning_offsets([TopicPartition(*partition) for partition in partitions])
+        return {Partition(*tp): offset for tp, offset in found.items()}
 
     def read(
-        self, spans: Spans, advanced: Advanced = lambda _count: None, patience_s: float = STALL_S
+        self, ranges: OffsetRanges, advanced: Advanced = lambda _count: None, patience_s: float = STALL_S
     ) -> Iterator[SourceRecord]:
-        """All records of some spans; those of one partition in offset order.
+        """All records of some ranges; those of one partition in offset order.
 
         Args:
-            spans: what to read.
-            advanced: called with the number of offsets passed since the last call.
+            ranges: what to read.
+            advanced: called with the number of offsets passed since the last call; see `OffsetsRead`.
             patience_s: how long the broker may give nothing.
 
         Raises:
             ModerationError: the broker has given nothing for so long.
         """
-        positions = {tp: span.start for tp, span in spans.items() if span.start < span.end}
+        ends = {TopicPartition(*partition): offsets.end for partition, offsets in ranges.items()}
+        positions = {
+            TopicPartition(*partition): offsets.start
+            for partition, offsets in ranges.items()
+            if offsets.start < offsets.end
+        }
         self._consumer.assign(list(positions))
         self._consumer.resume(*positions)  # a read before this one has paused those that it finished
         for tp, start in positions.items():
@@ -149,15 +169,15 @@ class TopicReader:
         while positions:
             for tp, records in self._consumer.poll(POLL_MS, max_records=MAX_POLL_RECORDS).items():
                 for item in records:
-                    if item.offset < spans[tp].end:
+                    if item.offset < ends[tp]:
                         yield SourceRecord(
                             tp.topic, tp.partition, item.offset, item.timestamp, item.key, item.value,
                             tuple(item.headers),
                         )  # fmt: skip
             # By position and not by record: the last offsets may hold transaction markers, or nothing any more.
-            passed = {tp: min(self._consumer.position(tp), spans[tp].end) for tp in positions}
+            passed = {tp: min(self._consumer.position(tp), ends[tp]) for tp in positions}
             moved = sum(passed.values()) - sum(positions.values())
-            positions = {tp: position for tp, position in passed.items() if position < spans[tp].end}
+            positions = {tp: position for tp, position in passed.items() if position < ends[tp]}
             self._consumer.pause(*(passed.keys() - positions.keys()))
             if moved > 0:
                 advanced(moved)
@@ -167,7 +187,7 @@ class TopicReader:
                 reason = "; a transaction may be open there" if self._isolation == "read_committed" else ""
                 raise ModerationError(f"nothing could be read for {patience_s:.0f} s from {stuck}{reason}")
 
-    def _at(self, moment_ms: int, ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+    def _at(self, moment_ms: int, ends: Mapping[Any, int]) -> dict[Any, int]:
         found = self._consumer.offsets_for_times(dict.fromkeys(ends, moment_ms))
         return {tp: end if found.get(tp) is None else found[tp].offset for tp, end in ends.items()}
 
@@ -178,7 +198,32 @@ class TopicReader:
         return sorted(partitions)
 
 
-def committed_offsets(settings: KafkaSettings, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+class GroupOffsets(_Query):
+    """Reads and commits a group's offsets without joining it. Use as a context manager.
+
+    Args:
+        settings: where Kafka is.
+        group: its name.
+
+    Raises:
+        KafkaError: from all methods; `kafka_faults` translates it.
+    """
+
+    def __init__(self, settings: KafkaSettings, group: str) -> None:
+        super().__init__(settings, group)
+
+    def committed(self, partition: Partition) -> CommittedOffset | None:
+        """What the group has committed of a partition; None for nothing."""
+        found = self._consumer.committed(TopicPartition(*partition), metadata=True)
+        return None if found is None else CommittedOffset(found.offset, found.metadata)
+
+    def commit(self, offsets: Mapping[Partition, CommittedOffset]) -> None:
+        """Commit, and wait for the answer."""
+        wanted = {TopicPartition(*partition): OffsetAndMetadata(*item, -1) for partition, item in offsets.items()}
+        self._consumer.commit(wanted, timeout_ms=COMMIT_TIMEOUT_MS)
+
+
+def committed_offsets(settings: KafkaSettings, partitions: Iterable[Partition]) -> dict[Partition, int]:
     """Committed offsets of the settings' group; those that a transaction is about to store are waited for.
 
     Raises:

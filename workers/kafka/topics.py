@@ -4,17 +4,14 @@ Never shrinks, deletes or moves a topic, and adds partitions only when told to: 
 that goes on to another partition. Does not create users or ACLs.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
-
-from kafka import KafkaAdminClient
-from kafka.admin import ConfigResource, ConfigResourceType
-from kafka.errors import for_code
+from typing import Literal
 
 from pipelines.policy import load_policy
 from schemas.errors import ConfigurationError, ModerationError
-from workers.kafka.reader import admin, kafka_faults
+from workers.kafka.admin import Admin, FoundTopic, NewTopic
+from workers.kafka.errors import kafka_faults
 from workers.settings.loading import Settings
 
 DEFAULT_PARTITIONS = 12
@@ -23,7 +20,6 @@ HEADER_BYTES = 65_536
 DEAD_LETTER_RETENTION_MS = 30 * 24 * 3600 * 1000
 # For these the wanted value is the least; an operator may have more.
 _AT_LEAST = frozenset({"max.message.bytes", "retention.ms", "min.insync.replicas"})
-_UNKNOWN_TOPIC = 3
 Role = Literal["events", "verdicts", "dead letters", "routed verdicts", "parked letters", "shadow"]
 Status = Literal["missing", "differs", "fine"]
 
@@ -34,15 +30,6 @@ class WantedTopic:
 
     name: str
     role: Role
-    partitions: int
-    replication: int
-    configs: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class FoundTopic:
-    """A topic as it is; `configs` with the broker's defaults."""
-
     partitions: int
     replication: int
     configs: Mapping[str, str]
@@ -94,13 +81,13 @@ def plan_topics(
     Raises:
         ModerationError: Kafka does not answer, or a topic may not be seen.
     """
-    with kafka_faults(settings.kafka), admin(settings.kafka) as client:
-        brokers = sum(not broker.get("is_fenced", False) for broker in client.describe_cluster()["brokers"])
+    with kafka_faults(settings.kafka), Admin(settings.kafka) as client:
         roles = topic_roles(settings)
         # No worker needs it to run, so it is not among the roles that `weir check` asks for.
         roles.setdefault(settings.topics.parking, "parked letters")
-        found = describe(client, roles)
-        wanted = wanted_topics(settings, roles, partitions, replication or min(MOST_REPLICAS, brokers), found)
+        found = client.found_topics(roles)
+        copies = replication or min(MOST_REPLICAS, client.live_brokers())
+        wanted = wanted_topics(settings, roles, partitions, copies, found)
         return [compare(topic, found[topic.name], allow_growth=allow_growth) for topic in wanted]
 
 
@@ -110,11 +97,12 @@ def apply_plans(settings: Settings, plans: Sequence[TopicPlan]) -> None:
     Raises:
         ModerationError: names each topic that the cluster refused, and why; the others are done.
     """
-    with kafka_faults(settings.kafka), admin(settings.kafka) as client:
-        faults = _create(client, [plan.wanted for plan in plans if plan.found is None])
-        faults += _grow(client, {plan.wanted.name: plan.wanted.partitions for plan in plans if plan.grow})
+    with kafka_faults(settings.kafka), Admin(settings.kafka) as client:
+        missing = [plan.wanted for plan in plans if plan.found is None]
+        faults = client.create([NewTopic(it.name, it.partitions, it.replication, it.configs) for it in missing])
+        faults += client.grow({plan.wanted.name: plan.wanted.partitions for plan in plans if plan.grow})
         changed = {plan.wanted.name: {key: then for key, (_, then) in plan.configs.items()} for plan in plans}
-        faults += _configure(client, {name: configs for name, configs in changed.items() if configs})
+        faults += client.configure({name: configs for name, configs in changed.items() if configs})
     if faults:
         raise ModerationError("; ".join(faults))
 
@@ -198,69 +186,7 @@ def compare(wanted: WantedTopic, found: FoundTopic | None, *, allow_growth: bool
     return TopicPlan(wanted, found, configs, grow=more and allow_growth, left=tuple(left))
 
 
-def describe(client: KafkaAdminClient, names: Iterable[str]) -> dict[str, FoundTopic | None]:
-    """What is there of some topics; None for one that does not exist.
-
-    Raises:
-        ModerationError: the cluster does not tell.
-    """
-    topics = {topic["name"]: topic for topic in client.describe_topics(list(names))}
-    for name, topic in topics.items():
-        if topic["error_code"] not in (0, _UNKNOWN_TOPIC):
-            raise ModerationError(f"topic {name}: {for_code(topic['error_code']).__name__}")
-    there = [name for name, topic in topics.items() if not topic["error_code"]]
-    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in there]
-    answer = client.describe_configs(resources, config_filter="all").get("topic", {}) if resources else {}
-    return {name: _found(topics[name], answer.get(name, {})) if name in there else None for name in topics}
-
-
-def _found(topic: Mapping[str, Any], configs: Mapping[str, Mapping[str, Any]]) -> FoundTopic:
-    partitions = topic["partitions"]
-    return FoundTopic(
-        len(partitions),
-        min((len(partition["replica_nodes"]) for partition in partitions), default=0),
-        {key: str(entry["value"]) for key, entry in configs.items() if entry["value"] is not None},
-    )
-
-
 def _fits(key: str, found: str | None, wanted: str) -> bool:
     if key not in _AT_LEAST or found is None:
         return found == wanted
     return int(found) >= int(wanted) or (key == "retention.ms" and found == "-1")
-
-
-def _create(client: KafkaAdminClient, topics: Sequence[WantedTopic]) -> list[str]:
-    if not topics:
-        return []
-    request = {
-        topic.name: {
-            "num_partitions": topic.partitions,
-            "replication_factor": topic.replication,
-            "configs": dict(topic.configs),
-        }
-        for topic in topics
-    }
-    answer = client.create_topics(request, raise_errors=False)
-    faults = [(topic["name"], topic["error_code"], topic["error_message"]) for topic in answer["topics"]]
-    refused = {name for name, code, _ in faults if code}
-    client.wait_for_topics([name for name in request if name not in refused])
-    return _described(faults)
-
-
-def _grow(client: KafkaAdminClient, partitions: Mapping[str, int]) -> list[str]:
-    if not partitions:
-        return []
-    answer = client.create_partitions(dict(partitions), raise_errors=False)
-    return _described((result.name, result.error_code, result.error_message) for result in answer.results)
-
-
-def _configure(client: KafkaAdminClient, configs: Mapping[str, Mapping[str, str]]) -> list[str]:
-    if not configs:
-        return []
-    resources = [ConfigResource(ConfigResourceType.TOPIC, name, dict(changes)) for name, changes in configs.items()]
-    answer = client.alter_configs(resources, raise_on_unknown=False)["topic"]
-    return [f"topic {name}: {result}" for name, result in answer.items() if result != "OK"]
-
-
-def _described(answers: Iterable[tuple[str, int, str | None]]) -> list[str]:
-    return [f"topic {name}: {for_code(code).__name__}: {message}" for name, code, message in answers if code]

@@ -4,15 +4,13 @@ Counts come from the summaries, which also cover what agreed; disagreements serv
 """
 
 from collections import Counter, deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from schemas.record import SourceRecord
 from schemas.shadow import SHADOW_RECORD, Difference, Label, ShadowDisagreement, ShadowJudge, ShadowSummary
-from workers.kafka.reader import TopicReader, kafka_faults
+from workers.kafka.errors import kafka_faults
+from workers.kafka.reader import OffsetsRead, Progress, TopicReader
 from workers.settings.loading import Settings
-
-Progress = Callable[[int, int | None], None]
 
 
 @dataclass
@@ -121,16 +119,8 @@ def shadow_report(
     newest: deque[ShadowDisagreement] = deque(maxlen=examples)
     disagreements = foreign = 0
     with kafka_faults(settings.kafka), TopicReader(settings.kafka) as reader:
-        spans = reader.spans([settings.topics.shadow], since_ms, until_ms)
-        total = sum(span.end - span.start for span in spans.values())
-        done = 0
-
-        def advanced(count: int) -> None:
-            nonlocal done
-            done += count
-            progress(done, total)
-
-        for record in reader.read(spans, advanced):
+        ranges = reader.ranges([settings.topics.shadow], since_ms, until_ms)
+        for record in reader.read(ranges, OffsetsRead(progress, ranges)):
             match _read(record):
                 case ShadowSummary() as summary:
                     key = summary.live, summary.candidate

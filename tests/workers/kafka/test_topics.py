@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import ConfigurationError
+from workers.kafka.admin import FoundTopic
 from workers.kafka.topics import (
     DEAD_LETTER_RETENTION_MS,
     HEADER_BYTES,
-    FoundTopic,
     TopicPlan,
     WantedTopic,
     compare,

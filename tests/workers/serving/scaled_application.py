@@ -126,13 +126,13 @@ class ScaledApplication:
         """Outcomes that were written; the mock cluster does not keep them all."""
         topics = self.settings.topics
         with TopicReader(self.settings.kafka) as reader:
-            return sum(span.end for span in reader.spans([topics.verdicts, topics.dead_letters]).values())
+            return sum(offsets.end for offsets in reader.ranges([topics.verdicts, topics.dead_letters]).values())
 
     def verdicts(self) -> list[dict[str, Any]]:
         """All verdicts, partition by partition in offset order."""
         with TopicReader(self.settings.kafka) as reader:
-            spans = reader.spans([self.settings.topics.verdicts])
-            return [json.loads(record.value or b"") for record in reader.read(spans)]
+            ranges = reader.ranges([self.settings.topics.verdicts])
+            return [json.loads(record.value or b"") for record in reader.read(ranges)]
 
     def until_judged_by(self, revision: str, timeout_s: float = 120) -> None:
         """Wait for a verdict of a model revision."""

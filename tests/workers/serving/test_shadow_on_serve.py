@@ -68,7 +68,7 @@ class Site:
 
     def values(self, place: str) -> list[bytes]:
         with TopicReader(self.settings.kafka) as reader:
-            return [record.value or b"" for record in reader.read(reader.spans([self.topics[place]]))]
+            return [record.value or b"" for record in reader.read(reader.ranges([self.topics[place]]))]
 
     def close_ledger(self) -> float:
         """Send a burst and wait until all that was ever sent has its verdict; returns seconds."""

@@ -8,14 +8,14 @@ from pathlib import Path
 import torch
 import transformers
 
+from workers.bench.engine.processor import processor
+
 
 def machine_of(device: torch.device) -> dict[str, object]:
     """The machine as this process sees it."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    cpu = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
     load = Path("/proc/loadavg").read_text().split()[0] if Path("/proc/loadavg").exists() else None
     return {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
         "threads": torch.get_num_threads(),
         "load_average": load,
         "python": platform.python_version(),

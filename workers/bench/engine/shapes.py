@@ -147,7 +147,7 @@ class ScriptedForward:
         following = torch.full((VOCABULARY,), safe[0])
         for verdict in (other, safe):
             following[verdict[:-1]] = torch.tensor(verdict[1:])
-        label = next(place for place, (one, two) in enumerate(zip(safe, other, strict=True)) if one != two)
+        label = next(index for index, (one, two) in enumerate(zip(safe, other, strict=True)) if one != two)
         refused = torch.zeros(VOCABULARY, dtype=torch.bool)
         chooser = random.Random(5)
         own = FRAMES[task][0]

@@ -118,10 +118,10 @@ async def _measure(settings: Settings, plan: BackgroundPlan, handle: Any, advanc
     done = 0
     advance(done, total)
     for number in range(plan.rounds):
-        for place, share in enumerate(plan.shares):
-            first = (number + place) % len(SIDES)
+        for index, share in enumerate(plan.shares):
+            first = (number + index) % len(SIDES)
             for side in (*SIDES[first:], *SIDES[:first]):
-                label = f"{plan.seed}-{number}-{place}"
+                label = f"{plan.seed}-{number}-{index}"
                 due_s = poisson_arrivals(capacity * share, plan.seconds, label)
                 if side in callers:
                     await callers[side].begin.remote(f"{label}-{side}")

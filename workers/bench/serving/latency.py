@@ -142,10 +142,10 @@ class _Bench:
         runs: list[Measured] = []
         self._advance(0, total)
         for number in range(plan.rounds):
-            for place, load in enumerate(loads):
-                backwards = (number + place) % 2 == 1
+            for index, load in enumerate(loads):
+                backwards = (number + index) % 2 == 1
                 for side in reversed(self._waits) if backwards else self._waits:
-                    runs.append(await self._run(side, load, f"{plan.seed}-{number}-{place}"))
+                    runs.append(await self._run(side, load, f"{plan.seed}-{number}-{index}"))
                     self._advance(len(runs), total)
         return await self._report(capacity, runs)
 

@@ -12,11 +12,8 @@ from typing import NamedTuple
 
 from pipelines.guard import Guard, GuardAnswer, GuardRequest
 from schemas.errors import GuardCallFailedError, GuardCrashError, GuardUnavailableError
+from workers.bench.chat import chat_words
 
-_WORDS = (
-    "hey", "team", "who", "is", "up", "for", "the", "raid", "tonight", "i", "think", "patch", "broke", "my", "aim",
-    "again", "lol",
-)  # fmt: skip
 _FEWEST_WORDS, _MOST_WORDS = 3, 15
 
 
@@ -43,7 +40,7 @@ def chat_messages(amount: int, label: str) -> list[GuardRequest]:
     random = Random(label)
     requests = []
     for number in range(amount):
-        words = random.choices(_WORDS, k=random.randint(_FEWEST_WORDS, _MOST_WORDS))
+        words = chat_words(random, _FEWEST_WORDS, _MOST_WORDS)
         text = f"{' '.join(words)} {label}-{number}"
         requests.append(GuardRequest(({"role": "user", "content": text},), len(words), {}))
     return requests

@@ -3,27 +3,22 @@
 Does not judge anything.
 """
 
-import asyncio
 import multiprocessing
 import os
 import time
-import uuid
-from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
-from kafka.admin import NewTopic
-
-from pipelines.guard import GuardReply, GuardRequest
-from workers.bench.stream.throughput import bench_settings, machine, produce_events, running_loop
-from workers.kafka.reader import admin
+from workers.bench.guards import StalledGuard, running_loop
+from workers.bench.stream.workload import Step, bench_name, bench_settings, bench_topics, machine, produce_events
+from workers.kafka.admin import Admin
 from workers.settings.loading import Settings
 from workers.stream.assembly import stream_worker
 from workers.telemetry.export import Tracing
+from workers.telemetry.metrics.process import resident_bytes
 
 SAMPLE_S = 1.0
 DEADLINE_S = 300.0
-Step = Callable[[str], None]
+PARTITIONS = 4
 
 
 @dataclass(frozen=True)
@@ -42,33 +37,21 @@ class StallResult:
         return {**asdict(self), "growth_mib": round(self.after[-1] - self.full, 1)}
 
 
-class StalledGuard:
-    """Takes requests and never answers."""
-
-    async def judge(self, requests: Sequence[GuardRequest]) -> GuardReply:
-        """See `pipelines.guard.Guard`."""
-        await asyncio.Event().wait()
-        raise AssertionError(len(requests))
-
-
 def run_stall(settings: Settings, events: int, seconds: int, step: Step) -> StallResult:
     """Produce `events`, start a worker, and watch its memory for `seconds` after its in-flight limit is reached."""
-    names = [f"bench-{uuid.uuid4().hex[:8]}-{name}" for name in ("events", "verdicts", "dlq")]
-    with admin(settings.kafka) as client:
-        client.create_topics([NewTopic(name, 4, 1) for name in names])
-        try:
-            step(f"producing {events} events")
-            produce_events(settings, names[0], events)
-            step(f"watching for {seconds} s")
-            context = multiprocessing.get_context("spawn")
-            queue: multiprocessing.Queue[StallResult] = context.Queue()
-            sections = settings.model_dump(mode="python", include={"kafka", "telemetry"})
-            process = context.Process(target=_watch, args=(sections, names, events, seconds, queue))
-            process.start()
-            result = queue.get(timeout=DEADLINE_S + seconds)
-            process.join()
-        finally:
-            client.delete_topics(names)
+    stem = bench_name()
+    names = [f"{stem}-{name}" for name in ("events", "verdicts", "dlq")]
+    with Admin(settings.kafka) as client, bench_topics(client, names, PARTITIONS):
+        step(f"producing {events} events")
+        produce_events(settings, names[0], events)
+        step(f"watching for {seconds} s")
+        context = multiprocessing.get_context("spawn")
+        queue: multiprocessing.Queue[StallResult] = context.Queue()
+        sections = settings.model_dump(mode="python", include={"kafka", "telemetry"})
+        process = context.Process(target=_watch, args=(sections, names, events, seconds, queue))
+        process.start()
+        result = queue.get(timeout=DEADLINE_S + seconds)
+        process.join()
     return result
 
 
@@ -97,5 +80,4 @@ def _watch(
 
 
 def _resident_mib() -> float:
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return round(pages * 4096 / 2**20, 1)
+    return round((resident_bytes() or 0.0) / 2**20, 1)

@@ -5,47 +5,30 @@ and the bare loop, which keeps the same rule: poll, send with acks=all, wait for
 Does not measure the model.
 """
 
-import asyncio
-import json
 import multiprocessing
-import platform
 import statistics
-import threading
 import time
-import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from random import Random
-from typing import Any, NamedTuple
+from typing import Any
 
-from kafka import KafkaProducer, OffsetAndMetadata, TopicPartition
-from kafka.admin import NewTopic
-from kafka.partitioner.default import DefaultPartitioner
-
-from pipelines.guard import GuardAnswer, GuardReply, GuardRequest
 from schemas.errors import ModerationError
-from schemas.verdict import Provenance
+from workers.bench.guards import InstantGuard, running_loop
 from workers.bench.stream.span_sink import SpanSink
+from workers.bench.stream.workload import Step, bench_name, bench_settings, bench_topics, machine, produce_events
+from workers.kafka.admin import Admin
 from workers.kafka.consumer import group_consumer
-from workers.kafka.producer import producer
-from workers.kafka.reader import admin
-from workers.settings.loading import Settings, load_settings, otel_variables
+from workers.kafka.producer import plain_producer
+from workers.settings.loading import Settings, otel_variables
 from workers.stream.assembly import stream_worker
 from workers.stream.process_tuning import tune_process
 from workers.telemetry.export import start_tracing
 
 POLL_S = 0.01
 LONG_POLL_MS = 10_000  # a poll that ends in the middle of a join can park a lone consumer for good (3.0.12)
-WORDS = (
-    "hey", "team", "who", "is", "up", "for", "the", "raid", "tonight", "i", "think", "patch", "broke", "my", "aim",
-    "again", "lol",
-)  # fmt: skip
 DEADLINE_S = 600.0
-PROVENANCE = Provenance(model="stub", revision="0", prompt_sha256="0", engine="stub", dtype="none", parser="1")
 SIDES = ("weir", "exactly_once", "bare")
-Step = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -76,15 +59,6 @@ class StreamBenchResult:
         return {**asdict(self), **ratios}
 
 
-class InstantGuard:
-    """Answers every prompt at once with Safe: the guard costs nothing, so that the stream is what is measured."""
-
-    async def judge(self, requests: Sequence[GuardRequest]) -> GuardReply:
-        """See `pipelines.guard.Guard`."""
-        answer = GuardAnswer("Safety: Safe\nCategories: None", None, None, 300, 8, True, {}, 0.0, 0.0)
-        return GuardReply([answer] * len(requests), PROVENANCE)
-
-
 def run_stream_bench(settings: Settings, events: int, partitions: int, runs: int, step: Step) -> StreamBenchResult:
     """Alternate `runs` runs of each on fresh topics.
 
@@ -96,54 +70,16 @@ def run_stream_bench(settings: Settings, events: int, partitions: int, runs: int
         step: told what is being done.
     """
     rates: dict[str, list[float]] = {side: [] for side in SIDES}
-    names = [f"bench-{uuid.uuid4().hex[:8]}-{name}" for name in ("events", "verdicts", "dlq")]
-    with admin(settings.kafka) as client:
-        client.create_topics([NewTopic(name, partitions, 1) for name in names])
-        try:
-            step(f"producing {events} events")
-            produce_events(settings, names[0], events)
-            for run in range(runs):
-                for side in SIDES if run % 2 == 0 else reversed(SIDES):
-                    step(f"run {run + 1} of {runs}: {side}")
-                    rates[side].append(events / run_side(side, settings, names, events))
-        finally:
-            client.delete_topics(names)
+    stem = bench_name()
+    names = [f"{stem}-{name}" for name in ("events", "verdicts", "dlq")]
+    with Admin(settings.kafka) as client, bench_topics(client, names, partitions):
+        step(f"producing {events} events")
+        produce_events(settings, names[0], events)
+        for run in range(runs):
+            for side in SIDES if run % 2 == 0 else reversed(SIDES):
+                step(f"run {run + 1} of {runs}: {side}")
+                rates[side].append(events / run_side(side, settings, names, events))
     return StreamBenchResult(events, partitions, runs, **rates, machine=machine())
-
-
-def machine() -> str:
-    """Processor, cores and Python, in words."""
-    models = [line for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if "model name" in line]
-    name = models[0].partition(":")[2].strip() if models else platform.machine()
-    return f"{name}, {multiprocessing.cpu_count()} cores, Python {platform.python_version()}"
-
-
-class BenchEvent(NamedTuple):
-    """One record of the event topic."""
-
-    key: bytes
-    value: bytes
-    traceparent: bytes
-
-
-def bench_events(events: int, share: int = 100) -> Iterator[BenchEvent]:
-    """Chat-length events, the same each time; `event-7` is the eighth. One in `share` is sampled."""
-    random = Random(1)
-    for index in range(events):
-        text = " ".join(random.choices(WORDS, k=random.randint(3, 30)))
-        value = {"event_id": f"event-{index}", "conversation_id": f"c-{index % 5000}", "tenant": "bench", "text": text}
-        flags = "01" if index % share == 0 else "00"
-        context = f"00-{random.getrandbits(128):032x}-{random.getrandbits(64):016x}-{flags}".encode()
-        yield BenchEvent(b"c-%d" % (index % 5000), json.dumps(value).encode(), context)
-
-
-def produce_events(settings: Settings, topic: str, events: int, share: int = 100) -> None:
-    """Write `bench_events`."""
-    sender = producer(settings.kafka)
-    for event in bench_events(events, share):
-        sender.send(topic, event.value, event.key, [("traceparent", event.traceparent)])
-    sender.flush()
-    sender.close()
 
 
 def run_side(
@@ -178,14 +114,6 @@ def run_side(
     return queue.get()
 
 
-def bench_settings(sections: dict[str, dict[str, object]], names: list[str]) -> Settings:
-    """Settings with the benchmark's own topics and a new group."""
-    kafka = {**sections["kafka"], "group_id": f"bench-{uuid.uuid4().hex[:8]}"}
-    topics = {"events": (names[0],), "verdicts": names[1], "dead_letters": names[2]}
-    rest: dict[str, Any] = {name: section for name, section in sections.items() if name != "kafka"}
-    return load_settings(kafka=kafka, topics=topics, **rest)
-
-
 def _run_weir(
     sections: dict[str, dict[str, object]], names: list[str], events: int, queue: "multiprocessing.Queue[float]"
 ) -> None:
@@ -204,13 +132,6 @@ def _run_weir(
     queue.put(seconds)
 
 
-def running_loop() -> asyncio.AbstractEventLoop:
-    """An asyncio loop that runs on a thread of its own."""
-    loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, daemon=True).start()
-    return loop
-
-
 def _wait_for(condition: Callable[[], bool]) -> float:
     while not condition():
         time.sleep(POLL_S)
@@ -224,8 +145,7 @@ def _run_bare(
     settings = bench_settings(sections, names)
     consumer = group_consumer(settings.kafka)
     consumer.subscribe([names[0]])
-    sender: KafkaProducer = producer(settings.kafka)
-    sender.config["partitioner"] = DefaultPartitioner()  # the library's own
+    sender = plain_producer(settings.kafka)
     done = first = 0
     started = 0.0
     while done < events:
@@ -237,9 +157,7 @@ def _run_bare(
         sender.flush()
         for future in sent:
             future.get(0)
-        consumer.commit(
-            {TopicPartition(*tp): OffsetAndMetadata(batch[-1].offset + 1, "", -1) for tp, batch in polled.items()}
-        )
+        consumer.commit()  # all that was polled
         done += len(records)
         if not first:
             first, started = done, time.perf_counter()

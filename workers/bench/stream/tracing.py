@@ -5,15 +5,13 @@ answers; spans go over OTLP to a process beside, and what came there is counted.
 """
 
 import statistics
-import uuid
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from kafka.admin import NewTopic
-
 from workers.bench.stream.span_sink import SpanSink
-from workers.bench.stream.throughput import Step, machine, produce_events, run_side
-from workers.kafka.reader import admin
+from workers.bench.stream.throughput import run_side
+from workers.bench.stream.workload import Step, bench_name, bench_topics, machine, produce_events
+from workers.kafka.admin import Admin
 from workers.settings.loading import Settings
 
 
@@ -68,27 +66,28 @@ def run_trace_bench(settings: Settings, events: int, partitions: int, runs: int,
     """Make `runs` runs of each side, in turn; arguments as those of `run_stream_bench`."""
     rates: dict[str, list[float]] = {name: [] for name in SIDES}
     lost = {name: 0 for name, side in SIDES.items() if side.collector == UP}
-    stem = f"bench-{uuid.uuid4().hex[:8]}"
+    stem = bench_name()
     inputs = {share: f"{stem}-events-{share}" for share in {side.share for side in SIDES.values()}}
     outputs = [f"{stem}-verdicts", f"{stem}-dlq"]
-    with admin(settings.kafka) as client, SpanSink() as sink, SpanSink() as silent:
+    with (
+        Admin(settings.kafka) as client,
+        bench_topics(client, [*inputs.values(), *outputs], partitions),
+        SpanSink() as sink,
+        SpanSink() as silent,
+    ):
         silent.stall()
         variables = {OFF: {}, UP: sink.variables, STALLED: silent.variables, STOPPED: sink.nowhere()}
-        client.create_topics([NewTopic(name, partitions, 1) for name in (*inputs.values(), *outputs)])
-        try:
-            for share, topic in inputs.items():
-                step(f"producing {events} events, 1 of {share} sampled")
-                produce_events(settings, topic, events, share)
-            for run in range(runs):
-                first = run % len(SIDES)  # each side comes first once, and second once, and so on
-                for name, side in (*list(SIDES.items())[first:], *list(SIDES.items())[:first]):
-                    step(f"run {run + 1} of {runs}: tracing {name}")
-                    topics = [inputs[side.share], *outputs]
-                    seconds = run_side("weir", settings, topics, events, variables[side.collector])
-                    rates[name].append(events / seconds)
-                    taken = sink.taken("process ")
-                    if name in lost:
-                        lost[name] += -(-events // side.share) - taken
-        finally:
-            client.delete_topics([*inputs.values(), *outputs])
+        for share, topic in inputs.items():
+            step(f"producing {events} events, 1 of {share} sampled")
+            produce_events(settings, topic, events, share)
+        for run in range(runs):
+            first = run % len(SIDES)  # each side comes first once, and second once, and so on
+            for name, side in (*list(SIDES.items())[first:], *list(SIDES.items())[:first]):
+                step(f"run {run + 1} of {runs}: tracing {name}")
+                topics = [inputs[side.share], *outputs]
+                seconds = run_side("weir", settings, topics, events, variables[side.collector])
+                rates[name].append(events / seconds)
+                taken = sink.taken("process ")
+                if name in lost:
+                    lost[name] += -(-events // side.share) - taken
     return TraceBenchResult(events, partitions, runs, rates, lost, machine())

@@ -30,14 +30,12 @@ def audit(
     from workers.audit.actors import Pool, ray_for  # Ray takes seconds
     from workers.audit.lane import used_policy
     from workers.bench.audit import InstantAnswers, run_audit_bench
-    from workers.bench.stream.throughput import WORDS
 
     errors = Console(stderr=True)
     pool = Pool(actors, 1.0, 0.0)
     with ray_for(None, pool, {}, logs=False), tempfile.TemporaryDirectory(dir=folder, prefix="weir-audit-") as name:
         result = run_audit_bench(
             Path(name),
-            WORDS,
             rows,
             runs,
             pool,

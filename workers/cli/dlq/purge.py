@@ -12,9 +12,9 @@ from schemas.errors import ConfigurationError
 from workers.cli.dlq.options import OfTopic, load_for
 from workers.cli.options import AsJson, Config, time_option
 from workers.cli.terminal import plain, progress_bar, show_json
-from workers.kafka.reader import Spans
+from workers.kafka.reader import OffsetRanges, offsets_in
 from workers.tools.dead_letters.dead_letters import Histogram
-from workers.tools.dead_letters.purge import count_letters, offsets_of, plan_purge
+from workers.tools.dead_letters.purge import count_letters, plan_purge
 from workers.tools.dead_letters.purge import purge as purge_letters
 
 _PLACE = re.compile(r"(\d{1,9}):(\d{1,18})")
@@ -51,23 +51,23 @@ def purge(
         raise ConfigurationError("give one of --all, --before and --before-offset")
     settings = load_for(config, topic)
     name = settings.topics.dead_letters
-    spans = plan_purge(settings, before_ms=before, before_offsets=_places(before_offset) if before_offset else None)
+    ranges = plan_purge(settings, before_ms=before, before_offsets=_places(before_offset) if before_offset else None)
     counted = None
     if dry_run or not yes:
         with progress_bar("dead letters") as progress:
-            counted = count_letters(settings, spans, progress)
-    if not (dry_run or yes) and spans:
-        _ask(name, spans, counted)
+            counted = count_letters(settings, ranges, progress)
+    if not (dry_run or yes) and ranges:
+        _ask(name, ranges, counted)
     if not dry_run:
-        purge_letters(settings, spans)
+        purge_letters(settings, ranges)
     if as_json:
-        show_json(_entry(name, spans, counted, dry_run=dry_run))
+        show_json(_entry(name, ranges, counted, dry_run=dry_run))
         return
-    typer.echo(f"{'would be ' if dry_run else ''}deleted of {name}: {_described(spans, counted)}")
+    typer.echo(f"{'would be ' if dry_run else ''}deleted of {name}: {_described(ranges, counted)}")
 
 
-def _ask(topic: str, spans: Spans, counted: Histogram | None) -> None:
-    typer.echo(f"to be deleted of {topic}, for good: {_described(spans, counted)}", err=True)
+def _ask(topic: str, ranges: OffsetRanges, counted: Histogram | None) -> None:
+    typer.echo(f"to be deleted of {topic}, for good: {_described(ranges, counted)}", err=True)
     typer.confirm("Delete them?", abort=True, err=True)
 
 
@@ -81,13 +81,14 @@ def _places(texts: list[str]) -> dict[int, int]:
     return places
 
 
-def _entry(topic: str, spans: Spans, counted: Histogram | None, *, dry_run: bool) -> dict[str, Any]:
+def _entry(topic: str, ranges: OffsetRanges, counted: Histogram | None, *, dry_run: bool) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "topic": topic,
         "dry_run": dry_run,
-        "offsets": offsets_of(spans),
+        "offsets": offsets_in(ranges),
         "partitions": [
-            {"partition": tp.partition, "from": span.start, "before": span.end} for tp, span in spans.items()
+            {"partition": partition.number, "from": offsets.start, "before": offsets.end}
+            for partition, offsets in ranges.items()
         ],
     }
     if counted is not None:
@@ -96,10 +97,12 @@ def _entry(topic: str, spans: Spans, counted: Histogram | None, *, dry_run: bool
     return entry
 
 
-def _described(spans: Spans, counted: Histogram | None) -> str:
-    places = ", ".join(f"{tp.partition}:{span.start} to {span.end - 1}" for tp, span in spans.items())
-    what = f"{offsets_of(spans)} offsets ({places})" if spans else "nothing"
-    if counted is None or not spans:
+def _described(ranges: OffsetRanges, counted: Histogram | None) -> str:
+    which = ", ".join(
+        f"{partition.number}:{offsets.start} to {offsets.end - 1}" for partition, offsets in ranges.items()
+    )
+    what = f"{offsets_in(ranges)} offsets ({which})" if ranges else "nothing"
+    if counted is None or not ranges:
         return what
     reasons = [f"{reason} {tally.count}" for reason, tally in counted.by_reason.items()]
     reasons += [f"foreign {counted.foreign}"] if counted.foreign else []

@@ -13,10 +13,10 @@ from workers.cli.dlq.options import OfReason, OfRevision, OfStage, OfTenant, OfT
 from workers.cli.options import AsJson, Config, Since, Until
 from workers.cli.terminal import console, plain, progress_bar, show_json
 from workers.tools.dead_letters.dead_letters import Filters
-from workers.tools.dead_letters.redrive.redrive import MAX_REDRIVES, RedriveOrder
+from workers.tools.dead_letters.redrive.letters import Selection
+from workers.tools.dead_letters.redrive.redrive import MAX_REDRIVES, RedriveOrder, RedriveReport
 from workers.tools.dead_letters.redrive.redrive import redrive as redrive_letters
-from workers.tools.dead_letters.redrive.report import Fate, RedriveReport
-from workers.tools.dead_letters.redrive.selection import Selection
+from workers.tools.dead_letters.redrive.routes import Fate
 
 _COUNTED = (Fate.PUT_BACK, Fate.PARKED, Fate.LEFT, Fate.EARLIER)
 
@@ -88,7 +88,7 @@ def _entry(report: RedriveReport) -> dict[str, Any]:
         ],
         "by_target": report.by_target,
         "why_left": report.why_left,
-        "left_letters": [{"dead_letter": item.place, "why": item.why} for item in report.left_letters],
+        "left_letters": [{"dead_letter": item.dead_letter, "why": item.why} for item in report.left_letters],
     }
 
 
@@ -101,7 +101,7 @@ def _show(report: RedriveReport) -> None:
     if entry["by_cause"]:
         out.print(table)
     for item in report.left_letters:
-        out.print(escape(plain(f"left: {item.place}: {item.why}")))
+        out.print(escape(plain(f"left: {item.dead_letter}: {item.why}")))
     more = report.left - len(report.left_letters)
     if more > 0:
         out.print(f"left: {more} more")

@@ -11,10 +11,11 @@ _STATM = Path("/proc/self/statm")
 
 def observe_process() -> None:
     """Measure this process's memory, where the system tells it."""
-    observe_value(MEMORY, _resident_bytes)
+    observe_value(MEMORY, resident_bytes)
 
 
-def _resident_bytes() -> float | None:
+def resident_bytes() -> float | None:
+    """Resident memory of this process; None where the system does not tell."""
     try:
         pages = _STATM.read_text(encoding="ascii").split()[1]
     except OSError:  # not Linux

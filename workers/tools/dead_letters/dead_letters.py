@@ -13,12 +13,12 @@ from typing import Any
 from schemas.dead_letter import DeadLetter, read_dead_letter
 from schemas.errors import ConfigurationError, ModerationError
 from schemas.reasons import Reason, Stage
-from schemas.record import SourceRecord
-from workers.kafka.reader import OffsetRange, TopicReader, kafka_faults
+from schemas.record import Partition, SourceRecord
+from workers.kafka.errors import kafka_faults
+from workers.kafka.reader import OffsetRange, OffsetsRead, Progress, TopicReader
 from workers.settings.loading import Settings
 
-Progress = Callable[[int, int], None]
-_PLACE = re.compile(r"(\d{1,9}):(\d{1,18})")
+_AT = re.compile(r"(\d{1,9}):(\d{1,18})")
 _SOURCE = re.compile(r"(.+)-(\d{1,9})-(\d{1,18})")
 
 
@@ -131,38 +131,30 @@ def scan(
     """
     chosen = filters or Filters()
     with kafka_faults(settings.kafka), TopicReader(settings.kafka) as reader:
-        spans = reader.spans((settings.topics.dead_letters,), chosen.since_ms)
-        total = sum(span.end - span.start for span in spans.values())
-        done = 0
-
-        def advanced(count: int) -> None:
-            nonlocal done
-            done += count
-            progress(done, total)
-
-        for record in reader.read(spans, advanced):
+        ranges = reader.ranges((settings.topics.dead_letters,), chosen.since_ms)
+        for record in reader.read(ranges, OffsetsRead(progress, ranges)):
             found = read_letter(record)
             if chosen.passes(found):
                 yield found
 
 
-def find(settings: Settings, place: str, progress: Progress = lambda _done, _total: None) -> list[FoundLetter]:
+def find(settings: Settings, which: str, progress: Progress = lambda _done, _total: None) -> list[FoundLetter]:
     """The letter at `PARTITION:OFFSET` of the topic, or all letters of the source `TOPIC-PARTITION-OFFSET`.
 
     Raises:
-        ConfigurationError: the place is in neither form.
+        ConfigurationError: `which` is in neither form.
         ModerationError: there is no such letter.
     """
-    if (match := _PLACE.fullmatch(place)) is not None:
+    if (match := _AT.fullmatch(which)) is not None:
         letters = _at(settings, int(match[1]), int(match[2]))
-    elif _SOURCE.fullmatch(place) is not None:
-        letters = [found for found in scan(settings, None, progress) if _source_id(found) == place]
+    elif _SOURCE.fullmatch(which) is not None:
+        letters = [found for found in scan(settings, None, progress) if _source_id(found) == which]
     else:
         raise ConfigurationError(
-            f"{place}: neither PARTITION:OFFSET of a dead letter nor a source TOPIC-PARTITION-OFFSET"
+            f"{which}: neither PARTITION:OFFSET of a dead letter nor a source TOPIC-PARTITION-OFFSET"
         )
     if not letters:
-        raise ModerationError(f"{place}: no such dead letter in {settings.topics.dead_letters}")
+        raise ModerationError(f"{which}: no such dead letter in {settings.topics.dead_letters}")
     return letters
 
 
@@ -196,10 +188,10 @@ def _json(value: bytes | None) -> dict[str, Any]:
 
 def _at(settings: Settings, partition: int, offset: int) -> list[FoundLetter]:
     with kafka_faults(settings.kafka), TopicReader(settings.kafka) as reader:
-        for topic_partition, span in reader.spans((settings.topics.dead_letters,)).items():
-            if topic_partition.partition == partition and span.start <= offset < span.end:
-                records = reader.read({topic_partition: OffsetRange(offset, offset + 1)})
-                return [read_letter(record) for record in records]
+        there = Partition(settings.topics.dead_letters, partition)
+        held = reader.ranges((there.topic,)).get(there)
+        if held is not None and held.start <= offset < held.end:
+            return [read_letter(record) for record in reader.read({there: OffsetRange(offset, offset + 1)})]
     return []
 
 

@@ -4,22 +4,20 @@ What is to go is fixed before anybody is asked: a letter that is written meanwhi
 the topic, and cannot be undone.
 """
 
-from collections.abc import Callable, Mapping
-
-from kafka import TopicPartition
-from kafka.errors import KafkaError, TopicAuthorizationFailedError
+from collections.abc import Mapping
 
 from schemas.errors import ConfigurationError, ModerationError
-from workers.kafka.reader import OffsetRange, Spans, TopicReader, admin, kafka_faults
+from schemas.record import Partition
+from workers.kafka.admin import Admin
+from workers.kafka.errors import KafkaError, TopicAuthorizationFailedError, first_line, kafka_faults
+from workers.kafka.reader import OffsetRange, OffsetRanges, OffsetsRead, Progress, TopicReader
 from workers.settings.loading import Settings
 from workers.tools.dead_letters.dead_letters import Histogram, histogram, read_letter
-
-Progress = Callable[[int, int], None]
 
 
 def plan_purge(
     settings: Settings, *, before_ms: int | None = None, before_offsets: Mapping[int, int] | None = None
-) -> dict[TopicPartition, OffsetRange]:
+) -> dict[Partition, OffsetRange]:
     """The offsets that would go, of each partition with any.
 
     Args:
@@ -35,50 +33,41 @@ def plan_purge(
     """
     topic = settings.topics.dead_letters
     with kafka_faults(settings.kafka), TopicReader(settings.kafka) as reader:
-        spans = reader.spans((topic,), until_ms=before_ms)
+        ranges = reader.ranges((topic,), until_ms=before_ms)
     if before_offsets is not None:
-        for partition, offset in before_offsets.items():
-            span = spans.get(TopicPartition(topic, partition))
-            if span is None or offset > span.end:
-                raise ConfigurationError(f"{partition}:{offset}: {topic} has no such partition, or ends before")
-        spans = {
-            tp: OffsetRange(span.start, before_offsets.get(tp.partition, span.start)) for tp, span in spans.items()
+        for number, offset in before_offsets.items():
+            held = ranges.get(Partition(topic, number))
+            if held is None or offset > held.end:
+                raise ConfigurationError(f"{number}:{offset}: {topic} has no such partition, or ends before")
+        ranges = {
+            partition: OffsetRange(held.start, before_offsets.get(partition.number, held.start))
+            for partition, held in ranges.items()
         }
-    return {tp: span for tp, span in spans.items() if span.start < span.end}
+    return {partition: offsets for partition, offsets in ranges.items() if offsets.start < offsets.end}
 
 
-def count_letters(settings: Settings, spans: Spans, progress: Progress = lambda _done, _total: None) -> Histogram:
+def count_letters(
+    settings: Settings, ranges: OffsetRanges, progress: Progress = lambda _done, _total: None
+) -> Histogram:
     """Count what stands at some offsets of the topic."""
-    total, done = offsets_of(spans), 0
-
-    def advanced(count: int) -> None:
-        nonlocal done
-        done += count
-        progress(done, total)
-
     with kafka_faults(settings.kafka), TopicReader(settings.kafka) as reader:
-        return histogram(read_letter(record) for record in reader.read(spans, advanced))
+        return histogram(read_letter(record) for record in reader.read(ranges, OffsetsRead(progress, ranges)))
 
 
-def offsets_of(spans: Spans) -> int:
-    """How many offsets these are: as many records at most."""
-    return sum(span.end - span.start for span in spans.values())
-
-
-def purge(settings: Settings, spans: Spans) -> None:
+def purge(settings: Settings, ranges: OffsetRanges) -> None:
     """Delete what was planned.
 
     Raises:
         ModerationError: the cluster refuses; of some partitions the records may be gone by then.
     """
     topic = settings.topics.dead_letters
-    if not spans:
+    if not ranges:
         return
-    with kafka_faults(settings.kafka), admin(settings.kafka) as client:
+    with kafka_faults(settings.kafka), Admin(settings.kafka) as client:
         try:
-            client.delete_records({tp: span.end for tp, span in spans.items()})
+            client.delete_before({partition: offsets.end for partition, offsets in ranges.items()})
         except KafkaError as error:
-            what = str(error).partition("\n")[0]
+            what = first_line(error)
             if TopicAuthorizationFailedError.__name__ in what:  # of several partitions it says so in words only
                 raise ModerationError(f"topic {topic}: DELETE is not allowed to this user") from None
             raise ModerationError(f"{what}; other partitions may have been purged, run again") from None

@@ -4,17 +4,16 @@ Shows nothing, and reads no spans.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from schemas.dead_letter import read_dead_letter
 from schemas.record import SourceRecord
 from schemas.verdict import Verdict
-from workers.kafka.reader import TopicReader, kafka_faults
+from workers.kafka.errors import kafka_faults
+from workers.kafka.reader import OffsetsRead, Progress, TopicReader
 from workers.settings.loading import Settings
 from workers.telemetry.span_encoding import SpanContext, read_traceparent
-
-Progress = Callable[[int, int | None], None]
 
 
 @dataclass(frozen=True)
@@ -25,14 +24,14 @@ class EventOutcome:
         record: as published.
         source: `topic-partition-offset` of the event.
         end: severity and action of a verdict, reason of a dead letter.
-        place: the span that the record's headers name; None where they name none.
+        context: the span that the record's headers name; None where they name none.
     """
 
     record: SourceRecord
     source: str
     end: str
     is_dead_letter: bool
-    place: SpanContext | None
+    context: SpanContext | None
 
 
 def find_outcomes(settings: Settings, wanted: str, since_ms: int | None, progress: Progress) -> list[EventOutcome]:
@@ -40,7 +39,7 @@ def find_outcomes(settings: Settings, wanted: str, since_ms: int | None, progres
 
     Args:
         settings: where Kafka is, and the topics.
-        wanted: event id, verdict id, or the event's place, `topic-partition-offset`.
+        wanted: event id, verdict id, or the event's source, `topic-partition-offset`.
         since_ms: only what was written from then on.
         progress: told of offsets read, and of how many there are.
 
@@ -49,17 +48,9 @@ def find_outcomes(settings: Settings, wanted: str, since_ms: int | None, progres
     """
     topics = settings.topics
     with kafka_faults(settings.kafka), TopicReader(settings.kafka) as reader:
-        spans = reader.spans([topics.verdicts, topics.dead_letters], since_ms)
-        total = sum(span.end - span.start for span in spans.values())
-        done = 0
-
-        def advanced(count: int) -> None:
-            nonlocal done
-            done += count
-            progress(done, total)
-
+        ranges = reader.ranges([topics.verdicts, topics.dead_letters], since_ms)
         found = []
-        for record in reader.read(spans, advanced):
+        for record in reader.read(ranges, OffsetsRead(progress, ranges)):
             outcome = _verdict(record) if record.topic == topics.verdicts else _dead_letter(record)
             if outcome is not None and wanted in (outcome.source, *_ids(record)):
                 found.append(outcome)
@@ -72,7 +63,7 @@ def _verdict(record: SourceRecord) -> EventOutcome | None:
     except ValueError:  # not ours
         return None
     source = f"{verdict.source.topic}-{verdict.source.partition}-{verdict.source.offset}"
-    return EventOutcome(record, source, f"{verdict.severity}, {verdict.action}", False, _place(record))
+    return EventOutcome(record, source, f"{verdict.severity}, {verdict.action}", False, _context(record))
 
 
 def _dead_letter(record: SourceRecord) -> EventOutcome | None:
@@ -81,10 +72,10 @@ def _dead_letter(record: SourceRecord) -> EventOutcome | None:
     except ValueError:
         return None
     source = f"{letter.source.topic}-{letter.source.partition}-{letter.source.offset}"
-    return EventOutcome(record, source, letter.reason, True, _place(record))
+    return EventOutcome(record, source, letter.reason, True, _context(record))
 
 
-def _place(record: SourceRecord) -> SpanContext | None:
+def _context(record: SourceRecord) -> SpanContext | None:
     return read_traceparent(record.header("traceparent") or b"", record.header("tracestate") or b"")
 
 

@@ -5,25 +5,24 @@ Looks only: what a user may do is asked of the broker, never tried.
 
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from kafka import KafkaAdminClient
-from kafka.errors import (
+from schemas.errors import ModerationError
+from workers.kafka.admin import Admin, TopicState
+from workers.kafka.connection import connection
+from workers.kafka.errors import (
     CoordinatorNotAvailableError,
     KafkaError,
     KafkaTimeoutError,
+    TopicAuthorizationFailedError,
     TransactionalIdAuthorizationFailedError,
     TransactionalIdNotFoundError,
-    for_code,
+    UnknownTopicOrPartitionError,
 )
-
-from schemas.errors import ModerationError
-from workers.kafka.connection import connection
 from workers.kafka.producer import transactional_id
-from workers.kafka.reader import admin
-from workers.kafka.topics import HEADER_BYTES, Role, describe, topic_roles
+from workers.kafka.topics import HEADER_BYTES, Role, topic_roles
 from workers.settings.loading import Settings
 from workers.tools.inspect.check import Finding, check
 
@@ -37,13 +36,12 @@ RIGHTS: Mapping[Role, tuple[str, ...]] = {
 _MARGIN_S = 1.0
 _COORDINATOR_TRIES = 20
 _COORDINATOR_WAIT_S = 0.2
-Details = Mapping[str, Mapping[str, Any]]
 
 
 def kafka_checks(settings: Settings, timeout_s: float) -> Iterator[Finding]:
     """Run the checks one after another; those that need what another one found to be missing are skipped."""
     yield check("broker", lambda: _reach(settings, timeout_s - _MARGIN_S), timeout_s)
-    clients: list[KafkaAdminClient] = []
+    clients: list[Admin] = []
     session = check("session", lambda: _session(settings, timeout_s - _MARGIN_S, clients), timeout_s)
     yield session
     roles = _roles(settings)
@@ -68,9 +66,7 @@ def _roles(settings: Settings) -> dict[str, Role]:
         return roles | {topics.verdicts: "verdicts", topics.dead_letters: "dead letters"}
 
 
-def _looks(
-    settings: Settings, client: KafkaAdminClient, roles: Mapping[str, Role]
-) -> Iterator[tuple[str, Callable[[], str]]]:
+def _looks(settings: Settings, client: Admin, roles: Mapping[str, Role]) -> Iterator[tuple[str, Callable[[], str]]]:
     for name, role in roles.items():
         yield f"topic {name}", partial(_topic, settings, client, name, role)
     for name, role in roles.items():
@@ -94,13 +90,13 @@ def _reach(settings: Settings, timeout_s: float) -> str:
     raise ModerationError(f"kafka.bootstrap_servers={settings.kafka.bootstrap_servers}: {', '.join(faults)}")
 
 
-def _session(settings: Settings, timeout_s: float, clients: list[KafkaAdminClient]) -> str:
+def _session(settings: Settings, timeout_s: float, clients: list[Admin]) -> str:
     kafka = settings.kafka
     way: str = kafka.security_protocol
     if kafka.sasl_mechanism is not None:
         way += f" {kafka.sasl_mechanism} as {kafka.sasl_username or 'the owner of the token'}"
     try:
-        client = admin(kafka, timeout_s)
+        client = Admin(kafka, timeout_s)
     except KafkaTimeoutError:
         raise ModerationError(
             f"no session over {way}: the broker does not answer or refuses; see kafka.security_protocol,"
@@ -111,33 +107,32 @@ def _session(settings: Settings, timeout_s: float, clients: list[KafkaAdminClien
     return f"cluster {cluster['cluster_id']}, {len(cluster['brokers'])} brokers, {way}"
 
 
-def _topic(settings: Settings, client: KafkaAdminClient, name: str, role: Role) -> str:
-    topic = _detail(client, name)
-    partitions = len(topic["partitions"])
-    leaderless = sum(partition["leader_id"] < 0 for partition in topic["partitions"])
-    if leaderless:
-        raise ModerationError(f"{leaderless} of {partitions} partitions have no leader")
+def _topic(settings: Settings, client: Admin, name: str, role: Role) -> str:
+    topic = _state(client, name)
+    if topic.leaderless:
+        raise ModerationError(f"{topic.leaderless} of {topic.partitions} partitions have no leader")
     consumers = settings.serve.consumers
-    if role == "events" and partitions < consumers:
-        raise ModerationError(f"{partitions} partitions for serve.consumers={consumers}: some would have nothing to do")
-    return f"{role}, {partitions} partitions"
+    if role == "events" and topic.partitions < consumers:
+        raise ModerationError(
+            f"{topic.partitions} partitions for serve.consumers={consumers}: some would have nothing to do"
+        )
+    return f"{role}, {topic.partitions} partitions"
 
 
-def _detail(client: KafkaAdminClient, name: str) -> Mapping[str, Any]:
-    topic: Mapping[str, Any] = client.describe_topics([name])[0]
-    if topic["error_code"]:
-        code = for_code(topic["error_code"]).__name__
-        hint = "weir topics apply creates it" if code == "UnknownTopicOrPartitionError" else "see the ACLs of this user"
-        raise ModerationError(f"{code}: {hint}")
-    return topic
+def _state(client: Admin, name: str) -> TopicState:
+    try:
+        return client.topic_state(name)
+    except UnknownTopicOrPartitionError as error:
+        raise ModerationError(f"{type(error).__name__}: weir topics apply creates it") from None
+    except TopicAuthorizationFailedError as error:
+        raise ModerationError(f"{type(error).__name__}: see the ACLs of this user") from None
 
 
-def _rights(client: KafkaAdminClient, name: str, role: Role) -> str:
-    allowed = _detail(client, name).get("authorized_operations")
-    return _compare(allowed, RIGHTS[role])
+def _rights(client: Admin, name: str, role: Role) -> str:
+    return _compare(_state(client, name).allowed, RIGHTS[role])
 
 
-def _group_rights(settings: Settings, client: KafkaAdminClient) -> str:
+def _group_rights(settings: Settings, client: Admin) -> str:
     group = settings.kafka.group_id
     described = _when_there(lambda: client.describe_groups([group], include_authorized_operations=True))[group]
     if described["group_state"] == "Dead":
@@ -156,7 +151,7 @@ def _when_there(ask: Callable[[], Any]) -> Any:
     return ask()
 
 
-def _transactions(settings: Settings, client: KafkaAdminClient) -> str:
+def _transactions(settings: Settings, client: Admin) -> str:
     # Workers' ids begin with the group's name, and a right is given for the beginning.
     try:
         _when_there(lambda: client.describe_transactions([transactional_id(settings.kafka)]))
@@ -169,7 +164,7 @@ def _transactions(settings: Settings, client: KafkaAdminClient) -> str:
     return f"{settings.kafka.group_id}-*: DESCRIBE allowed; WRITE is not told before it is used"
 
 
-def _compare(allowed: list[str] | None, needed: tuple[str, ...]) -> str:
+def _compare(allowed: Sequence[str] | None, needed: tuple[str, ...]) -> str:
     if not allowed:
         return f"not told by the broker, {' and '.join(needed)} needed"
     denied = [operation for operation in needed if operation not in allowed]
@@ -178,10 +173,10 @@ def _compare(allowed: list[str] | None, needed: tuple[str, ...]) -> str:
     return f"{' and '.join(needed)} allowed"
 
 
-def _dead_letter_size(settings: Settings, client: KafkaAdminClient) -> str:
+def _dead_letter_size(settings: Settings, client: Admin) -> str:
     name, limit = settings.topics.dead_letters, settings.limits.max_event_bytes
     try:
-        found = describe(client, [name])[name]
+        found = client.found_topics([name])[name]
     except KafkaError as error:
         raise ModerationError(f"{name}: {type(error).__name__}") from None
     if found is None:

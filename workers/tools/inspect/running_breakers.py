@@ -77,9 +77,9 @@ def _joined_ray(timeout_s: float) -> Iterator[str]:
     logging.getLogger("ray.serve").setLevel(logging.CRITICAL)
     address = ray_address() or "auto"
     where = "Ray on this machine" if address == "auto" else f"RAY_ADDRESS={address}"
-    if (place := _HOST_AND_PORT.fullmatch(address)) is not None:
+    if (server := _HOST_AND_PORT.fullmatch(address)) is not None:
         try:  # Ray itself tries for a minute and then ends the process
-            socket.create_connection((place[1], int(place[2])), timeout_s).close()
+            socket.create_connection((server[1], int(server[2])), timeout_s).close()
         except OSError as error:
             raise ModerationError(f"{where}: {error.strerror or error}") from None
     try:

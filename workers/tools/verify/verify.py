@@ -4,27 +4,25 @@ The ends are asked for in the order inputs, commits, outcomes: so every outcome 
 the worker may go on working. Transactions that are open at those ends are waited for.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-
-from kafka import TopicPartition
 
 from pipelines.guard_parser import Classification
 from pipelines.policy import Policy, load_policy
 from schemas.errors import ConfigurationError
+from schemas.record import Partition
 from schemas.verdict import Verdict
+from workers.kafka.errors import kafka_faults
 from workers.kafka.producer import TRANSACTION_TIMEOUT_MS
-from workers.kafka.reader import STALL_S, Isolation, OffsetRange, TopicReader, kafka_faults
+from workers.kafka.reader import STALL_S, Isolation, OffsetRange, OffsetRanges, OffsetsRead, Progress, TopicReader
 from workers.settings.loading import Settings
-from workers.tools.verify.ledger import Ledger
-from workers.tools.verify.ledger_book import LedgerBook, Routes
+from workers.tools.verify.ledger import Ledger, LedgerBook, Routes
 
 # Outcomes are stamped by our clock, inputs by their producers': outcomes are read from that much earlier.
 CLOCK_SKEW_MS = 600_000
 # The broker ends a transaction that a dead worker has left open, a little after its time is over.
 TRANSACTION_PATIENCE_S = TRANSACTION_TIMEOUT_MS / 1_000 + STALL_S
-Progress = Callable[[int, int], None]
-Place = tuple[str | None, int]
+NamedPartition = tuple[str | None, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +38,20 @@ class Bounds:
 
     since_ms: int | None = None
     until_ms: int | None = None
-    start: Mapping[Place, int] = field(default_factory=dict)
-    end: Mapping[Place, int] = field(default_factory=dict)
+    start: Mapping[NamedPartition, int] = field(default_factory=dict)
+    end: Mapping[NamedPartition, int] = field(default_factory=dict)
 
-    def cut(self, spans: Mapping[TopicPartition, OffsetRange]) -> dict[TopicPartition, OffsetRange]:
+    def cut(self, held: OffsetRanges) -> dict[Partition, OffsetRange]:
         """Of what the input topics hold the part between the offsets.
 
         Raises:
             ConfigurationError: no such partition, or there are several of that number.
         """
-        starts, ends = _named(self.start, spans), _named(self.end, spans)
+        starts, ends = _named(self.start, held), _named(self.end, held)
         cut = {}
-        for tp, span in spans.items():
-            start = min(max(span.start, starts.get(tp, span.start)), span.end)
-            cut[tp] = OffsetRange(start, max(start, min(span.end, ends.get(tp, span.end))))
+        for partition, (first, last) in held.items():
+            start = min(max(first, starts.get(partition, first)), last)
+            cut[partition] = OffsetRange(start, max(start, min(last, ends.get(partition, last))))
         return cut
 
 
@@ -86,22 +84,15 @@ def verify(
     policy = load_policy(settings.policy.file)
     # Inputs as the worker reads them: what an aborted transaction wrote was never said, and needs no outcome.
     with kafka_faults(kafka), TopicReader(kafka, kafka.group_id, "read_committed") as reader:
-        inputs = looked_at.cut(reader.spans(topics.events, looked_at.since_ms, looked_at.until_ms))
+        inputs = looked_at.cut(reader.ranges(topics.events, looked_at.since_ms, looked_at.until_ms))
         committed = reader.committed(inputs)
         since_ms = None if looked_at.since_ms is None else max(0, looked_at.since_ms - CLOCK_SKEW_MS)
         with TopicReader(kafka) as any_end:
             # Behind open transactions, too: a commit may stand on one whose outcomes show in a moment.
-            outcomes = any_end.spans((topics.verdicts, topics.dead_letters, *policy.topics), since_ms)
+            outcomes = any_end.ranges((topics.verdicts, topics.dead_letters, *policy.topics), since_ms)
             first = any_end.first_offsets(outcomes)
-        removed = sum(first[tp] for tp, span in outcomes.items() if span.start == first[tp])
-        total = sum(span.end - span.start for span in (*inputs.values(), *outcomes.values()))
-        done = 0
-
-        def advanced(count: int) -> None:
-            nonlocal done
-            done += count
-            progress(done, total)
-
+        removed = sum(first[partition] for partition, held in outcomes.items() if held.start == first[partition])
+        advanced = OffsetsRead(progress, inputs, outcomes)
         book = LedgerBook(inputs, committed, limit=limit, once=once, extra_topics=policy.topics, routes=_routes(policy))
         try:
             for record in reader.read(inputs, advanced):
@@ -118,13 +109,13 @@ def verify(
             book.free()
 
 
-def _named(offsets: Mapping[Place, int], spans: Mapping[TopicPartition, OffsetRange]) -> dict[TopicPartition, int]:
+def _named(offsets: Mapping[NamedPartition, int], held: OffsetRanges) -> dict[Partition, int]:
     named = {}
-    for (topic, partition), offset in offsets.items():
-        found = [tp for tp in spans if tp.partition == partition and topic in (None, tp.topic)]
+    for (topic, number), offset in offsets.items():
+        found = [partition for partition in held if partition.number == number and topic in (None, partition.topic)]
         if len(found) != 1:
             fault = "of several topics; say TOPIC:PARTITION:OFFSET" if found else "not of an input topic"
-            raise ConfigurationError(f"partition {partition if topic is None else f'{topic}-{partition}'}: {fault}")
+            raise ConfigurationError(f"partition {number if topic is None else f'{topic}-{number}'}: {fault}")
         named[found[0]] = offset
     return named
 

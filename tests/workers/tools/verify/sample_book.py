@@ -5,11 +5,10 @@ from itertools import count
 
 from pipelines.moderation import Outcome
 from schemas.reasons import Reason
-from schemas.record import Headers, SourceRecord
+from schemas.record import Headers, Partition, SourceRecord
 from tests.samples.outcomes import letter_of, verdict_of, written
 from workers.settings.sections import TopicSettings
-from workers.tools.verify.ledger import Ledger
-from workers.tools.verify.ledger_book import LedgerBook, Routes
+from workers.tools.verify.ledger import Ledger, LedgerBook, Routes
 
 TOPICS = TopicSettings()
 EVENTS = TOPICS.events[0]
@@ -17,7 +16,7 @@ EXTRA = "moderation.blocked"
 
 
 class Book:
-    """A ledger book of one input partition with records, and the places at which outcomes are written."""
+    """A ledger book of one input partition with records, and the offsets at which outcomes are written."""
 
     def __init__(
         self,
@@ -30,10 +29,10 @@ class Book:
         routes: Routes | None = None,
         resident: int = 8,
     ) -> None:
-        span = (start, start + inputs)
-        stored = None if committed is None else {(EVENTS, 0): committed}
+        held = (start, start + inputs)
+        stored = None if committed is None else {Partition(EVENTS, 0): committed}
         self.book = LedgerBook(
-            {(EVENTS, 0): span},
+            {Partition(EVENTS, 0): held},
             stored,
             limit=limit,
             once=once,
@@ -41,7 +40,7 @@ class Book:
             routes=routes or (lambda _verdict: ()),
             resident=resident,
         )
-        for offset in range(*span):
+        for offset in range(*held):
             self.book.add_input(self.input(offset))
         self._offsets: dict[tuple[str, int], Iterator[int]] = {}
 

@@ -7,11 +7,11 @@ import pytest
 
 from pipelines.moderation import Outcome
 from schemas.reasons import Reason
-from schemas.record import SourceRecord
+from schemas.record import Partition, SourceRecord
 from schemas.verdict import Severity
 from tests.samples.outcomes import verdict_of
 from tests.workers.tools.verify.sample_book import EVENTS, TOPICS, Book, broken
-from workers.tools.verify.ledger_book import LedgerBook
+from workers.tools.verify.ledger import LedgerBook
 
 
 def test_p1_one_outcome_for_each_input_proves_it() -> None:
@@ -75,7 +75,7 @@ def test_p1_a_verdict_and_a_dead_letter_of_one_record_refute_it() -> None:
 
 
 def test_p1_an_outcome_of_a_record_that_is_not_there_refutes_it() -> None:
-    book = LedgerBook({(EVENTS, 0): (0, 3)})
+    book = LedgerBook({Partition(EVENTS, 0): (0, 3)})
     for offset in (0, 2):  # 1 is a gap
         book.add_input(Book.input(offset))
     for place, offset in enumerate((0, 1, 2)):
@@ -94,7 +94,7 @@ def test_p1_an_outcome_of_a_partition_that_is_not_there_refutes_it() -> None:
 
 
 def test_p1_offsets_that_hold_no_record_are_not_missed() -> None:
-    book = LedgerBook({(EVENTS, 0): (0, 1000)})
+    book = LedgerBook({Partition(EVENTS, 0): (0, 1000)})
     book.add_input(Book.input(999))
     book.add_verdict(SourceRecord(TOPICS.verdicts, 0, 0, 0, b"k", verdict_of(Book.input(999)).to_bytes(), ()))
     assert book.close().is_proven
@@ -191,7 +191,7 @@ def test_p8_a_second_delivery_is_not_out_of_order() -> None:
 
 
 def test_p8_holds_by_output_partition_and_input_partition() -> None:
-    book = LedgerBook({(EVENTS, 0): (0, 2), (EVENTS, 1): (0, 2)})
+    book = LedgerBook({Partition(EVENTS, 0): (0, 2), Partition(EVENTS, 1): (0, 2)})
     places = count()
     for partition in (0, 1):
         for offset in (0, 1):
@@ -223,7 +223,7 @@ def test_outcomes_of_inputs_outside_the_range_are_left_out() -> None:
 def test_inputs_that_retention_removed_meanwhile_are_left_out() -> None:
     book = Book(4, start=10)
     book.verdicts(11, 12)  # 10 is gone, and so would be its outcome; 13 is missing
-    book.book.forget_before({(EVENTS, 0): 12})
+    book.book.forget_before({Partition(EVENTS, 0): 12})
     ledger = book.book.close()
     assert (ledger.inputs, ledger.verdicts, ledger.missing) == (2, 1, 1)
 

@@ -7,7 +7,7 @@ import pytest
 from kafka import OffsetAndMetadata, TopicPartition
 
 from schemas.errors import ConfigurationError
-from schemas.record import SourceRecord
+from schemas.record import Partition, SourceRecord
 from tests.samples.outcomes import letter_of, verdict_of, written
 from workers.demo.broker import EmbeddedBroker
 from workers.kafka.consumer import group_consumer
@@ -81,10 +81,10 @@ def test_a_bound_of_no_input_partition_is_refused_by_name(settings: Settings, bo
 
 
 def test_a_bound_of_several_topics_has_to_say_which() -> None:
-    spans = {TopicPartition(topic, 0): OffsetRange(0, 9) for topic in ("a", "b")}
+    held = {Partition(topic, 0): OffsetRange(0, 9) for topic in ("a", "b")}
     with pytest.raises(ConfigurationError, match="say TOPIC:PARTITION:OFFSET"):
-        Bounds(start={(None, 0): 3}).cut(spans)
-    assert Bounds(start={("b", 0): 3}, end={("b", 0): 5}).cut(spans) == {
-        TopicPartition("a", 0): OffsetRange(0, 9),
-        TopicPartition("b", 0): OffsetRange(3, 5),
+        Bounds(start={(None, 0): 3}).cut(held)
+    assert Bounds(start={("b", 0): 3}, end={("b", 0): 5}).cut(held) == {
+        Partition("a", 0): OffsetRange(0, 9),
+        Partition("b", 0): OffsetRange(3, 5),
     }

@@ -8,20 +8,20 @@ Every result is read back and checked. Does not measure the model.
 import statistics
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-
-from kafka import KafkaAdminClient
-from kafka.admin import NewTopic
 
 from schemas.errors import ConfigurationError, ModerationError
 from workers.bench.stream.peers.environments import PEERS, Installed, Peer, install
 from workers.bench.stream.peers.process import run_peer
 from workers.bench.stream.peers.results import TIMESTAMPS, Checked, Expected, check_results, expected_results
-from workers.bench.stream.throughput import SIDES, Step, bench_events, machine, produce_events, run_side
-from workers.kafka.reader import TopicReader, admin, kafka_faults
+from workers.bench.stream.throughput import SIDES, run_side
+from workers.bench.stream.workload import Step, bench_events, bench_name, bench_topics, machine, produce_events
+from workers.kafka.admin import Admin
+from workers.kafka.errors import kafka_faults
+from workers.kafka.reader import TopicReader
 from workers.settings.loading import Settings
 
 
@@ -101,31 +101,22 @@ class PeerBenchResult:
 class _Bench:
     """The topics that all runs share."""
 
-    def __init__(self, settings: Settings, client: KafkaAdminClient, partitions: int) -> None:
-        stem = f"bench-{uuid.uuid4().hex[:8]}"
+    def __init__(self, settings: Settings, client: Admin, partitions: int) -> None:
+        stem = bench_name()
         self.settings = settings
         self.events, self.dead_letters = f"{stem}-events", f"{stem}-dlq"
         self._stem, self._client, self._partitions = stem, client, partitions
 
-    @contextmanager
-    def topics(self) -> Iterator[None]:
+    def topics(self) -> AbstractContextManager[None]:
         """With the event and the dead-letter topic."""
-        names = [self.events, self.dead_letters]
-        self._client.create_topics([NewTopic(name, self._partitions, 1) for name in names])
-        try:
-            yield
-        finally:
-            self._client.delete_topics(names)
+        return bench_topics(self._client, [self.events, self.dead_letters], self._partitions)
 
     @contextmanager
     def results(self) -> Iterator[str]:
         """With a new result topic, stamped by the broker."""
         name = f"{self._stem}-results-{uuid.uuid4().hex[:4]}"
-        self._client.create_topics([NewTopic(name, self._partitions, 1, topic_configs=TIMESTAMPS)])
-        try:
+        with bench_topics(self._client, [name], self._partitions, TIMESTAMPS):
             yield name
-        finally:
-            self._client.delete_topics([name])
 
 
 def run_peer_bench(
@@ -169,7 +160,7 @@ def run_peer_bench(
         except ModerationError as error:
             side.not_installed = str(error)
     expected = expected_results(bench_events(events))
-    with kafka_faults(settings.kafka), admin(settings.kafka) as client:
+    with kafka_faults(settings.kafka), Admin(settings.kafka) as client:
         bench = _Bench(settings, client, partitions)
         with bench.topics():
             step(f"producing {events} events")
@@ -207,4 +198,4 @@ def _add_run(side: SideResult, bench: _Bench, expected: Sequence[Expected], inst
 
 def _check(settings: Settings, results: str, expected: Sequence[Expected], *, verdicts: bool) -> Checked:
     with TopicReader(settings.kafka, isolation="read_committed") as reader:
-        return check_results(reader.read(reader.spans([results])), expected, verdicts=verdicts)
+        return check_results(reader.read(reader.ranges([results])), expected, verdicts=verdicts)

@@ -6,11 +6,11 @@ Reads nothing that it writes; `workers.bench.stream.peers.results` does.
 import subprocess
 import tempfile
 import time
-import uuid
 from pathlib import Path
 
 from schemas.errors import ModerationError
 from workers.bench.stream.peers.environments import Installed, Peer, last_line
+from workers.bench.stream.workload import bench_name
 from workers.kafka.reader import TopicReader
 from workers.settings.sections import KafkaSettings
 
@@ -32,7 +32,7 @@ def run_peer(installed: Installed, kafka: KafkaSettings, topic: str, results: st
     Raises:
         ModerationError: it ended by itself, or got no further.
     """
-    group, servers = f"bench-{uuid.uuid4().hex[:8]}", kafka.bootstrap_servers.replace(" ", "")
+    group, servers = bench_name(), kafka.bootstrap_servers.replace(" ", "")
     with (
         tempfile.TemporaryDirectory(prefix="weir-peer-") as name,
         tempfile.TemporaryFile("w+", errors="replace") as output,
@@ -64,8 +64,8 @@ def _wait_until_done(
     """Until all offsets are committed; or all results are there, where the peer keeps its offsets itself."""
     known, patience = (-1, -1), time.monotonic() + STALL_S
     while True:
-        results = sum(span.end for span in reader.spans([topics[1]]).values())
-        committed = sum(reader.committed(reader.spans([topics[0]])).values()) if peer.commits else results
+        results = sum(offsets.end for offsets in reader.ranges([topics[1]]).values())
+        committed = sum(reader.committed(reader.ranges([topics[0]])).values()) if peer.commits else results
         if committed >= events:
             return
         if process.poll() is not None:

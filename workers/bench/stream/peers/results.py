@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from schemas.record import SourceRecord
 from schemas.verdict import Verdict
-from workers.bench.stream.throughput import BenchEvent
+from workers.bench.stream.workload import BenchEvent
 
 TIMESTAMPS = {"message.timestamp.type": "LogAppendTime"}
 WARM_UP = 10  # one in so many

@@ -1,11 +1,12 @@
 """What a record of a dead-letter topic says of its original, whoever wrote it: Weir, the broker, Connect or Streams.
 
 A record of none of them, or of one whose headers are broken, has no original: it is told apart, and never guessed at.
+A `Selection` says which letters are asked for, and where they go.
 """
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from schemas.dead_letter import BROKER, OWN, REDRIVE_COUNT, redrive_count
@@ -80,6 +81,36 @@ class RedriveLetter:
         return None if self.original is None or self.is_pointer else tenant_of(self.original.value)
 
 
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Letters to put back, and the topic they go to: that of their source where `to` is None."""
+
+    filters: Filters = field(default_factory=Filters)
+    to: str | None = None
+
+    def destination(self, letter: RedriveLetter) -> str | None:
+        """Where a letter is to go; None where it says nothing of its source, and so may be anything."""
+        return None if letter.original is None else self.to or letter.original.topic
+
+    def passes(self, letter: RedriveLetter) -> bool:
+        """Whether a letter is asked for."""
+        return letter.passes(self.filters)
+
+    def covers(self, other: "Selection") -> bool:
+        """Whether all that the other asks for is asked for here, with the same destination."""
+        mine, its = self.filters, other.filters
+        since, until = mine.since_ms, mine.until_ms
+        return (
+            self.to == other.to
+            and mine.reason in (None, its.reason)
+            and mine.stage in (None, its.stage)
+            and mine.tenant in (None, its.tenant)
+            and mine.model_revision in (None, its.model_revision)
+            and (since is None or (its.since_ms is not None and since <= its.since_ms))
+            and (until is None or (its.until_ms is not None and until >= its.until_ms))
+        )
+
+
 def redrive_letter(record: SourceRecord) -> RedriveLetter:
     """Read one record of a dead-letter topic, whoever wrote it."""
     names = {name for name, _ in record.headers}
@@ -147,11 +178,11 @@ def _of_others(
     topic = (record.header(prefix + "topic") or b"").decode("latin-1")
     if _TOPIC.fullmatch(topic) is None:
         return RedriveLetter(record, family, fault=f"header {prefix}topic: not a topic's name")
-    place = [record.header(prefix + name) or b"" for name in ("partition", "offset")]
-    for name, number in zip(("partition", "offset"), place, strict=True):
+    source = {name: record.header(prefix + name) or b"" for name in ("partition", "offset")}
+    for name, number in source.items():
         if _NUMBER.fullmatch(number) is None:
             return RedriveLetter(record, family, fault=f"header {prefix}{name}: not a whole number")
-    partition, offset = (int(number) for number in place)
+    partition, offset = (int(number) for number in source.values())
     headers = without(record.headers, prefix, REDRIVE_COUNT)
     original = SourceRecord(topic, partition, offset, record.timestamp_ms, record.key, record.value, headers)
     return RedriveLetter(record, family, original, is_pointer=is_pointer, count=redrive_count(record), cause=cause)

@@ -9,25 +9,27 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
-from kafka import TopicPartition
-from kafka.errors import GroupAuthorizationFailedError, KafkaError, TopicAuthorizationFailedError
-
 from schemas.errors import ModerationError
-from schemas.record import SourceRecord
+from schemas.record import Partition, SourceRecord
+from workers.kafka.errors import (
+    GroupAuthorizationFailedError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+    kafka_faults,
+)
 from workers.kafka.producer import ExactProducer
-from workers.kafka.reader import OffsetRange, TopicReader, kafka_faults
+from workers.kafka.reader import OffsetRange, OffsetRanges, Progress, TopicReader, offsets_in
 from workers.settings.loading import Settings
+from workers.tools.dead_letters.redrive.letters import Family, Selection
 from workers.tools.dead_letters.redrive.progress import RedriveProgress
-from workers.tools.dead_letters.redrive.report import Fate, Handled, RedriveReport
-from workers.tools.dead_letters.redrive.routes import Routes, TopicPartitions
-from workers.tools.dead_letters.redrive.selection import Selection
+from workers.tools.dead_letters.redrive.routes import Fate, Handled, Routes, TopicPartitions
 from workers.tools.dead_letters.redrive.sender import RedriveSender
 
 BATCH_RECORDS = 500
 BATCH_BYTES = 16 * 2**20
 MAX_LOOKED_AT = 10_000  # letters between two commits, where few of them are put back
 MAX_REDRIVES = 3
-Progress = Callable[[int, int], None]
+MAX_LEFT_LISTED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,70 @@ class RedriveOrder:
     max_redrives: int = MAX_REDRIVES
     from_start: bool = False
     dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """What letters are counted by; all but the family are empty where nobody says so."""
+
+    family: Family
+    reason: str
+    stage: str
+    topic: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeftLetter:
+    """One that stays where it is, at `PARTITION:OFFSET` of its topic."""
+
+    dead_letter: str
+    why: str
+
+
+@dataclass(slots=True)
+class RedriveReport:
+    """Counts of a run; of a dry one, what would have been.
+
+    `skipped` are those that the filters do not ask for, `earlier` those that a run before has seen to, and
+    `not_remembered` those left that the next run will not look at again.
+    """
+
+    topic: str
+    group: str
+    is_dry: bool = False
+    is_complete: bool = False
+    put_back: int = 0
+    parked: int = 0
+    left: int = 0
+    earlier: int = 0
+    skipped: int = 0
+    not_remembered: int = 0
+    by_cause: dict[Cause, dict[Fate, int]] = field(default_factory=dict)
+    by_target: dict[str, int] = field(default_factory=dict)
+    why_left: dict[str, int] = field(default_factory=dict)
+    left_letters: list[LeftLetter] = field(default_factory=list)
+
+    @property
+    def touched(self) -> int:
+        """Letters that were produced somewhere."""
+        return self.put_back + self.parked
+
+    def add(self, handled: Handled) -> None:
+        """Count one."""
+        letter, outgoing, fate, why = handled.letter, handled.outgoing, handled.ends_as, handled.refusal or handled.why
+        setattr(self, fate, getattr(self, fate) + 1)
+        if fate is Fate.SKIPPED:
+            return
+        source = "" if letter.original is None else letter.original.topic
+        counts = self.by_cause.setdefault(Cause(letter.family, *letter.cause, source), {})
+        counts[fate] = counts.get(fate, 0) + 1
+        if fate is Fate.LEFT:
+            self.why_left[why] = self.why_left.get(why, 0) + 1
+            if len(self.left_letters) < MAX_LEFT_LISTED:
+                record = letter.record
+                self.left_letters.append(LeftLetter(f"{record.partition}:{record.offset}", why))
+        elif outgoing is not None:
+            self.by_target[outgoing.topic] = self.by_target.get(outgoing.topic, 0) + 1
 
 
 class Pace:
@@ -122,25 +188,25 @@ class Redrive:
         self._bytes = 0
         self._outgoing = 0
 
-    def run(self, reader: TopicReader, spans: dict[TopicPartition, OffsetRange], progress: Progress) -> None:
-        """Work through the spans, or until the limit is reached."""
-        total = sum(span.end - span.start for span in spans.values())
+    def run(self, reader: TopicReader, ranges: OffsetRanges, progress: Progress) -> None:
+        """Work through the ranges, or until the limit is reached."""
+        starts = {partition: offsets.start for partition, offsets in ranges.items()}
+        positions = starts.copy()
         if not self._order.dry_run:
-            # A right or a place that is missing shows now, and not when the first batch has been put back.
-            self._offsets.commit({tp: span.start for tp, span in spans.items()})
-        positions = {tp: span.start for tp, span in spans.items()}
-        for record in reader.read(spans):
+            # A right that is missing shows now, and not when the first batch has been put back.
+            self._offsets.commit(starts)
+        for record in reader.read(ranges):
             self._take(record)
             is_last = self._report.touched + self._outgoing == self._order.limit
             if is_last or self._is_full():
                 positions |= self._settle()
-                progress(sum(positions[tp] - span.start for tp, span in spans.items()), total)
+                progress(sum(positions.values()) - sum(starts.values()), offsets_in(ranges))
             if is_last:
                 return
         self._settle()
         self._report.is_complete = True
         if not self._order.dry_run:
-            self._offsets.commit({tp: span.end for tp, span in spans.items()})
+            self._offsets.commit({partition: offsets.end for partition, offsets in ranges.items()})
 
     def _take(self, record: SourceRecord) -> None:
         try:
@@ -156,7 +222,7 @@ class Redrive:
     def _is_full(self) -> bool:
         return self._outgoing >= self._pace.most or self._bytes >= BATCH_BYTES or len(self._batch) >= MAX_LOOKED_AT
 
-    def _settle(self) -> dict[TopicPartition, int]:
+    def _settle(self) -> dict[Partition, int]:
         """Send what is to be sent, commit behind it and count it; the positions reached."""
         batch, self._batch, self._outgoing, self._bytes = self._batch, [], 0, 0
         outgoing = [handled.outgoing for handled in batch if handled.outgoing is not None]
@@ -167,7 +233,7 @@ class Redrive:
         finally:
             done = self._done(batch)
             records = [item.letter.record for item in done]
-            reached = {TopicPartition(record.topic, record.partition): record.offset + 1 for record in records}
+            reached = {record.topic_partition: record.offset + 1 for record in records}
             if not self._order.dry_run:
                 self._offsets.commit(reached, [item.letter.record for item in done if item.ends_as is Fate.LEFT])
             for item in done:
@@ -210,16 +276,20 @@ def redrive(settings: Settings, order: RedriveOrder, progress: Progress = lambda
             TopicReader(settings.kafka) as sources,
             closing(RedriveSender(lambda: ExactProducer(settings.kafka))) as sender,
         ):
-            held = reader.spans((settings.topics.dead_letters,))
-            asked = held if since_ms is None else reader.spans((settings.topics.dead_letters,), since_ms)
+            held = reader.ranges((settings.topics.dead_letters,))
+            asked = held if since_ms is None else reader.ranges((settings.topics.dead_letters,), since_ms)
             with RedriveProgress(settings.kafka, group, order.selection, held, from_start=order.from_start) as offsets:
-                starts = {tp: max(offsets.start(tp), span.start) for tp, span in asked.items()}
-                spans = {tp: OffsetRange(starts[tp], held[tp].end) for tp in held if starts[tp] < held[tp].end}
+                starts = {partition: max(offsets.start(partition), asked[partition].start) for partition in held}
+                ranges = {
+                    partition: OffsetRange(start, held[partition].end)
+                    for partition, start in starts.items()
+                    if start < held[partition].end
+                }
                 partitions = TopicPartitions(settings, sources)
                 routes = Routes(
                     settings.topics, order.selection, order.max_redrives, sources, partitions, dry=order.dry_run
                 )
-                Redrive(order, routes, offsets, sender, Pace(order.rate), report).run(reader, spans, progress)
+                Redrive(order, routes, offsets, sender, Pace(order.rate), report).run(reader, ranges, progress)
                 report.not_remembered = offsets.not_remembered
     except ModerationError as error:
         if not report.touched or order.dry_run:

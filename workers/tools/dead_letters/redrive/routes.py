@@ -1,22 +1,50 @@
 """What is to become of each dead letter: put back, parked, or left with a reason. Looks at topics, writes to none."""
 
 from collections.abc import Callable
-
-from kafka import TopicPartition
+from dataclasses import dataclass
+from enum import StrEnum
 
 from schemas.dead_letter import REDRIVE_COUNT
 from schemas.errors import ConfigurationError, ModerationError
 from schemas.record import SourceRecord
-from workers.kafka.reader import OffsetRange, TopicReader, admin
-from workers.kafka.topics import describe
+from workers.kafka.admin import Admin
+from workers.kafka.reader import OffsetRange, TopicReader
 from workers.settings.loading import Settings
 from workers.settings.sections import TopicSettings
-from workers.tools.dead_letters.redrive.letters import RedriveLetter, redrive_letter
-from workers.tools.dead_letters.redrive.report import Fate, Handled
-from workers.tools.dead_letters.redrive.selection import Selection
+from workers.tools.dead_letters.redrive.letters import RedriveLetter, Selection, redrive_letter
 from workers.tools.dead_letters.redrive.sender import Outgoing
 
 GONE = "its value was not copied, and the original is no longer at its source"
+
+
+class Fate(StrEnum):
+    """What becomes of a letter."""
+
+    PUT_BACK = "put_back"
+    PARKED = "parked"
+    LEFT = "left"
+    EARLIER = "earlier"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Handled:
+    """A letter, its fate, what is produced for it, and why it is left."""
+
+    letter: RedriveLetter
+    fate: Fate
+    outgoing: Outgoing | None = None
+    why: str = ""
+
+    @property
+    def refusal(self) -> str | None:
+        """Why it could not be written; known once that was tried."""
+        return None if self.outgoing is None else self.outgoing.refusal
+
+    @property
+    def ends_as(self) -> Fate:
+        """Its fate, once it was tried to write what there was to write."""
+        return self.fate if self.refusal is None else Fate.LEFT
 
 
 class TopicPartitions:
@@ -40,13 +68,13 @@ class TopicPartitions:
         """
         if topic not in self._known:
             try:
-                spans = self._reader.spans((topic,))
+                ranges = self._reader.ranges((topic,))
             except ModerationError:
-                with admin(self._settings.kafka) as client:  # a topic that is not there, or one that is hidden
-                    if describe(client, [topic])[topic] is not None:
+                with Admin(self._settings.kafka) as client:  # a topic that is not there, or one that is hidden
+                    if client.found_topics([topic])[topic] is not None:
                         raise
-                spans = {}
-            self._known[topic] = {tp.partition: span for tp, span in spans.items()}
+                ranges = {}
+            self._known[topic] = {partition.number: offsets for partition, offsets in ranges.items()}
         return self._known[topic]
 
 
@@ -147,11 +175,11 @@ class Routes:
         """What a pointer points to, if it is still there."""
         source = letter.original
         assert source is not None
-        span = self._partitions.of(source.topic).get(source.partition)
-        if span is None or not span.start <= source.offset < span.end:
+        held = self._partitions.of(source.topic).get(source.partition)
+        if held is None or not held.start <= source.offset < held.end:
             return None
-        place = {TopicPartition(source.topic, source.partition): OffsetRange(source.offset, source.offset + 1)}
-        for found in self._sources.read(place):
+        wanted = {source.topic_partition: OffsetRange(source.offset, source.offset + 1)}
+        for found in self._sources.read(wanted):
             if letter.is_of(found):
                 return letter.fetched(found)
         return None

@@ -13,7 +13,7 @@ from schemas.record import SourceRecord
 from schemas.verdict import Verdict
 from workers.bench.stream.peers.environments import FOLDER
 from workers.bench.stream.peers.results import check_results, expected_results
-from workers.bench.stream.throughput import BenchEvent, bench_events
+from workers.bench.stream.workload import BenchEvent, bench_events
 
 COUNT = 20
 EVENTS = list(bench_events(COUNT))

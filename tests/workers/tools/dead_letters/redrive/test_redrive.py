@@ -6,20 +6,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from kafka import TopicPartition
 
 from schemas.dead_letter import REDRIVE_COUNT
 from schemas.errors import ConfigurationError, ModerationError
 from schemas.reasons import Reason
-from schemas.record import SourceRecord
+from schemas.record import Partition, SourceRecord
 from workers.kafka.reader import OffsetRange
 from workers.settings.sections import TopicSettings
 from workers.tools.dead_letters.dead_letters import Filters
-from workers.tools.dead_letters.redrive.letters import CONNECT
-from workers.tools.dead_letters.redrive.redrive import BATCH_RECORDS, Pace, Redrive, RedriveOrder
-from workers.tools.dead_letters.redrive.report import Fate, RedriveReport
-from workers.tools.dead_letters.redrive.routes import Routes
-from workers.tools.dead_letters.redrive.selection import Selection
+from workers.tools.dead_letters.redrive.letters import CONNECT, Selection
+from workers.tools.dead_letters.redrive.redrive import BATCH_RECORDS, Pace, Redrive, RedriveOrder, RedriveReport
+from workers.tools.dead_letters.redrive.routes import Fate, Routes
 
 TOPICS = TopicSettings(events=("in",), verdicts="out", dead_letters="dlq")
 THERE = {"in": 4, "other": 2, "dlq.parking": 3, "dlq": 2, "out": 2, "__consumer_offsets": 1}
@@ -29,8 +26,8 @@ def letter(
     offset: int, *, partition: int = 0, topic: str = "in", source_partition: int = 3, count: int = 0
 ) -> SourceRecord:
     """A dead letter of Connect: the least that says where it comes from."""
-    place = {"topic": topic, "partition": source_partition, "offset": 9}
-    headers = tuple((CONNECT + name, str(value).encode()) for name, value in place.items())
+    source = {"topic": topic, "partition": source_partition, "offset": 9}
+    headers = tuple((CONNECT + name, str(value).encode()) for name, value in source.items())
     return SourceRecord("dlq", partition, offset, 0, b"k", b"v%d" % offset, (*headers, (REDRIVE_COUNT, b"%d" % count)))
 
 
@@ -138,8 +135,10 @@ class Offsets:
     def is_seen_to(self, _: Any) -> bool:
         return False
 
-    def commit(self, positions: dict[TopicPartition, int], left: Sequence[SourceRecord] = ()) -> None:
-        self.commits.append(({tp.partition: at for tp, at in positions.items()}, [record.offset for record in left]))
+    def commit(self, positions: dict[Partition, int], left: Sequence[SourceRecord] = ()) -> None:
+        self.commits.append(
+            ({partition.number: at for partition, at in positions.items()}, [record.offset for record in left])
+        )
 
 
 class Sender:
@@ -154,8 +153,8 @@ class Sender:
         values = [record.value for record in records]
         self.sent.append(values)
         stop = values.index(self._fails_at) if self._fails_at in values else len(values)
-        for place, record in enumerate(records):
-            record.is_acknowledged = place < stop or record.value in self._takes_behind
+        for index, record in enumerate(records):
+            record.is_acknowledged = index < stop or record.value in self._takes_behind
         if stop < len(values):
             raise ModerationError("down")
 
@@ -166,10 +165,10 @@ def run(
     offsets, order, sender = Offsets(), order or RedriveOrder(), sender or Sender()
     report = RedriveReport("dlq", "g")
     reader: Any = SimpleNamespace(read=lambda _: iter(records))
-    spans = {TopicPartition("dlq", number): OffsetRange(0, 100) for number in {record.partition for record in records}}
+    ranges = {Partition("dlq", number): OffsetRange(0, 100) for number in {record.partition for record in records}}
     parts: Any = (offsets, sender)
     with suppress(ModerationError):
-        Redrive(order, routes(order.selection), *parts, Pace(None), report).run(reader, spans, lambda *_: None)
+        Redrive(order, routes(order.selection), *parts, Pace(None), report).run(reader, ranges, lambda *_: None)
     return offsets, sender, report
 
 

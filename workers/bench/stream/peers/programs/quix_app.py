@@ -34,8 +34,8 @@ def main() -> None:
     results = app.topic(wanted.results, value_serializer="bytes", key_serializer="bytes")
 
     def judged(value: bytes, _key: bytes, timestamp: int, _headers: object) -> bytes:
-        place = message_context()
-        return verdict_of(value, place.topic, place.partition, place.offset, timestamp)
+        source = message_context()
+        return verdict_of(value, source.topic, source.partition, source.offset, timestamp)
 
     frame = app.dataframe(events)
     frame = frame.apply(judged, metadata=True)

@@ -3,16 +3,17 @@
 import random
 import tracemalloc
 
+from schemas.record import Partition
 from tests.allocations import held_by
 from tests.samples.outcomes import verdict_of
 from tests.workers.tools.verify.sample_book import EVENTS, TOPICS, Book, broken
-from workers.tools.verify.ledger_book import LedgerBook
-from workers.tools.verify.ledger_pages import PAGE, LedgerPages, PageKey
+from workers.tools.verify.ledger import LedgerBook
+from workers.tools.verify.pages import PAGE, LedgerPages, PageKey
 
 
 def test_p9_pages_beyond_the_bound_leave_memory_and_come_back_as_they_were() -> None:
     pages = LedgerPages(resident=3)
-    keys = [PageKey(0, place, 0, number) for place in (0, 1) for number in range(20)]
+    keys = [PageKey(0, inputs, 0, number) for inputs in (0, 1) for number in range(20)]
     for turn in (1, 2):
         for value, key in enumerate(keys, 1):
             page = pages.page(key)
@@ -32,10 +33,10 @@ def test_p9_memory_does_not_grow_with_the_number_of_inputs() -> None:
     def held(inputs: int) -> int:
         tracemalloc.start()
         try:
-            book = LedgerBook({(EVENTS, 0): (0, inputs)}, resident=4)
+            book = LedgerBook({Partition(EVENTS, 0): (0, inputs)}, resident=4)
             for offset in range(0, inputs, PAGE // 2):
                 book.add_input(Book.input(offset))
-            return held_by("*/workers/tools/verify/ledger*")
+            return held_by("*/workers/tools/verify/*")
         finally:
             tracemalloc.stop()
             book.free()
@@ -46,7 +47,7 @@ def test_p9_memory_does_not_grow_with_the_number_of_inputs() -> None:
 
 
 def test_p9_offsets_that_hold_nothing_take_nothing() -> None:
-    book = LedgerBook({(EVENTS, 0): (0, 2**60)}, resident=4)
+    book = LedgerBook({Partition(EVENTS, 0): (0, 2**60)}, resident=4)
     offsets = [0, 5, 2**40, 2**60 - 1]
     for offset in offsets:
         book.add_input(Book.input(offset))

@@ -2,7 +2,7 @@
 
 Pages that were not used lately lie compressed in a temporary SQLite database, so that memory is bounded by the pages at
 hand and not by the length of the topics. SQLite makes that file where TMPDIR says, without a name, and frees it itself.
-Does not know what the bytes mean; `workers.tools.verify.ledger_book` does.
+Does not know what the bytes mean; `workers.tools.verify.ledger` does.
 """
 
 import sqlite3
@@ -21,13 +21,13 @@ class PageKey(NamedTuple):
 
     Attributes:
         lane: 0 for what the outcome topics hold; each extra topic of a policy has one of its own.
-        place: number of the input partition.
+        inputs: number of the input partition.
         nth: 0 for the first outcome of each record; a record that has outcomes that differ has more.
         number: offset divided by `PAGE`.
     """
 
     lane: int
-    place: int
+    inputs: int
     nth: int
     number: int
 
@@ -61,8 +61,8 @@ class LedgerPages:
         for pragma in ("page_size=16384", "journal_mode=OFF", "synchronous=OFF", f"cache_size=-{_CACHE_KIB}"):
             self._store.execute(f"PRAGMA {pragma}")
         self._store.execute(
-            "CREATE TABLE pages (lane INTEGER, place INTEGER, nth INTEGER, number INTEGER, body BLOB,"
-            " PRIMARY KEY (lane, place, nth, number))"
+            "CREATE TABLE pages (lane INTEGER, inputs INTEGER, nth INTEGER, number INTEGER, body BLOB,"
+            " PRIMARY KEY (lane, inputs, nth, number))"
         )
 
     def page(self, key: PageKey) -> Page:
@@ -80,16 +80,16 @@ class LedgerPages:
             self._held.move_to_end(key)
             return page
         found = self._store.execute(
-            "SELECT body FROM pages WHERE lane = ? AND place = ? AND nth = ? AND number = ?", key
+            "SELECT body FROM pages WHERE lane = ? AND inputs = ? AND nth = ? AND number = ?", key
         ).fetchone()
         return None if found is None else self._hold(key, Page(zlib.decompress(found[0])))
 
-    def numbers(self, lane: int, place: int) -> list[int]:
+    def numbers(self, lane: int, inputs: int) -> list[int]:
         """Numbers of the pages of first outcomes that are there, in order."""
         stored = self._store.execute(
-            "SELECT number FROM pages WHERE lane = ? AND place = ? AND nth = 0", (lane, place)
+            "SELECT number FROM pages WHERE lane = ? AND inputs = ? AND nth = 0", (lane, inputs)
         ).fetchall()
-        held = {key.number for key in self._held if (key.lane, key.place, key.nth) == (lane, place, 0)}
+        held = {key.number for key in self._held if (key.lane, key.inputs, key.nth) == (lane, inputs, 0)}
         return sorted(held.union(number for (number,) in stored))
 
     def close(self) -> None:

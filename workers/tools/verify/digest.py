@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from schemas.dead_letter import DeadLetter
 from schemas.reasons import Reason, Stage
+from schemas.record import Partition
 from schemas.verdict import Verdict
 
 VERDICT, LETTER, UNPARSABLE, TOO_LARGE = 2, 4, 8, 128
@@ -20,7 +21,7 @@ class OutcomeDigest(NamedTuple):
     """One outcome.
 
     Attributes:
-        place: topic and partition of the input record.
+        partition: of the input record.
         offset: its offset.
         flags: `VERDICT`, or `LETTER` and what else the ledger asks of one.
         payload: of all that copies must have in common; never 0.
@@ -29,12 +30,17 @@ class OutcomeDigest(NamedTuple):
             of all else that decides a verdict.
     """
 
-    place: tuple[str, int]
+    partition: Partition
     offset: int
     flags: int
     payload: int
     identity: int
     judge: int
+
+    @property
+    def record_id(self) -> str:
+        """Of the input record: `topic-partition-offset`."""
+        return f"{self.partition.topic}-{self.partition.number}-{self.offset}"
 
     def is_of_one_judgement(self, identity: int, judge: int) -> bool:
         """Whether another outcome of the same record, told by two of its digests, had to be equal to this one."""
@@ -50,7 +56,7 @@ def digest_of_verdict(verdict: Verdict, value: bytes) -> OutcomeDigest:
     source, made_by, policy = verdict.source, verdict.provenance, verdict.policy.sha256
     head, timing, _ = value.rpartition(_TIMING)  # the last field, as Verdict declares it
     return OutcomeDigest(
-        (source.topic, source.partition),
+        Partition(source.topic, source.partition),
         source.offset,
         VERDICT,
         _digest(head if timing else value),
@@ -67,7 +73,7 @@ def digest_of_letter(letter: DeadLetter) -> OutcomeDigest:
     dropped = b"dropped" if letter.value_dropped else None
     revision = letter.model_revision
     return OutcomeDigest(
-        (letter.source.topic, letter.source.partition),
+        Partition(letter.source.topic, letter.source.partition),
         letter.source.offset,
         flags,
         _digest(letter.reason.encode(), letter.key, letter.value, dropped, (revision or "").encode()),

@@ -13,14 +13,15 @@ from schemas.record import SourceRecord
 from tests.samples.outcomes import written
 from workers.settings.sections import TopicSettings
 from workers.tools.dead_letters.dead_letters import Filters
-from workers.tools.dead_letters.redrive.left import MAX_RANGES, LeftOffsets, from_numbers
-from workers.tools.dead_letters.redrive.letters import RedriveLetter, redrive_letter
-from workers.tools.dead_letters.redrive.selection import (
+from workers.tools.dead_letters.redrive.letters import RedriveLetter, Selection, redrive_letter
+from workers.tools.dead_letters.redrive.progress import (
     MAX_METADATA,
+    MAX_RANGES,
+    LeftOffsets,
     Passed,
-    Selection,
     advanced,
     from_metadata,
+    from_numbers,
     start_of,
     to_metadata,
 )
