@@ -1,6 +1,6 @@
 """The demo's broker: librdkafka's own mock cluster, in this process, speaking the real Kafka protocol over TCP.
 
-For a demonstration on one machine: it keeps 5 MiB of each partition in memory and nothing after the process.
+For a demonstration on one machine: it keeps 5 MiB of each partition in memory, and nothing outlives the process.
 """
 
 import signal
@@ -22,7 +22,7 @@ class EmbeddedBroker:
     """
 
     def __init__(self, topics: tuple[str, ...] = ()) -> None:
-        # Its thread ends at a signal that interrupts it (librdkafka 2.16), so that thread gets none.
+        # Its thread ends when a signal interrupts it (librdkafka 2.16), so signals are blocked for that thread.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
             self._handle = Producer({"test.mock.num.brokers": 1, "log_level": 2, "bootstrap.servers": "mock"})

@@ -198,7 +198,7 @@ class _Writer:
         return " ".join(kept)
 
     def _senseless(self, word: str | None, most: int = 9) -> str:
-        """Return a row of everyday and made-up words: it teaches that whatever is not a class word is nothing."""
+        """Return a row of everyday and made-up words, which teaches that words of no class mean nothing."""
         random = self.random
         spaced = self.code not in ("zh", "ja")
         while True:

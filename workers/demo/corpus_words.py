@@ -1,6 +1,6 @@
 """The words of the synthetic chat: made-up nouns, mild plain words and sentence frames in ten languages.
 
-Does not know how messages are put together, and lists nothing that is harmful to read: a class is only a name for
+Knows nothing of how messages are put together, and holds nothing that is harmful to read: a class is only a name for
 the words beside it.
 """
 

@@ -1,6 +1,6 @@
-"""The demo's input: 500 chat events in several languages and forms, with a handful of every kind of bad input.
+"""The demo's input: 500 chat events in several languages and forms, and a handful of every kind of bad input.
 
-Says for each record what must become of it: a verdict, or which reason's dead letter. Does not produce anything.
+Says for each record what must become of it: a verdict, or a dead letter of a given reason. Produces nothing.
 """
 
 import json

@@ -1,6 +1,6 @@
-"""One message alone on an idle engine, beside one forward of its tokens: what the engine itself adds.
+"""What the engine itself adds: one message alone on an idle engine, beside one forward of its tokens.
 
-Both run the same layers on the same prefix cache, so what differs is all that the engine does around a forward: cutting
+Both run the same layers on the same prefix cache. The difference is what the engine does around a forward: cutting
 passes, drafting, reading and verifying logits, writing the text. Knows nothing of reports.
 """
 

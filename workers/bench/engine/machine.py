@@ -1,4 +1,4 @@
-"""What a benchmark's figures depend on beside the code, and its clock. Knows nothing of what is measured."""
+"""What figures depend on beside the code: the machine, and its clock. Knows nothing of what is measured."""
 
 import platform
 import time

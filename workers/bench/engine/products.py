@@ -24,7 +24,7 @@ def product_shapes(config: Any) -> list[tuple[int, int]]:
 
 
 def measure_products(network: Any, rows: int) -> float:
-    """GFLOP/s of a layer's products for so many rows, on weights too many for any cache, the best way there is."""
+    """GFLOP/s of a layer's products for `rows` rows, the best way there is, on more weights than any cache holds."""
     device, dtype = network.device, network.dtype
     weights = [
         [torch.randn(out, inner, device=device).mul_(0.02).to(dtype) for out, inner in product_shapes(network.config)]

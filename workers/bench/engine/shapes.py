@@ -128,10 +128,10 @@ class VerdictTokens:
 
 
 class ScriptedForward:
-    """Runs every pass as it is, and then has the logits say what a script says: random weights write no verdicts.
+    """Runs every pass in full, then replaces its logits by scripted ones, because random weights write no verdicts.
 
     A prompt's answer is the Safe verdict, or, for a share of 1 - `accepted` of the prompts, an Unsafe one. Prompts are
-    told apart by the first token behind what all of them share.
+    told apart by the first token after what all of them share.
     """
 
     def __init__(

@@ -42,7 +42,7 @@ from workers.serving.engine.reference import ReferenceEngine
 from workers.serving.engine.suffix_forward import SuffixForward
 
 CONVERSATIONS: Final = 2_000
-# As a replica has for preparing.
+# As many as a replica has for preparing prompts.
 _TOKENISING_THREADS: Final = 2
 # Contenders and products of a round, and what the messages alone count for; for the progress bar.
 _STEPS_OF_A_ROUND: Final = 7

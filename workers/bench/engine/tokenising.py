@@ -1,7 +1,7 @@
-"""A made-up tokenizer and template of the real sizes, and how fast prompts are rendered and tokenised with them.
+"""How fast prompts are rendered and tokenised, with a made-up tokenizer and template of the real sizes.
 
-The real ones need a download. Here the vocabulary's size, the way text is split, the prompts' token counts and the
-shape of the template are the real ones; words and text are not. Knows nothing of models.
+The real ones need a download. The vocabulary's size, the way text is split, the prompts' token counts and the shape of
+the template are the real ones; words and text are made up. Knows nothing of models.
 """
 
 import os
@@ -67,7 +67,7 @@ class MadeUpTokenizer:
         return PromptBuilder(tokenizer)
 
     def conversations(self, task: Task, lengths: Sequence[int]) -> list[Conversation]:
-        """Conversations whose last user's message has so many tokens each; words repeat as in any language."""
+        """Conversations with last user messages of the given lengths in tokens; words repeat as in any language."""
         common = self.words[:_CHAT_WORDS]
         weights = list(accumulate(1 / rank for rank in range(1, len(common) + 1)))
 
@@ -81,7 +81,7 @@ class MadeUpTokenizer:
         ]
 
     def _made_up(self, count: int) -> list[str]:
-        """Each is a letter, or an earlier one with a letter more, so that merging from the left makes all of them."""
+        """Words that are a letter, or an earlier word and a letter, so that merging from the left makes them all."""
         words = list(ascii_lowercase[:count])
         known = set(words)
         while len(words) < count:
@@ -105,7 +105,7 @@ class MadeUpTokenizer:
         )
 
     def _text(self, tokens: int) -> str:
-        """So many tokens of words, with a line's end, which is two, now and then."""
+        """Words of `tokens` tokens in all, with a line end, which has two, now and then."""
         lines, rest = divmod(tokens, _WORDS_OF_A_LINE + 2)
         words = [
             f" {word}" for word in self._random.choices(self.words[:_TEMPLATE_WORDS], k=lines * _WORDS_OF_A_LINE + rest)
@@ -117,7 +117,7 @@ class MadeUpTokenizer:
 
 
 class Tokenising:
-    """So many conversations of chat's lengths, to be rendered and tokenised with a made-up tokenizer."""
+    """Conversations of chat's lengths, to be rendered and tokenised with a made-up tokenizer."""
 
     def __init__(self, task: Task, conversations: int) -> None:
         made_up = MadeUpTokenizer(RANKS)
@@ -129,7 +129,7 @@ class Tokenising:
         return len(self._chats)
 
     def run(self, threads: int) -> list[int]:
-        """Prepare all of them in so many threads of this process; returns the prompts' tokens, in no order."""
+        """Prepare all of them in `threads` threads of this process; returns the prompts' tokens, in no order."""
         if threads == 1:
             return self._prepared(self._chats)
         with ThreadPoolExecutor(threads) as pool:

@@ -1,4 +1,4 @@
-"""Mutated model outputs against the parser: how many that are off the grammar it lets through (none, or P3 is broken).
+"""Tries the parser with mutated model outputs: none that is off the grammar may pass, or P3 is broken.
 
 Does not print; `weir bench parser` does.
 """
@@ -28,7 +28,7 @@ class ParserFuzzResult:
 
     Attributes:
         count: outputs tried.
-        on_grammar: those that the reference grammar accepts, for a mutation can land on another verdict.
+        on_grammar: those that the reference grammar accepts, since a mutation can hit another verdict.
         off_grammar_accepted: accepted by the parser and not by the reference grammar.
         read_differently: accepted by both, with another severity, category list or refusal.
         on_grammar_rejected: accepted by the reference grammar only.
@@ -84,7 +84,7 @@ def run(
 def mutated_output(source: random.Random) -> tuple[str, Task]:
     """One output, mutated up to three times, or once in twenty not at all; and the task it is read for."""
     task = source.choice((Task.PROMPT, Task.RESPONSE))
-    # Seldom the other task's grammar, which is refused for its number of lines alone.
+    # Rarely the other task's grammar, which its number of lines alone gets refused.
     text = valid_output(source, task if source.random() < 0.9 else source.choice((Task.PROMPT, Task.RESPONSE)))
     if source.random() < 0.05:
         return text, task

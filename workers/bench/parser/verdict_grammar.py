@@ -1,4 +1,4 @@
-"""A second, independent reading of the verdict grammar, for holding the parser against.
+"""A second, independent reader of the verdict grammar, to compare the parser with.
 
 Written from the model's template alone: it walks the text from left to right and shares neither code nor vocabulary
 with `pipelines.guard_parser`. Slow and plain on purpose. Does not say why a text is refused.
@@ -29,7 +29,7 @@ class Reading(NamedTuple):
 
 
 class _Walk:
-    """A place in a text that moves on past what was expected."""
+    """A position in a text that moves past what was expected."""
 
     def __init__(self, text: str) -> None:
         self.rest = text

@@ -1,6 +1,6 @@
 """The policies that the autoscaling simulation compares: ours, Serve's, KEDA's lag threshold, and a clairvoyant.
 
-Each is a function of what the simulated world shows. In units of one replica's work.
+Each is a function of what the simulated world shows, in units of one replica's work.
 """
 
 from collections import deque
@@ -90,10 +90,10 @@ def keda(threshold: float, bounds: tuple[int, int]) -> Decide:
 
 
 def clairvoyant(arrivals: Sequence[float], target_s: float, startup_s: int, bounds: tuple[int, int]) -> Decide:
-    """Knows all arrivals: the steadiest work that keeps every deadline, and replicas ordered early enough.
+    """Knows all arrivals: the steadiest work that keeps every deadline, with replicas ordered early enough.
 
-    The taut string between what has arrived and what is due changes its pace least of all, and wastes nothing but the
-    rounding to whole replicas.
+    Of all lines between what has arrived and what is due, the taut string changes its pace the least; it wastes only
+    the rounding to whole replicas.
     """
     total = [0.0, *accumulate(arrivals)]
     last = len(arrivals)
@@ -137,7 +137,7 @@ Point = tuple[int, float]
 def _stretch(
     own: deque[Point], other: deque[Point], point: Point, corners: list[Point], bends: Callable[[float, float], bool]
 ) -> None:
-    """Take a point into one side of the funnel; where that crosses the other side, the string has a corner there."""
+    """Add a point to one side of the funnel; where it crosses the other side, the string has a corner."""
     while len(own) > 1 and bends(_slope(own[-2], own[-1]), _slope(own[-1], point)):
         own.pop()
     own.append(point)

@@ -1,7 +1,7 @@
-"""Ray Serve's own autoscaling arithmetic, called outside a cluster with the time in the caller's hand.
+"""Ray Serve's own autoscaling arithmetic, called outside a cluster, where the caller sets the time. For simulations.
 
-What `replica_queue_length_autoscaling_policy`, Serve's default, and the delays around every policy do in the controller
-is done here by the same functions (private ones, of Ray 2.60: the public ones read the clock). For simulations.
+`replica_queue_length_autoscaling_policy`, Serve's default, and the delays around every policy are the controller's own
+functions: private ones of Ray 2.60, because the public ones read the clock.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,6 @@
-"""Days of made-up chat traffic for the autoscaling simulation: day and night, noise that lasts, and spikes.
+"""Days of made-up chat traffic for the autoscaling simulation: day and night, lasting noise, and spikes.
 
-All in replicas: a rate of 3 keeps three replicas busy. Deterministic for a seed.
+Rates are in replicas: a rate of 3 keeps three replicas busy. The same seed gives the same traffic.
 Does not simulate anything that serves.
 """
 

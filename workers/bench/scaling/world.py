@@ -1,7 +1,7 @@
-"""A queue, replicas that take time to start, and what it all cost: the world that autoscaling policies are tried in.
+"""The world in which autoscaling policies are tried: a queue, replicas that take time to start, and the cost.
 
-A fluid, second by second, in units of one replica's work: a busy replica does 1 a second. First come, first served.
-Knows no policy.
+Work is a fluid, second by second, in units of one replica's work: a busy replica does 1 a second. First come, first
+served. Knows no policy.
 """
 
 from collections import deque

@@ -1,6 +1,7 @@
 """Callers of a guard that always have a chunk under way, as an audit's actors have; for `weir bench background`.
 
-A Ray actor, in a process of its own: what it takes to make and send chunks is not to delay who sends live messages.
+They run in a Ray actor, a process of its own, so that making and sending chunks does not delay the sender of live
+messages.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Figures of offered load: what the fates of messages and the sizes of batches come to.
+"""Figures of offered load, from what became of messages and from the sizes of batches.
 
 Knows nothing of Ray or of how messages were sent.
 """
@@ -34,7 +34,7 @@ class LoadFigures:
         done: answers by the time from the first arrival to the last answer.
         errors: calls that failed, and messages that the guard could not judge.
         p50_ms, p99_ms: of all but errors; a time-out counts with all of its wait.
-        late_p99_ms: how late messages were sent: if not far below the latencies, who sends was too slow.
+        late_p99_ms: how late messages were sent; if not far below the latencies, the sender was too slow.
     """
 
     load: float
@@ -87,7 +87,7 @@ class LoadReport:
 
 
 def figures_of(runs: Sequence[Measured], seconds: float) -> LoadFigures:
-    """The figures of runs of one load on one side, each of so many seconds."""
+    """The figures of runs of one load on one side, each of `seconds` seconds."""
     fates = [fate for run in runs for fate in run.fates]
     batches = [size for run in runs for size in run.batches]
     answered = sum(_is_answered(fate) for fate in fates)

@@ -1,4 +1,4 @@
-"""The replicas that `weir bench latency` compares: the guard replica as it is, and with `@serve.batch` for its batcher.
+"""The replicas that `weir bench latency` compares: the guard replica with its own batcher, and with `@serve.batch`.
 
 Both count the batches that reach the engine. Does not measure time.
 """
@@ -111,7 +111,7 @@ class CountingEngine(Engine):
 
 
 class FixedPassEngine(Engine):
-    """No model: every batch takes `pass_ms` milliseconds whatever its size, and an answer names its message's digest.
+    """A stand-in for the model: every batch takes `pass_ms` milliseconds, and an answer names its message's digest.
 
     On a CPU a batch of n costs n times a message, so batching gains nothing; on a GPU, up to some hundreds of messages,
     it costs little more than one. This stands for that on a machine without a GPU.

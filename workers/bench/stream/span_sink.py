@@ -1,6 +1,6 @@
-"""Takes spans over OTLP in a process of its own and counts them afterwards: somewhere to export to, for benchmarks.
+"""Receives spans over OTLP in a process of its own and counts them afterwards: an exporter's target for benchmarks.
 
-Keeps the requests until it is asked, so that while a run is measured it costs no more than reading them.
+Requests are kept until it is asked, so that during a run it costs no more than reading them.
 """
 
 import multiprocessing
@@ -17,7 +17,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 
 class SpanSink:
-    """One sink; use as a context manager. `variables` are those of a process whose spans shall go here."""
+    """One sink; use as a context manager. `variables` make a process send its spans here."""
 
     def __init__(self) -> None:
         self.variables: dict[str, str] = {}
@@ -43,7 +43,7 @@ class SpanSink:
 
     @staticmethod
     def nowhere() -> dict[str, str]:
-        """The variables of a process whose spans shall go where nobody listens."""
+        """The variables that make a process send its spans where nobody listens."""
         with socket.socket() as unused:
             unused.bind(("127.0.0.1", 0))
             return _variables(unused.getsockname()[1])

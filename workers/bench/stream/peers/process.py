@@ -1,4 +1,4 @@
-"""One run of a peer's script: started, watched from outside by its offsets, and stopped.
+"""Runs a peer's script once: starts it, watches it from outside by its offsets, and stops it.
 
 Reads nothing that it writes; `workers.bench.stream.peers.results` does.
 """
