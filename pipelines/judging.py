@@ -50,7 +50,7 @@ class Judge:
         self._new_backoff = new_backoff
         self._sleep = sleep
         self._suspects = asyncio.Lock()
-        self.held = held
+        self._held = held
         self.calls: Counter[str] = Counter()
 
     async def judge(self, requests: Sequence[GuardRequest]) -> list[Judged]:
@@ -96,7 +96,7 @@ class Judge:
                 try:
                     probe = await self._call([PROBE], backoff)
                 except (GuardCrashError, GuardCallFailedError):
-                    self.held()
+                    self._held()
                     continue
             if crashed and not suspected:
                 suspected = True
@@ -122,7 +122,7 @@ class Judge:
                 raise
             except GuardUnavailableError:
                 self.calls["unavailable"] += 1
-                self.held()
+                self._held()
                 await self._sleep(backoff.next_wait_s())
                 continue
             self.calls["answered"] += 1

@@ -16,7 +16,7 @@ from workers.kafka.producer import producer
 from workers.kafka.reader import TopicReader
 from workers.settings.loading import Settings, load_settings
 from workers.shadow.lane import ShadowLane
-from workers.stream.assembly import shadow_lane, stream_worker
+from workers.stream.build import shadow_lane, stream_worker
 from workers.stream.worker import StreamWorker
 from workers.telemetry.export import Tracing
 

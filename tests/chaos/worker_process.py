@@ -19,9 +19,9 @@ from typing import Any
 
 from tests.chaos.ruled_guard import RuledGuard
 from workers.bench.guards import running_loop
+from workers.serving.process_tuning import tune_process
 from workers.settings.loading import load_settings, otel_variables
-from workers.stream.assembly import stream_worker
-from workers.stream.process_tuning import tune_process
+from workers.stream.build import stream_worker
 from workers.stream.worker import StreamWorker
 from workers.telemetry.export import start_tracing
 from workers.telemetry.log import configure_logging

@@ -10,7 +10,7 @@ from pipelines.guard import GuardRequest
 from tests.guards.scripted_guard import ScriptedGuard
 from tests.site import OFF, Site, event, wait_until
 from workers.settings.loading import Settings
-from workers.stream.assembly import stream_worker
+from workers.stream.build import stream_worker
 from workers.tools.verify.ledger import Ledger
 from workers.tools.verify.verify import verify
 

@@ -124,7 +124,7 @@ def test_a_worker_that_stops_while_the_group_rebalances_commits_what_it_has_publ
         # A third member asks to be let in: all have to join again, and the other member does not, until it polls.
         ask_in(third, settings)
         wait_until(lambda: not third.poll(100) and state() == "PreparingRebalance", "a rebalance")
-        coordinator = worker._consumer._coordinator  # type: ignore[union-attr] # noqa: SLF001 - nobody else can tell
+        coordinator = worker._consumer._kafka._coordinator  # noqa: SLF001 - nobody else can tell
         wait_until(coordinator.rebalance_in_progress, "the worker to join again")
         assert sum(wide_site.committed().values()) < len(wide_site.verdicts())
         worker.request_stop()

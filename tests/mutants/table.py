@@ -38,7 +38,7 @@ MUTANTS = (
     ),
     Mutant(
         "acknowledges what has only been sent",
-        "workers/stream/publisher.py",
+        "workers/stream/delivery.py",
         "if all(map(Future.succeeded, futures))]",
         "if futures]",
         "tests/workers/stream/test_publisher.py::test_p2_nothing_is_acknowledged_that_the_broker_has_not_stored",
@@ -75,14 +75,14 @@ MUTANTS = (
     Mutant(
         "spends attempts while the guard is down",
         "pipelines/judging.py",
-        '                self.calls["unavailable"] += 1\n                self.held()\n',
+        '                self.calls["unavailable"] += 1\n                self._held()\n',
         "                raise GuardCallFailedError('down') from None\n",
         "tests/pipelines/test_judging.py::test_p5_an_unavailable_guard_consumes_no_attempt_and_yields_no_error",
     ),
     Mutant(
         "blames a record without asking whether the guard is well",
         "pipelines/judging.py",
-        "                except (GuardCrashError, GuardCallFailedError):\n                    self.held()\n"
+        "                except (GuardCrashError, GuardCallFailedError):\n                    self._held()\n"
         "                    continue\n",
         "                except (GuardCrashError, GuardCallFailedError):\n"
         "                    probe = GuardReply([], None)\n",
@@ -163,17 +163,17 @@ MUTANTS = (
     ),
     Mutant(
         "commits a transaction of a partition that is lost",
-        "workers/stream/transactions.py",
+        "workers/stream/exactly_once.py",
         "        if any(item.partition.is_lost for item in batch):\n",
         "        if not batch:\n",
-        "tests/workers/stream/test_transactions.py::test_a_partition_that_is_lost_meanwhile_takes_its_transaction_with_it",
+        "tests/workers/stream/test_exactly_once.py::test_a_partition_that_is_lost_meanwhile_takes_its_transaction_with_it",
     ),
     Mutant(
         "sends again what turned out to be committed",
-        "workers/stream/transactions.py",
-        "        return [item for item in batch if item.offset < offsets.get(item.partition.topic_partition, -1)]\n",
+        "workers/stream/exactly_once.py",
+        "        return [item for item in batch if item.offset < offsets.get(item.partition.id, -1)]\n",
         "        return []\n",
-        "tests/workers/stream/test_transactions.py::test_what_turns_out_to_be_committed_is_not_sent_again",
+        "tests/workers/stream/test_exactly_once.py::test_what_turns_out_to_be_committed_is_not_sent_again",
     ),
     Mutant(
         "releases behind an open breaker",
@@ -185,8 +185,8 @@ MUTANTS = (
     Mutant(
         "leaves the group without its last commit",
         "workers/stream/commits.py",
-        "        return not offsets\n",
-        "        return True\n",
+        "        if not self._assignment.committable():\n",
+        "        if self._assignment.is_idle:\n",
         "tests/workers/stream/test_commits.py::test_p2_what_is_done_is_committed_before_a_worker_leaves_also_where_a_rebalance_refuses_it",
     ),
     Mutant(

@@ -21,7 +21,7 @@ from schemas.verdict import (
 )
 from tests.samples.verdict import text_of
 from workers.settings.sections import TopicSettings
-from workers.stream.outcome_records import outcome_records
+from workers.stream.delivery import outcome_records
 
 
 def verdict_of(

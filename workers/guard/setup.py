@@ -53,12 +53,13 @@ def moderation_of(settings: Settings, new_moderation: Callable[..., Moderation] 
     )
 
 
-def judge_of(settings: Settings, guard: Guard) -> Judge:
-    """Retry and isolation around a guard, as set."""
+def judge_of(settings: Settings, guard: Guard, held: Callable[[], None] = lambda: None) -> Judge:
+    """Retry and isolation around a guard, as set; `held` is called whenever the guard is what holds requests up."""
     delivery = settings.delivery
     return Judge(
         guard,
         max_attempts=delivery.max_attempts,
         max_crashes=delivery.max_crashes,
         new_backoff=partial(Backoff, delivery.backoff_initial_s, delivery.backoff_max_s),
+        held=held,
     )

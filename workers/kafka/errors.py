@@ -10,6 +10,7 @@ from enum import Enum
 from kafka import errors as kafka
 from kafka.errors import (
     ClusterAuthorizationFailedError,
+    CommitFailedError,
     CoordinatorNotAvailableError,
     GroupAuthorizationFailedError,
     InvalidRecordError,
@@ -27,6 +28,7 @@ from workers.settings.sections import KafkaSettings
 
 __all__ = [
     "ClusterAuthorizationFailedError",
+    "CommitFailedError",
     "CoordinatorNotAvailableError",
     "GroupAuthorizationFailedError",
     "InvalidRecordError",

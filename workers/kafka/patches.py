@@ -161,6 +161,24 @@ def close_at_once(producer: KafkaProducer, timeout_s: float) -> None:
     producer.close(timeout=timeout_s)
 
 
+def send_offsets(producer: KafkaProducer, offsets: dict[Any, Any], member: object) -> Any:
+    """Ask that offsets become part of the open transaction; what is returned can be waited for.
+
+    kafka-python's public method waits for ever for a broker.
+    """
+    return _asked(producer, producer._transaction_manager.send_offsets_to_transaction(offsets, member))  # noqa: SLF001
+
+
+def begin_commit(producer: KafkaProducer) -> Any:
+    """Ask that the open transaction be committed; what is returned can be waited for."""
+    return _asked(producer, producer._transaction_manager.begin_commit())  # noqa: SLF001
+
+
+def _asked(producer: KafkaProducer, result: Any) -> Any:
+    producer._sender.wakeup()  # noqa: SLF001 - as its public methods do
+    return result
+
+
 def _leave(future: Future, is_over: Callable[[Any], bool]) -> None:
     with future._lock:  # noqa: SLF001
         for callbacks in (future._callbacks, future._errbacks):  # noqa: SLF001 - None once it is done

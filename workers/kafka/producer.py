@@ -1,16 +1,18 @@
 """The idempotent producer of outcomes, transactional where it has an id for that."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 from uuid import uuid4
 
 from kafka import KafkaProducer
 from kafka.future import Future as Future
 from kafka.partitioner.default import DefaultPartitioner, murmur2
 
+from schemas.record import Partition
 from workers.kafka.connection import connection
-from workers.kafka.patches import NULL, Headers, Nulls, ProducerClient, close_at_once
+from workers.kafka.consumer import stored_with
+from workers.kafka.patches import NULL, Headers, Nulls, ProducerClient, begin_commit, close_at_once, send_offsets
 from workers.settings.sections import KafkaSettings
 
 TRANSACTION_TIMEOUT_MS = 10_000  # what a worker that died left open keeps readers waiting for so long, as Kafka Streams
@@ -40,6 +42,13 @@ class RememberingPartitioner(DefaultPartitioner):
             return choice
         known: int = (_hash_of(serialized_key) & 0x7FFFFFFF) % len(cluster.partitions_for_topic(topic))
         return known
+
+
+class Answer(Protocol):
+    """What comes of a request about a transaction."""
+
+    def wait(self, timeout_ms: int) -> bool:
+        """Wait for it, so long at most; False where it has not come. Raises the KafkaError that was answered."""
 
 
 class Producer(KafkaProducer):
@@ -73,6 +82,28 @@ class Producer(KafkaProducer):
             "allow_auto_create_topics": False,
         }
         super().__init__(**connection(settings), **(options | more))
+
+    @property
+    def broker_version(self) -> tuple[int, ...]:
+        """Of the protocol that the brokers speak."""
+        version: tuple[int, ...] = self.config["api_version"]
+        return version
+
+    def send_offsets(self, offsets: Mapping[Partition, int], text: str, member: object) -> Answer:
+        """Make offsets part of the open transaction, a text beside each.
+
+        Args:
+            offsets: next offset to read of each partition.
+            text: stored beside each.
+            member: the consumer's group metadata, by which the coordinator knows one that was expelled.
+        """
+        answer: Answer = send_offsets(self, stored_with(offsets, text), member)
+        return answer
+
+    def begin_commit(self) -> Answer:
+        """Have the open transaction committed."""
+        answer: Answer = begin_commit(self)
+        return answer
 
     def close_at_once(self, timeout_s: float = CLOSE_S) -> None:
         """Close; what is not delivered by now must not be delivered later by the client's own thread."""

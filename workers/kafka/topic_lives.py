@@ -6,13 +6,22 @@ Does not act on what it sees.
 
 import logging
 from collections.abc import Sequence
+from typing import Protocol
 from uuid import UUID
-
-from kafka import KafkaConsumer
 
 from workers.telemetry.log import log_event
 
 log = logging.getLogger(__name__)
+
+
+class Cluster(Protocol):
+    """What a client knows of topics anyway."""
+
+    def partitions_for_topic(self, topic: str) -> set[int] | None:
+        """Numbers of a topic's partitions; None where there is no such topic."""
+
+    def topic_id(self, topic: str) -> UUID | None:
+        """The id of a topic; none or zero where servers do not tell."""
 
 
 class TopicLives:
@@ -27,9 +36,8 @@ class TopicLives:
         self._ids: dict[str, UUID] = {}
         self._missing: set[str] = set()
 
-    def begun(self, consumer: KafkaConsumer) -> list[str]:
-        """Topics that have another id than before; says so, and which ones are missing or found again. Never waits."""
-        cluster = consumer._cluster  # noqa: SLF001 - what the client knows anyway; its public questions may wait
+    def begun(self, cluster: Cluster) -> list[str]:
+        """Topics that have another id than before; says so, and which ones are missing or found again."""
         begun = []
         for topic in self._topics:
             if cluster.partitions_for_topic(topic) is None:

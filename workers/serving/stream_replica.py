@@ -16,9 +16,9 @@ from ray import serve
 from pipelines.breaker.breaker import BreakerView
 from workers.guard.client import GuardClient
 from workers.serving.backlog_policy import ALL_PARTITIONS, ARRIVALS, BACKLOG, COMPLETIONS, OLDEST_AGE, PARTITIONS
+from workers.serving.process_tuning import tune_process
 from workers.settings.loading import Settings, otel_variables
-from workers.stream.assembly import shadow_lane, stream_worker
-from workers.stream.process_tuning import tune_process
+from workers.stream.build import shadow_lane, stream_worker
 from workers.telemetry.export import start_metrics, start_tracing
 from workers.telemetry.log import configure_logging, log_event
 

@@ -1,16 +1,56 @@
 """The partitions that this member owns, and what is in flight of them.
 
-Does not consume, publish or commit.
+Does not consume, publish or commit. What the offsets of one partition mean is said in `pipelines.offsets`.
 """
 
-from collections.abc import Callable, Collection, Iterator
-
-from kafka import OffsetAndMetadata, TopicPartition
+from collections.abc import Collection, Iterator, Sequence
 
 from pipelines.in_flight import InFlightLimits
-from workers.stream.in_flight_record import AssignedPartition, InFlightRecord
+from pipelines.moderation import Admitted, Ruling
+from pipelines.offsets import PartitionOffsets
+from schemas.record import Partition, SourceRecord
+from workers.telemetry.log import ids_of
+from workers.telemetry.message_trace import MessageTrace
 
-Offsets = dict[TopicPartition, OffsetAndMetadata]
+
+class AssignedPartition:
+    """A partition while this member owns it. Once lost or handed over, nothing of it may be published or committed."""
+
+    __slots__ = ("id", "is_lost", "offsets")
+
+    def __init__(self, partition: Partition) -> None:
+        self.id = partition
+        self.offsets: PartitionOffsets[InFlightRecord] = PartitionOffsets()
+        self.is_lost = False
+
+
+class InFlightRecord:
+    """A delivered record on its way to an acknowledged outcome."""
+
+    __slots__ = (
+        "admitted", "is_completed", "offset", "partition", "record", "ruling", "size_bytes", "tokens", "trace",
+    )  # fmt: skip
+
+    def __init__(self, partition: AssignedPartition, record: SourceRecord, trace: MessageTrace) -> None:
+        self.partition = partition
+        self.record = record
+        self.offset = record.offset
+        self.trace = trace
+        self.size_bytes = record.size_bytes
+        self.tokens = 0
+        self.admitted: Admitted | None = None  # while it is judged
+        self.ruling: Ruling | None = None
+        self.is_completed = False
+
+    @property
+    def log_fields(self) -> dict[str, str]:
+        """What a log line about this record says: its source, and its trace where it has one."""
+        return {"record_id": self.record.record_id, **ids_of(self.trace.carrier)}
+
+    @property
+    def is_decided(self) -> bool:
+        """True once its outcome is known."""
+        return self.ruling is not None
 
 
 class Assignment:
@@ -18,46 +58,44 @@ class Assignment:
 
     Args:
         limits: counts what is in flight.
-        note: the text that is stored with committed offsets, now.
     """
 
-    def __init__(self, limits: InFlightLimits, note: Callable[[], str]) -> None:
+    def __init__(self, limits: InFlightLimits) -> None:
         self._limits = limits
-        self._note = note
-        self._partitions: dict[TopicPartition, AssignedPartition] = {}
+        self._partitions: dict[Partition, AssignedPartition] = {}
 
-    def assign(self, partitions: Collection[TopicPartition]) -> None:
+    def assign(self, partitions: Collection[Partition]) -> None:
         """Begin to own partitions."""
-        for tp in partitions:
-            self._partitions[tp] = AssignedPartition(tp)
+        for partition in partitions:
+            self._partitions[partition] = AssignedPartition(partition)
 
-    def forget(self, partitions: Collection[TopicPartition]) -> None:
+    def forget(self, partitions: Collection[Partition]) -> None:
         """Stop owning partitions: nothing of theirs is published or committed from now on."""
-        for tp in partitions:
-            partition = self._partitions.pop(tp, None)
-            if partition is None:
+        for partition in partitions:
+            owned = self._partitions.pop(partition, None)
+            if owned is None:
                 continue
-            partition.is_lost = True
-            for item in partition.offsets.in_flight():
+            owned.is_lost = True
+            for item in owned.offsets.in_flight():
                 item.trace.end()
                 self._limits.remove(item.size_bytes, item.tokens)
 
-    def begin_anew(self, partitions: Collection[TopicPartition]) -> None:
+    def begin_anew(self, partitions: Collection[Partition]) -> None:
         """Forget what is in flight of owned partitions, and where they stood; they stay owned."""
-        owned = [tp for tp in partitions if tp in self._partitions]
+        owned = [partition for partition in partitions if partition in self._partitions]
         self.forget(owned)
         self.assign(owned)
 
-    def went_back(self, tp: TopicPartition, offset: int) -> int | None:
+    def went_back(self, partition: Partition, offset: int) -> int | None:
         """Where to read a partition from that delivers an offset again: before all that is unfinished. Else None."""
-        owned = self._partitions.get(tp)
+        owned = self._partitions.get(partition)
         if owned is None or owned.offsets.delivered_to is None or offset >= owned.offsets.delivered_to:
             return None
         return offset if owned.offsets.committed is None else min(offset, owned.offsets.committed)
 
-    def get(self, topic: str, partition: int) -> AssignedPartition | None:
+    def get(self, partition: Partition) -> AssignedPartition | None:
         """An owned partition, else None."""
-        return self._partitions.get(TopicPartition(topic, partition))
+        return self._partitions.get(partition)
 
     def owned(self) -> Collection[AssignedPartition]:
         """All owned partitions."""
@@ -72,35 +110,37 @@ class Assignment:
         """What is decided and next in its partition's order, each record once."""
         return [item for partition in self._partitions.values() for item in partition.offsets.release()]
 
-    def in_flight(self, partitions: Collection[TopicPartition]) -> int:
-        """Records in flight of some partitions."""
-        return sum(len(owned.offsets.in_flight()) for _, owned in self._owned(partitions))
+    def complete(self, items: Sequence[InFlightRecord]) -> None:
+        """Note that the broker has the outcomes of these; what was lost meanwhile is no longer counted."""
+        owned = [item for item in items if not item.partition.is_lost]
+        for item in owned:
+            item.is_completed = True
+        self._limits.remove(sum([item.size_bytes for item in owned]), sum([item.tokens for item in owned]), len(owned))
 
-    def committable(self, partitions: Collection[TopicPartition] | None = None) -> Offsets:
+    def in_flight(self, partitions: Collection[Partition]) -> int:
+        """Records in flight of some partitions."""
+        return sum(len(owned.offsets.in_flight()) for owned in self._owned(partitions))
+
+    def committable(self, partitions: Collection[Partition] | None = None) -> dict[Partition, int]:
         """Offsets that are ahead of what is committed, of all or of some partitions."""
-        note = self._note()
         return {
-            tp: OffsetAndMetadata(offset, note, -1)
-            for tp, owned in self._owned(self._partitions if partitions is None else partitions)
+            owned.id: offset
+            for owned in self._owned(self._partitions if partitions is None else partitions)
             if (offset := owned.offsets.uncommitted) is not None
         }
 
-    def committed(self) -> Offsets:
+    def committed(self) -> dict[Partition, int]:
         """Offsets as far as they are known to be committed."""
-        note = self._note()
-        return {
-            tp: OffsetAndMetadata(owned.offsets.committed, note, -1)
-            for tp, owned in self._partitions.items()
-            if owned.offsets.committed is not None
-        }
+        known = self._partitions.values()
+        return {owned.id: owned.offsets.committed for owned in known if owned.offsets.committed is not None}
 
-    def stored(self, offsets: Offsets) -> None:
+    def stored(self, offsets: dict[Partition, int]) -> None:
         """Note that the coordinator has stored these offsets; those of before a partition began anew are no news."""
-        for tp, owned in self._owned(offsets):
-            if offsets[tp].offset <= (owned.offsets.delivered_to or 0):
-                owned.offsets.committed = offsets[tp].offset
+        for owned in self._owned(offsets):
+            if offsets[owned.id] <= (owned.offsets.delivered_to or 0):
+                owned.offsets.committed = offsets[owned.id]
 
-    def _owned(self, partitions: Collection[TopicPartition]) -> Iterator[tuple[TopicPartition, AssignedPartition]]:
-        for tp in partitions:
-            if tp in self._partitions:
-                yield tp, self._partitions[tp]
+    def _owned(self, partitions: Collection[Partition]) -> Iterator[AssignedPartition]:
+        for partition in partitions:
+            if partition in self._partitions:
+                yield self._partitions[partition]

@@ -11,16 +11,15 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from kafka import KafkaConsumer, TopicPartition
-
-from workers.stream.assignment import Assignment
-from workers.stream.in_flight_record import InFlightRecord
+from schemas.record import Partition
+from workers.kafka.consumer import Consumer
+from workers.stream.assignment import Assignment, InFlightRecord
 from workers.stream.progress import Progress
 
 SAMPLE_S = 0.5
 WINDOW_S = 5.0  # rates are those of so long
 STALE_S = 10.0  # log ends that are older are no figure
-_LATEST = -1  # ListOffsets' word for the log end
+LOOK_S = 0.05  # whether an answer has come
 
 
 class BacklogFigures(NamedTuple):
@@ -62,7 +61,7 @@ class Backlog:
         self._next = 0.0
         self._asked: Any = None
         self._asked_at = 0.0
-        self._ends: dict[TopicPartition, deque[tuple[float, int]]] = {}
+        self._ends: dict[Partition, deque[tuple[float, int]]] = {}
         self._completed: deque[tuple[float, int]] = deque()
         self._figures: tuple[float, BacklogFigures] | None = None
 
@@ -71,48 +70,51 @@ class Backlog:
         known = self._figures
         return None if known is None or self._clock() - known[0] > STALE_S else known[1]
 
-    def measure_when_due(self, consumer: KafkaConsumer, assignment: Assignment) -> None:
-        """Ask for the log ends if it is time to, and look at what is owned when they have come."""
+    def measure(self, consumer: Consumer, assignment: Assignment) -> float:
+        """Ask for the log ends if it is time to, and look at what is owned when they have come.
+
+        Returns:
+            When to be called again, by the clock.
+        """
         now = self._clock()
         if self._asked is not None and self._asked.is_done:
             self._read_ends()
         elif now < self._next:
-            return
+            return now + LOOK_S
         else:
             self._next = now + SAMPLE_S
-            owned = {partition.topic_partition for partition in assignment.owned()}
-            self._ends = {tp: samples for tp, samples in self._ends.items() if tp in owned}
+            owned = {partition.id for partition in assignment.owned()}
+            self._ends = {partition: samples for partition, samples in self._ends.items() if partition in owned}
             if owned:
                 if self._asked is None or now - self._asked_at > STALE_S:
                     self._asked_at = now
-                    self._asked = _ask_ends(consumer, owned)
-                return
+                    self._asked = consumer.ask_ends(owned)
+                return now + LOOK_S
         _note(self._completed, now, self._progress.completed)
         figures = self._measure(consumer, assignment, now)
         if figures is not None:
             self._figures = now, figures
+        return self._next
 
     def _read_ends(self) -> None:
         asked, self._asked = self._asked, None
         if asked.succeeded():  # else the brokers are down, or the partition is moving: asked again
-            for tp, found in asked.value.items():
-                _note(self._ends.setdefault(tp, deque()), self._asked_at, found.offset)
+            for (topic, number), found in asked.value.items():
+                _note(self._ends.setdefault(Partition(topic, number), deque()), self._asked_at, found.offset)
 
-    def _measure(self, consumer: KafkaConsumer, assignment: Assignment, now: float) -> BacklogFigures | None:
+    def _measure(self, consumer: Consumer, assignment: Assignment, now: float) -> BacklogFigures | None:
         """None where a partition's figures are missing: a sum without it would be too small."""
         records = 0
         ages: list[float] = []
         is_age_known = True
-        numbers = [consumer._cluster.partitions_for_topic(topic) for topic in consumer.subscription() or ()]  # noqa: SLF001
-        if not all(numbers):
+        if (all_partitions := consumer.partition_count()) is None:
             return None
         for partition in assignment.owned():
-            tp = partition.topic_partition
-            state = consumer._subscription.assignment.get(tp)  # noqa: SLF001 - `position()` may wait for the coordinator
-            ends = self._ends.get(tp)
-            if state is None or state.position is None or not ends or now - ends[-1][0] > STALE_S:
+            position = consumer.position(partition.id)
+            ends = self._ends.get(partition.id)
+            if position is None or not ends or now - ends[-1][0] > STALE_S:
                 return None
-            undelivered = max(0, ends[-1][1] - state.position.offset)
+            undelivered = max(0, ends[-1][1] - position)
             in_flight = partition.offsets.in_flight()
             records += undelivered + len(in_flight)
             if in_flight:
@@ -123,7 +125,7 @@ class Backlog:
         rates = [rate for samples in self._ends.values() if (rate := _rate(samples)) is not None]
         owned = len(self._ends)
         arrivals = sum(rates) if rates else None if owned else 0.0
-        return BacklogFigures(records, age, arrivals, _rate(self._completed), owned, sum(map(len, numbers)))
+        return BacklogFigures(records, age, arrivals, _rate(self._completed), owned, all_partitions)
 
 
 def _age_s(item: InFlightRecord, now_s: float) -> float:
@@ -134,13 +136,6 @@ def _age_s(item: InFlightRecord, now_s: float) -> float:
     stamped_s = item.record.timestamp_ms / 1000
     polled_s = item.trace.started_ns / 1e9
     return max(0.0, now_s - (min(stamped_s, polled_s) if stamped_s > 0 else polled_s))
-
-
-def _ask_ends(consumer: KafkaConsumer, partitions: set[TopicPartition]) -> Any:
-    """Ask for log ends; what `end_offsets` waits for, without waiting: it may be a broker that is down."""
-    fetcher = consumer._fetcher  # noqa: SLF001
-    ask = fetcher._fetch_offsets_by_times_async  # noqa: SLF001
-    return fetcher._manager.call_soon(ask, dict.fromkeys(partitions, _LATEST), int(STALE_S * 1000))  # noqa: SLF001
 
 
 def _note(samples: deque[tuple[float, int]], at: float, value: int) -> None:

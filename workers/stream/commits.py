@@ -1,17 +1,19 @@
-"""Commits of what is completed, every so often and one at a time; the commits of a rebalance are its own.
+"""When an offset may go: all commits of a worker are decided here.
 
 Runs on the thread that polls: kafka-python answers a commit from inside `poll`.
 """
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
-from kafka import KafkaConsumer
-
-from workers.kafka.errors import Meaning, meaning_of
-from workers.stream.assignment import Assignment, Offsets
+from pipelines.breaker.breaker import Breaker
+from schemas.record import Partition
+from workers.kafka.consumer import Consumer
+from workers.kafka.errors import KafkaError, Meaning, meaning_of
+from workers.stream.assignment import Assignment
 from workers.telemetry.log import log_event
+from workers.telemetry.message_trace import StreamTracer
 from workers.telemetry.metrics.instruments import histogram
 from workers.telemetry.metrics.table import OPERATION_DURATION
 
@@ -19,61 +21,122 @@ log = logging.getLogger(__name__)
 ANSWER_S = 30.0
 SIGN_S = 5.0
 RETRY_S = 0.5
+NEVER = -float("inf")
 COMMIT = {"messaging.system": "kafka", "messaging.operation.name": "commit"}
 
 
 class Commits:
-    """Commits the offsets of an assignment.
+    """Commits of one worker.
 
     Args:
+        consumer: the worker's.
         assignment: the worker's partitions.
+        breaker: while it is open, nothing is committed.
+        tracer: told of each commit that the coordinator has stored.
         interval_s: time between two commits.
         is_named: a static member's: what is committed is committed again every few seconds of idleness. kafka-python
             3.0.12 does not tell a member that another one has taken its name, and lets it consume on; a commit does.
-        committed: told of a commit that the coordinator has stored, and when it was begun, in nanoseconds.
+        in_transaction: the offsets go with the outcomes, and are stored as soon as these are acknowledged.
         clock: seconds, monotonic.
     """
 
     def __init__(
         self,
+        consumer: Consumer,
         assignment: Assignment,
+        breaker: Breaker,
+        tracer: StreamTracer,
+        *,
         interval_s: float,
         is_named: bool,
-        committed: Callable[[Offsets, int], None],
+        in_transaction: bool,
         clock: Callable[[], float],
     ) -> None:
+        self._consumer = consumer
         self._assignment = assignment
+        self._breaker = breaker
+        self._tracer = tracer
         self._interval_s = interval_s
         self._is_named = is_named
-        self._committed = committed
+        self._in_transaction = in_transaction
         self._clock = clock
-        self._next = 0.0
+        self._next = NEVER
+        self._next_try = NEVER
         self._next_sign = 0.0
-        self._next_try = 0.0
-        self._answer_due: float | None = None
-        self._started_ns = 0
+        self._answer_due = NEVER
         self._refusal: BaseException | None = None
         self._duration = histogram(OPERATION_DURATION)
 
-    def commit_when_due(self, consumer: KafkaConsumer) -> None:
-        """Begin a commit if it is time for one, the last one was answered and there is something to commit.
+    def commit_when_due(self) -> None:
+        """Begin a commit if it is time for one.
 
         Raises:
             KafkaError: the last commit was refused in a way that no retry can help.
         """
+        now = self._clock()
+        is_due = now >= self._next or self._refusal is not None
+        if is_due and not self._breaker.is_open and self._commit(now):
+            self._next = now + self._interval_s
+
+    def _commit(self, now: float) -> bool:
+        """Begin a commit of all that may go; False while one is under way."""
+        # 1. Where a commit was refused for good, this member is none any more: the worker ends.
         if self._refusal is not None:
             raise self._refusal
-        now = self._clock()
-        if now < self._next or (self._answer_due is not None and now < self._answer_due):
-            return
-        self._next = now + self._interval_s
+        # 2. One commit at a time, or an answer that comes late would undo a newer one.
+        if now < self._answer_due:
+            return False
+        # 3. Of each partition, offsets up to the first record whose outcome the broker has not acknowledged (P2).
         offsets = self._assignment.committable()
+        # 4. A named member that has nothing to say says it again, to learn whether the name is still its own.
         if not offsets and self._is_named and now >= self._next_sign:
             offsets = self._assignment.committed()
+        # 5. The breaker's baseline goes along, for the worker that comes next; a later poll brings the answer.
         if offsets:
-            self._begin(consumer, offsets, now)
+            self._next_sign = now + SIGN_S
+            self._answer_due = now + ANSWER_S
+            started_ns = time.time_ns()
+            self._consumer.commit(
+                offsets, self._breaker.memory(), lambda error: self._answered(offsets, started_ns, error)
+            )
+        return True
 
-    def finished(self, consumer: KafkaConsumer) -> bool:
+    def _answered(self, offsets: dict[Partition, int], started_ns: int, error: BaseException | None) -> None:
+        self._answer_due = NEVER
+        seconds = (time.time_ns() - started_ns) / 1e9
+        self._duration.record(seconds, COMMIT if error is None else COMMIT | {"error.type": "refused"})
+        # 6. Only what the coordinator has stored is committed.
+        if error is None:
+            self._stored(offsets, started_ns)
+            return
+        log.warning(log_event("commit_failed", error=type(error).__name__))
+        if meaning_of(error) is Meaning.FATAL:
+            self._refusal = error
+
+    def _stored(self, offsets: dict[Partition, int], started_ns: int) -> None:
+        self._assignment.stored(offsets)
+        self._tracer.committed({partition.topic for partition in offsets}, started_ns)
+
+    def completed(self) -> None:
+        """Told when outcomes were acknowledged: in a transaction, their offsets are stored by now."""
+        if self._in_transaction:
+            self._stored(self._assignment.committable(), time.time_ns())
+
+    async def hand_over(self, partitions: Collection[Partition]) -> None:
+        """Stop owning revoked partitions, and commit what is completed of them before another member reads on."""
+        offsets = self._assignment.committable(partitions)
+        self._assignment.forget(partitions)
+        if not offsets:
+            return
+        started_ns = time.time_ns()
+        try:
+            await self._consumer.commit_and_wait(offsets, self._breaker.memory())
+        except KafkaError as error:
+            log.warning(log_event("commit_on_revoke_failed", error=type(error).__name__))
+        else:
+            self._tracer.committed({partition.topic for partition in offsets}, started_ns)
+
+    def finished(self) -> bool:
         """True once nothing is in flight and all of it is committed; asked between polls by a worker that stops.
 
         kafka-python refuses commits while it waits for the group to rebalance, those of a revocation in `close`
@@ -85,29 +148,11 @@ class Commits:
         if self._refusal is not None:
             raise self._refusal
         now = self._clock()
-        if not self._assignment.is_idle or (self._answer_due is not None and now < self._answer_due):
+        if not self._assignment.is_idle or now < self._answer_due:
             return False
-        offsets = self._assignment.committable()
-        if offsets and now >= self._next_try:
+        if not self._assignment.committable():
+            return True
+        if now >= self._next_try:
             self._next_try = now + RETRY_S
-            self._begin(consumer, offsets, now)
-        return not offsets
-
-    def _begin(self, consumer: KafkaConsumer, offsets: Offsets, now: float) -> None:
-        self._next_sign = now + SIGN_S
-        self._answer_due = now + ANSWER_S
-        self._started_ns = time.time_ns()
-        consumer.commit_async(offsets, callback=self._answered)
-
-    def _answered(self, offsets: Offsets, answer: object) -> None:
-        self._answer_due = None
-        is_refused = isinstance(answer, BaseException)
-        seconds = (time.time_ns() - self._started_ns) / 1e9
-        self._duration.record(seconds, COMMIT | ({"error.type": "refused"} if is_refused else {}))
-        if isinstance(answer, BaseException):
-            log.warning(log_event("commit_failed", error=type(answer).__name__))
-            if meaning_of(answer) is Meaning.FATAL:
-                self._refusal = answer
-            return
-        self._assignment.stored(offsets)
-        self._committed(offsets, self._started_ns)
+            self._commit(now)
+        return False

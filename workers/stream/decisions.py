@@ -1,26 +1,33 @@
 """From polled records to decided ones, a chunk at a time, under the eye of the breaker.
 
-Runs on the worker's thread. Does not poll, ask the guard, release or commit.
+Runs on the worker's thread and never waits: guard calls run on an asyncio loop and answer through a mailbox.
+Does not poll, release or commit.
 """
 
+import asyncio
 import logging
+import queue
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 
 from pipelines.breaker.breaker import Alarm, Breaker, counted
 from pipelines.guard import Judged
+from pipelines.judging import Judge
 from pipelines.moderation import Moderation, Outcome, Ruling, is_mixed, timestamp
 from schemas.dead_letter import DeadLetter
-from schemas.record import SourceRecord
+from schemas.record import Partition, SourceRecord
 from schemas.verdict import Severity
 from schemas.verdict_writer import VerdictText
-from workers.stream.assignment import Assignment
-from workers.stream.guard_calls import Items
-from workers.stream.in_flight_record import InFlightRecord
+from workers.stream.assignment import Assignment, InFlightRecord
 from workers.telemetry.log import EventName, log_event
 from workers.telemetry.message_trace import StreamTracer
+from workers.telemetry.metrics.instruments import histogram
+from workers.telemetry.metrics.table import PROCESS_DURATION
 
 log = logging.getLogger(__name__)
+Items = Sequence[InFlightRecord]
+PROCESS = {"messaging.system": "kafka", "messaging.operation.name": "process"}
 
 
 class Decisions:
@@ -55,7 +62,7 @@ class Decisions:
         taken: list[InFlightRecord] = []
         letters: list[Outcome] = []
         for record in records:
-            partition = self._assignment.get(record.topic, record.partition)
+            partition = self._assignment.get(Partition(record.topic, record.partition))
             if partition is None:
                 continue  # revoked between the fetch and now: its next owner reads it
             item = InFlightRecord(partition, record, self._tracer.start(record, polled_ns))
@@ -127,3 +134,45 @@ class Decisions:
             level = logging.ERROR if alarm.opens else logging.WARNING
             kind: EventName = "breaker_opened" if alarm.opens else "verdict_drift"
             log.log(level, log_event(kind, cause=alarm.cause, reason=alarm.reason))
+
+
+class GuardCalls:
+    """Asks a guard about chunks of records, and does not read its answers.
+
+    Args:
+        judge: gets answers from the guard.
+        loop: running asyncio loop, not the caller's thread.
+    """
+
+    def __init__(self, judge: Judge, loop: asyncio.AbstractEventLoop) -> None:
+        self._judge = judge
+        self._loop = loop
+        self._mailbox: queue.SimpleQueue[tuple[Items, list[Judged] | BaseException]] = queue.SimpleQueue()
+        self._duration = histogram(PROCESS_DURATION)
+        self.under_way = 0
+
+    def ask(self, items: Items) -> None:
+        """Have the admitted requests of some records judged in one call."""
+        self.under_way += 1
+        requests = [request for item in items if item.admitted for request in item.admitted.requests]
+        future = asyncio.run_coroutine_threadsafe(self._judge.judge(requests), self._loop)
+        asked_at = time.perf_counter()
+
+        def answer(done: "Future[list[Judged]]") -> None:
+            self._duration.record(time.perf_counter() - asked_at, PROCESS)
+            self._mailbox.put((items, done.exception() or done.result()))
+
+        future.add_done_callback(answer)
+
+    def answered(self) -> Iterator[tuple[Items, list[Judged]]]:
+        """What has come back since: records as they were asked about, and one answer for each of their requests.
+
+        Raises:
+            BaseException: what a call raised; the judge lets only faults of our own through.
+        """
+        while not self._mailbox.empty():
+            items, judged = self._mailbox.get()
+            self.under_way -= 1
+            if isinstance(judged, BaseException):
+                raise judged
+            yield items, judged

@@ -27,6 +27,7 @@ class Progress:
         self._usual: float | None = None
         self.completed = 0
         self.turns = 0
+        self.publish_waits = 0
 
     def beat(self) -> None:
         """The loop has turned."""
@@ -44,6 +45,11 @@ class Progress:
     def held(self) -> None:
         """Something around the records is known to be down."""
         self._held = self._clock()
+
+    def publish_held(self) -> None:
+        """The broker is what holds outcomes up."""
+        self.publish_waits += 1
+        self.held()
 
     def stuck_reason(self, timeout_s: float, in_flight: int, factor: float = float("inf")) -> str | None:
         """Why this worker counts as stuck, or None.

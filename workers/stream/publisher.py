@@ -1,6 +1,6 @@
-"""Produces outcomes in order and reports each one when the broker has acknowledged all its records.
+"""Publishes outcomes in order and reports each one when the broker has acknowledged all its records.
 
-A thread of its own, because `send` can block for metadata and the poll loop must not. One batch is acknowledged
+A thread of its own, because sending can block for metadata and the poll loop must not. One batch is acknowledged
 before the next is sent, so that a failed record is sent again before anything after it (P8).
 Never gives up on an outcome (P5) and never publishes for a partition that is lost.
 """
@@ -17,18 +17,15 @@ from pipelines.moderation import Ruling
 from schemas.dead_letter import DeadLetter, dead_letter
 from schemas.errors import TerminalError
 from schemas.reasons import Reason
-from workers.kafka.errors import KafkaError, KafkaTimeoutError, Meaning, UnknownError, meaning_of
-from workers.kafka.producer import Future, Producer
-from workers.settings.sections import TopicSettings
-from workers.stream.in_flight_record import InFlightRecord
-from workers.stream.outcome_records import outcome_records, outcome_topic
-from workers.stream.transactions import Transactions
+from workers.kafka.errors import Meaning, meaning_of
+from workers.stream.assignment import InFlightRecord
+from workers.stream.delivery import AtLeastOnce, Settled
 from workers.telemetry.log import log_event
+from workers.telemetry.message_trace import StreamTracer
 from workers.telemetry.metrics.instruments import histogram
 from workers.telemetry.metrics.table import OPERATION_DURATION
 
 log = logging.getLogger(__name__)
-FLUSH_WAIT_S = 1.0
 PATIENCE_S = 0.05
 SEND = {"messaging.system": "kafka", "messaging.operation.name": "send"}
 MEMBER_WAIT_S = 0.05
@@ -36,11 +33,10 @@ ENOUGH = 256  # outcomes that are worth a request of their own: no need to linge
 
 
 class Publisher:
-    """Owner of the producer.
+    """The thread that publishes.
 
     Args:
-        new_producer: makes a producer; called again when one is finished.
-        topics: topic names.
+        delivery: sends a batch, and tells what of it the broker has.
         group: consumer group, named in dead letters made here.
         linger_s: wait for more outcomes before a small batch is sent.
         backoff: waits between attempts while something is down.
@@ -48,36 +44,32 @@ class Publisher:
         held: called on the publisher's thread when the broker is what holds outcomes up.
         is_member: False while the group may have given the partitions to others; then nothing is sent. A process that
             was frozen finds out here that it was away.
-        replaced: called on the publisher's thread with a record whose outcome had to give way to a smaller one.
-        transactions: makes a batch and its offsets one transaction; without, delivery is at least once.
+        tracer: told of a record whose outcome had to give way to a smaller one.
+        stopping: set by `stop`.
     """
 
     def __init__(
         self,
-        new_producer: Callable[[], Producer],
-        topics: TopicSettings,
+        delivery: AtLeastOnce,
         group: str,
         linger_s: float,
         backoff: Backoff,
         acknowledged: Callable[[Sequence[InFlightRecord]], None],
         held: Callable[[], None],
         is_member: Callable[[], bool],
-        replaced: Callable[[InFlightRecord, DeadLetter], None],
-        transactions: Transactions | None = None,
+        tracer: StreamTracer,
+        stopping: threading.Event,
     ) -> None:
-        self._new_producer = new_producer
-        self._producer: Producer | None = None
-        self._topics = topics
+        self._delivery = delivery
         self._group = group
         self._linger_s = linger_s
         self._backoff = backoff
         self._acknowledged = acknowledged
         self._held = held
         self._is_member = is_member
-        self._replaced = replaced
-        self._transactions = transactions
+        self._tracer = tracer
+        self._stopping = stopping
         self._queue: queue.SimpleQueue[Sequence[InFlightRecord]] = queue.SimpleQueue()
-        self._stopping = threading.Event()
         self._processor = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="weir-publisher", daemon=True)
         self._duration = histogram(OPERATION_DURATION)
@@ -119,7 +111,7 @@ class Publisher:
             self.failure = error
             log.exception(log_event("publisher_failed"))
         finally:
-            self._drop_producer()
+            self._delivery.close()
 
     def _next_batch(self) -> list[InFlightRecord]:
         """Wait for outcomes and take all that are there; where these are few, linger for more."""
@@ -142,124 +134,33 @@ class Publisher:
                 continue
             remaining = [item for item in remaining if not item.partition.is_lost]
             batch = remaining[:1] if alone else remaining
-            again, is_any_suspect = self._attempt(batch)
-            remaining = again + remaining[len(batch) :]
-            # An idempotent producer that fails one record fails all that are queued behind it with the same error.
-            # Only a record that fails alone is known to be the one.
-            alone = alone or is_any_suspect
+            done, error, culprit = self._attempt(batch)
+            if done:
+                self._acknowledged(done)
+                remaining = remaining[len(done) :] if len(done) == len(batch) else _without(remaining, done)
+            if error is not None:
+                if culprit is None:
+                    alone = True
+                else:
+                    self._handle(culprit, error)
         self._backoff.reset()
 
-    def _attempt(self, batch: list[InFlightRecord]) -> tuple[list[InFlightRecord], bool]:
-        """Send a batch and wait for its acknowledgements.
-
-        Returns:
-            What has to be sent again, in order, and whether that may be due to one of its records.
-        """
+    def _attempt(self, batch: list[InFlightRecord]) -> Settled:
         started = perf_counter()
         with self._processor:
-            sent, refused = self._send_all(batch)
-        self._flush()
+            sent = self._delivery.send(batch)
+        settled = self._delivery.settle(batch, sent)
         self._duration.record(perf_counter() - started, SEND)
-        done = [item for item, futures in zip(batch, sent, strict=False) if all(map(Future.succeeded, futures))]
-        all_sent = len(done) == len(batch)
-        if self._transactions is not None:
-            done = self._commit(batch) if all_sent else []
-        if done:
-            self._acknowledged(done)
-        again = [item for item in batch if item not in done] if len(done) < len(batch) else []
-        if all_sent or not again:
-            return again, False
-        failure = next((future.exception for futures in sent for future in futures if future.failed()), None)
-        if failure is not None or self._transactions is not None:
-            self._drop_producer()  # it fails everything from now on, or its transaction has to be aborted
-        # Refused by the client itself: that is the first record that was not sent, and only that one.
-        culprit = batch[len(sent)] if failure is None and refused is not None else again[0]
-        if failure is None or len(batch) == 1:
-            self._handle(culprit, failure or refused)
-        return again, failure is not None
+        return settled
 
-    def _send_all(self, batch: list[InFlightRecord]) -> tuple[list[list[Future]], BaseException | None]:
-        """Futures of each item up to the first that was refused, and the refusal if the client raised it."""
-        sent: list[list[Future]] = []
-        try:
-            if self._producer is None:
-                self._producer = self._new_producer()
-            if self._transactions is not None:
-                self._transactions.begin(self._producer)
-            for item in batch:
-                futures = self._send(self._producer, item)
-                sent.append(futures)
-                if any(map(Future.failed, futures)):
-                    break  # refused at once, as for want of a right: what follows must not overtake it
-        except (KafkaError, ValueError) as error:  # ValueError: a topic lost the partition it had
-            return sent, error
-        return sent, None
-
-    def _commit(self, batch: list[InFlightRecord]) -> list[InFlightRecord]:
-        """Commit the transaction of a batch; returns what of it is committed: all, or nothing."""
-        assert self._transactions is not None
-        try:
-            if self._producer is not None:  # else it was dropped on the way
-                self._transactions.commit(self._producer, batch)
-                return batch
-        except KafkaError as error:
-            log.warning(log_event("transaction_failed", error=type(error).__name__))
-        self._drop_producer()
-        while not self._stopping.is_set():
-            try:
-                self._producer = self._new_producer()  # ends the old transaction one way or the other
-                return self._transactions.committed(batch)
-            except KafkaError as error:
-                self._drop_producer()
-                self._held()
-                log.warning(log_event("publish_held", error=type(error).__name__))
-                self._stopping.wait(self._backoff.next_wait_s())
-        return []
-
-    def _send(self, producer: Producer, item: InFlightRecord) -> list[Future]:
-        ruling = item.ruling
-        assert ruling is not None
-        topic = outcome_topic(ruling, self._topics)
-        trace_headers = item.trace.headers_of_send(topic)
-        return [
-            producer.send(topic, value, key, headers, partition)
-            for topic, partition, key, value, headers in outcome_records(
-                ruling, self._topics, item.record, trace_headers, lambda name: len(producer.partitions_for(name))
-            )
-        ]
-
-    def _flush(self) -> None:
-        """Wait until every record is acknowledged or has failed; a broker that is down is waited for."""
-        while self._producer is not None:
-            try:
-                self._producer.flush(timeout=FLUSH_WAIT_S)
-            except KafkaTimeoutError:
-                self._held()
-                if self._stopping.is_set():
-                    self._drop_producer()
-                continue
-            except UnknownError:  # kafka-python 3.0.12 says so of a batch too large for its topic that it has split
-                continue
-            return
-
-    def _handle(self, item: InFlightRecord, error: BaseException | None) -> None:
-        if (
-            error is not None
-            and meaning_of(error) is Meaning.TOO_LARGE
-            and (smaller := self._smaller(item)) is not None
-        ):
+    def _handle(self, item: InFlightRecord, error: BaseException) -> None:
+        if meaning_of(error) is Meaning.TOO_LARGE and (smaller := self._smaller(item)) is not None:
             item.ruling = Ruling(smaller)
-            self._replaced(item, smaller)
+            self._tracer.replaced(item.trace, item.record, smaller)
             return
         self._held()
         log.warning(log_event("publish_held", **item.log_fields, error=type(error).__name__))
         self._stopping.wait(self._backoff.next_wait_s())
-
-    def _drop_producer(self) -> None:
-        """Close the producer at once; what it has not delivered must not be delivered later by its own thread."""
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            producer.close_at_once(FLUSH_WAIT_S)
 
     def _smaller(self, item: InFlightRecord) -> DeadLetter | None:
         """An outcome that fits better: a dead letter for a verdict, one without its value, one without its key."""
@@ -275,8 +176,12 @@ class Publisher:
         return smaller
 
 
+def _without(items: list[InFlightRecord], done: list[InFlightRecord]) -> list[InFlightRecord]:
+    return [item for item in items if item not in done]
+
+
 def without_value(letter: DeadLetter) -> DeadLetter:
-    """The pointer form of a dead letter: place and reason without the original's value and headers.
+    """The pointer form of a dead letter: source and reason without the original's value and headers.
 
     Of one that has this form already, the key goes too.
     """

@@ -21,7 +21,7 @@ from tests.site import Site, event, wait_until
 from workers.kafka import decoding as record_decoding
 from workers.kafka.decoding import HeaderName, _PartitionRecords
 from workers.kafka.producer import producer
-from workers.stream import intake
+from workers.stream import unreadable
 
 PLACE = TopicPartition("events", 0)
 HOSTILE = b"na\xffme\xc3"
@@ -226,7 +226,7 @@ def test_p12_a_partition_that_cannot_be_read_is_held_and_named_while_all_others_
         "validate_crc",
         lambda self: not (damaged.is_set() and b"damaged" in self._buffer) and validate(self),
     )
-    monkeypatch.setattr(intake, "READ_AGAIN_S", 0.1)
+    monkeypatch.setattr(unreadable, "READ_AGAIN_S", 0.1)
     worker = site.start(ScriptedGuard(), site.settings_with(health={"progress_timeout_s": 1.0}))
     sender = producer(site.settings.kafka)
 

@@ -6,11 +6,12 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from kafka import KafkaAdminClient, TopicPartition
+from kafka import KafkaAdminClient
 from kafka.admin import NewTopic
 from kafka.errors import KafkaError, TopicAlreadyExistsError, UnknownTopicOrPartitionError
 
 from pipelines.in_flight import InFlightLimits, Load
+from schemas.record import Partition
 from tests.guards.scripted_guard import Gate, ScriptedGuard
 from tests.site import Site, event, wait_until
 from workers.kafka.producer import producer
@@ -44,30 +45,28 @@ def told(caplog: pytest.LogCaptureFixture) -> list[str]:
 def test_a_topic_with_another_id_has_begun_a_new_life(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     cluster = FakeCluster(a=UUID(int=1), b=UUID(int=2))
-    consumer: Any = SimpleNamespace(_cluster=cluster)
     lives = TopicLives(["a", "b"])
-    assert lives.begun(consumer) == lives.begun(consumer) == []
+    assert lives.begun(cluster) == lives.begun(cluster) == []
 
     del cluster.ids["a"]
-    assert lives.begun(consumer) == lives.begun(consumer) == []
+    assert lives.begun(cluster) == lives.begun(cluster) == []
     assert told(caplog) == ["topic_missing"]
     cluster.ids["a"] = NO_ID  # as brokers say of what they do not know
-    assert lives.begun(consumer) == []
+    assert lives.begun(cluster) == []
     cluster.ids["a"] = UUID(int=3)
-    assert lives.begun(consumer) == ["a"]
-    assert lives.begun(consumer) == []
+    assert lives.begun(cluster) == ["a"]
+    assert lives.begun(cluster) == []
     assert told(caplog) == ["topic_missing", "topic_found", "topic_recreated"]
 
 
 def test_a_topic_that_comes_back_as_it_was_goes_on_and_servers_without_ids_tell_nothing() -> None:
     cluster = FakeCluster(a=UUID(int=1), old=None)
-    consumer: Any = SimpleNamespace(_cluster=cluster)
     lives = TopicLives(["a", "old"])
-    assert lives.begun(consumer) == []
+    assert lives.begun(cluster) == []
     del cluster.ids["a"], cluster.ids["old"]
-    assert lives.begun(consumer) == []
+    assert lives.begun(cluster) == []
     cluster.ids |= {"a": UUID(int=1), "old": None}
-    assert lives.begun(consumer) == []
+    assert lives.begun(cluster) == []
 
 
 def test_p1_a_partition_that_goes_back_is_read_again_from_what_was_unfinished(site: Site) -> None:
@@ -84,9 +83,7 @@ def test_p1_a_partition_that_goes_back_is_read_again_from_what_was_unfinished(si
         sender.send(site.names[0], event(f"e{number}", f"text {number}"), partition=1)
     sender.flush()
     wait_until(lambda: worker.in_flight == 20, "all to be in flight")
-    consumer = worker._consumer  # noqa: SLF001
-    assert consumer is not None
-    consumer.seek(TopicPartition(site.names[0], 1), 10)  # as after a truncation
+    worker._consumer.seek(Partition(site.names[0], 1), 10)  # noqa: SLF001 - as after a truncation
     sender.send(site.names[0], event("e20"), partition=1)
     sender.flush()
     wait_until(lambda: worker.in_flight == 21, "all to be in flight again, none of them twice")
@@ -102,12 +99,12 @@ def test_p1_a_partition_that_goes_back_is_read_again_from_what_was_unfinished(si
 
 
 def test_p2_a_commit_of_the_former_life_that_is_answered_late_counts_for_nothing() -> None:
-    tp = TopicPartition("a", 0)
-    assignment = Assignment(InFlightLimits(Load(10, 10, 10), 0.5), lambda: "")
+    tp = Partition("a", 0)
+    assignment = Assignment(InFlightLimits(Load(10, 10, 10), 0.5))
     assignment.assign([tp])
 
     def complete(offsets: range) -> None:
-        owned: Any = assignment.get(*tp)
+        owned: Any = assignment.get(tp)
         for offset in offsets:
             owned.offsets.deliver(SimpleNamespace(offset=offset, is_decided=True, is_completed=True))
 
@@ -116,7 +113,7 @@ def test_p2_a_commit_of_the_former_life_that_is_answered_late_counts_for_nothing
     assignment.begin_anew([tp])
     complete(range(3))
     assignment.stored(former)
-    assert {at: stored.offset for at, stored in assignment.committable().items()} == {tp: 3}
+    assert assignment.committable() == {tp: 3}
 
 
 @pytest.fixture

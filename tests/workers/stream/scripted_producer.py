@@ -6,9 +6,9 @@ import queue
 import random
 import threading
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
-from kafka import TopicPartition
 from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 from kafka.future import Future
 
@@ -17,12 +17,12 @@ from pipelines.moderation import Ruling
 from schemas.dead_letter import DeadLetter, dead_letter
 from schemas.errors import EventError
 from schemas.reasons import Reason
-from schemas.record import SourceRecord
+from schemas.record import Partition, SourceRecord
 from tests.samples.verdict import VERDICT, text_of
 from workers.settings.sections import TopicSettings
-from workers.stream.in_flight_record import AssignedPartition, InFlightRecord
+from workers.stream.assignment import AssignedPartition, InFlightRecord
+from workers.stream.delivery import AtLeastOnce
 from workers.stream.publisher import Publisher
-from workers.stream.transactions import Transactions
 from workers.telemetry.message_trace import MessageTrace
 
 WAIT_S = 20.0
@@ -145,28 +145,30 @@ class Producer:
 class Stage:
     """A running publisher on a broker."""
 
-    def __init__(self, broker: Broker, transactions: Transactions | None = None) -> None:
+    def __init__(self, broker: Broker, delivery: Callable[["Stage"], AtLeastOnce] | None = None) -> None:
         self.broker = broker
+        self.stopping = threading.Event()
         self.acknowledged: queue.Queue[Sequence[InFlightRecord]] = queue.Queue()
         self.holds = 0
         self.is_member = True
         self.replaced: list[tuple[int, DeadLetter]] = []
         self.on_hold: Callable[[int], None] = lambda _: None
-        self.partition = AssignedPartition(TopicPartition("in", 0))
+        self.partition = AssignedPartition(Partition("in", 0))
+        tracer: Any = SimpleNamespace(replaced=lambda _, record, to: self.replaced.append((record.offset, to)))
+        made: Any = broker.new_producer
         self.publisher = Publisher(
-            broker.new_producer if transactions is None else transactions.new_producer,
-            TOPICS,
+            delivery(self) if delivery else AtLeastOnce(made, TOPICS, self.held, self.stopping),
             "weir",
             0.0,
             Backoff(0.0001, 0.001, random.Random(1)),
             self.acknowledged.put,
-            self._held,
+            self.held,
             lambda: self.is_member,
-            lambda item, outcome: self.replaced.append((item.offset, outcome)),
-            transactions,
+            tracer,
+            self.stopping,
         )
 
-    def _held(self) -> None:
+    def held(self) -> None:
         self.holds += 1
         self.on_hold(self.holds)
 

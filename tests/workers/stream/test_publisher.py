@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kafka import TopicPartition
 from kafka.errors import KafkaError, NotLeaderForPartitionError, ProducerFencedError, TopicAuthorizationFailedError
 
 from schemas.dead_letter import DeadLetter
+from schemas.record import Partition
 from tests.site import wait_until
 from tests.workers.stream.scripted_producer import WAIT_S, Broker, Script, Stage, times, too_large
-from workers.stream.in_flight_record import AssignedPartition
+from workers.stream.assignment import AssignedPartition
 
 
 @pytest.fixture
@@ -188,7 +188,7 @@ def test_p8_a_verdict_without_a_key_goes_to_the_partition_of_its_event_and_one_w
 
 def test_p2_nothing_of_a_lost_partition_is_published(stages: Callable[[Broker], Stage]) -> None:
     stage = stages(Broker())
-    lost = AssignedPartition(TopicPartition("in", 1))
+    lost = AssignedPartition(Partition("in", 1))
     lost.is_lost = True
     stage.publish([stage.verdict(0), stage.verdict(100, lost), stage.verdict(1)])
 
@@ -200,7 +200,7 @@ def test_p2_what_is_held_when_its_partition_is_lost_is_dropped_and_the_rest_goes
     stages: Callable[[Broker], Stage],
 ) -> None:
     stage = stages(Broker(at_ack=times(10**9, NotLeaderForPartitionError(), offset=100)))
-    lost = AssignedPartition(TopicPartition("in", 1))
+    lost = AssignedPartition(Partition("in", 1))
 
     def lose(holds: int) -> None:
         lost.is_lost = holds >= 5
@@ -248,7 +248,7 @@ def test_p2_nothing_is_published_while_the_group_may_have_given_its_partition_aw
 ) -> None:
     stage = stages(Broker())
     stage.is_member = False
-    lost = stage.verdict(0, AssignedPartition(TopicPartition("in", 1)))
+    lost = stage.verdict(0, AssignedPartition(Partition("in", 1)))
     stage.publish([lost, stage.verdict(1)])
     wait_until(lambda: stage.holds > 2, "it to hold")
     assert stage.broker.offsets == []

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from tests.guards.scripted_guard import ScriptedGuard
 from workers.settings.loading import Settings, otel_variables
-from workers.stream.assembly import stream_worker
+from workers.stream.build import stream_worker
 from workers.telemetry.export import start_metrics, start_tracing
 
 

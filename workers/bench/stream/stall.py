@@ -12,7 +12,7 @@ from workers.bench.guards import StalledGuard, running_loop
 from workers.bench.stream.workload import Step, bench_name, bench_settings, bench_topics, machine, produce_events
 from workers.kafka.admin import Admin
 from workers.settings.loading import Settings
-from workers.stream.assembly import stream_worker
+from workers.stream.build import stream_worker
 from workers.telemetry.export import Tracing
 from workers.telemetry.metrics.process import resident_bytes
 

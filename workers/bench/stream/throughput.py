@@ -20,9 +20,9 @@ from workers.bench.stream.workload import Step, bench_name, bench_settings, benc
 from workers.kafka.admin import Admin
 from workers.kafka.consumer import group_consumer
 from workers.kafka.producer import plain_producer
+from workers.serving.process_tuning import tune_process
 from workers.settings.loading import Settings, otel_variables
-from workers.stream.assembly import stream_worker
-from workers.stream.process_tuning import tune_process
+from workers.stream.build import stream_worker
 from workers.telemetry.export import start_tracing
 
 POLL_S = 0.01

@@ -1,19 +1,19 @@
 """Transactions of the publisher: all or nothing, and an outcome that is not known is found out (exactly once)."""
 
 from collections.abc import Callable, Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from kafka import OffsetAndMetadata, TopicPartition
 from kafka.errors import IllegalGenerationError, KafkaError, ProducerFencedError
 
+from pipelines.backoff import Backoff
 from schemas.errors import ConfigurationError
+from schemas.record import Partition
 from tests.site import wait_until
-from tests.workers.stream.scripted_producer import Broker, Producer, Stage, times, too_large
-from workers.stream.transactions import LONGEST_WAIT_MS, WAIT_MS, Transactions
+from tests.workers.stream.scripted_producer import TOPICS, Broker, Producer, Stage, times, too_large
+from workers.stream.exactly_once import LONGEST_WAIT_MS, WAIT_MS, ExactlyOnce
 
-PLACE = TopicPartition("in", 0)
+PLACE = Partition("in", 0)
 Answers = Callable[[int], KafkaError | None]
 
 
@@ -45,18 +45,27 @@ class Coordinator:
         self.version = (4, 3)
         self.commits = 0
         self.members: list[object] = []
-        self.offsets: dict[TopicPartition, int] = {}
+        self.offsets: dict[Partition, int] = {}
         self.committed: list[int] = []
-        self.asked: list[Sequence[TopicPartition]] = []
+        self.asked: list[Sequence[Partition]] = []
         self.holds = 0
-        self.transactions = Transactions(
-            self._new_producer, lambda: f"member {self.commits}", lambda: "note", self._stored, self._held
+
+    def delivery(self, stage: Stage) -> ExactlyOnce:
+        return ExactlyOnce(
+            self._new_producer,
+            TOPICS,
+            self._held,
+            stage.stopping,
+            backoff=Backoff(0.0001, 0.001),
+            member=lambda: f"member {self.commits}",
+            baseline=lambda: "mix",
+            stored=self._stored,
         )
 
     def _held(self) -> None:
         self.holds += 1
 
-    def _stored(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+    def _stored(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
         self.asked.append(partitions)
         return self.offsets
 
@@ -70,13 +79,9 @@ class TransactionalProducer(Producer):
 
     def __init__(self, coordinator: Coordinator) -> None:
         super().__init__(coordinator.broker, coordinator.broker.made)
-        self.config = {"api_version": coordinator.version}
+        self.broker_version = coordinator.version
         self._coordinator = coordinator
-        self._pending: dict[TopicPartition, OffsetAndMetadata] = {}
-        self._transaction_manager = SimpleNamespace(
-            send_offsets_to_transaction=self._send_offsets, begin_commit=self._commit
-        )
-        self._sender = SimpleNamespace(wakeup=lambda: None)
+        self._pending: dict[Partition, int] = {}
 
     def init_transactions(self) -> None:
         self._coordinator.broker.stored.clear()  # what was open is aborted
@@ -84,17 +89,18 @@ class TransactionalProducer(Producer):
     def begin_transaction(self) -> None:
         self._pending.clear()
 
-    def _send_offsets(self, offsets: dict[TopicPartition, OffsetAndMetadata], member: object) -> Result:
+    def send_offsets(self, offsets: dict[Partition, int], text: str, member: object) -> Result:
+        assert text == "mix"
         self._coordinator.members.append(member)
         self._pending.update(offsets)
         return Result(None, waits=self._coordinator.waits)
 
-    def _commit(self) -> Result:
+    def begin_commit(self) -> Result:
         known = self._coordinator
         known.commits += 1
         error = known.at_commit(known.commits)
         if error is None or known.applied:
-            known.offsets |= {tp: offset.offset for tp, offset in self._pending.items()}
+            known.offsets |= self._pending
             known.committed += known.broker.offsets
         known.broker.stored.clear()
         return Result(error, waits=known.waits)
@@ -106,7 +112,7 @@ def only(number: int, error: KafkaError) -> Answers:
 
 
 def stage_of(coordinator: Coordinator) -> Stage:
-    return Stage(coordinator.broker, coordinator.transactions)
+    return Stage(coordinator.broker, coordinator.delivery)
 
 
 def test_a_batch_and_the_offset_behind_it_are_committed_as_the_member_of_its_begin() -> None:
@@ -164,7 +170,7 @@ def test_a_partition_that_is_lost_meanwhile_takes_its_transaction_with_it() -> N
     coordinator = Coordinator(Broker())
     stage = stage_of(coordinator)
     lost, kept = stage.verdict(3), stage.verdict(4)
-    lost.partition = type(stage.partition)(TopicPartition("in", 1))
+    lost.partition = type(stage.partition)(Partition("in", 1))
     flush = Producer.flush
 
     def lose(producer: Producer, timeout: float) -> None:
