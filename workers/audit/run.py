@@ -70,6 +70,7 @@ class AuditRun:
         self._asked = asked
         self._still_ours = still_ours
         self._folder = RunFolder(asked.run)
+        self.rows = asked.plan.rows
         self._judged = _keys(asked)
         begun = self._folder.manifest() if self._folder.is_begun() else None
         if begun is None and not self._folder.is_empty():

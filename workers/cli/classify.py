@@ -17,7 +17,7 @@ import typer
 
 from pipelines.judging import Judge
 from pipelines.moderation import Moderation
-from workers.cli.options import Config
+from workers.cli.options import Config, Model
 from workers.cli.terminal import progress_bar
 from workers.guard.lines import in_chunks, judge_lines, read_lines
 from workers.guard.setup import judge_of, moderation_of
@@ -26,19 +26,14 @@ from workers.settings.loading import Settings, load_settings
 
 def classify(
     text: Annotated[str, typer.Argument(help="One user message; - or nothing reads JSONL events from stdin.")] = "-",
-    model: Annotated[
-        str | None, typer.Option(help="Hub name, folder, or demo (not a safety classifier); default: guard.model.")
-    ] = None,
+    model: Model = None,
     config: Config = None,
 ) -> None:
     """Print a verdict as JSON for a text, or for each event line, in order; errors are JSON lines too.
 
     Exits with 1 if any line got an error.
     """
-    settings = load_settings(config)
-    if model is not None:
-        guard = settings.guard.model_copy(update={"model": model, "revision": None})
-        settings = settings.model_copy(update={"guard": guard})
+    settings = load_settings(config).with_model(model)
     if text == "-" and sys.stdin.isatty():
         typer.echo("reading events from standard input, one JSON object a line", err=True)
     stream = sys.stdin.buffer if text == "-" else io.BytesIO(_event(text))

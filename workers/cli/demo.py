@@ -3,10 +3,7 @@
 Shows what `workers.demo.run` did.
 """
 
-import os
 from collections import Counter
-from contextlib import redirect_stdout
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from workers.cli.options import AsJson
-from workers.cli.terminal import console, progress_bar, show_json
+from workers.cli.terminal import console, progress_bar, show_json, stdout_kept_clean
 from workers.cli.verify import ledger_entry
 from workers.settings.loading import prepare_ray
 from workers.telemetry.log import configure_logging
@@ -37,8 +34,7 @@ def demo(
 
     if not as_json:
         Console(stderr=True).print(f"{NOTICE}\nStarting takes some 20 seconds.")
-    # Ray prints the end of its own controller to stdout as a warning; stdout is for the report.
-    with progress_bar("demo") as bar, Path(os.devnull).open("w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
+    with progress_bar("demo") as bar, stdout_kept_clean():
         report = run_demo(events, lambda _step, done, total: bar(done, total))
     if as_json:
         show_json(

@@ -3,11 +3,9 @@
 The arithmetic is in `pipelines.capacity.capacity`.
 """
 
-import json
 from dataclasses import asdict
-from math import inf, isfinite
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.markup import escape
@@ -15,15 +13,14 @@ from rich.table import Table
 
 from pipelines.capacity.capacity import CapacityPlan, shown
 from pipelines.capacity.capacity import plan as plan_capacity
+from pipelines.capacity.figure_file import known_figures
 from pipelines.capacity.figures import GPUS, MEASURED, MODELS, EngineFigure
 from pipelines.capacity.load import Assumptions, Workload
-from schemas.errors import ConfigurationError
 from schemas.event import Task
 from workers.cli.options import AsJson
 from workers.cli.terminal import console, plain, show_json
 
 _MEASURED_ON = sorted({figure.gpu for figure in MEASURED})
-_KEYS = set(EngineFigure._fields)
 
 
 def plan(
@@ -55,16 +52,9 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Plan capacity for a load. Says whether a throughput was measured or only reckoned from a data sheet."""
-    known: tuple[EngineFigure, ...] = MEASURED
-    if figures is not None:
-        known = (*_read_figures(figures), *known)
-    if rate is not None:
-        if not (isfinite(rate) and rate > 0):
-            raise ConfigurationError(f"rate: {rate} is not a number above 0")
-        known = (EngineFigure(gpu, model, None, rate, "given by --rate"), *known)
     workload = Workload(messages_per_second, tokens, target, task, unsafe_share)
     assumptions = Assumptions(utilisation, efficiency, overhead_ms, spare, growth, price)
-    planned = plan_capacity(workload, model, gpu, known, assumptions)
+    planned = plan_capacity(workload, model, gpu, known_figures(figures, rate, gpu, model), assumptions)
     if as_json:
         show_json(
             {
@@ -77,32 +67,6 @@ def plan(
         )
     else:
         _show(planned, model, gpu)
-
-
-def _read_figures(path: Path) -> tuple[EngineFigure, ...]:
-    try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise ConfigurationError(f"{path}: not JSON: {type(error).__name__}") from None
-    if not isinstance(content, list) or not all(isinstance(entry, dict) for entry in content):
-        raise ConfigurationError(f"{path}: not a list of objects")
-    return tuple(_figure(path, number, entry) for number, entry in enumerate(content, 1))
-
-
-def _figure(path: Path, number: int, entry: dict[str, Any]) -> EngineFigure:
-    if set(entry) != _KEYS:
-        raise ConfigurationError(f"{path}: figure {number} has not exactly {', '.join(EngineFigure._fields)}")
-    figure = EngineFigure(**entry)
-    for name in ("gpu", "model", "source"):
-        if not isinstance(entry[name], str) or not entry[name]:
-            raise ConfigurationError(f"{path}: figure {number}: {name} is not a name")
-    for name in ("tokens", "messages_per_second"):
-        value = entry[name]
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < inf:
-            raise ConfigurationError(f"{path}: figure {number}: {name} is not a number above 0")
-    return figure
 
 
 def _show(planned: CapacityPlan, model: str, gpu: str) -> None:

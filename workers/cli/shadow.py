@@ -3,7 +3,7 @@
 The topic is read by `workers.shadow.report`.
 """
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -13,7 +13,9 @@ from schemas.shadow import Label, ShadowJudge, ShadowOutcome
 from workers.cli.options import AsJson, Config, Since, Until
 from workers.cli.terminal import console, plain, progress_bar, show_json
 from workers.settings.loading import load_settings
-from workers.shadow.report import Comparison, ShadowReport, shadow_report
+
+if TYPE_CHECKING:
+    from workers.shadow.report import Comparison, ShadowReport
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -35,6 +37,8 @@ def report(
 
     Exits with 1 if nothing was compared.
     """
+    from workers.shadow.report import shadow_report  # kafka-python takes half a second
+
     settings = load_settings(config)
     with progress_bar("records", quiet=as_json) as bar:
         found = shadow_report(settings, since, until, examples, bar)
@@ -45,7 +49,7 @@ def report(
     raise typer.Exit(int(all(comparison.agreement is None for comparison in found.comparisons)))
 
 
-def _show(found: ShadowReport) -> None:
+def _show(found: "ShadowReport") -> None:
     out = console()
     for comparison in found.comparisons:
         out.print(f"live: {_judge(comparison.live)}; candidate: {_judge(comparison.candidate)}")
@@ -64,13 +68,13 @@ def _show(found: ShadowReport) -> None:
         title = f"of {found.disagreements:,} disagreements"
         table = Table("event", "record", "differs in", "live", "candidate", title=title)
         for item in found.examples:
-            place = f"{item.source.topic}-{item.source.partition}-{item.source.offset}"
+            source = f"{item.source.topic}-{item.source.partition}-{item.source.offset}"
             sides = _side(item.live), _side(item.candidate)
-            table.add_row(escape(plain(item.event_id)), escape(plain(place)), ", ".join(item.differences), *sides)
+            table.add_row(escape(plain(item.event_id)), escape(plain(source)), ", ".join(item.differences), *sides)
         out.print(table)
 
 
-def _matrix(comparison: Comparison) -> Table:
+def _matrix(comparison: "Comparison") -> Table:
     labels: list[Label] = sorted({label for pair in comparison.pairs for label in pair})
     table = Table("live \\ candidate", *labels)
     for live in labels:

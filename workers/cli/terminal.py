@@ -4,10 +4,12 @@ Never prints text from outside with its control characters.
 """
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -63,3 +65,10 @@ def progress_bar(title: str, *, quiet: bool = False) -> Iterator[Callable[[int, 
     with bar:
         task = bar.add_task(title, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def stdout_kept_clean() -> Iterator[None]:
+    """Nothing goes to stdout: Ray prints the end of its own controller there as a warning, and a report follows."""
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
+        yield

@@ -4,15 +4,17 @@ The work is done by `workers.kafka.topics`.
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
 from workers.cli.options import AsJson, Config
 from workers.cli.terminal import console, show_json
-from workers.kafka.topics import DEFAULT_PARTITIONS, TopicPlan, apply_plans, plan_topics
 from workers.settings.loading import load_settings
+
+if TYPE_CHECKING:
+    from workers.kafka.topics import TopicPlan
 
 app = typer.Typer(no_args_is_help=True)
 Partitions = Annotated[int, typer.Option("--partitions", min=1, help="Partitions of each topic.")]
@@ -24,7 +26,7 @@ Growth = Annotated[bool, typer.Option("--allow-partition-growth", help="Add part
 
 @app.command()
 def plan(
-    partitions: Partitions = DEFAULT_PARTITIONS,
+    partitions: Partitions = 12,
     replication: Replication = None,
     allow_growth: Growth = False,
     check: Annotated[bool, typer.Option("--check", help="Exit with 1 if anything differs.")] = False,
@@ -32,6 +34,8 @@ def plan(
     config: Config = None,
 ) -> None:
     """Show which topics are missing or differ. Changes nothing."""
+    from workers.kafka.topics import plan_topics  # kafka-python takes half a second
+
     settings = load_settings(config)
     plans = plan_topics(settings, partitions=partitions, replication=replication, allow_growth=allow_growth)
     if as_json:
@@ -43,13 +47,15 @@ def plan(
 
 @app.command()
 def apply(
-    partitions: Partitions = DEFAULT_PARTITIONS,
+    partitions: Partitions = 12,
     replication: Replication = None,
     allow_growth: Growth = False,
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:
     """Show the difference, then create and change topics. Exits with 1 if a difference is left."""
+    from workers.kafka.topics import apply_plans, plan_topics  # kafka-python takes half a second
+
     settings = load_settings(config)
     plans = plan_topics(settings, partitions=partitions, replication=replication, allow_growth=allow_growth)
     if not as_json:
@@ -64,7 +70,7 @@ def apply(
     raise typer.Exit(int(bool(left)))
 
 
-def _entry(item: TopicPlan) -> dict[str, Any]:
+def _entry(item: "TopicPlan") -> dict[str, Any]:
     wanted, found = item.wanted, item.found
     return {
         "topic": wanted.name,
@@ -77,7 +83,7 @@ def _entry(item: TopicPlan) -> dict[str, Any]:
     }
 
 
-def _show(plans: Sequence[TopicPlan]) -> None:
+def _show(plans: "Sequence[TopicPlan]") -> None:
     table = Table("topic", "role", "status", "change", "left as it is")
     for item in plans:
         table.add_row(item.wanted.name, item.wanted.role, item.status, "\n".join(item.changes), "\n".join(item.left))

@@ -6,7 +6,7 @@ The work is done by `workers.tools.verify.verify`.
 import re
 from dataclasses import asdict
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -17,10 +17,11 @@ from workers.cli.terminal import console, plain, progress_bar, show_json
 from workers.kafka.moments import milliseconds_of
 from workers.settings.loading import load_settings
 from workers.tools.verify.ledger import Ledger
-from workers.tools.verify.verify import Bounds
-from workers.tools.verify.verify import verify as verify_topics
 
-_PLACE = re.compile(r"(?:(?P<topic>[A-Za-z0-9._-]+):)?(?P<partition>\d{1,9}):(?P<offset>\d{1,18})")
+if TYPE_CHECKING:
+    from workers.tools.verify.verify import Bounds
+
+_OFFSET = re.compile(r"(?:(?P<topic>[A-Za-z0-9._-]+):)?(?P<partition>\d{1,9}):(?P<offset>\d{1,18})")
 _WHERE = "[TOPIC:]PARTITION:OFFSET"
 _MEANING = {
     "P1": "every input has exactly one verdict or one dead letter",
@@ -76,6 +77,8 @@ def verify(
     Reads the extra topics of the policy file, too. Outcomes are read to the ends of their topics, and from ten minutes
     before the time that --from names. Memory is bounded; beyond some million inputs the rest lies in a temporary file.
     """
+    from workers.tools.verify.verify import verify as verify_topics  # kafka-python takes half a second
+
     settings = load_settings(config)
     bounds = _bounds(start or [], end or [])
     with progress_bar("records") as progress:
@@ -100,7 +103,9 @@ def ledger_entry(ledger: Ledger) -> dict[str, Any]:
     return {"proven": ledger.is_proven, "closed": ledger.is_closed, "promises": ledger.promises, **asdict(ledger)}
 
 
-def _bounds(start: list[str], end: list[str]) -> Bounds:
+def _bounds(start: list[str], end: list[str]) -> "Bounds":
+    from workers.tools.verify.verify import Bounds
+
     since_ms, first = _bound(start, "--from")
     until_ms, last = _bound(end, "--to")
     return Bounds(since_ms, until_ms, first, last)
@@ -115,7 +120,7 @@ def _bound(texts: list[str], option: str) -> tuple[int | None, dict[tuple[str | 
         try:
             moments.append(milliseconds_of(text))
         except ValueError:
-            if (match := _PLACE.fullmatch(text)) is None:
+            if (match := _OFFSET.fullmatch(text)) is None:
                 raise typer.BadParameter(
                     f"{text}: neither {_WHERE} nor a time: an age (90m, 12h, 7d) or ISO 8601", param_hint=option
                 ) from None

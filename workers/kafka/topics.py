@@ -14,7 +14,6 @@ from workers.kafka.admin import Admin, FoundTopic, NewTopic
 from workers.kafka.errors import kafka_faults
 from workers.settings.loading import Settings
 
-DEFAULT_PARTITIONS = 12
 MOST_REPLICAS = 3
 HEADER_BYTES = 65_536
 DEAD_LETTER_RETENTION_MS = 30 * 24 * 3600 * 1000
@@ -66,7 +65,7 @@ class TopicPlan:
 def plan_topics(
     settings: Settings,
     *,
-    partitions: int = DEFAULT_PARTITIONS,
+    partitions: int = 12,
     replication: int | None = None,
     allow_growth: bool = False,
 ) -> list[TopicPlan]:

@@ -4,7 +4,7 @@ Does not read the environment; `workers.settings.loading` does.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import NoDecode
@@ -306,13 +306,20 @@ class Sections(Section):
     autoscaling: AutoscalingSettings = AutoscalingSettings()
     shadow: ShadowSettings = ShadowSettings()
 
+    def with_guard(self, **chosen: object) -> Self:
+        """The settings with some of the guard's given here; these are not checked."""
+        return self.model_copy(update={"guard": self.guard.model_copy(update=chosen)})
+
+    def with_model(self, model: str | None) -> Self:
+        """The settings with another model, of no particular revision; None leaves them as they are."""
+        return self if model is None else self.with_guard(model=model, revision=None)
+
     def candidate(self) -> Self:
         """The settings as the shadow lane's candidate has them: what it names is its own, all else is live's."""
         shadow = self.shadow
-        sections: dict[str, Any] = {}
+        candidate = self
         if shadow.has_model:
-            named = {"model": shadow.model or self.guard.model, "revision": shadow.revision}
-            sections["guard"] = self.guard.model_copy(update=named)
+            candidate = self.with_guard(model=shadow.model or self.guard.model, revision=shadow.revision)
         if shadow.policy_file is not None:
-            sections["policy"] = PolicySettings(file=shadow.policy_file)
-        return self.model_copy(update=sections)
+            candidate = candidate.model_copy(update={"policy": PolicySettings(file=shadow.policy_file)})
+        return candidate

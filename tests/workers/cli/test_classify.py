@@ -1,6 +1,8 @@
 """`weir classify`: text or lines in, verdicts and errors out, and what a script can rely on."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -71,3 +73,14 @@ def test_classify_refuses_a_model_that_is_not_there() -> None:
     result = Result("classify", "x", "--model", "/none")
     assert result.code == 2
     assert result.err.splitlines()[-1].startswith("weir: guard.model '/none'")
+
+
+def test_it_needs_neither_kafka_nor_ray() -> None:
+    code = (
+        "import sys; sys.modules |= dict.fromkeys(('kafka', 'ray', 'confluent_kafka'))\n"  # each import of them fails
+        "from workers.cli.app import app; app(['classify', 'hello', '--model', 'demo'])"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=110)
+
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout)["severity"] == "Safe"

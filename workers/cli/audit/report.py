@@ -3,17 +3,16 @@
 The figures are made in `workers.audit`.
 """
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from schemas.errors import ConfigurationError
+from workers.cli.audit.extra import need_extra
 from workers.cli.terminal import progress_bar
 
 _STDOUT = "-"
-_EXTRA = ("pyarrow", "jinja2")
 
 
 def report(
@@ -40,49 +39,23 @@ def report(
     Memory does not grow with the run. --against needs space for temporary files: about 100 bytes for each verdict of
     both runs.
     """
-    try:
-        # Here and not above: pyarrow takes a second that `weir --help` must not, and is an extra.
-        from workers.audit.report.files import RunFiles
-        from workers.audit.report.html import render
-        from workers.audit.report.report import Choices, build_report
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in _EXTRA:
-            raise
-        raise ConfigurationError(f"weir audit needs {error.name}: pip install 'weir-moderation[audit]'") from None
+    need_extra()
+    from workers.audit.report.files import RunFiles  # pyarrow takes a second that `weir --help` must not
+    from workers.audit.report.html import render
+    from workers.audit.report.report import Choices, build_report
+    from workers.audit.report.written import write_whole
+
     for path in (out, *([Path(as_json)] if as_json not in (None, _STDOUT) else [])):
         if not path.parent.is_dir():
             raise ConfigurationError(f"{path}: there is no such folder")  # before minutes of reading
     other = RunFiles(against) if against is not None else None
     with progress_bar("rows") as progress:
         made = build_report(RunFiles(run), other, Choices(listed, examples, include_text), progress)
-    _write(out, render(made), private=made.with_text)
+    write_whole(out, render(made), private=made.with_text)
     if as_json == _STDOUT:
         typer.echo(made.model_dump_json(indent=2))
     elif as_json is not None:
-        _write(Path(as_json), made.model_dump_json(indent=2) + "\n", private=made.with_text)
+        write_whole(Path(as_json), made.model_dump_json(indent=2) + "\n", private=made.with_text)
     for warning in made.warnings:
         typer.echo(f"weir: {warning}", err=True)
     typer.echo(f"{out}: {made.volumes.verdicts:,} verdicts, {made.volumes.dead_letters:,} dead letters", err=True)
-
-
-def _write(path: Path, content: str, *, private: bool) -> None:
-    """The file is there as a whole or not at all.
-
-    Raises:
-        ConfigurationError: it cannot be written there.
-    """
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        try:
-            partial.unlink(missing_ok=True)  # of one that was killed: in a container numbers of processes come again
-            with open(partial, "x", encoding="utf-8", opener=_private if private else None) as file:
-                file.write(content)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be written: {error.strerror}") from None
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)

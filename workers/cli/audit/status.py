@@ -2,7 +2,6 @@
 
 import sys
 import time
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -10,10 +9,9 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
+from workers.cli.audit.extra import need_extra
 from workers.cli.options import AsJson
 from workers.cli.terminal import console, plain, show_json, show_line
-
-_RECENT_S = 300.0
 
 
 def status(
@@ -23,11 +21,11 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Rows done, rate, time left and the mix of verdicts of a run, also while it runs."""
-    from workers.audit.manifest import BlockMarker  # pyarrow takes a while
-    from workers.audit.run_folder import RunFolder
+    need_extra()
+    from workers.audit.status import RunStatus  # pyarrow takes a while
 
-    folder, known = RunFolder(run), dict[int, BlockMarker]()
-    seen = _look(folder, known)
+    found = RunStatus(run)
+    seen = found.look()
     if not watch:
         show_json(seen) if as_json else console().print(_table(seen))
         return
@@ -35,41 +33,15 @@ def status(
         show_line(seen) if as_json else console().print(_table(seen))
         while seen["state"] != "finished":
             time.sleep(interval_s)
-            seen = _look(folder, known)
+            seen = found.look()
             show_line(seen) if as_json else console().print(_table(seen))
         return
     with Live(console=console(), auto_refresh=False) as live:
         live.update(_table(seen), refresh=True)
         while seen["state"] != "finished":
             time.sleep(interval_s)
-            seen = _look(folder, known)
+            seen = found.look()
             live.update(_table(seen), refresh=True)
-
-
-def _look(folder: Any, known: dict[int, Any]) -> dict[str, Any]:
-    from workers.audit.run_folder import progress_of
-    from workers.audit.run_lock import driver_of
-
-    driver = driver_of(folder.uri)  # before the manifest, so that nobody's finished run looks like one left alone
-    manifest = folder.manifest()
-    counts, cost = progress_of(folder, known)
-    rows = sum(item.rows if hasattr(item, "rows") else item.end - item.start for item in manifest.inputs)
-    rate, last = _rate(known.values(), datetime.fromisoformat(manifest.attempts[-1]), datetime.now(UTC))
-    left = rows - counts.rows
-    return {
-        "run": folder.uri,
-        "run_id": manifest.run_id,
-        "state": manifest.state,
-        "driver": None if driver is None else driver._asdict(),
-        "rows_in_all": rows,
-        "blocks": {"done": len(known), "of": manifest.blocks},
-        "rows_per_second": rate,
-        "seconds_left": None if manifest.state == "finished" or not rate else round(left / rate, 1),
-        "seconds_since_last_block": last,
-        "attempts": list(manifest.attempts),
-        "counts": counts.model_dump(),
-        "cost": cost.model_dump(),
-    }
 
 
 def _driver(driver: dict[str, Any] | None) -> str:
@@ -79,17 +51,6 @@ def _driver(driver: dict[str, Any] | None) -> str:
     if driver["lives"] is False:
         return f"nobody; {who}, is dead; `weir audit run` as before goes on with it"
     return who if driver["lives"] else f"{who}, if it lives: there are no locks here"
-
-
-def _rate(markers: Any, began: datetime, now: datetime) -> tuple[float | None, float | None]:
-    """Rows a second of the last minutes of this attempt, and how long ago its last block was done."""
-    ends = [(datetime.fromisoformat(marker.finished_at), marker.counts.rows) for marker in markers]
-    if not ends:
-        return None, None
-    last = max(end for end, _ in ends)
-    since = max(began, datetime.fromtimestamp(last.timestamp() - _RECENT_S, UTC))
-    rows, seconds = sum(rows for end, rows in ends if end > since), (last - since).total_seconds()
-    return round(rows / seconds, 1) if seconds > 0 else None, round((now - last).total_seconds(), 1)
 
 
 def _table(seen: dict[str, Any]) -> Table:

@@ -3,7 +3,7 @@
 Shows no content of a message unless asked to. The work is done by `workers.tools.dead_letters.dead_letters`.
 """
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -13,10 +13,22 @@ from schemas.dead_letter import BROKER, OWN, TRACE_HEADERS
 from schemas.reasons import STAGE_OF
 from workers.cli.dlq import purge as dlq_purge
 from workers.cli.dlq import redrive as dlq_redrive
-from workers.cli.dlq.options import OfReason, OfRevision, OfStage, OfTenant, OfTopic, load_for
-from workers.cli.options import AsJson, Config, Since, Until
+from workers.cli.options import (
+    AsJson,
+    Config,
+    OfReason,
+    OfRevision,
+    OfStage,
+    OfTenant,
+    OfTopic,
+    Since,
+    Until,
+    load_for,
+)
 from workers.cli.terminal import console, plain, progress_bar, show_json, show_line, time_of
-from workers.tools.dead_letters.dead_letters import Filters, FoundLetter, Histogram, find, histogram, scan
+
+if TYPE_CHECKING:
+    from workers.tools.dead_letters.dead_letters import FoundLetter, Histogram
 
 app = typer.Typer(no_args_is_help=True)
 _SHOWN_HEADERS = (*TRACE_HEADERS, "content-type")
@@ -36,6 +48,8 @@ def list_letters(
     config: Config = None,
 ) -> None:
     """Count dead letters by reason, or list them (as JSON: one object a line)."""
+    from workers.tools.dead_letters.dead_letters import Filters, histogram, scan  # kafka-python takes half a second
+
     settings = load_for(config, topic)
     filters = Filters(reason, stage, tenant, since, until, model_revision)
     with progress_bar("dead letters", quiet=records) as progress:
@@ -62,6 +76,8 @@ def show(
     config: Config = None,
 ) -> None:
     """Show one dead letter; for a source all of its letters."""
+    from workers.tools.dead_letters.dead_letters import find  # kafka-python takes half a second
+
     settings = load_for(config, topic)
     with progress_bar("dead letters") as progress:
         letters = find(settings, place, progress)
@@ -81,7 +97,7 @@ app.command()(dlq_redrive.redrive)
 app.command()(dlq_purge.purge)
 
 
-def _entry(found: FoundLetter) -> dict[str, Any]:
+def _entry(found: "FoundLetter") -> dict[str, Any]:
     record, letter = found.record, found.letter
     entry: dict[str, Any] = {
         "dead_letter": f"{record.partition}:{record.offset}",
@@ -101,7 +117,7 @@ def _entry(found: FoundLetter) -> dict[str, Any]:
     }
 
 
-def _content(found: FoundLetter, *, include_value: bool) -> dict[str, Any]:
+def _content(found: "FoundLetter", *, include_value: bool) -> dict[str, Any]:
     record, letter = found.record, found.letter
     content: dict[str, Any] = {}
     if letter is not None:
@@ -134,7 +150,7 @@ def _text(value: bytes | None) -> str | None:
     return None if value is None else value.decode("utf-8", "backslashreplace")
 
 
-def _show_line(found: FoundLetter, *, as_json: bool) -> None:
+def _show_line(found: "FoundLetter", *, as_json: bool) -> None:
     entry = _entry(found)
     if as_json:
         show_line(entry)
@@ -144,7 +160,7 @@ def _show_line(found: FoundLetter, *, as_json: bool) -> None:
     typer.echo(plain("  ".join([*shown, f"foreign: {entry['foreign']}"] if "foreign" in entry else shown)))
 
 
-def _histogram_entry(counted: Histogram) -> dict[str, Any]:
+def _histogram_entry(counted: "Histogram") -> dict[str, Any]:
     rows = sorted(counted.by_reason.items(), key=lambda row: -row[1].count)
     return {
         "count": counted.count,
@@ -163,7 +179,7 @@ def _histogram_entry(counted: Histogram) -> dict[str, Any]:
     }
 
 
-def _show_histogram(counted: Histogram) -> None:
+def _show_histogram(counted: "Histogram") -> None:
     entry = _histogram_entry(counted)
     table = Table("reason", "stage", "count", "first seen", "last seen")
     for row in entry["by_reason"]:

@@ -4,20 +4,19 @@ The work is done by `workers.tools.dead_letters.purge`.
 """
 
 import re
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from schemas.errors import ConfigurationError
-from workers.cli.dlq.options import OfTopic, load_for
-from workers.cli.options import AsJson, Config, time_option
+from workers.cli.options import AsJson, Config, OfTopic, load_for, time_option
 from workers.cli.terminal import plain, progress_bar, show_json
-from workers.kafka.reader import OffsetRanges, offsets_in
-from workers.tools.dead_letters.dead_letters import Histogram
-from workers.tools.dead_letters.purge import count_letters, plan_purge
-from workers.tools.dead_letters.purge import purge as purge_letters
 
-_PLACE = re.compile(r"(\d{1,9}):(\d{1,18})")
+if TYPE_CHECKING:
+    from workers.kafka.reader import OffsetRanges
+    from workers.tools.dead_letters.dead_letters import Histogram
+
+_OFFSET = re.compile(r"(\d{1,9}):(\d{1,18})")
 
 
 def purge(
@@ -49,9 +48,12 @@ def purge(
     """
     if (everything, before is not None, bool(before_offset)).count(True) != 1:
         raise ConfigurationError("give one of --all, --before and --before-offset")
+    from workers.tools.dead_letters.purge import count_letters, plan_purge  # kafka-python takes half a second
+    from workers.tools.dead_letters.purge import purge as purge_letters
+
     settings = load_for(config, topic)
     name = settings.topics.dead_letters
-    ranges = plan_purge(settings, before_ms=before, before_offsets=_places(before_offset) if before_offset else None)
+    ranges = plan_purge(settings, before_ms=before, before_offsets=_offsets(before_offset) if before_offset else None)
     counted = None
     if dry_run or not yes:
         with progress_bar("dead letters") as progress:
@@ -66,22 +68,24 @@ def purge(
     typer.echo(f"{'would be ' if dry_run else ''}deleted of {name}: {_described(ranges, counted)}")
 
 
-def _ask(topic: str, ranges: OffsetRanges, counted: Histogram | None) -> None:
+def _ask(topic: str, ranges: "OffsetRanges", counted: "Histogram | None") -> None:
     typer.echo(f"to be deleted of {topic}, for good: {_described(ranges, counted)}", err=True)
     typer.confirm("Delete them?", abort=True, err=True)
 
 
-def _places(texts: list[str]) -> dict[int, int]:
-    places = {}
+def _offsets(texts: list[str]) -> dict[int, int]:
+    offsets = {}
     for text in texts:
-        match = _PLACE.fullmatch(text)
+        match = _OFFSET.fullmatch(text)
         if match is None:
             raise ConfigurationError(f"--before-offset {text}: not PARTITION:OFFSET")
-        places[int(match[1])] = int(match[2])
-    return places
+        offsets[int(match[1])] = int(match[2])
+    return offsets
 
 
-def _entry(topic: str, ranges: OffsetRanges, counted: Histogram | None, *, dry_run: bool) -> dict[str, Any]:
+def _entry(topic: str, ranges: "OffsetRanges", counted: "Histogram | None", *, dry_run: bool) -> dict[str, Any]:
+    from workers.kafka.reader import offsets_in
+
     entry: dict[str, Any] = {
         "topic": topic,
         "dry_run": dry_run,
@@ -97,7 +101,9 @@ def _entry(topic: str, ranges: OffsetRanges, counted: Histogram | None, *, dry_r
     return entry
 
 
-def _described(ranges: OffsetRanges, counted: Histogram | None) -> str:
+def _described(ranges: "OffsetRanges", counted: "Histogram | None") -> str:
+    from workers.kafka.reader import offsets_in
+
     which = ", ".join(
         f"{partition.number}:{offsets.start} to {offsets.end - 1}" for partition, offsets in ranges.items()
     )

@@ -3,22 +3,28 @@
 The work is done by `workers.tools.dead_letters.redrive.redrive`.
 """
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from workers.cli.dlq.options import OfReason, OfRevision, OfStage, OfTenant, OfTopic, load_for
-from workers.cli.options import AsJson, Config, Since, Until
+from workers.cli.options import (
+    AsJson,
+    Config,
+    OfReason,
+    OfRevision,
+    OfStage,
+    OfTenant,
+    OfTopic,
+    Since,
+    Until,
+    load_for,
+)
 from workers.cli.terminal import console, plain, progress_bar, show_json
-from workers.tools.dead_letters.dead_letters import Filters
-from workers.tools.dead_letters.redrive.letters import Selection
-from workers.tools.dead_letters.redrive.redrive import MAX_REDRIVES, RedriveOrder, RedriveReport
-from workers.tools.dead_letters.redrive.redrive import redrive as redrive_letters
-from workers.tools.dead_letters.redrive.routes import Fate
 
-_COUNTED = (Fate.PUT_BACK, Fate.PARKED, Fate.LEFT, Fate.EARLIER)
+if TYPE_CHECKING:
+    from workers.tools.dead_letters.redrive.redrive import RedriveReport
 
 
 def redrive(
@@ -35,7 +41,7 @@ def redrive(
     rate: Annotated[float | None, typer.Option("--rate", min=0.01, help="Records a second at most.")] = None,
     max_redrives: Annotated[
         int, typer.Option("--max-redrives", min=1, help="A letter put back so often goes to TOPIC.parking instead.")
-    ] = MAX_REDRIVES,
+    ] = 3,
     group: Annotated[
         str | None,
         typer.Option("--group", metavar="NAME", help="Keeps how far it has got; `kafka.group_id` + .redrive."),
@@ -55,6 +61,11 @@ def redrive(
     a letter that was asked for had to be left. Kafka forgets how far a group got a week after its last commit
     (offsets.retention.minutes): after a longer pause, give the time of the last redrive as --since.
     """
+    from workers.tools.dead_letters.dead_letters import Filters  # kafka-python takes half a second
+    from workers.tools.dead_letters.redrive.letters import Selection
+    from workers.tools.dead_letters.redrive.redrive import RedriveOrder
+    from workers.tools.dead_letters.redrive.redrive import redrive as redrive_letters
+
     settings = load_for(config, topic)
     filters = Filters(reason, stage, tenant, since, until, model_revision)
     order = RedriveOrder(Selection(filters, to), group, limit, rate, max_redrives, from_start, dry_run)
@@ -67,7 +78,9 @@ def redrive(
     raise typer.Exit(int(bool(report.left) and not dry_run))
 
 
-def _entry(report: RedriveReport) -> dict[str, Any]:
+def _entry(report: "RedriveReport") -> dict[str, Any]:
+    from workers.tools.dead_letters.redrive.routes import Fate
+
     rows = sorted(report.by_cause.items(), key=lambda row: -sum(row[1].values()))
     return {
         "topic": report.topic,
@@ -82,7 +95,7 @@ def _entry(report: RedriveReport) -> dict[str, Any]:
                 "reason": cause.reason or None,
                 "stage": cause.stage or None,
                 "source_topic": cause.topic or None,
-                **{fate.value: counts.get(fate, 0) for fate in _COUNTED},
+                **{fate.value: counts.get(fate, 0) for fate in Fate if fate is not Fate.SKIPPED},
             }
             for cause, counts in rows
         ],
@@ -92,7 +105,7 @@ def _entry(report: RedriveReport) -> dict[str, Any]:
     }
 
 
-def _show(report: RedriveReport) -> None:
+def _show(report: "RedriveReport") -> None:
     out, entry = console(), _entry(report)
     titles = ("would be put back", "would be parked") if report.is_dry else ("put back", "parked")
     table = Table("written by", "reason", "stage", "source topic", *titles, "left", "earlier")

@@ -5,12 +5,8 @@ The statistics are in `pipelines.evaluation`, the files in `workers.evaluation`,
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
-from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,19 +15,16 @@ from pydantic import BaseModel
 
 from pipelines.evaluation.binary import Bootstrap
 from pipelines.evaluation.comparison import compare as compare_runs
-from pipelines.evaluation.examples import NoVerdict, Prediction
-from pipelines.evaluation.predicting import Predictor
+from pipelines.evaluation.examples import NoVerdict
 from pipelines.evaluation.report import ReportOptions, evaluate
 from pipelines.evaluation.reported import SIZES, size_of
-from schemas.errors import ConfigurationError
 from workers.cli.eval.tables import show_comparison, show_evaluation
-from workers.cli.options import AsJson, Config
+from workers.cli.options import AsJson, Config, Model, by_name
 from workers.cli.terminal import progress_bar, show_json
 from workers.evaluation.labelled_files import AUTO, FORMAT_NAMES, LabelledFiles
 from workers.evaluation.labelled_rows import COLUMNS, Mapped
-from workers.evaluation.prediction_files import PredictionWriter, RunRecord, read_predictions
-from workers.guard.setup import judge_of, length_policy_of
-from workers.settings.loading import Settings, load_settings
+from workers.evaluation.prediction_files import read_predictions
+from workers.settings.loading import load_settings
 
 app = typer.Typer(no_args_is_help=True)
 _WHOLE = "whole"
@@ -72,9 +65,7 @@ def run(
         list[str] | None,
         typer.Option(metavar="VALUE", help="A label that means unsafe; then all others mean safe. Give several."),
     ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="Hub name, folder, or demo (not a safety classifier); default: guard.model.")
-    ] = None,
+    model: Model = None,
     size: Size = None,
     length: Annotated[
         str, typer.Option(help="whole: as published figures; set: by the length policy of the settings.")
@@ -96,16 +87,17 @@ def run(
     Decoding is greedy. Strict counts Controversial as unsafe, loose as safe. Formats, and what is left out of each:
     infra/runbooks/evaluation.md.
     """
-    settings = _settings(config, model)
     if length not in (_WHOLE, _SET):
         raise typer.BadParameter(f"{length}: neither {_WHOLE} nor {_SET}", param_hint="--length")
+    settings = load_settings(config).with_model(model)
     options = _options(settings.guard.model, size, rule, bins, Bootstrap(resamples, level, seed))
-    labelled = LabelledFiles(files, form, Mapped(_columns(column or []), frozenset(unsafe or [])))
-    with (
-        PredictionWriter(predictions) if predictions else nullcontext() as writer,
-        progress_bar("examples") as progress,
-    ):
-        record, judged = asyncio.run(_judge(settings, labelled, length, limit, writer, progress))
+    mapped = Mapped(by_name(column, "--column", "NAME=COLUMN"), frozenset(unsafe or []))
+    labelled = LabelledFiles(files, form, mapped)
+    from workers.evaluation.judging import EvaluationOrder, judge_files  # torch takes seconds
+
+    order = EvaluationOrder(labelled, length == _WHOLE, limit, predictions)
+    with progress_bar("examples") as progress:
+        record, judged = asyncio.run(judge_files(settings, order, progress))
     evaluation = evaluate(judged, options)
     if as_json:
         show_json({"run": _plain(record), "skipped": dict(labelled.skipped), **_plain(evaluation)})
@@ -157,75 +149,10 @@ def compare(
         show_comparison(record, other_record, comparison)
 
 
-async def _judge(
-    settings: Settings,
-    labelled: LabelledFiles,
-    length: str,
-    limit: int | None,
-    writer: PredictionWriter | None,
-    progress: Callable[[int, int | None], None],
-) -> tuple[RunRecord, list[Prediction]]:
-    from workers.serving.engine_choice import load_engine  # here and not above: `weir --help` must not wait for torch
-    from workers.serving.local_guard import LocalGuard
-
-    examples = islice(labelled.read(), limit)
-    first = next(examples, None)
-    if first is None:
-        raise ConfigurationError("the files hold no labelled example")  # before minutes of loading
-    policy = length_policy_of(settings.length) if length == _SET else None
-    engine = load_engine(settings.guard)
-    started = datetime.now(UTC).isoformat(timespec="seconds")
-    predictor = Predictor(judge_of(settings, LocalGuard(engine)), policy, settings.guard.batch_size)
-
-    def record() -> RunRecord:
-        return RunRecord(
-            "1.0",
-            version("weir-moderation"),
-            started,
-            settings.guard.model,
-            settings.guard.engine,
-            settings.guard.score_temperature if settings.guard.engine == "one_pass" else None,
-            policy.signature if policy else _WHOLE,
-            "greedy",
-            predictor.provenance,
-            dict(labelled.forms),
-        )
-
-    judged: list[Prediction] = []
-    async for chunk in predictor.predict(chain([first], examples)):
-        if writer is not None:
-            if not judged:
-                writer.write_run(record())
-            writer.write(chunk)
-        judged += chunk
-        progress(len(judged), limit)
-    return record(), judged
-
-
-def _settings(config: Path | None, model: str | None) -> Settings:
-    settings = load_settings(config)
-    chosen: dict[str, object] = {} if model is None else {"model": model, "revision": None}
-    if settings.guard.score_temperature is None:
-        chosen["score_temperature"] = 1.0  # calibration and thresholds need the model's own probabilities
-    return settings.model_copy(update={"guard": settings.guard.model_copy(update=chosen)})
-
-
 def _options(model: str, size: str | None, rule: NoVerdict, bins: int, bootstrap: Bootstrap) -> ReportOptions:
     if size is not None and size not in SIZES:
         raise typer.BadParameter(f"{size}: not one of {', '.join(SIZES)}", param_hint="--size")
     return ReportOptions(rule=rule, bootstrap=bootstrap, bins=bins, size=size or size_of(model))
-
-
-def _columns(pairs: list[str]) -> dict[str, str]:
-    columns = {}
-    for pair in pairs:
-        name, found, column = pair.partition("=")
-        if not found or not column:
-            raise typer.BadParameter(f"{pair}: not NAME=COLUMN", param_hint="--column")
-        if name in columns:
-            raise typer.BadParameter(f"{name}: given twice", param_hint="--column")
-        columns[name] = column
-    return columns
 
 
 def _plain(value: Any) -> Any:

@@ -28,7 +28,6 @@ from workers.tools.dead_letters.redrive.sender import RedriveSender
 BATCH_RECORDS = 500
 BATCH_BYTES = 16 * 2**20
 MAX_LOOKED_AT = 10_000  # letters between two commits, where few of them are put back
-MAX_REDRIVES = 3
 MAX_LEFT_LISTED = 20
 
 
@@ -50,7 +49,7 @@ class RedriveOrder:
     group: str | None = None
     limit: int | None = None
     rate: float | None = None
-    max_redrives: int = MAX_REDRIVES
+    max_redrives: int = 3
     from_start: bool = False
     dry_run: bool = False
 

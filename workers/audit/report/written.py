@@ -1,0 +1,37 @@
+"""A report's files on a disk: each is there as a whole or not at all.
+
+Knows nothing of what is in them.
+"""
+
+import os
+from pathlib import Path
+
+from schemas.errors import ConfigurationError
+
+
+def write_whole(path: Path, content: str, *, private: bool) -> None:
+    """Write a file in the place of an earlier one.
+
+    Args:
+        path: where it goes.
+        content: its text.
+        private: only its owner may read it.
+
+    Raises:
+        ConfigurationError: it cannot be written there.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        try:
+            partial.unlink(missing_ok=True)  # of one that was killed: in a container numbers of processes come again
+            with open(partial, "x", encoding="utf-8", opener=_private if private else None) as file:
+                file.write(content)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

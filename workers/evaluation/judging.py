@@ -1,0 +1,90 @@
+"""Labelled files to predictions, with the engine in this process.
+
+Reckons no figures; `pipelines.evaluation` does.
+"""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from itertools import chain, islice
+from pathlib import Path
+
+from pipelines.evaluation.examples import Prediction
+from pipelines.evaluation.predicting import Predictor
+from schemas.errors import ConfigurationError
+from workers.evaluation.labelled_files import LabelledFiles
+from workers.evaluation.prediction_files import PredictionWriter, RunRecord
+from workers.guard.setup import judge_of, length_policy_of
+from workers.serving.engine_choice import load_engine
+from workers.serving.local_guard import LocalGuard
+from workers.settings.loading import Settings
+
+
+@dataclass(frozen=True)
+class EvaluationOrder:
+    """What is to be judged, and how.
+
+    Attributes:
+        labelled: the files.
+        whole: judge each conversation whole, as published figures do; otherwise by the length policy that is set.
+        limit: only the first so many examples; None: all.
+        predictions: a file that verdicts are written to; None: none.
+    """
+
+    labelled: LabelledFiles
+    whole: bool
+    limit: int | None
+    predictions: Path | None
+
+
+async def judge_files(
+    settings: Settings, order: EvaluationOrder, progress: Callable[[int, int | None], None]
+) -> tuple[RunRecord, list[Prediction]]:
+    """What the run was, and a prediction for each example, in order.
+
+    Args:
+        settings: all settings. Without a temperature for scores, they are the model's own probabilities.
+        order: see there.
+        progress: told how many examples are done, and of how many if that is known.
+
+    Raises:
+        ConfigurationError: there is no example, a file is not as it should be, or the engine cannot be loaded.
+    """
+    if settings.guard.score_temperature is None:
+        settings = settings.with_guard(score_temperature=1.0)  # calibration and thresholds need probabilities
+    guard, labelled = settings.guard, order.labelled
+    with PredictionWriter(order.predictions) if order.predictions else nullcontext() as writer:
+        examples = islice(labelled.read(), order.limit)
+        first = next(examples, None)
+        if first is None:
+            raise ConfigurationError("the files hold no labelled example")  # before minutes of loading
+        policy = None if order.whole else length_policy_of(settings.length)
+        engine = load_engine(guard)
+        started = datetime.now(UTC).isoformat(timespec="seconds")
+        predictor = Predictor(judge_of(settings, LocalGuard(engine)), policy, guard.batch_size)
+
+        def record() -> RunRecord:
+            return RunRecord(
+                "1.0",
+                version("weir-moderation"),
+                started,
+                guard.model,
+                guard.engine,
+                guard.score_temperature if guard.engine == "one_pass" else None,
+                policy.signature if policy else "whole",
+                "greedy",
+                predictor.provenance,
+                dict(labelled.forms),
+            )
+
+        judged: list[Prediction] = []
+        async for chunk in predictor.predict(chain([first], examples)):
+            if writer is not None:
+                if not judged:
+                    writer.write_run(record())
+                writer.write(chunk)
+            judged += chunk
+            progress(len(judged), order.limit)
+        return record(), judged

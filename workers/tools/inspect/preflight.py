@@ -1,0 +1,83 @@
+"""Would it run? Everything that `weir run` needs is looked at, and nothing is changed.
+
+Knows the checks of the settings; those of Kafka and of the model are in `kafka_checks` and `model_checks`.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from pipelines.policy import load_policy
+from workers.settings.loading import Settings, load_settings, otel_variables
+from workers.tools.inspect.check import Finding, check
+from workers.tools.inspect.kafka_checks import kafka_checks
+from workers.tools.inspect.model_checks import model_checks
+
+_OTLP_ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+
+
+def preflight(config: Path | None, timeout_s: float, model_timeout_s: float, *, skip_model: bool) -> Iterator[Finding]:
+    """Look at one thing after the other that `weir run` needs; without settings, at nothing else.
+
+    Args:
+        config: the settings file, in place of the one that WEIR_CONFIG names.
+        timeout_s: longest time of each check.
+        model_timeout_s: longest time for loading a model.
+        skip_model: load none.
+    """
+    loaded: list[Settings] = []
+    finding = check("settings", lambda: _settings(config, loaded), timeout_s)
+    yield finding
+    if not loaded:
+        for name in ("policy", "autoscaling", "shadow", "broker", "session", "topics", "rights", "model", "telemetry"):
+            yield Finding(name, "skip", "no settings")
+        return
+    settings = loaded[0]
+    yield check("policy", lambda: _policy(settings), timeout_s)
+    yield check("autoscaling", lambda: _autoscaling(settings), timeout_s)
+    yield check("shadow", lambda: _shadow(settings), timeout_s)
+    yield from kafka_checks(settings, timeout_s)
+    yield from model_checks(settings, timeout_s, model_timeout_s, skip=skip_model)
+    yield check("telemetry", lambda: _telemetry(otel_variables()), timeout_s)
+
+
+def _settings(config: Path | None, loaded: list[Settings]) -> str:
+    settings = load_settings(config)
+    loaded.append(settings)
+    topics = settings.topics
+    return f"{', '.join(topics.events)} -> {topics.verdicts} and {topics.dead_letters}, group {settings.kafka.group_id}"
+
+
+def _policy(settings: Settings) -> str:
+    policy = load_policy(settings.policy.file)
+    routed = f", routes to {', '.join(policy.topics)}" if policy.topics else ""
+    return f"{policy.name} version {policy.version}{routed}"
+
+
+def _autoscaling(settings: Settings) -> str:
+    scaling, guard, serve = settings.autoscaling, settings.guard, settings.serve
+    if not scaling.enabled:
+        return f"off: {guard.replicas} guard replicas, {serve.consumers} consumers"
+    return (
+        f"{scaling.min_replicas} to {scaling.max_replicas} guard replicas, {serve.consumers} to {scaling.max_consumers}"
+        f" consumers, for {scaling.target_seconds_behind:g} s behind at most"
+    )
+
+
+def _shadow(settings: Settings) -> str:
+    shadow = settings.shadow
+    if not shadow.enabled:
+        return "off"
+    candidate = settings.candidate()
+    policy = load_policy(candidate.policy.file)
+    named = f"policy {policy.name} version {policy.version}"
+    if shadow.has_model:
+        named = (
+            f"{shadow.replicas} replicas of {candidate.guard.model} {candidate.guard.revision or ''}".rstrip()
+            + f", {named}"
+        )
+    return f"{shadow.share:.4g} of the events to {settings.topics.shadow}: {named}"
+
+
+def _telemetry(otel: Mapping[str, str]) -> str:
+    endpoint = next((otel[name] for name in _OTLP_ENDPOINTS if otel.get(name)), None)
+    return f"spans go to {endpoint}" if endpoint else "off: no OTEL_EXPORTER_OTLP_ENDPOINT"
