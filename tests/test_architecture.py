@@ -61,6 +61,8 @@ PLANTED = [
     ("workers/bench/engine/products.py", "import pydantic", "bare GPU box"),
     ("workers/stream/progress.py", "import torch", "knows nothing of Ray or of the model"),
     ("workers/audit/pace.py", "import rich", "terminal library"),
+    ("workers/tools/inspect/trace.py", "from rich.tree import Tree", "terminal library"),
+    ("workers/demo/run.py", "import typer", "terminal library"),
     ("workers/serving/answers.py", "import kafka", "kafka-python is named"),
     ("workers/shadow/report.py", "import kafka", "kafka-python is named"),
     ("workers/tools/verify/ledger.py", "from kafka.errors import KafkaError", "kafka-python is named"),

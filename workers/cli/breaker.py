@@ -1,6 +1,6 @@
 """`weir breaker`: see why a running application has stopped releasing, and let it go on.
 
-The asking is done by `workers.tools.inspect.running_breakers`.
+The asking is done by `workers.tools.inspect.breakers`.
 """
 
 from typing import Annotated, Any
@@ -38,7 +38,7 @@ def reset(timeout_s: Timeout = 10.0, as_json: AsJson = False) -> None:
 
 def _ask(timeout_s: float, *, as_json: bool, reset: bool) -> None:
     prepare_ray()
-    from workers.tools.inspect.running_breakers import ask_breakers  # Ray reads its environment when imported
+    from workers.tools.inspect.breakers import ask_breakers  # Ray reads its environment when imported
 
     answers = ask_breakers(timeout_s, reset=reset)
     opened = sum(item.view.state == "open" for item in answers.breakers)

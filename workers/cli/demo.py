@@ -12,10 +12,10 @@ from rich.table import Table
 
 from workers.cli.options import AsJson
 from workers.cli.terminal import console, progress_bar, show_json, stdout_kept_clean
+from workers.cli.trace import shown_tree
 from workers.cli.verify import ledger_entry
 from workers.settings.loading import prepare_ray
 from workers.telemetry.log import configure_logging
-from workers.tools.inspect.trace_tree import shown_tree
 
 NOTICE = "The tiny model knows made-up words only. It is not a safety classifier."
 

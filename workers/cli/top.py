@@ -1,6 +1,6 @@
 """`weir top`: a running application's figures in a terminal, from the metrics endpoint of its collector.
 
-The computing is done by `workers.tools.inspect.top_figures`.
+The computing is done by `workers.tools.inspect.figures`.
 """
 
 import sys
@@ -15,8 +15,8 @@ from rich.text import Text
 from schemas.errors import ModerationError
 from workers.cli.options import AsJson
 from workers.cli.terminal import console, plain, show_json, show_line
-from workers.tools.inspect.top_figures import figures_of, text_of
-from workers.tools.inspect.top_scrapes import Scrapes, fetch
+from workers.tools.inspect.figures import figures_of, text_of
+from workers.tools.inspect.scrapes import Scrapes, fetch
 
 LOOK_S = 0.5
 

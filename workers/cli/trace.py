@@ -1,6 +1,6 @@
 """`weir trace`: from an event to its verdict or dead letter, to its trace, and to the spans where these are at hand.
 
-Finding is done by `workers.tools.inspect.event_outcomes`, the tree is made by `workers.tools.inspect.trace_tree`.
+Finding is done by `workers.tools.inspect.outcomes`, the tree is made by `workers.tools.inspect.trace`.
 """
 
 from pathlib import Path
@@ -8,13 +8,14 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
+from rich.tree import Tree
 
 from workers.cli.options import AsJson, Config, Since
 from workers.cli.terminal import console, plain, progress_bar, show_json
 from workers.settings.loading import load_settings
 from workers.telemetry.log import configure_logging
 from workers.telemetry.span_encoding import SpanContext
-from workers.tools.inspect.trace_tree import ReadSpan, SpanNode, read_spans, shown_tree, trace_tree
+from workers.tools.inspect.trace import ReadSpan, SpanNode, read_spans, trace_tree
 
 
 def trace(
@@ -34,7 +35,7 @@ def trace(
     Exits with 0 only if a verdict or a dead letter of it was found.
     """
     configure_logging("ERROR")
-    from workers.tools.inspect.event_outcomes import EventOutcome, find_outcomes  # kafka-python takes half a second
+    from workers.tools.inspect.outcomes import EventOutcome, find_outcomes  # kafka-python takes half a second
 
     settings = load_settings(config)
     with progress_bar("outcomes") as progress:
@@ -76,10 +77,35 @@ def trace(
     raise typer.Exit(int(not found))
 
 
-def _tree(exported: list[ReadSpan], place: SpanContext | None) -> SpanNode | None:
-    if place is None:
+def _tree(exported: list[ReadSpan], context: SpanContext | None) -> SpanNode | None:
+    if context is None:
         return None
     try:
-        return trace_tree(exported, place)
+        return trace_tree(exported, context)
     except LookupError:
         return None
+
+
+def shown_tree(node: SpanNode) -> Tree:
+    """A tree for the terminal."""
+    tree = Tree(_label(node))
+    tree.children = [shown_tree(child) for child in node.children]
+    return tree
+
+
+def _label(node: SpanNode) -> str:
+    known = node.attributes
+    extra = [f"{node.duration_ms:.1f} ms", node.service] if node.service else []
+    if node.linked:
+        extra.append("linked")
+    if size := known.get("moderation.batch.size") or known.get("messaging.batch.message_count"):
+        extra.append(f"batch of {size}")
+    if known.get("moderation.cache.hit"):
+        extra.append("completion of an equal prompt, kept")
+    elif "moderation.queue_ms" in known:
+        extra.append(f"queued {known['moderation.queue_ms']:.1f} ms, judged in {known['moderation.guard_ms']:.1f} ms")
+    if end := known.get("error.type") or known.get("moderation.severity"):
+        extra.append(str(end))
+    if why := known.get("moderation.sampled_for"):
+        extra.append(f"traced because {why}")
+    return f"{node.name} [dim]({', '.join(extra)})[/]" if extra else node.name

@@ -28,7 +28,7 @@ from workers.serving.running import RunningApplication
 from workers.settings.loading import Settings, load_settings, otel_variables
 from workers.telemetry.export import start_tracing
 from workers.telemetry.span_encoding import new_root, read_traceparent
-from workers.tools.inspect.trace_tree import SpanNode, read_spans, trace_tree
+from workers.tools.inspect.trace import SpanNode, read_spans, trace_tree
 from workers.tools.verify.ledger import Ledger
 from workers.tools.verify.verify import verify
 

@@ -11,8 +11,8 @@ from schemas.reasons import Reason
 from schemas.verdict import Severity
 from tests.weir_result import Result
 from workers.settings.sections import BreakerSettings
-from workers.tools.inspect import running_breakers
-from workers.tools.inspect.running_breakers import Answers, ReplicaBreaker
+from workers.tools.inspect import breakers
+from workers.tools.inspect.breakers import Answers, ReplicaBreaker
 
 RULES = BreakerSettings(drift_window_records=1_000, drift_window_s=1, drift_baseline_records=1_000)
 
@@ -34,7 +34,7 @@ def answering(monkeypatch: pytest.MonkeyPatch, answers: Answers) -> list[bool]:
         asked.append(reset)
         return answers
 
-    monkeypatch.setattr(running_breakers, "ask_breakers", ask)
+    monkeypatch.setattr(breakers, "ask_breakers", ask)
     return asked
 
 

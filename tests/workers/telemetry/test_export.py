@@ -26,7 +26,7 @@ from workers.telemetry.span_encoding import (
     encode_span,
     new_root,
 )
-from workers.tools.inspect.trace_tree import ReadSpan, read_spans
+from workers.tools.inspect.trace import ReadSpan, read_spans
 
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
 

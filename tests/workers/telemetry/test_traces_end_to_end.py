@@ -21,7 +21,7 @@ from workers.serving import guard_replica
 from workers.settings.sections import TelemetrySettings
 from workers.telemetry.export import Tracing, start_tracing
 from workers.telemetry.span_encoding import SpanContext, read_traceparent
-from workers.tools.inspect.trace_tree import ReadSpan, SpanNode, read_spans, trace_tree
+from workers.tools.inspect.trace import ReadSpan, SpanNode, read_spans, trace_tree
 
 COUNT = 300
 BAD = 7  # of so many events, one is no JSON

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from schemas.errors import ModerationError
 from workers.cli.app import app
-from workers.tools.inspect.top_figures import figures_of, text_of
-from workers.tools.inspect.top_scrapes import Scrapes, quantile
+from workers.tools.inspect.figures import figures_of, text_of
+from workers.tools.inspect.scrapes import Scrapes, quantile
 
 STREAM, GUARD = 'job="weir-stream",instance="a"', 'job="weir-guard",instance="g"'
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from workers.telemetry.metrics import table
 from workers.telemetry.metrics.definition import Metric
-from workers.tools.inspect.top_scrapes import Scrapes, quantile
+from workers.tools.inspect.scrapes import Scrapes, quantile
 
 Figures = dict[str, Any]
 MOST_NAMED = 5

@@ -11,15 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rich.tree import Tree
-
 from workers.telemetry.span_encoding import SpanContext
 
 Attributes = Mapping[str, Any]
 
 
 class ReadSpan(NamedTuple):
-    """One span as it was exported; `parent` and `links` are span ids and places in hex."""
+    """One span as it was exported; `parent` and `links` are ids in hex."""
 
     trace: str
     span: str
@@ -85,8 +83,8 @@ def _spans_of(request: dict[str, Any]) -> Iterator[ReadSpan]:
             )
 
 
-def _attributes(place: dict[str, Any]) -> dict[str, Any]:
-    return {item["key"]: _value(item["value"]) for item in place.get("attributes", ())}
+def _attributes(owner: dict[str, Any]) -> dict[str, Any]:
+    return {item["key"]: _value(item["value"]) for item in owner.get("attributes", ())}
 
 
 def _value(value: dict[str, Any]) -> Any:
@@ -95,23 +93,23 @@ def _value(value: dict[str, Any]) -> Any:
     return next(iter(value.values()), None)
 
 
-def trace_tree(spans: Iterable[ReadSpan], place: SpanContext) -> SpanNode:
+def trace_tree(spans: Iterable[ReadSpan], context: SpanContext) -> SpanNode:
     """The tree of the trace that a record's headers name.
 
     Where that trace began before, or its span was not exported, the tree begins at the earliest span that was.
 
     Args:
         spans: as `read_spans` gives them.
-        place: of the record's `traceparent`.
+        context: of the record's `traceparent`.
 
     Raises:
         LookupError: no span of that trace was exported, nor one that links to it.
     """
     spans = list(spans)
-    trace_id = place.trace.hex()
+    trace_id = context.trace.hex()
     own = {span.span: span for span in spans if span.trace == trace_id}
     if not own:  # a process span that is linked to its producer's has a trace of its own
-        linked = [span for span in spans if (trace_id, place.span.hex()) in span.links and span.parent == ""]
+        linked = [span for span in spans if (trace_id, context.span.hex()) in span.links and span.parent == ""]
         own = {span.span: span for span in spans if span.trace in {other.trace for other in linked}}
     if not own:
         raise LookupError(f"no span of trace {trace_id}")
@@ -156,28 +154,3 @@ def _node(span: ReadSpan, linked: bool, hanging: Mapping[str, list[tuple[ReadSpa
         children = sorted(hanging.get(span.span, []), key=lambda item: item[0].start_ns)
         node.children = [_node(child, is_link, hanging, first) for child, is_link in children]
     return node
-
-
-def shown_tree(node: SpanNode) -> Tree:
-    """A tree for the terminal."""
-    tree = Tree(_label(node))
-    tree.children = [shown_tree(child) for child in node.children]
-    return tree
-
-
-def _label(node: SpanNode) -> str:
-    known = node.attributes
-    extra = [f"{node.duration_ms:.1f} ms", node.service] if node.service else []
-    if node.linked:
-        extra.append("linked")
-    if size := known.get("moderation.batch.size") or known.get("messaging.batch.message_count"):
-        extra.append(f"batch of {size}")
-    if known.get("moderation.cache.hit"):
-        extra.append("completion of an equal prompt, kept")
-    elif "moderation.queue_ms" in known:
-        extra.append(f"queued {known['moderation.queue_ms']:.1f} ms, judged in {known['moderation.guard_ms']:.1f} ms")
-    if end := known.get("error.type") or known.get("moderation.severity"):
-        extra.append(str(end))
-    if why := known.get("moderation.sampled_for"):
-        extra.append(f"traced because {why}")
-    return f"{node.name} [dim]({', '.join(extra)})[/]" if extra else node.name
