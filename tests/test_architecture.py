@@ -65,6 +65,7 @@ PLANTED = [
     ("workers/demo/run.py", "import typer", "terminal library"),
     ("workers/serving/answers.py", "import kafka", "kafka-python is named"),
     ("workers/shadow/report.py", "import kafka", "kafka-python is named"),
+    ("workers/stream/worker.py", "from kafka import KafkaConsumer", "kafka-python is named"),
     ("workers/tools/verify/ledger.py", "from kafka.errors import KafkaError", "kafka-python is named"),
     ("workers/bench/stream/throughput.py", "from kafka import TopicPartition", "kafka-python is named"),
     ("workers/demo/sample.py", "import confluent_kafka", "confluent-kafka is named"),
