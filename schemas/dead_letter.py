@@ -46,11 +46,11 @@ class DeadLetter(BaseModel):
     def record_headers(self) -> list[tuple[str, bytes]]:
         """Original headers without earlier error headers, then ours, as the producer takes them.
 
-        A null header value becomes an empty one (kafka-python cannot send null), and `null_headers` has its place
+        A null header value becomes an empty one (kafka-python cannot send null), and `null_headers` has its index
         among the original headers, counted from 0: names may repeat and hold any character.
         """
         kept = [(name, value) for name, value in self.headers if not name.startswith((BROKER, OWN))]
-        null_headers = ",".join(str(place) for place, (_, value) in enumerate(kept) if value is None)
+        null_headers = ",".join(str(index) for index, (_, value) in enumerate(kept) if value is None)
         ours: list[tuple[str, str | int | None]] = [
             (BROKER + "topic", self.source.topic),
             (BROKER + "partition", self.source.partition),
@@ -121,7 +121,7 @@ def read_dead_letter(record: SourceRecord) -> DeadLetter:
     if own[OWN + "reason"] not in set(Reason):
         raise ValueError(f"header {OWN}reason: not a known reason")
     reason = Reason(own[OWN + "reason"])
-    null_places = own.get(OWN + "null_headers", "").split(",")
+    null_indices = own.get(OWN + "null_headers", "").split(",")
     kept = [(name, value) for name, value in record.headers if not name.startswith((BROKER, OWN))]
     null_value = record.value is None or own.get(OWN + "null_value") == "true"
     return DeadLetter(
@@ -133,7 +133,7 @@ def read_dead_letter(record: SourceRecord) -> DeadLetter:
         key=record.key,
         value=None if null_value else record.value,
         headers=tuple(
-            (name, value or None if str(place) in null_places else value) for place, (name, value) in enumerate(kept)
+            (name, value or None if str(index) in null_indices else value) for index, (name, value) in enumerate(kept)
         ),
         reason=reason,
         stage=STAGE_OF[reason],

@@ -73,7 +73,7 @@ def _dead_letter_headers() -> dict[str, Any]:
     properties[OWN + "null_headers"] = {
         "type": "string",
         "pattern": "^[0-9]+(,[0-9]+)*$",
-        "description": "places, from 0, of the original headers whose value was null and is empty here",
+        "description": "indices, from 0, of the original headers whose value was null and is empty here",
     }
     properties[OWN + "null_value"] = {"const": "true", "description": "there where the original value was null"}
     required = [header for header, field in sorted(_FIELD_OF_HEADER.items()) if field not in _NOT_ALWAYS]

@@ -140,11 +140,11 @@ def verdict_id_base(provenance: Provenance | None, policy_sha256: str, length_si
 
 
 def verdict_id(base: "hashlib._Hash", record: SourceRecord, event_id: str) -> str:
-    """Deterministic id: the record's place and all that decides its verdict, never its text.
+    """Deterministic id: the record's source and all that decides its verdict, never its text.
 
     The record's timestamp is in it, because a topic that is deleted and created again gives its offsets anew.
     """
     digest = base.copy()
-    place = f"\x1e{record.topic}\x1f{record.partition}\x1f{record.offset}\x1f{record.timestamp_ms}\x1f{event_id}"
-    digest.update(place.encode())
+    source = f"\x1e{record.topic}\x1f{record.partition}\x1f{record.offset}\x1f{record.timestamp_ms}\x1f{event_id}"
+    digest.update(source.encode())
     return digest.hexdigest()[:32]

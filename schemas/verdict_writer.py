@@ -60,7 +60,7 @@ PARTICULARS = (
 )  # fmt: skip
 _ANY: Particulars = ("-", "-", "-", "-", None, "-", 0, 0, 0, 0, 1, 0, "-", "-", 0.0, 0.0)
 # A quote within a string has a backslash before it, so this finds fields and nothing that stands in a value.
-_PLACE = re.compile(rf'"({"|".join(PARTICULARS)})":("-"|null|[0-9.]+)')
+_FIELD = re.compile(rf'"({"|".join(PARTICULARS)})":("-"|null|[0-9.]+)')
 _ESCAPED = {"event_id", "conversation_id", "tenant", "scores", "topic", "queue_ms", "guard_ms"}
 
 
@@ -107,7 +107,7 @@ class VerdictWriter:
         return VerdictText(value, name, kind.severity, kind.action, self.provenance, kind, tenant)
 
     def _form(self, kind: Kind) -> bytes:
-        """The bytes of a kind, with a place for each particular, in order, as `%` fills them in."""
+        """The bytes of a kind, with a mark for each particular, in order, as `%` fills them in."""
         rest: dict[str, Any] = dict(zip(PARTICULARS, _ANY, strict=True))
         parts = {
             "source": ("topic", "partition", "offset"),
@@ -121,10 +121,10 @@ class VerdictWriter:
         shared = kind._asdict()
         del shared["treated_as"], shared["length_policy"]
         verdict = Verdict.model_validate({**rest, **fields, **shared})
-        return _PLACE.sub(_place, verdict.to_bytes().decode().replace("%", "%%")).encode()
+        return _FIELD.sub(_mark, verdict.to_bytes().decode().replace("%", "%%")).encode()
 
 
-def _place(field: re.Match[str]) -> str:
+def _mark(field: re.Match[str]) -> str:
     name, value = field[1], field[2]
     if name in _ESCAPED:
         return f'"{name}":%b'

@@ -14,7 +14,7 @@ Matrix = Sequence[Sequence[int]]
 def observed_agreement(matrix: Matrix) -> float | None:
     """The share on the diagonal; None of nothing."""
     total = sum(map(sum, matrix))
-    return sum(row[place] for place, row in enumerate(matrix)) / total if total else None
+    return sum(row[index] for index, row in enumerate(matrix)) / total if total else None
 
 
 def cohen_kappa(matrix: Matrix, *, linear: bool = False) -> float | None:

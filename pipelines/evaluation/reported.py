@@ -78,9 +78,9 @@ def reported_safety(benchmark: str, task: Task, size: str, language: str | None 
         code = (language or "").lower().split("-")[0]
         if task is not Task.PROMPT or code not in _RTP_LX_LANGUAGES:
             return None
-        place = _RTP_LX_LANGUAGES.index(code)
+        index = _RTP_LX_LANGUAGES.index(code)
         strict, loose = _RTP_LX[size]
-        return ReportedF1(strict[place], loose[place])
+        return ReportedF1(strict[index], loose[index])
     figures = _SAFETY.get((task, benchmark))
     return None if figures is None else figures[size]
 

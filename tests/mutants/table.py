@@ -105,8 +105,8 @@ MUTANTS = (
     Mutant(
         "gives a judgement a new id each time",
         "schemas/verdict.py",
-        "    digest.update(place.encode())\n",
-        "    digest.update(place.encode() + repr(object()).encode())\n",
+        "    digest.update(source.encode())\n",
+        "    digest.update(source.encode() + repr(object()).encode())\n",
         "tests/workers/stream/test_delivery.py::test_p7_judging_a_topic_twice_gives_equal_ids_and_payloads",
     ),
     Mutant(

@@ -17,7 +17,7 @@ from workers.evaluation.row_files import Row
 Found = list[LabelledExample] | str
 
 
-class Place(NamedTuple):
+class RowSource(NamedTuple):
     """Where a row stands; examples are named after it, because not all benchmarks have ids of their own."""
 
     path: Path
@@ -28,7 +28,7 @@ class Place(NamedTuple):
         return f"{self.path.name}:{self.number}{part and '/'}{part}"
 
 
-Reader = Callable[[Row, Place], Found]
+Reader = Callable[[Row, RowSource], Found]
 _UNSAFE = Label(Severity.UNSAFE)
 _OPENAI = {
     "S": "sexual",
@@ -98,66 +98,66 @@ def _set_flags(flags: Any) -> tuple[str, ...]:
     return tuple(name for name, value in flags.items() if value) if isinstance(flags, Mapping) else ()
 
 
-def _toxicchat(row: Row, place: Place) -> Found:
+def _toxicchat(row: Row, source: RowSource) -> Found:
     if not is_true(row["human_annotation"]):
         return "not annotated by people"
     label = Label(severity_of(_flag(row["toxicity"])))
-    return [LabelledExample(place.name(), "toxicchat", prompt(row["user_input"]), label)]
+    return [LabelledExample(source.name(), "toxicchat", prompt(row["user_input"]), label)]
 
 
-def _openai_moderation(row: Row, place: Place) -> Found:
+def _openai_moderation(row: Row, source: RowSource) -> Found:
     categories = tuple(name for code, name in _OPENAI.items() if not _is_missing(row.get(code)) and _flag(row[code]))
     label = Label(severity_of(bool(categories)), categories=categories)
-    return [LabelledExample(place.name(), "openai_moderation", prompt(row["prompt"]), label)]
+    return [LabelledExample(source.name(), "openai_moderation", prompt(row["prompt"]), label)]
 
 
-def _aegis(row: Row, place: Place) -> Found:
+def _aegis(row: Row, source: RowSource) -> Found:
     if row["text_type"] != "user_message":
         return "not a user message"
     votes = [row[f"labels_{voter}"] for voter in range(3)]
     label = Label(severity_of(votes.count("Safe") < _AEGIS_MAJORITY))
-    return [LabelledExample(place.name(), "aegis", prompt(row["text"].strip()), label)]
+    return [LabelledExample(source.name(), "aegis", prompt(row["text"].strip()), label)]
 
 
-def _aegis2(row: Row, place: Place) -> Found:
+def _aegis2(row: Row, source: RowSource) -> Found:
     if row["prompt"] == "REDACTED":  # texts of another data set, which its owner has to add
         return "redacted"
     categories = tuple(name for part in (row["violated_categories"] or "").split(",") if (name := part.strip()))
     found = []
     if row["prompt_label"]:
         label = Label(_labelled(row["prompt_label"], "unsafe", "safe"), categories=categories)
-        found.append(LabelledExample(place.name("prompt"), "aegis2", prompt(row["prompt"]), label))
+        found.append(LabelledExample(source.name("prompt"), "aegis2", prompt(row["prompt"]), label))
     if row.get("response_label") and row.get("response") is not None:
         label = Label(_labelled(row["response_label"], "unsafe", "safe"), categories=categories)
         turns = response(row["prompt"], row["response"])
-        found.append(LabelledExample(place.name("response"), "aegis2", turns, label))
+        found.append(LabelledExample(source.name("response"), "aegis2", turns, label))
     return found or "no label"
 
 
-def _simple_safety_tests(row: Row, place: Place) -> Found:
+def _simple_safety_tests(row: Row, source: RowSource) -> Found:
     label = Label(Severity.UNSAFE, categories=(str(row["harm_area"]),))
-    return [LabelledExample(place.name(), "simple_safety_tests", prompt(row["prompt"]), label)]
+    return [LabelledExample(source.name(), "simple_safety_tests", prompt(row["prompt"]), label)]
 
 
-def _harmbench_prompts(row: Row, place: Place) -> Found:
+def _harmbench_prompts(row: Row, source: RowSource) -> Found:
     if row["FunctionalCategory"] not in ("standard", "copyright"):
         return "needs a context"
     label = Label(Severity.UNSAFE, categories=(str(row["SemanticCategory"]),))
-    return [LabelledExample(place.name(), "harmbench", prompt(row["Behavior"]), label)]
+    return [LabelledExample(source.name(), "harmbench", prompt(row["Behavior"]), label)]
 
 
-def _harmbench_responses(row: Row, place: Place) -> Found:
+def _harmbench_responses(row: Row, source: RowSource) -> Found:
     votes = sum(_flag(row[f"human_{voter}"]) for voter in range(3))
     turns = response(row["test_case"], row["generation"])
-    return [LabelledExample(place.name(), "harmbench", turns, Label(severity_of(votes > 1)))]
+    return [LabelledExample(source.name(), "harmbench", turns, Label(severity_of(votes > 1)))]
 
 
-def _beavertails(row: Row, place: Place) -> Found:
+def _beavertails(row: Row, source: RowSource) -> Found:
     label = Label(severity_of(not _flag(row["is_safe"])), categories=_set_flags(row.get("category")))
-    return [LabelledExample(place.name(), "beavertails", response(row["prompt"], row["response"]), label)]
+    return [LabelledExample(source.name(), "beavertails", response(row["prompt"], row["response"]), label)]
 
 
-def _safe_rlhf(row: Row, place: Place) -> Found:
+def _safe_rlhf(row: Row, source: RowSource) -> Found:
     if _flag(row["is_response_0_safe"]) == _flag(row["is_response_1_safe"]):
         return "both responses have one label"
     found = []
@@ -165,60 +165,61 @@ def _safe_rlhf(row: Row, place: Place) -> Found:
         unsafe = not _flag(row[f"is_response_{side}_safe"])
         label = Label(severity_of(unsafe), categories=_set_flags(row.get(f"response_{side}_harm_category")))
         turns = response(row["prompt"], row[f"response_{side}"])
-        found.append(LabelledExample(place.name(str(side)), "safe_rlhf", turns, label))
+        found.append(LabelledExample(source.name(str(side)), "safe_rlhf", turns, label))
     return found
 
 
-def _xstest_prompts(row: Row, place: Place) -> Found:
+def _xstest_prompts(row: Row, source: RowSource) -> Found:
     known = _labelled(row["label"], "unsafe", "safe") if row.get("label") else severity_of("contrast" in row["type"])
     label = Label(known, categories=(str(row["type"]),))
-    return [LabelledExample(place.name(), "xstest", prompt(row["prompt"]), label)]
+    return [LabelledExample(source.name(), "xstest", prompt(row["prompt"]), label)]
 
 
-def _xstest_responses(row: Row, place: Place) -> Found:
+def _xstest_responses(row: Row, source: RowSource) -> Found:
     if row["label"] in ("harmful", "unharmful"):
         label = Label(severity_of(row["label"] == "harmful"))
     else:
         label = Label(None, refusal=_refused(row["label"]))
-    return [LabelledExample(place.name(), "xstest", response(row["prompt"], row["response"]), label)]
+    return [LabelledExample(source.name(), "xstest", response(row["prompt"], row["response"]), label)]
 
 
-def _wildguard(row: Row, place: Place) -> Found:
+def _wildguard(row: Row, source: RowSource) -> Found:
     categories = (str(row["subcategory"]),) if row.get("subcategory") else ()
     found = []
     if row["prompt_harm_label"]:
         label = Label(_labelled(row["prompt_harm_label"], "harmful", "unharmful"), categories=categories)
-        found.append(LabelledExample(place.name("prompt"), "wildguard", prompt(row["prompt"]), label))
+        found.append(LabelledExample(source.name("prompt"), "wildguard", prompt(row["prompt"]), label))
     harm, refusal = row.get("response_harm_label"), row.get("response_refusal_label")
     if row.get("response") and (harm or refusal):
         severity = _labelled(harm, "harmful", "unharmful") if harm else None
         label = Label(severity, _refused(refusal) if refusal else None, categories)
         turns = response(row["prompt"], row["response"])
-        found.append(LabelledExample(place.name("response"), "wildguard", turns, label))
+        found.append(LabelledExample(source.name("response"), "wildguard", turns, label))
     return found or "no label"
 
 
-def _rtp_lx(row: Row, place: Place) -> Found:
+def _rtp_lx(row: Row, source: RowSource) -> Found:
     annotations = row["PromptAnnotations"]
     toxicity = annotations.get("Toxicity") if isinstance(annotations, Mapping) else None
     if toxicity is None or _is_missing(toxicity) or row["Prompt"] is None:
         return "no label"
     # The scale starts at 1 for not toxic. Files are named RTP_LX_EN.json; the hub's rows name their locale.
-    locale = str(row.get("Locale") or place.path.name.split(".")[0].rsplit("_", 1)[-1])
+    locale = str(row.get("Locale") or source.path.name.split(".")[0].rsplit("_", 1)[-1])
     categories = tuple(name for name, value in annotations.items() if name != "Toxicity" and (value or 0) > 1)
     label = Label(severity_of(float(toxicity) > 1), categories=categories)
-    return [LabelledExample(place.name(), "rtp_lx", prompt(row["Prompt"]), label, locale.lower())]
+    return [LabelledExample(source.name(), "rtp_lx", prompt(row["Prompt"]), label, locale.lower())]
 
 
-def _qwen3guardtest(row: Row, place: Place) -> Found:
+def _qwen3guardtest(row: Row, source: RowSource) -> Found:
     turns: Conversation = tuple({"role": turn["role"], "content": _text(turn["content"])} for turn in row["message"])
     if not turns:
         return "no message"
-    # The splits with a place of the unsafe sentence hold unsafe examples only; the report's figure is of the other.
-    benchmark = "qwen3guardtest_loc" if "_loc" in place.path.name else "qwen3guardtest"
+    # The splits with the position of the unsafe sentence hold unsafe examples only; the report's figure is of the
+    # other.
+    benchmark = "qwen3guardtest_loc" if "_loc" in source.path.name else "qwen3guardtest"
     category = row.get("unsafe_type")
     label = Label(_labelled(row["label"], "Unsafe", "Safe"), categories=(str(category),) if category else ())
-    return [LabelledExample(place.name(), benchmark, turns, label)]
+    return [LabelledExample(source.name(), benchmark, turns, label)]
 
 
 class Format(NamedTuple):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipelines.evaluation.examples import LabelledExample
 from schemas.errors import ConfigurationError
-from workers.evaluation.benchmark_rows import FORMATS, Place, Reader, format_of
+from workers.evaluation.benchmark_rows import FORMATS, Reader, RowSource, format_of
 from workers.evaluation.labelled_rows import BENCHMARK, COLUMNS, Mapped
 from workers.evaluation.row_files import Row, read_rows
 
@@ -73,7 +73,7 @@ class LabelledFiles:
         self.forms[str(path)] = form
         for number, row in chain([first], rows):
             try:
-                found = read(row, Place(path, number))
+                found = read(row, RowSource(path, number))
             except (KeyError, TypeError, ValueError, AttributeError):
                 raise ConfigurationError(f"{path}: row {number} does not have the form of {form}") from None
             if isinstance(found, str):

@@ -13,7 +13,7 @@ from pipelines.guard import Conversation
 from schemas.errors import ConfigurationError
 from schemas.event import Role
 from schemas.verdict import Severity
-from workers.evaluation.benchmark_rows import Found, Place, is_true, severity_of
+from workers.evaluation.benchmark_rows import Found, RowSource, is_true, severity_of
 from workers.evaluation.row_files import Row
 
 BENCHMARK = "labelled"
@@ -47,21 +47,21 @@ class Mapped:
     columns: Mapping[str, str]
     unsafe: frozenset[str] = frozenset()
 
-    def read(self, row: Row, place: Place) -> Found:
+    def read(self, row: Row, source: RowSource) -> Found:
         """The example of one row, or why it is none.
 
         Raises:
             ConfigurationError: a column is missing or does not hold what it must; names it, never its value.
         """
-        label = self._label(row, place)
+        label = self._label(row, source)
         if label is None:
             return "no label"
         language = self._value(row, "language")
         return [
             LabelledExample(
-                str(value) if (value := self._value(row, "id")) is not None else place.name(),
+                str(value) if (value := self._value(row, "id")) is not None else source.name(),
                 BENCHMARK,
-                self._conversation(row, place),
+                self._conversation(row, source),
                 label,
                 None if language is None else str(language).lower(),
             )
@@ -71,43 +71,43 @@ class Mapped:
         value = row.get(self.columns.get(name, COLUMNS[name]))
         return None if value == "" else value  # CSV knows no null
 
-    def _wrong(self, place: Place, name: str, what: str) -> ConfigurationError:
+    def _wrong(self, source: RowSource, name: str, what: str) -> ConfigurationError:
         column = self.columns.get(name, COLUMNS[name])
-        return ConfigurationError(f"{place.path}: row {place.number}, column {column!r} ({name}): {what}")
+        return ConfigurationError(f"{source.path}: row {source.number}, column {column!r} ({name}): {what}")
 
-    def _conversation(self, row: Row, place: Place) -> Conversation:
+    def _conversation(self, row: Row, source: RowSource) -> Conversation:
         messages = self._value(row, "messages")
         if messages is not None:
-            return self._turns(messages, place)
+            return self._turns(messages, source)
         texts = [self._value(row, "text"), self._value(row, "response")]
         for name, text in zip(("text", "response"), texts, strict=True):
             if text is not None and not isinstance(text, str):
-                raise self._wrong(place, name, "not a text")
+                raise self._wrong(source, name, "not a text")
         if texts[0] is None:
-            raise self._wrong(place, "text", "missing, and there are no messages either")
+            raise self._wrong(source, "text", "missing, and there are no messages either")
         roles: tuple[Role, Role] = ("user", "assistant")
         return tuple(
             {"role": role, "content": text} for role, text in zip(roles, texts, strict=True) if text is not None
         )
 
-    def _turns(self, messages: Any, place: Place) -> Conversation:
+    def _turns(self, messages: Any, source: RowSource) -> Conversation:
         if not isinstance(messages, list) or not messages:
-            raise self._wrong(place, "messages", "not a list of messages")
+            raise self._wrong(source, "messages", "not a list of messages")
         for turn in messages:
             if not isinstance(turn, Mapping) or not isinstance(turn.get("content"), str):
-                raise self._wrong(place, "messages", "a message without a text for its content")
+                raise self._wrong(source, "messages", "a message without a text for its content")
             if turn.get("role") not in _ROLES:
-                raise self._wrong(place, "messages", f"a role that is none of {', '.join(sorted(_ROLES))}")
+                raise self._wrong(source, "messages", f"a role that is none of {', '.join(sorted(_ROLES))}")
         return tuple({"role": turn["role"], "content": turn["content"]} for turn in messages)
 
-    def _label(self, row: Row, place: Place) -> Label | None:
-        severity = self._severity(self._value(row, "label"), place)
-        refusal = self._refusal(self._value(row, "refusal"), place)
+    def _label(self, row: Row, source: RowSource) -> Label | None:
+        severity = self._severity(self._value(row, "label"), source)
+        refusal = self._refusal(self._value(row, "refusal"), source)
         if severity is None and refusal is None:
             return None
-        return Label(severity, refusal, self._categories(row, place))
+        return Label(severity, refusal, self._categories(row, source))
 
-    def _severity(self, value: Any, place: Place) -> Severity | None:
+    def _severity(self, value: Any, source: RowSource) -> Severity | None:
         if value is None:
             return None
         if self.unsafe:
@@ -117,17 +117,17 @@ class Mapped:
             return severity_of(word in _UNSAFE_WORDS)
         if word == Severity.CONTROVERSIAL.lower():
             return Severity.CONTROVERSIAL
-        raise self._wrong(place, "label", "neither a severity nor a usual word for safe or unsafe; see --unsafe")
+        raise self._wrong(source, "label", "neither a severity nor a usual word for safe or unsafe; see --unsafe")
 
-    def _refusal(self, value: Any, place: Place) -> bool | None:
+    def _refusal(self, value: Any, source: RowSource) -> bool | None:
         if value is None:
             return None
         word = str(value).strip().lower()
         if word not in _REFUSAL_WORDS | _NO_REFUSAL_WORDS:
-            raise self._wrong(place, "refusal", "neither a truth value nor refusal or compliance")
+            raise self._wrong(source, "refusal", "neither a truth value nor refusal or compliance")
         return word in _REFUSAL_WORDS
 
-    def _categories(self, row: Row, place: Place) -> tuple[str, ...]:
+    def _categories(self, row: Row, source: RowSource) -> tuple[str, ...]:
         value = self._value(row, "categories")
         if isinstance(value, str):
             return tuple(name for part in value.split(",") if (name := part.strip()) and name != "None")
@@ -135,4 +135,4 @@ class Mapped:
             return tuple(str(name) for name, flag in value.items() if is_true(flag))
         if value is None or (isinstance(value, list) and all(isinstance(name, str) for name in value)):
             return tuple(value or ())
-        raise self._wrong(place, "categories", "neither a list, nor names between commas, nor flags by name")
+        raise self._wrong(source, "categories", "neither a list, nor names between commas, nor flags by name")

@@ -105,5 +105,5 @@ def _parsed(adapter: TypeAdapter[Line], line: bytes, path: Path, number: int) ->
     try:
         return adapter.validate_json(line)
     except ValidationError as error:
-        places = ", ".join(".".join(map(str, item["loc"])) or item["type"] for item in error.errors()[:3])
-        raise ConfigurationError(f"{path}: line {number} is not of a prediction file ({places})") from None
+        fields = ", ".join(".".join(map(str, item["loc"])) or item["type"] for item in error.errors()[:3])
+        raise ConfigurationError(f"{path}: line {number} is not of a prediction file ({fields})") from None

@@ -47,8 +47,8 @@ def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
     except (OSError, EOFError, ValueError, RecursionError, csv.Error, lzma.LZMAError) as error:
         # Its own text may quote what stands in the file.
         detail = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
-        place = f", line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        raise ConfigurationError(f"{path}: cannot be read as {kind.removeprefix('.')}{place}: {detail}") from None
+        line = f", line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise ConfigurationError(f"{path}: cannot be read as {kind.removeprefix('.')}{line}: {detail}") from None
 
 
 def _lines(stream: TextIO) -> Iterator[Any]:

@@ -67,8 +67,8 @@ class BatchSpan:
         self._attributes = attributes
         self._links: list[bytes] = []
         if tracing.enabled:
-            places = [read_traceparent(carrier["traceparent"].encode()) for carrier in carriers if carrier]
-            self._links = [encode_link(place.encoded()) for place in places if place is not None]
+            contexts = [read_traceparent(carrier["traceparent"].encode()) for carrier in carriers if carrier]
+            self._links = [encode_link(context.encoded()) for context in contexts if context is not None]
         self._own: SpanContext | None = new_root() if self._links else None
         self.started_ns = time.time_ns()
         self.carrier: Mapping[str, str] = {} if self._own is None else self._own.carrier()

@@ -103,8 +103,8 @@ class _FileExporter(SpanExporter):
         for resource in entry["resourceSpans"]:
             for scope in resource["scopeSpans"]:
                 for span in scope["spans"]:
-                    for place in (span, *span.get("links", ())):
-                        _write_ids_in_hex(place)
+                    for span_or_link in (span, *span.get("links", ())):
+                        _write_ids_in_hex(span_or_link)
         self._out.write(f"{json.dumps(entry, ensure_ascii=False)}\n")
         return SpanExportResult.SUCCESS
 
@@ -112,11 +112,11 @@ class _FileExporter(SpanExporter):
         self._out.close()
 
 
-def _write_ids_in_hex(place: dict[str, Any]) -> None:
+def _write_ids_in_hex(span_or_link: dict[str, Any]) -> None:
     """OTLP's JSON has identifiers in hex, where protobuf's has base64."""
     for name in ("traceId", "spanId", "parentSpanId"):
-        if name in place:
-            place[name] = b64decode(place[name]).hex()
+        if name in span_or_link:
+            span_or_link[name] = b64decode(span_or_link[name]).hex()
 
 
 class _Finished:

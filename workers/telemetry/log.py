@@ -1,7 +1,7 @@
 """JSON logs: one object a line, with trace id and span id where a span is known. Never message text (P10).
 
 Call sites name an event and its fields: `log.info(log_event("partitions_assigned", count=3))`. `EventName` is the
-closed list of names. A storm of lines from one place is counted and not printed.
+closed list of names. A storm of lines from one call site is counted and not printed.
 """
 
 import json
@@ -119,10 +119,10 @@ class RepeatsHandler(logging.StreamHandler[Any]):
         """Print a record, or count it."""
         self._tell(record.created - WINDOW_S)
         name = record.msg.name if isinstance(record.msg, log_event) else ""
-        place = record.pathname, record.lineno, name
-        window = self._windows.get(place)
+        call_site = record.pathname, record.lineno, name
+        window = self._windows.get(call_site)
         if window is None:
-            window = self._windows[place] = _Window(record)
+            window = self._windows[call_site] = _Window(record)
             if len(self._windows) > MAX_PLACES:
                 self._tell(self._windows[next(iter(self._windows))].first.created)
         window.lines += 1
@@ -137,10 +137,10 @@ class RepeatsHandler(logging.StreamHandler[Any]):
     def _tell(self, until: float) -> None:
         """End the windows that began until then."""
         while self._windows:
-            place, window = next(iter(self._windows.items()))
+            call_site, window = next(iter(self._windows.items()))
             if window.first.created > until:
                 return
-            del self._windows[place]
+            del self._windows[call_site]
             if window.lines > PRINTED_IN_A_ROW:
                 first = window.first
                 of = first.msg.name if isinstance(first.msg, log_event) else f"{first.module}:{first.lineno}"

@@ -44,7 +44,7 @@ class MessageSpans:
 
     Args:
         emit: takes them then.
-        own: place of the process span.
+        own: the process span.
         parent: span id of the producer's span, where the process span is its child.
         creation: an encoded link to the producer's span, where it is not; else empty.
         started_ns: when the poll that brought the message returned.
@@ -52,14 +52,28 @@ class MessageSpans:
         offset: of the message.
 
     Attributes:
-        place: of the process span, encoded.
+        context: of the process span, encoded.
         link: to the process span, encoded.
         created_for: topic of the outgoing record, once there is one.
     """
 
     __slots__ = (
-        "_attributes", "_create", "_created_ns", "_decided", "_emit", "_ended_ns", "_error", "_links", "_own",
-        "_parent", "_partition", "_started_ns", "_traceparent", "created_for", "link", "place",
+        "_attributes",
+        "_create",
+        "_created_ns",
+        "_decided",
+        "_emit",
+        "_ended_ns",
+        "_error",
+        "_links",
+        "_own",
+        "_parent",
+        "_partition",
+        "_started_ns",
+        "_traceparent",
+        "context",
+        "created_for",
+        "link",
     )  # fmt: skip
 
     def __init__(
@@ -74,8 +88,8 @@ class MessageSpans:
     ) -> None:
         self._emit = emit
         self._own = own
-        self.place = own.encoded()
-        self.link = encode_link(self.place)
+        self.context = own.encoded()
+        self.link = encode_link(self.context)
         self.created_for: str | None = None
         self._parent = parent
         self._links = creation
@@ -85,7 +99,7 @@ class MessageSpans:
         self._decided = b""
         self._error: str | None = None
         self._traceparent = b""
-        self._create = b""  # place of the create span, encoded, once there is one
+        self._create = b""  # context of the create span, encoded, once there is one
         self._created_ns = self._ended_ns = 0
 
     @property
@@ -149,7 +163,7 @@ class MessageSpans:
         """See `workers.telemetry.span_encoding.EncodableSpans`."""
         named, attributes, _ = self._partition
         span = encode_span(
-            self.place,
+            self.context,
             self._parent,
             named,
             (self._started_ns, self._ended_ns),

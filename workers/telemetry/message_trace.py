@@ -150,7 +150,7 @@ class StreamTracer:
         A span holds 128 links at most, so a poll of more sampled records gets a further span for each 128.
         """
         links = [
-            encode_link(message.spans.place, self._link_attributes(record))
+            encode_link(message.spans.context, self._link_attributes(record))
             for record, message in zip(records, traces, strict=True)
             if message.spans is not None
         ]
@@ -205,14 +205,14 @@ class StreamTracer:
     def _partition(self, record: SourceRecord) -> PartitionSpans:
         where = record.topic, record.partition
         if where not in self._partitions:
-            place: dict[str, Attribute] = {
+            partition: dict[str, Attribute] = {
                 "messaging.destination.name": record.topic,
                 "messaging.destination.partition.id": str(record.partition),
             }
             self._partitions[where] = PartitionSpans(
                 encode_name(f"process {record.topic}", SpanKind.CONSUMER),
-                encode_attributes(self._of_group("process", "process") | place),
-                encode_attributes(place, of_link=True),
+                encode_attributes(self._of_group("process", "process") | partition),
+                encode_attributes(partition, of_link=True),
             )
         return self._partitions[where]
 

@@ -141,7 +141,7 @@ def encode_span(
     """One span.
 
     Args:
-        own: its place, encoded.
+        own: its context, encoded.
         parent: span id of its parent; empty where it is a root.
         named: of `encode_name`.
         times: start and end in nanoseconds since the epoch.
@@ -174,7 +174,7 @@ def encode_link(to: bytes, attributes: bytes = b"") -> bytes:
     """One link of a span.
 
     Args:
-        to: place of the other span, encoded.
+        to: context of the other span, encoded.
         attributes: of `encode_attributes`.
     """
     return encode_field(b"\x6a", to + attributes)

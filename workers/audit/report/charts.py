@@ -15,7 +15,7 @@ from workers.audit.report.model import Bucket, Histogram, Times, Unit
 WIDTH, HEIGHT = 1000, 190
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 18, 10, 24
 _GAP = 0.12
-"""Share of a bar's place that stays empty, where bars are wide enough to be told apart."""
+"""Share of a bar's width that stays empty, where bars are wide enough to be told apart."""
 _MOST_LABELS = 8
 _LABELS: dict[Unit, str] = {"hour": "%d %b %H:%M", "day": "%d %b %Y", "month": "%b %Y", "year": "%Y"}
 ALL = "all"
@@ -77,8 +77,8 @@ def share_chart(times: Times) -> Chart:
 
 def histogram_chart(histogram: Histogram) -> Chart:
     """Verdicts by score; heights are logarithmic, for most scores are near 0 or 1."""
-    totals = [sum(bins[place] for bins in histogram.severities.values()) for place in range(BINS)]
-    edges = [f"{place / BINS:.2f}" for place in range(BINS + 1)]
+    totals = [sum(bins[index] for bins in histogram.severities.values()) for index in range(BINS)]
+    edges = [f"{index / BINS:.2f}" for index in range(BINS + 1)]
     decades = max(1, ceil(log10(max(totals) + 1)))
     step, bottom = (WIDTH - _LEFT - _RIGHT) / BINS, HEIGHT - _BOTTOM
     scale = (bottom - _TOP) / decades
@@ -88,14 +88,14 @@ def histogram_chart(histogram: Histogram) -> Chart:
 
     marks = [
         Mark(
-            *(round(_LEFT + (place + _GAP / 2) * step, 2), round(bottom - height(total), 2)),
+            *(round(_LEFT + (index + _GAP / 2) * step, 2), round(bottom - height(total), 2)),
             *(round(step * (1 - _GAP), 2), round(height(total), 2)),
             ALL,
-            f"{edges[place]} to {edges[place + 1]}: {total:,}",
+            f"{edges[index]} to {edges[index + 1]}: {total:,}",
         )
-        for place, total in enumerate(totals)
+        for index, total in enumerate(totals)
     ]
-    across = [Tick(round(_LEFT + place * step, 2), edges[place]) for place in range(0, BINS + 1, 4)]
+    across = [Tick(round(_LEFT + index * step, 2), edges[index]) for index in range(0, BINS + 1, 4)]
     up = [Tick(round(bottom - height(10**power), 2), f"{10**power:,}") for power in range(decades)]
     return Chart(_LEFT, WIDTH - _RIGHT, _TOP, bottom, marks, across, up)
 
@@ -105,8 +105,8 @@ def sparkline(counts: Sequence[int]) -> list[Mark]:
     step, most = SPARK_WIDTH / max(1, len(counts)), max([*counts, 1])
     heights = [SPARK_HEIGHT * count / most for count in counts]
     return [
-        Mark(round(place * step, 2), round(SPARK_HEIGHT - height, 2), round(step * 0.9, 2), round(height, 2), ALL, "")
-        for place, height in enumerate(heights)
+        Mark(round(index * step, 2), round(SPARK_HEIGHT - height, 2), round(step * 0.9, 2), round(height, 2), ALL, "")
+        for index, height in enumerate(heights)
         if height
     ]
 
@@ -157,17 +157,17 @@ def _columns(
     step = (WIDTH - _LEFT - _RIGHT) / max(1, len(stacks))
     gap = _GAP if step > 3 else 0.0
     marks = []
-    for place, stack in enumerate(stacks):
+    for index, stack in enumerate(stacks):
         base = float(bottom)
         for kind, value, title in stack:
             height = value * scale
             base -= height
             if height:
-                x = _LEFT + (place + gap / 2) * step
+                x = _LEFT + (index + gap / 2) * step
                 marks.append(
                     Mark(round(x, 2), round(base, 2), round(step * (1 - gap), 2), round(height, 2), kind, title)
                 )
     every = max(1, ceil(len(labels) / _MOST_LABELS))
-    across = [Tick(round(_LEFT + (place + 0.5) * step, 2), labels[place]) for place in range(0, len(labels), every)]
+    across = [Tick(round(_LEFT + (index + 0.5) * step, 2), labels[index]) for index in range(0, len(labels), every)]
     up = [Tick(round(bottom - number * line * scale, 2), written(number * line)) for number in range(lines + 1)]
     return Chart(_LEFT, WIDTH - _RIGHT, _TOP, bottom, marks, across, up)

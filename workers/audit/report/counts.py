@@ -132,10 +132,10 @@ class VerdictCounts:
         known = (scores >= 0) & (scores <= 1)  # and so not NaN, which stands for none
         if not known.any():
             return
-        places = np.minimum((np.where(known, scores, 0) * BINS).astype(np.int64), BINS - 1)
+        indices = np.minimum((np.where(known, scores, 0) * BINS).astype(np.int64), BINS - 1)
         parts = self._bins.setdefault(label, {severity.value: np.zeros(BINS, np.int64) for severity in Severity})
         for severity, bins in parts.items():
-            bins += np.bincount(places[known & mask_of(pc.equal(severities, severity))], minlength=BINS)
+            bins += np.bincount(indices[known & mask_of(pc.equal(severities, severity))], minlength=BINS)
 
 
 def group_of(name: str | None, severities: Counter[str], categories: Counter[str], tenant: str | None = None) -> Group:

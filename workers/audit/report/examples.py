@@ -52,14 +52,14 @@ class _Leading:
         score, last = self._bound
         ids = batch["verdict_id"]
         ahead = (order < score) | ((order == score) & mask_of(pc.less(ids, last)))
-        places = np.flatnonzero(ahead)
-        if not self._most or not len(places):
+        indices = np.flatnonzero(ahead)
+        if not self._most or not len(indices):
             return
-        waiting = pa.table({"order": order[places], "id": ids.take(places), "place": places})
+        waiting = pa.table({"order": order[indices], "id": ids.take(indices), "index": indices})
         by_key = waiting.sort_by([("order", "ascending"), ("id", "ascending")])
-        for start in range(0, len(places), 4 * self._most):
+        for start in range(0, len(indices), 4 * self._most):
             some = by_key.slice(start, 4 * self._most)
-            rows = batch.take(some["place"].combine_chunks()).to_pylist()
+            rows = batch.take(some["index"].combine_chunks()).to_pylist()
             for row, first in zip(rows, some["order"].to_pylist(), strict=True):
                 key = (first, row["verdict_id"])
                 if len(self._rows) >= self._most and key >= self._bound:

@@ -103,8 +103,8 @@ def _named(uri: str) -> Iterator[None]:
         yield
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        raise ConfigurationError(f"{uri}: marker: {place}: {first['msg']}") from None
+        field = ".".join(map(str, first["loc"]))
+        raise ConfigurationError(f"{uri}: marker: {field}: {first['msg']}") from None
     except (OSError, pa.ArrowException) as error:
         raise ConfigurationError(f"{uri}: cannot be read: {type(error).__name__}") from None
 

@@ -77,23 +77,23 @@ def read_part(folder: Path, part: int) -> Any | None:
     # An id that came twice: its first verdict here belongs to its first there, in the order of the records.
     table = table.sort_by([(name, "ascending") for name in ("event_id", *_PLACE)]).combine_chunks()
     codes = table["event_id"].combine_chunks().dictionary_encode().indices.to_numpy(zero_copy_only=False)
-    places = np.arange(len(codes))
+    rows = np.arange(len(codes))
     begins = np.concatenate(([True], codes[1:] != codes[:-1]))
-    return table.append_column("ordinal", pa.array(places - np.maximum.accumulate(np.where(begins, places, 0))))
+    return table.append_column("ordinal", pa.array(rows - np.maximum.accumulate(np.where(begins, rows, 0))))
 
 
 def named_in(bits: int) -> list[str]:
     """The categories that a number of the column `categories` stands for."""
-    return [category for place, category in enumerate(CATEGORIES) if bits >> place & 1]
+    return [category for bit, category in enumerate(CATEGORIES) if bits >> bit & 1]
 
 
 def _coded(batch: Any) -> Any:
-    """A batch with its severities as places in `ORDER`, its categories as bits."""
+    """A batch with its severities as indices of `ORDER`, its categories as bits."""
     bits = np.zeros(batch.num_rows, np.int32)
-    places = pc.index_in(pc.list_flatten(batch["categories"]), value_set=pa.array(CATEGORIES))
-    known = places.is_valid().to_numpy(zero_copy_only=False)
+    indices = pc.index_in(pc.list_flatten(batch["categories"]), value_set=pa.array(CATEGORIES))
+    known = indices.is_valid().to_numpy(zero_copy_only=False)
     parents = pc.list_parent_indices(batch["categories"]).to_numpy(zero_copy_only=False)[known]
-    named = places.fill_null(0).to_numpy(zero_copy_only=False)[known]
+    named = indices.fill_null(0).to_numpy(zero_copy_only=False)[known]
     np.bitwise_or.at(bits, parents, np.left_shift(1, named).astype(np.int32))
     columns = {name: batch[name] for name in SPOOLED}
     columns["language"] = languages_of(batch)

@@ -130,7 +130,7 @@ class _CsvCursor:
         if byte:
             stream.seek(byte)
             self.byte = byte
-        self._places = [self.columns.index(name) for name in wanted or ()]
+        self._indices = [self.columns.index(name) for name in wanted or ()]
         self.position = row
 
     def _lines(self) -> Iterator[str]:
@@ -145,9 +145,9 @@ class _CsvCursor:
         return passed
 
     def take(self, rows: int) -> list[Row]:
-        places = self._places
+        indices = self._indices
         taken: list[Row] = [
-            tuple((fields[place] if place < len(fields) else None) or None for place in places)
+            tuple((fields[index] if index < len(fields) else None) or None for index in indices)
             for fields in islice(filter(None, self._reader), rows)
         ]
         self.position += len(taken)

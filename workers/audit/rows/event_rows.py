@@ -46,9 +46,9 @@ class EventRows:
 
     def __init__(self, columns: Columns) -> None:
         wanted = columns.wanted
-        self._place = {field: wanted.index(name) for field, name in columns.by_field.items()}
+        self._index_of = {field: wanted.index(name) for field, name in columns.by_field.items()}
         self._stratum = None if columns.stratum is None else wanted.index(columns.stratum)
-        self.lookback = LOOKBACK_ROWS if "role" in self._place else 0
+        self.lookback = LOOKBACK_ROWS if "role" in self._index_of else 0
 
     def records(self, block: Block, rows: Sequence[Row], before: Sequence[Row]) -> Iterator[AuditRecord]:
         """The records of a block's rows; `before` are up to `lookback` rows that stand before them."""
@@ -94,7 +94,7 @@ class EventRows:
         )
 
     def _messages(self, number: int, row: Values, asked: dict[str, tuple[int, Any]]) -> dict[str, Any]:
-        if "messages" in self._place:
+        if "messages" in self._index_of:
             messages = self._value(row, "messages")
             if isinstance(messages, str):  # a column of JSON, as CSV has to have it
                 with suppress(ValueError):  # a string then, which is refused
@@ -109,7 +109,7 @@ class EventRows:
         messages = [{"role": role, "content": text}]
         if role == "assistant":
             found = asked.get(self._conversation(row))
-            alone = "conversation" in self._place and self._value(row, "conversation") is None
+            alone = "conversation" in self._index_of and self._value(row, "conversation") is None
             if found is not None and number - found[0] <= self.lookback and not alone:
                 messages.insert(0, {"role": "user", "content": found[1]})
         return {"messages": messages}
@@ -123,10 +123,10 @@ class EventRows:
         return None if role is None else str(role).lower()
 
     def _value(self, row: Values, field: str) -> Any:
-        place = self._place.get(field)
-        if place is None:
+        index = self._index_of.get(field)
+        if index is None:
             return None
-        value = row[place]
+        value = row[index]
         return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
 
 

@@ -29,7 +29,7 @@ _AMOUNT = re.compile(r"([0-9]+)|([0-9]+(?:\.[0-9]+)?)%")
 _COLUMNS = ["event_id", "text_sha256", *Provenance.model_fields, "policy_sha256"]
 
 
-def place_of(event_id: str) -> int:
+def number_of(event_id: str) -> int:
     """The 64-bit number by which samples are taken, so that a larger sample holds all of a smaller one."""
     return int.from_bytes(blake2b(event_id.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
 
@@ -59,45 +59,47 @@ def sample_of(asked: str, stratified_by: str | None, members: Callable[[], Itera
     if share is None and not int(form[1]):
         raise ConfigurationError(f"sample {asked!r}: no rows")
 
-    def places() -> Iterator[tuple[int, str]]:
-        return ((place_of(event_id), stratum if stratified_by else "") for event_id, stratum in members())
+    def numbers() -> Iterator[tuple[int, str]]:
+        return ((number_of(event_id), stratum if stratified_by else "") for event_id, stratum in members())
 
-    bins = _bins(places(), stratified_by)
+    bins = _bins(numbers(), stratified_by)
     sizes = {stratum: int(counts.sum()) for stratum, counts in bins.items()}
     if share is None:
         quotas = _shares(sizes, int(form[1]))
     else:
         quotas = {stratum: max(1, round(share * size)) for stratum, size in sizes.items()}
-    bounds = _bounds(places(), bins, quotas)
+    bounds = _bounds(numbers(), bins, quotas)
     return SampleTaken(asked=asked, stratified_by=stratified_by, bounds=dict(sorted(bounds.items())))
 
 
-def _bins(places: Iterable[tuple[int, str]], stratified_by: str | None) -> dict[str, Counts]:
+def _bins(numbers: Iterable[tuple[int, str]], stratified_by: str | None) -> dict[str, Counts]:
     """Rows of each stratum by the first bits of their numbers."""
     bins: dict[str, Counts] = {}
-    for place, stratum in places:
+    for number, stratum in numbers:
         counts = bins.get(stratum)
         if counts is None:
             if len(bins) == MOST_STRATA:
                 raise ConfigurationError(f"--stratify {stratified_by}: more than {MOST_STRATA:,} values; no strata")
             counts = bins[stratum] = np.zeros(_BINS, np.int64)
-        counts[place // _OF_BIN] += 1
+        counts[number // _OF_BIN] += 1
     return bins
 
 
-def _bounds(places: Iterable[tuple[int, str]], bins: Mapping[str, Counts], quotas: Mapping[str, int]) -> dict[str, int]:
+def _bounds(
+    numbers: Iterable[tuple[int, str]], bins: Mapping[str, Counts], quotas: Mapping[str, int]
+) -> dict[str, int]:
     """The bound below which each stratum has its quota of rows; keeps the numbers of one bin a stratum in memory."""
     last = {stratum: int(np.searchsorted(counts.cumsum(), quotas[stratum])) for stratum, counts in bins.items()}
     within: dict[str, Counter[int]] = {stratum: Counter() for stratum in bins}
-    for place, stratum in places:
-        if place // _OF_BIN == last[stratum]:
-            within[stratum][place] += 1
+    for number, stratum in numbers:
+        if number // _OF_BIN == last[stratum]:
+            within[stratum][number] += 1
     bounds = {}
     for stratum, counted in within.items():
         left = quotas[stratum] - int(bins[stratum][: last[stratum]].sum())
-        for place in sorted(counted):
-            bounds[stratum] = place + 1
-            left -= counted[place]
+        for number in sorted(counted):
+            bounds[stratum] = number + 1
+            left -= counted[number]
             if left <= 0:
                 break
     return bounds
@@ -130,7 +132,7 @@ def is_sampled(sample: SampleTaken | None, event_id: str, stratum: str) -> bool:
     """Whether a row belongs to the sample."""
     if sample is None:
         return True
-    return place_of(event_id) < sample.bounds.get(stratum if sample.stratified_by else "", 0)
+    return number_of(event_id) < sample.bounds.get(stratum if sample.stratified_by else "", 0)
 
 
 class AlreadyJudged:
@@ -151,8 +153,8 @@ class AlreadyJudged:
 
     def __contains__(self, row: tuple[str, str]) -> bool:
         key = _key(self._base, *row)
-        place = int(np.searchsorted(self._keys, np.uint64(key)))
-        return place < len(self._keys) and int(self._keys[place]) == key
+        index = int(np.searchsorted(self._keys, np.uint64(key)))
+        return index < len(self._keys) and int(self._keys[index]) == key
 
 
 def keys_of_run(tables: Iterable[Any], length: str) -> Keys:

@@ -47,12 +47,12 @@ def measure_alone(
 
     def forward_of(prompt: PreparedPrompt) -> Callable[[], object]:
         ids = np.append(prompt.token_ids[shared:], np.zeros(verdict - 1, dtype=np.int64))
-        places = torch.arange(len(ids) - verdict, len(ids), device=forward.device)[None]
+        positions = torch.arange(len(ids) - verdict, len(ids), device=forward.device)[None]
         on_device = torch.from_numpy(ids)[None].to(forward.device)
 
         def run() -> object:
             with torch.inference_mode():
-                return forward.start(on_device, prefix, places)
+                return forward.start(on_device, prefix, positions)
 
         return run
 

@@ -170,11 +170,11 @@ class ScriptedForward:
         return self._forward.prefix(ids)
 
     def start(
-        self, ids: torch.Tensor, prefix: PrefixCache, places: torch.Tensor | None
+        self, ids: torch.Tensor, prefix: PrefixCache, positions: torch.Tensor | None
     ) -> tuple[torch.Tensor | None, KeptCache]:
-        logits, cache = self._forward.start(ids, prefix, places)
+        logits, cache = self._forward.start(ids, prefix, positions)
         self._begun = self._refused[ids[:, 0]]
-        return self._scripted(logits, ids, places), cache
+        return self._scripted(logits, ids, positions), cache
 
     def resume(
         self,
@@ -182,16 +182,16 @@ class ScriptedForward:
         filled: torch.Tensor,
         prefix: PrefixCache,
         cache: KeptCache,
-        places: torch.Tensor | None,
+        positions: torch.Tensor | None,
     ) -> torch.Tensor | None:
-        return self._scripted(self._forward.resume(ids, filled, prefix, cache, places), ids, places)
+        return self._scripted(self._forward.resume(ids, filled, prefix, cache, positions), ids, positions)
 
     def _scripted(
-        self, logits: torch.Tensor | None, ids: torch.Tensor, places: torch.Tensor | None
+        self, logits: torch.Tensor | None, ids: torch.Tensor, positions: torch.Tensor | None
     ) -> torch.Tensor | None:
-        if logits is None or places is None:
+        if logits is None or positions is None:
             return logits
-        before = ids.gather(1, places)
+        before = ids.gather(1, positions)
         chosen = self._following[before]
         if self._begun is not None:
             is_other = self._begun[:, None] & (before == self._before_label)

@@ -24,8 +24,8 @@ class PrefixCache:
 class KeptCache:
     """The keys and values of a few rows' own tokens, without the prefix.
 
-    `keys` and `values` have one tensor of shape (rows, key heads, capacity, head size) per layer. Which places of a row
-    are filled is for the caller to know; what lies beyond is never looked at.
+    `keys` and `values` have one tensor of shape (rows, key heads, capacity, head size) per layer. Which positions of a
+    row are filled is for the caller to know; what lies beyond is never looked at.
     """
 
     def __init__(self, keys: Sequence[torch.Tensor], values: Sequence[torch.Tensor]) -> None:
@@ -43,7 +43,7 @@ class KeptCache:
         return KeptCache([k.index_select(0, index) for k in self.keys], [v.index_select(0, index) for v in self.values])
 
     def enlarged(self, capacity: int) -> "KeptCache":
-        """The same rows with room for `capacity` places, new ones zero; itself if there is that much."""
+        """The same rows with room for `capacity` positions, new ones zero; itself if there is that much."""
         room = capacity - self.capacity
         if room <= 0:
             return self
@@ -51,9 +51,9 @@ class KeptCache:
         return KeptCache([pad(k, (0, 0, 0, room)) for k in self.keys], [pad(v, (0, 0, 0, room)) for v in self.values])
 
     def keep(
-        self, layer: int, places: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
+        self, layer: int, positions: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keep new tokens' keys and values at `places`, of shape (rows, new tokens); all of the layer's, afterwards.
+        """Keep new tokens' keys and values at `positions`, of shape (rows, new tokens); all of the layer's, afterwards.
 
         What comes to an empty cache becomes its content.
         """
@@ -61,7 +61,7 @@ class KeptCache:
             self.keys.append(keys)
             self.values.append(values)
         else:
-            index = places[:, None, :, None].expand_as(keys)
+            index = positions[:, None, :, None].expand_as(keys)
             self.keys[layer].scatter_(2, index, keys)
             self.values[layer].scatter_(2, index, values)
         return self.keys[layer], self.values[layer]

@@ -27,7 +27,7 @@ def cut_into_passes(lengths: Sequence[int], limits: PassLimits) -> Iterator[list
     indices: list[int] = []
     real = 0
     # Longest first: if memory is short, it is found out at once.
-    for index in sorted(range(len(lengths)), key=lambda place: -lengths[place]):
+    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
         if indices and _is_too_much(len(indices) + 1, lengths[indices[0]], real + lengths[index], limits):
             yield indices
             indices, real = [], 0

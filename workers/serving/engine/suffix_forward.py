@@ -70,8 +70,8 @@ class SuffixForward:
             logits = []
             for rows, tokens in ((3, 37), (2, 53), (1, 41)):
                 ids = torch.arange(rows * tokens, device=self._device).view(rows, tokens)
-                places = torch.arange(tokens - 7, tokens, device=self._device).expand(rows, -1)
-                found: Any = trial.start(ids, prefix, places)[0]
+                positions = torch.arange(tokens - 7, tokens, device=self._device).expand(rows, -1)
+                found: Any = trial.start(ids, prefix, positions)[0]
                 logits.append(found.flatten(0, 1))
             return torch.cat(logits)
 
@@ -91,17 +91,17 @@ class SuffixForward:
         return PrefixCache(tuple(k[0] for k in cache.keys), tuple(v[0] for v in cache.values), len(ids))
 
     def start(
-        self, ids: torch.Tensor, prefix: PrefixCache, places: torch.Tensor | None
+        self, ids: torch.Tensor, prefix: PrefixCache, positions: torch.Tensor | None
     ) -> tuple[torch.Tensor | None, KeptCache]:
         """Run the first tokens after `prefix`: `ids` of shape (rows, tokens), filled up at the right with anything.
 
-        Returns the logits, of shape (rows, n, vocabulary), at `places`, of shape (rows, n) and counted from the first
-        of `ids` (None for no logits), and the keys and values of all of `ids`.
+        Returns the logits, of shape (rows, n, vocabulary), at `positions`, of shape (rows, n) and counted from the
+        first of `ids` (None for no logits), and the keys and values of all of `ids`.
         """
         tokens = ids.shape[1]
         own = torch.arange(tokens, device=self._device)[None]
         cache = KeptCache([], [])
-        return self._run(ids, own, prefix, cache, places, tokens), cache
+        return self._run(ids, own, prefix, cache, positions, tokens), cache
 
     def resume(
         self,
@@ -109,14 +109,14 @@ class SuffixForward:
         filled: torch.Tensor,
         prefix: PrefixCache,
         cache: KeptCache,
-        places: torch.Tensor | None,
+        positions: torch.Tensor | None,
     ) -> torch.Tensor | None:
-        """Run tokens that follow the first `filled` (of shape (rows,)) places of `cache`, and write theirs there.
+        """Run tokens that follow the first `filled` (of shape (rows,)) positions of `cache`, and write theirs there.
 
         `cache` must have room for them. Takes and returns else what `start` does.
         """
         own = filled[:, None] + torch.arange(ids.shape[1], device=self._device)
-        return self._run(ids, own, prefix, cache, places, cache.capacity)
+        return self._run(ids, own, prefix, cache, positions, cache.capacity)
 
     def _run(
         self,
@@ -124,7 +124,7 @@ class SuffixForward:
         own: torch.Tensor,
         prefix: PrefixCache,
         cache: KeptCache,
-        places: torch.Tensor | None,
+        positions: torch.Tensor | None,
         visible: int,
     ) -> torch.Tensor | None:
         # One change of pieces, even if new ones are ready while this runs.
@@ -143,11 +143,11 @@ class SuffixForward:
             kept = cache.keep(index, own, *new)
             if index == len(self._layers) - 1:
                 # Of the last layer only the keys and values are needed everywhere, the rest where logits are wanted.
-                if places is None:
+                if positions is None:
                     return None
-                query = query.transpose(1, 2)[at, places].transpose(1, 2)
-                hidden = hidden.unflatten(0, (rows, tokens))[at, places].flatten(0, 1)
-                attention = self._attention(seen.expand(rows, -1, -1)[at, places], prefix, pieces)
+                query = query.transpose(1, 2)[at, positions].transpose(1, 2)
+                hidden = hidden.unflatten(0, (rows, tokens))[at, positions].flatten(0, 1)
+                attention = self._attention(seen.expand(rows, -1, -1)[at, positions], prefix, pieces)
             attended = attention(query, (prefix.keys[index], prefix.values[index]), kept).flatten(0, 1)
             update = layer.self_attn.o_proj(attended)
             norm = layer.post_attention_layernorm.weight

@@ -49,7 +49,7 @@ class Forward(Protocol):
     def prefix(self, ids: Sequence[int]) -> PrefixCache: ...
 
     def start(
-        self, ids: torch.Tensor, prefix: PrefixCache, places: torch.Tensor | None
+        self, ids: torch.Tensor, prefix: PrefixCache, positions: torch.Tensor | None
     ) -> tuple[torch.Tensor | None, KeptCache]: ...
 
     def resume(
@@ -58,7 +58,7 @@ class Forward(Protocol):
         filled: torch.Tensor,
         prefix: PrefixCache,
         cache: KeptCache,
-        places: torch.Tensor | None,
+        positions: torch.Tensor | None,
     ) -> torch.Tensor | None: ...
 
 
@@ -139,8 +139,8 @@ class VerdictDecoder:
         groups: defaultdict[tuple[int, Task], list[_Row]] = defaultdict(list)
         for row in rows:
             groups[self._prefix_of(row.prompt), row.prompt.task].append(row)
-        for (place, task), group in groups.items():
-            self._decode_group(group, self._prefixes[place][1], task)
+        for (index, task), group in groups.items():
+            self._decode_group(group, self._prefixes[index][1], task)
         for row in rows:
             if row.answer.finite and row.answer.ids[-1] in self._end_ids:
                 self._drafts.note(row.prompt.task, row.answer.ids[:-1])
@@ -149,8 +149,8 @@ class VerdictDecoder:
     def _prefix_of(self, prompt: PreparedPrompt) -> int:
         """The longest prefix that the prompt begins with and goes on after; the last one is empty."""
         return next(
-            place
-            for place, (ids, _) in enumerate(self._prefixes)
+            index
+            for index, (ids, _) in enumerate(self._prefixes)
             if len(ids) < len(prompt) and np.array_equal(prompt.token_ids[: len(ids)], ids)
         )
 
@@ -168,28 +168,28 @@ class VerdictDecoder:
         draft = self._draft(task, ())
         own = [row.prompt.token_ids[prefix.tokens :] for row in rows]
         ids = np.zeros((len(rows), max(map(len, own)) + len(draft)), dtype=np.int64)
-        for place, tokens in enumerate(own):
-            ids[place, : len(tokens)] = tokens
-            ids[place, len(tokens) : len(tokens) + len(draft)] = draft
+        for index, tokens in enumerate(own):
+            ids[index, : len(tokens)] = tokens
+            ids[index, len(tokens) : len(tokens) + len(draft)] = draft
         # The token at a position is chosen by the one before it.
-        places = np.array([len(tokens) - 1 for tokens in own])[:, None] + np.arange(len(draft) + 1)
-        logits, cache = self._run_from_start(ids, places, prefix)
+        positions = np.array([len(tokens) - 1 for tokens in own])[:, None] + np.arange(len(draft) + 1)
+        logits, cache = self._run_from_start(ids, positions, prefix)
         for row, tokens in zip(rows, own, strict=True):
             row.filled = len(tokens)
         return self._read(rows, cache, logits, [draft] * len(rows))
 
     def _run_from_start(
-        self, ids: npt.NDArray[np.int64], places: npt.NDArray[np.int64], prefix: PrefixCache
+        self, ids: npt.NDArray[np.int64], positions: npt.NDArray[np.int64], prefix: PrefixCache
     ) -> tuple[torch.Tensor, KeptCache]:
-        first = int(places.min())
+        first = int(positions.min())
         if ids.shape[1] <= _TOKENS_AT_ONCE or first == 0:
-            return self._forward.start(self._on_device(ids), prefix, self._on_device(places))
+            return self._forward.start(self._on_device(ids), prefix, self._on_device(positions))
         _, cache = self._forward.start(self._on_device(ids[:, : min(first, _TOKENS_AT_ONCE)]), prefix, None)
         while (filled := cache.capacity) + _TOKENS_AT_ONCE < first:
             cache = cache.enlarged(filled + _TOKENS_AT_ONCE)
             self._resumed(ids[:, filled : filled + _TOKENS_AT_ONCE], [filled] * len(ids), prefix, cache, None)
         cache = cache.enlarged(ids.shape[1])
-        logits = self._resumed(ids[:, filled:], [filled] * len(ids), prefix, cache, places - filled)
+        logits = self._resumed(ids[:, filled:], [filled] * len(ids), prefix, cache, positions - filled)
         return logits, cache
 
     def _finish(self, waiting: Sequence[_Unfinished], prefix: PrefixCache, task: Task) -> None:
@@ -201,14 +201,14 @@ class VerdictDecoder:
         while rows := unfinished.rows:
             drafts = [self._draft(task, row.answer.ids) for row in rows]
             ids = np.zeros((len(rows), 1 + max(map(len, drafts))), dtype=np.int64)
-            for place, (row, draft) in enumerate(zip(rows, drafts, strict=True)):
-                ids[place, : 1 + len(draft)] = (row.answer.ids[-1], *draft)
+            for index, (row, draft) in enumerate(zip(rows, drafts, strict=True)):
+                ids[index, : 1 + len(draft)] = (row.answer.ids[-1], *draft)
             filled = [row.filled for row in rows]
             cache = unfinished.cache
             if (needed := max(filled) + ids.shape[1]) > cache.capacity:
                 cache = cache.enlarged(needed + _ROOM)
-            places = np.tile(np.arange(ids.shape[1]), (len(rows), 1))
-            logits = self._resumed(ids, filled, prefix, cache, places)
+            positions = np.tile(np.arange(ids.shape[1]), (len(rows), 1))
+            logits = self._resumed(ids, filled, prefix, cache, positions)
             for row in rows:
                 row.filled += 1
             unfinished = self._read(rows, cache, logits, drafts)
@@ -229,18 +229,18 @@ class VerdictDecoder:
         chosen: list[list[int]] = choices.tolist()
         labels = None if labels is None else labels.cpu()
         unfinished = []
-        for place, (row, draft) in enumerate(zip(rows, drafts, strict=True)):
-            certain = self._certain(row, draft, chosen[place][: len(draft) + 1])
+        for index, (row, draft) in enumerate(zip(rows, drafts, strict=True)):
+            certain = self._certain(row, draft, chosen[index][: len(draft) + 1])
             self.draft_counts.drafted += len(draft)
             self.draft_counts.accepted += certain - 1
             if labels is not None:
-                row.answer.label_logits.append(labels[place, :certain])
+                row.answer.label_logits.append(labels[index, :certain])
             if not self._is_complete(row.answer):
                 row.filled += certain - 1
-                unfinished.append(place)
+                unfinished.append(index)
         if len(unfinished) < len(rows):
             cache = cache.selected(unfinished) if unfinished else KeptCache([], [])
-        return _Unfinished([rows[place] for place in unfinished], cache)
+        return _Unfinished([rows[index] for index in unfinished], cache)
 
     def _certain(self, row: _Row, draft: Sequence[int], chosen: Sequence[int]) -> int:
         """Append what the model wrote to the row's answer, and count it."""
@@ -265,10 +265,10 @@ class VerdictDecoder:
         filled: Sequence[int],
         prefix: PrefixCache,
         cache: KeptCache,
-        places: npt.NDArray[np.int64] | None,
+        positions: npt.NDArray[np.int64] | None,
     ) -> torch.Tensor | None:
         start = self._on_device(np.array(filled))
-        wanted = None if places is None else self._on_device(places)
+        wanted = None if positions is None else self._on_device(positions)
         return self._forward.resume(self._on_device(ids), start, prefix, cache, wanted)
 
     def _on_device(self, array: npt.NDArray[np.int64]) -> torch.Tensor:

@@ -12,7 +12,7 @@ from schemas.errors import ConfigurationError
 from schemas.verdict import Provenance
 from tests.workers.audit.scripted_lane import used_policy
 from workers.audit.rows import selection as row_selection
-from workers.audit.rows.selection import AlreadyJudged, is_sampled, keys_of_run, place_of, sample_of
+from workers.audit.rows.selection import AlreadyJudged, is_sampled, keys_of_run, number_of, sample_of
 from workers.audit.rows.tables import VERDICT_SCHEMA, table_of
 
 ROWS = [(f"e{number}", "rare" if number % 100 == 0 else "de" if number % 4 == 0 else "en") for number in range(2_000)]
@@ -59,7 +59,7 @@ def test_a_share_of_each_stratum_is_exact_to_the_row(asked: str) -> None:
 def test_the_rows_of_a_stratum_are_those_with_the_smallest_digests(asked: str) -> None:
     chosen = taken(asked, "language")
     for stratum in ("rare", "de", "en"):
-        ids = sorted((name for name, of in ROWS if of == stratum), key=place_of)
+        ids = sorted((name for name, of in ROWS if of == stratum), key=number_of)
         found = {name for name, of in chosen if of == stratum}
         assert found == set(ids[: len(found)])
 
