@@ -101,6 +101,7 @@ def test_the_application_starts_and_ends_when_asked(weir: Path, folder: Path) ->
             WEIR_KAFKA__API_VERSION=broker.api_version,
             WEIR_GUARD__MODEL="demo",
             WEIR_GUARD__COMPILE="false",
+            WEIR_AUTOSCALING__ENABLED="true",  # then Serve imports the application by its name, in a process of its own
         )
         try:
             server.wait_ready(lambda: '"running"' in log.read_text(encoding="utf-8", errors="replace"), 5 * MINUTES)
