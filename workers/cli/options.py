@@ -1,14 +1,18 @@
 """Options that several commands take, and how their values are read."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from schemas.reasons import Reason, Stage
 from workers.kafka.moments import milliseconds_of
 from workers.settings.loading import Settings, load_settings
+
+if TYPE_CHECKING:
+    from workers.tools.dead_letters.dead_letters import Filters
 
 
 def time_option(text: str) -> int:
@@ -74,17 +78,32 @@ Until = Annotated[
     int | None,
     typer.Option("--until", parser=time_option, metavar="TIME", help="Only what is older, in the same forms."),
 ]
-# Which dead letters, and of which topic.
-OfReason = Annotated[Reason | None, typer.Option("--reason", help="Only this reason.")]
-OfStage = Annotated[Stage | None, typer.Option("--stage", help="Only this stage.")]
-OfTenant = Annotated[
-    str | None, typer.Option("--tenant", help="Only events of this tenant, where it can be read.", metavar="NAME")
-]
-OfRevision = Annotated[
-    str | None,
-    typer.Option("--model-revision", help="Only letters that this revision of the model gave rise to.", metavar="NAME"),
-]
 OfTopic = Annotated[
     str | None,
     typer.Option("--topic", help="Another dead-letter topic, as that of another tool, or a parking topic."),
 ]
+
+
+@dataclass(frozen=True)
+class LetterOptions:
+    """Options that choose among dead letters."""
+
+    reason: Annotated[Reason | None, typer.Option("--reason", help="Only this reason.")] = None
+    stage: Annotated[Stage | None, typer.Option("--stage", help="Only this stage.")] = None
+    tenant: Annotated[
+        str | None, typer.Option("--tenant", help="Only events of this tenant, where it can be read.", metavar="NAME")
+    ] = None
+    model_revision: Annotated[
+        str | None,
+        typer.Option(
+            "--model-revision", help="Only letters that this revision of the model gave rise to.", metavar="NAME"
+        ),
+    ] = None
+    since: Since = None
+    until: Until = None
+
+    def filters(self) -> "Filters":
+        """The same for the library."""
+        from workers.tools.dead_letters.dead_letters import Filters  # kafka-python takes half a second
+
+        return Filters(self.reason, self.stage, self.tenant, self.since, self.until, self.model_revision)

@@ -3,7 +3,7 @@
 The arithmetic is in `pipelines.capacity.capacity`.
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -17,56 +17,75 @@ from pipelines.capacity.figure_file import known_figures
 from pipelines.capacity.figures import GPUS, MEASURED, MODELS, EngineFigure
 from pipelines.capacity.load import Assumptions, Workload
 from schemas.event import Task
+from workers.cli.option_objects import with_objects
 from workers.cli.options import AsJson
 from workers.cli.terminal import console, plain, show_json
 
 _MEASURED_ON = sorted({figure.gpu for figure in MEASURED})
 
 
-def plan(
-    messages_per_second: Annotated[float, typer.Option(help="At the peak.")],
-    tokens: Annotated[float, typer.Option(help="Of a conversation's own text, on average.")],
-    model: Annotated[str, typer.Option(help=f"Size of Qwen3Guard-Gen: {', '.join(MODELS)}.")] = "0.6B",
-    gpu: Annotated[
-        str, typer.Option(help=f"{', '.join(GPUS)}; {', '.join(_MEASURED_ON)}, which is a CPU; or one of --figures.")
-    ] = "h200",
-    target: Annotated[float, typer.Option(help="Milliseconds for the guard to answer in, its queue included.")] = 500.0,
-    task: Annotated[Task, typer.Option(help="What is judged.")] = Task.PROMPT,
+@dataclass(frozen=True)
+class _LoadOptions:
+    """What is to be judged, and how soon."""
+
+    messages_per_second: Annotated[float, typer.Option(help="At the peak.")]
+    tokens: Annotated[float, typer.Option(help="Of a conversation's own text, on average.")]
+    target: Annotated[float, typer.Option(help="Milliseconds for the guard to answer in, its queue included.")] = 500.0
+    task: Annotated[Task, typer.Option(help="What is judged.")] = Task.PROMPT
     unsafe_share: Annotated[
         float, typer.Option(help="Share of verdicts other than Safe; they take a second short pass.")
-    ] = 0.1,
+    ] = 0.1
+
+
+@dataclass(frozen=True)
+class _EngineOptions:
+    """What judges, and what has been measured of it."""
+
+    model: Annotated[str, typer.Option(help=f"Size of Qwen3Guard-Gen: {', '.join(MODELS)}.")] = "0.6B"
+    gpu: Annotated[
+        str, typer.Option(help=f"{', '.join(GPUS)}; {', '.join(_MEASURED_ON)}, which is a CPU; or one of --figures.")
+    ] = "h200"
     rate: Annotated[
         float | None, typer.Option(help="Messages/s that you have measured of one replica under this very load.")
-    ] = None,
+    ] = None
     figures: Annotated[
         Path | None, typer.Option(help=f"JSON list of measured figures, each with {', '.join(EngineFigure._fields)}.")
-    ] = None,
-    price: Annotated[float | None, typer.Option(help="Of one GPU hour, in any currency.")] = None,
-    utilisation: Annotated[float, typer.Option(help="Busy share to plan for.")] = 0.7,
+    ] = None
+
+
+@dataclass(frozen=True)
+class _AssumedOptions:
+    """What nobody measures."""
+
+    price: Annotated[float | None, typer.Option(help="Of one GPU hour, in any currency.")] = None
+    utilisation: Annotated[float, typer.Option(help="Busy share to plan for.")] = 0.7
     efficiency: Annotated[
         float, typer.Option(help="Share of the data sheet's dense bf16 that is reached; where nothing was measured.")
-    ] = 0.4,
-    overhead_ms: Annotated[float, typer.Option(help="Of a pass; where nothing was measured.")] = 5.0,
-    spare: Annotated[int, typer.Option(help="Replicas that may be lost at the peak.")] = 1,
-    growth: Annotated[int, typer.Option(help="Partitions for each consumer.")] = 4,
-    as_json: AsJson = False,
-) -> None:
+    ] = 0.4
+    overhead_ms: Annotated[float, typer.Option(help="Of a pass; where nothing was measured.")] = 5.0
+    spare: Annotated[int, typer.Option(help="Replicas that may be lost at the peak.")] = 1
+    growth: Annotated[int, typer.Option(help="Partitions for each consumer.")] = 4
+
+
+@with_objects
+def plan(load: _LoadOptions, engine: _EngineOptions, assumed: _AssumedOptions, as_json: AsJson = False) -> None:
     """Plan capacity for a load. Says whether a throughput was measured or only reckoned from a data sheet."""
-    workload = Workload(messages_per_second, tokens, target, task, unsafe_share)
-    assumptions = Assumptions(utilisation, efficiency, overhead_ms, spare, growth, price)
-    planned = plan_capacity(workload, model, gpu, known_figures(figures, rate, gpu, model), assumptions)
+    workload = Workload(load.messages_per_second, load.tokens, load.target, load.task, load.unsafe_share)
+    assumptions = Assumptions(**asdict(assumed))
+    known = known_figures(engine.figures, engine.rate, engine.gpu, engine.model)
+    planned = plan_capacity(workload, engine.model, engine.gpu, known, assumptions)
     if as_json:
         show_json(
             {
                 "workload": asdict(workload),
                 "assumptions": asdict(assumptions),
-                "model": model,
-                "gpu": gpu,
+                "model": engine.model,
+                "gpu": engine.gpu,
                 **asdict(planned),
             }
         )
     else:
-        _show(planned, model, gpu)
+        _show(planned, engine.model, engine.gpu)
 
 
 def _show(planned: CapacityPlan, model: str, gpu: str) -> None:

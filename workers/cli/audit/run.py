@@ -4,50 +4,48 @@ The work is done by `workers.audit`.
 """
 
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from workers.cli.audit.extra import need_extra
+from workers.cli.option_objects import with_objects
 from workers.cli.options import AsJson, Config, Model, by_name
 from workers.cli.terminal import progress_bar, show_json
 from workers.settings.loading import load_settings, prepare_ray
 from workers.telemetry.log import configure_logging
 
-BLOCK_ROWS = 4_096
-ANSWERS_KEPT = 65_536
+if TYPE_CHECKING:
+    from workers.audit.order import AuditOrder
+    from workers.audit.source import Source
 
 
-def run(
+@dataclass(frozen=True)
+class _SourceOptions:
+    """What is read."""
+
     inputs: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="[INPUT]...",
             help="Files, folders, globs, URIs: .parquet, .jsonl, .csv, .tsv, .arrow, .feather; text also .gz, .zst.",
         ),
-    ] = None,
-    into: Annotated[
-        str | None,
-        typer.Option(metavar="RUN", help="Folder to write: a path, or a URI that pyarrow knows (s3://…, gs://…)."),
-    ] = None,
-    topic: Annotated[str | None, typer.Option(help="Events of this topic, in place of files.")] = None,
+    ] = None
+    topic: Annotated[str | None, typer.Option(help="Events of this topic, in place of files.")] = None
     begin: Annotated[
         str | None,
         typer.Option("--from", help="Of the topic: an ISO 8601 time, an age (24h), an offset, or 0:OFFSET,1:OFFSET…"),
-    ] = None,
-    end: Annotated[str | None, typer.Option("--to", help="Up to, not including; as --from. Default: now.")] = None,
+    ] = None
+    end: Annotated[str | None, typer.Option("--to", help="Up to, not including; as --from. Default: now.")] = None
     mapped: Annotated[
         list[str] | None,
         typer.Option(
             "--map", metavar="FIELD=COLUMN", help="text, messages, role, conversation, tenant, time, id, language."
         ),
-    ] = None,
-    mapping: Annotated[Path | None, typer.Option(help="YAML file with the same: `text: body`.")] = None,
-    sample: Annotated[
-        str | None,
-        typer.Option(help="Judge so many rows only: 1000; or such a share: 2.5%, of which every row has that chance."),
-    ] = None,
+    ] = None
+    mapping: Annotated[Path | None, typer.Option(help="YAML file with the same: `text: body`.")] = None
     stratify: Annotated[
         str | None,
         typer.Option(
@@ -55,24 +53,69 @@ def run(
             help="Each value of the column keeps its share of the sample, to the row, and has one row at least; so a"
             " percentage of each value is exact. Up to 10,000 values.",
         ),
-    ] = None,
+    ] = None
+    block_rows: Annotated[
+        int, typer.Option(min=1, help="Rows that are done as a whole: what is done again if an actor dies.")
+    ] = 4_096
+
+    def source(self) -> "Source":
+        """The same for the library."""
+        from workers.audit.rows.columns import read_mapping
+        from workers.audit.source import Source
+
+        given = {} if self.mapping is None else read_mapping(self.mapping)
+        columns = {**given, **by_name(self.mapped, "--map", "FIELD=COLUMN")}
+        return Source(self.inputs or [], self.topic, self.begin, self.end, columns, self.stratify, self.block_rows)
+
+
+@dataclass(frozen=True)
+class _JudgingOptions:
+    """How much of it is judged, by how many, and where verdicts go."""
+
+    into: Annotated[
+        str | None,
+        typer.Option(metavar="RUN", help="Folder to write: a path, or a URI that pyarrow knows (s3://…, gs://…)."),
+    ] = None
+    sample: Annotated[
+        str | None,
+        typer.Option(help="Judge so many rows only: 1000; or such a share: 2.5%, of which every row has that chance."),
+    ] = None
     since_run: Annotated[
         str | None,
         typer.Option(metavar="RUN", help="Leave out what that run has judged with the same model and policy."),
-    ] = None,
-    model: Model = None,
+    ] = None
     on_application: Annotated[
         bool, typer.Option("--on-application", help="Judge on the replicas of `weir run`, behind its live traffic.")
-    ] = False,
-    actors: Annotated[int | None, typer.Option(min=1, help="Processes that judge; default: guard.replicas.")] = None,
-    rate: Annotated[float | None, typer.Option(min=0.01, help="Rows a second at most, over all actors.")] = None,
-    block_rows: Annotated[
-        int, typer.Option(min=1, help="Rows that are done as a whole: what is done again if an actor dies.")
-    ] = BLOCK_ROWS,
+    ] = False
+    actors: Annotated[int | None, typer.Option(min=1, help="Processes that judge; default: guard.replicas.")] = None
+    rate: Annotated[float | None, typer.Option(min=0.01, help="Rows a second at most, over all actors.")] = None
     answers: Annotated[
         int, typer.Option("--cache-size", min=0, help="Answers that an actor keeps for texts that come again.")
-    ] = ANSWERS_KEPT,
-    keep_text: Annotated[bool, typer.Option("--keep-text", help="Write the judged texts into the verdicts.")] = False,
+    ] = 65_536
+    keep_text: Annotated[bool, typer.Option("--keep-text", help="Write the judged texts into the verdicts.")] = False
+
+    def order(self, source: "Source") -> "AuditOrder":
+        """The same for the library."""
+        from workers.audit.order import AuditOrder
+
+        return AuditOrder(
+            source=source,
+            into=self.into,
+            sample=self.sample,
+            since_run=self.since_run,
+            on_application=self.on_application,
+            actors=self.actors,
+            rate=self.rate,
+            cache_size=self.answers,
+            keep_text=self.keep_text,
+        )
+
+
+@with_objects
+def run(
+    source: _SourceOptions,
+    judging: _JudgingOptions,
+    model: Model = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say how many rows, tokens and hours it would be.")
     ] = False,
@@ -89,23 +132,10 @@ def run(
     settings = load_settings(config).with_model(model)
     prepare_ray()
     configure_logging(settings.telemetry.log_level)
-    from workers.audit.order import AuditOrder, begun, estimated, finished  # Ray reads its environment when imported
-    from workers.audit.rows.columns import read_mapping
-    from workers.audit.source import Source
+    from workers.audit.order import begun, estimated, finished  # Ray reads its environment when imported
     from workers.cli.audit.progress import AuditBar, show_estimate, show_finished
 
-    columns = {**({} if mapping is None else read_mapping(mapping)), **by_name(mapped, "--map", "FIELD=COLUMN")}
-    order = AuditOrder(
-        source=Source(inputs or [], topic, begin, end, columns, stratify, block_rows),
-        into=into,
-        sample=sample,
-        since_run=since_run,
-        on_application=on_application,
-        actors=actors,
-        rate=rate,
-        cache_size=answers,
-        keep_text=keep_text,
-    )
+    order = judging.order(source.source())
     if dry_run:
         with progress_bar("files", quiet=as_json) as progress:
             found = estimated(settings, order, gpu, progress)
@@ -116,4 +146,4 @@ def run(
             audit = held.enter_context(begun(settings, order, progress))
         with AuditBar(audit.rows, audit.markers, quiet=as_json) as bar:
             manifest = finished(audit, settings, order, bar.told, logs=not as_json)
-    show_json(manifest.model_dump(mode="json")) if as_json else show_finished(str(into), manifest)
+    show_json(manifest.model_dump(mode="json")) if as_json else show_finished(str(judging.into), manifest)

@@ -13,18 +13,8 @@ from schemas.dead_letter import BROKER, OWN, TRACE_HEADERS
 from schemas.reasons import STAGE_OF
 from workers.cli.dlq import purge as dlq_purge
 from workers.cli.dlq import redrive as dlq_redrive
-from workers.cli.options import (
-    AsJson,
-    Config,
-    OfReason,
-    OfRevision,
-    OfStage,
-    OfTenant,
-    OfTopic,
-    Since,
-    Until,
-    load_for,
-)
+from workers.cli.option_objects import with_objects
+from workers.cli.options import AsJson, Config, LetterOptions, OfTopic, load_for
 from workers.cli.terminal import console, plain, progress_bar, show_json, show_line, time_of
 
 if TYPE_CHECKING:
@@ -35,25 +25,20 @@ _SHOWN_HEADERS = (*TRACE_HEADERS, "content-type")
 
 
 @app.command("list")
+@with_objects
 def list_letters(
-    reason: OfReason = None,
-    stage: OfStage = None,
-    tenant: OfTenant = None,
-    model_revision: OfRevision = None,
-    since: Since = None,
-    until: Until = None,
+    chosen: LetterOptions,
     topic: OfTopic = None,
     records: Annotated[bool, typer.Option("--records", help="One line for each, in place of counts.")] = False,
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:
     """Count dead letters by reason, or list them (as JSON: one object a line)."""
-    from workers.tools.dead_letters.dead_letters import Filters, histogram, scan  # kafka-python takes half a second
+    from workers.tools.dead_letters.dead_letters import histogram, scan  # kafka-python takes half a second
 
     settings = load_for(config, topic)
-    filters = Filters(reason, stage, tenant, since, until, model_revision)
     with progress_bar("dead letters", quiet=records) as progress:
-        letters = scan(settings, filters, progress)
+        letters = scan(settings, chosen.filters(), progress)
         if records:
             for found in letters:
                 _show_line(found, as_json=as_json)

@@ -3,53 +3,47 @@
 The work is done by `workers.tools.dead_letters.redrive.redrive`.
 """
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from workers.cli.options import (
-    AsJson,
-    Config,
-    OfReason,
-    OfRevision,
-    OfStage,
-    OfTenant,
-    OfTopic,
-    Since,
-    Until,
-    load_for,
-)
+from workers.cli.option_objects import with_objects
+from workers.cli.options import AsJson, Config, LetterOptions, OfTopic, load_for
 from workers.cli.terminal import console, plain, progress_bar, show_json
 
 if TYPE_CHECKING:
     from workers.tools.dead_letters.redrive.redrive import RedriveReport
 
 
-def redrive(
-    reason: OfReason = None,
-    stage: OfStage = None,
-    tenant: OfTenant = None,
-    model_revision: OfRevision = None,
-    since: Since = None,
-    until: Until = None,
+@dataclass(frozen=True)
+class _RedriveOptions:
+    """How letters are put back."""
+
     to: Annotated[
         str | None, typer.Option("--to", metavar="TOPIC", help="Put them there, not where they came from.")
-    ] = None,
-    limit: Annotated[int | None, typer.Option("--max", min=1, help="Put back so many at most.")] = None,
-    rate: Annotated[float | None, typer.Option("--rate", min=0.01, help="Records a second at most.")] = None,
+    ] = None
+    limit: Annotated[int | None, typer.Option("--max", min=1, help="Put back so many at most.")] = None
+    rate: Annotated[float | None, typer.Option("--rate", min=0.01, help="Records a second at most.")] = None
     max_redrives: Annotated[
         int, typer.Option("--max-redrives", min=1, help="A letter put back so often goes to TOPIC.parking instead.")
-    ] = 3,
+    ] = 3
     group: Annotated[
         str | None,
         typer.Option("--group", metavar="NAME", help="Keeps how far it has got; `kafka.group_id` + .redrive."),
-    ] = None,
+    ] = None
     from_start: Annotated[
         bool, typer.Option("--from-start", help="Forget what earlier redrives have put back, and put it back again.")
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count only; produce and commit nothing.")] = False,
+    ] = False
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count only; produce and commit nothing.")] = False
+
+
+@with_objects
+def redrive(
+    chosen: LetterOptions,
+    options: _RedriveOptions,
     topic: OfTopic = None,
     as_json: AsJson = False,
     config: Config = None,
@@ -61,21 +55,27 @@ def redrive(
     a letter that was asked for had to be left. Kafka forgets how far a group got a week after its last commit
     (offsets.retention.minutes): after a longer pause, give the time of the last redrive as --since.
     """
-    from workers.tools.dead_letters.dead_letters import Filters  # kafka-python takes half a second
-    from workers.tools.dead_letters.redrive.letters import Selection
+    from workers.tools.dead_letters.redrive.letters import Selection  # kafka-python takes half a second
     from workers.tools.dead_letters.redrive.redrive import RedriveOrder
     from workers.tools.dead_letters.redrive.redrive import redrive as redrive_letters
 
     settings = load_for(config, topic)
-    filters = Filters(reason, stage, tenant, since, until, model_revision)
-    order = RedriveOrder(Selection(filters, to), group, limit, rate, max_redrives, from_start, dry_run)
+    order = RedriveOrder(
+        selection=Selection(chosen.filters(), options.to),
+        group=options.group,
+        limit=options.limit,
+        rate=options.rate,
+        max_redrives=options.max_redrives,
+        from_start=options.from_start,
+        dry_run=options.dry_run,
+    )
     with progress_bar("dead letters") as progress:
         report = redrive_letters(settings, order, progress)
     if as_json:
         show_json(_entry(report))
     else:
         _show(report)
-    raise typer.Exit(int(bool(report.left) and not dry_run))
+    raise typer.Exit(int(bool(report.left) and not options.dry_run))
 
 
 def _entry(report: "RedriveReport") -> dict[str, Any]:

@@ -5,8 +5,8 @@ The statistics are in `pipelines.evaluation`, the files in `workers.evaluation`,
 """
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +19,7 @@ from pipelines.evaluation.examples import NoVerdict
 from pipelines.evaluation.report import ReportOptions, evaluate
 from pipelines.evaluation.reported import SIZES, size_of
 from workers.cli.eval.tables import show_comparison, show_evaluation
+from workers.cli.option_objects import with_objects
 from workers.cli.options import AsJson, Config, Model, by_name
 from workers.cli.terminal import progress_bar, show_json
 from workers.evaluation.labelled_files import AUTO, FORMAT_NAMES, LabelledFiles
@@ -30,9 +31,6 @@ app = typer.Typer(no_args_is_help=True)
 _WHOLE = "whole"
 _SET = "set"
 
-Resamples = Annotated[int, typer.Option(min=0, help="Bootstrap resamples behind each interval; 0: no intervals.")]
-Level = Annotated[float, typer.Option(min=0.5, max=0.999, help="Coverage of the intervals.")]
-Seed = Annotated[int, typer.Option(help="Of the resamples.")]
 Rule = Annotated[
     NoVerdict,
     typer.Option(
@@ -40,33 +38,76 @@ Rule = Annotated[
         help="How an example without a verdict counts: wrong (whatever its label), unsafe, or left_out. Never as Safe.",
     ),
 ]
-Bins = Annotated[int, typer.Option(min=2, help="Bins of the reliability curve.")]
-Size = Annotated[
-    str | None,
-    typer.Option(
-        help=f"Whose figures of the technical report to lay beside: {', '.join(SIZES)}; default: the model's."
-    ),
-]
 
 
-@app.command()
-def run(
-    files: Annotated[list[Path], typer.Argument(help="JSONL, JSON, CSV, TSV or Parquet; .gz, .xz and .bz2 too.")],
+@dataclass(frozen=True)
+class _LabelOptions:
+    """How labelled files are read."""
+
     form: Annotated[
         str, typer.Option("--format", help=f"One of {', '.join(FORMAT_NAMES)}; auto goes by the columns.")
-    ] = AUTO,
+    ] = AUTO
     column: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME=COLUMN", help=f"Where a file of your own has one of {', '.join(COLUMNS)}. Give several."
         ),
-    ] = None,
+    ] = None
     unsafe: Annotated[
         list[str] | None,
         typer.Option(metavar="VALUE", help="A label that means unsafe; then all others mean safe. Give several."),
-    ] = None,
+    ] = None
+
+    def labelled(self, files: Sequence[Path]) -> LabelledFiles:
+        """The files, to be read so."""
+        columns = by_name(self.column, "--column", "NAME=COLUMN")
+        return LabelledFiles(files, self.form, Mapped(columns, frozenset(self.unsafe or [])))
+
+
+@dataclass(frozen=True)
+class _IntervalOptions:
+    """How sure figures are."""
+
+    resamples: Annotated[
+        int, typer.Option(min=0, help="Bootstrap resamples behind each interval; 0: no intervals.")
+    ] = 1_000
+    level: Annotated[float, typer.Option(min=0.5, max=0.999, help="Coverage of the intervals.")] = 0.95
+    seed: Annotated[int, typer.Option(help="Of the resamples.")] = 1
+
+    def bootstrap(self) -> Bootstrap:
+        """The same for the library."""
+        return Bootstrap(self.resamples, self.level, self.seed)
+
+
+@dataclass(frozen=True)
+class _FigureOptions:
+    """Which figures of a run are made."""
+
+    size: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Whose figures of the technical report to lay beside: {', '.join(SIZES)}; default: the model's."
+        ),
+    ] = None
+    rule: Rule = NoVerdict.WRONG
+    bins: Annotated[int, typer.Option(min=2, help="Bins of the reliability curve.")] = 10
+
+    def report(self, model: str, bootstrap: Bootstrap) -> ReportOptions:
+        """The same for the library."""
+        if self.size is not None and self.size not in SIZES:
+            raise typer.BadParameter(f"{self.size}: not one of {', '.join(SIZES)}", param_hint="--size")
+        size = self.size or size_of(model)
+        return ReportOptions(rule=self.rule, bootstrap=bootstrap, bins=self.bins, size=size)
+
+
+@app.command()
+@with_objects
+def run(
+    files: Annotated[list[Path], typer.Argument(help="JSONL, JSON, CSV, TSV or Parquet; .gz, .xz and .bz2 too.")],
+    labels: _LabelOptions,
+    figures: _FigureOptions,
+    intervals: _IntervalOptions,
     model: Model = None,
-    size: Size = None,
     length: Annotated[
         str, typer.Option(help="whole: as published figures; set: by the length policy of the settings.")
     ] = _WHOLE,
@@ -74,11 +115,6 @@ def run(
         Path | None, typer.Option(help="Write verdicts there, for `eval report` and `eval compare`; holds no text.")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Judge only the first so many examples.")] = None,
-    rule: Rule = NoVerdict.WRONG,
-    bins: Bins = 10,
-    resamples: Resamples = 1_000,
-    level: Level = 0.95,
-    seed: Seed = 1,
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:
@@ -90,9 +126,8 @@ def run(
     if length not in (_WHOLE, _SET):
         raise typer.BadParameter(f"{length}: neither {_WHOLE} nor {_SET}", param_hint="--length")
     settings = load_settings(config).with_model(model)
-    options = _options(settings.guard.model, size, rule, bins, Bootstrap(resamples, level, seed))
-    mapped = Mapped(by_name(column, "--column", "NAME=COLUMN"), frozenset(unsafe or []))
-    labelled = LabelledFiles(files, form, mapped)
+    options = figures.report(settings.guard.model, intervals.bootstrap())
+    labelled = labels.labelled(files)
     from workers.evaluation.judging import EvaluationOrder, judge_files  # torch takes seconds
 
     order = EvaluationOrder(labelled, length == _WHOLE, limit, predictions)
@@ -106,19 +141,16 @@ def run(
 
 
 @app.command()
+@with_objects
 def report(
     predictions: Annotated[Path, typer.Argument(help="What `eval run --predictions` wrote.")],
-    size: Size = None,
-    rule: Rule = NoVerdict.WRONG,
-    bins: Bins = 10,
-    resamples: Resamples = 1_000,
-    level: Level = 0.95,
-    seed: Seed = 1,
+    figures: _FigureOptions,
+    intervals: _IntervalOptions,
     as_json: AsJson = False,
 ) -> None:
     """Print the figures of an earlier run again, without the model."""
     record, judged = read_predictions(predictions)
-    options = _options(record.model, size, rule, bins, Bootstrap(resamples, level, seed))
+    options = figures.report(record.model, intervals.bootstrap())
     evaluation = evaluate(judged, options)
     if as_json:
         show_json({"run": _plain(record), "skipped": {}, **_plain(evaluation)})
@@ -127,14 +159,13 @@ def report(
 
 
 @app.command()
+@with_objects
 def compare(
     first: Annotated[Path, typer.Argument(help="Predictions of one run.")],
     second: Annotated[Path, typer.Argument(help="Predictions of the other.")],
+    intervals: _IntervalOptions,
     rule: Rule = NoVerdict.WRONG,
     listed: Annotated[int, typer.Option("--limit", min=0, help="Ids listed of examples whose severity changed.")] = 20,
-    resamples: Resamples = 1_000,
-    level: Level = 0.95,
-    seed: Seed = 1,
     as_json: AsJson = False,
 ) -> None:
     """Compare two runs on the examples that both judged: F1, and McNemar's test on who is right where.
@@ -142,17 +173,11 @@ def compare(
     Fewer than 25 examples on which only one is right: the exact test; from 25 on chi-square with Edwards' correction.
     """
     (record, judged), (other_record, others) = read_predictions(first), read_predictions(second)
-    comparison = compare_runs(judged, others, rule, Bootstrap(resamples, level, seed), listed)
+    comparison = compare_runs(judged, others, rule, intervals.bootstrap(), listed)
     if as_json:
         show_json({"first": _plain(record), "second": _plain(other_record), **_plain(comparison)})
     else:
         show_comparison(record, other_record, comparison)
-
-
-def _options(model: str, size: str | None, rule: NoVerdict, bins: int, bootstrap: Bootstrap) -> ReportOptions:
-    if size is not None and size not in SIZES:
-        raise typer.BadParameter(f"{size}: not one of {', '.join(SIZES)}", param_hint="--size")
-    return ReportOptions(rule=rule, bootstrap=bootstrap, bins=bins, size=size or size_of(model))
 
 
 def _plain(value: Any) -> Any:
