@@ -1,1 +1,1 @@
-"""kafka-python, and all that we know of its inside. Nothing else here imports it."""
+"""kafka-python, and all that we know of its inside. No other room imports it."""

@@ -1,6 +1,6 @@
-"""A client that asks about a cluster and its topics, and that creates, changes and deletes topics.
+"""A client that looks at a cluster and its topics, and creates, changes and deletes topics.
 
-Knows nothing of settings beside how to reach the cluster, nor of what a topic is for.
+Knows no settings but how to reach the cluster, and nothing of what a topic is for.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -38,7 +38,7 @@ class FoundTopic:
 
 
 class TopicState(NamedTuple):
-    """How a topic does, and what this user may do with it; `allowed` is None where the broker does not tell."""
+    """A topic's state, and what this user may do with it; `allowed` is None where the broker does not tell."""
 
     partitions: int
     leaderless: int
@@ -50,7 +50,7 @@ class Admin(KafkaAdminClient):
 
     Args:
         settings: where Kafka is.
-        connect_s: gives up connecting, or waiting for an answer, after so long.
+        connect_s: longest wait for a connection or an answer.
 
     Raises:
         KafkaError: from all methods.
@@ -107,7 +107,7 @@ class Admin(KafkaAdminClient):
         return _described(faults)
 
     def grow(self, partitions: Mapping[str, int]) -> list[str]:
-        """Give topics so many partitions; what was refused, a line each."""
+        """Raise the number of partitions of topics; returns what was refused, a line each."""
         if not partitions:
             return []
         answer = self.create_partitions(dict(partitions), raise_errors=False)

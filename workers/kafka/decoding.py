@@ -1,10 +1,10 @@
-"""Fetched bytes to records as brokers and Java's clients read them, whatever a producer wrote.
+"""Reads fetched bytes as brokers and Java's clients read them, whatever a producer wrote.
 
-kafka-python 3.0.12 reads some bytes that brokers accept in another way, so that what is judged would not be what others
-see: it takes a record's attributes for a number of any length, keeps bits that Java drops, and believes a producer's
-offsets. It raises at a header name that is not UTF-8, keeps the reader that has failed, and its poll then turns in it
-for ever, deaf to all partitions. What is really beyond reading (a broken checksum, an unknown codec) raises here, with
-its place, each time that it is fetched.
+kafka-python 3.0.12 reads some bytes differently, and what is judged would not be what others see: it takes a record's
+attributes for a number of any length, keeps bits that Java drops, and believes a producer's offsets. It raises at a
+header name that is not UTF-8, keeps the reader that has failed, and its poll then spins for ever, deaf to all
+partitions. What really cannot be read (a broken checksum, an unknown codec) raises here, with its offset, each time
+that it is fetched.
 Does not decide what becomes of such a record or partition.
 """
 
@@ -28,13 +28,13 @@ _DECOMPRESS: dict[int, Callable[[memoryview, int], bytes]] = {
     _LZ4: lambda data, most: codec.lz4.LZ4FrameDecompressor().decompress(data, max_length=most),
     _ZSTD: lambda data, most: codec.zstd.ZstdDecompressor().stream_reader(data, read_across_frames=True).read(most),
 }
-_LAST_OFFSET_DELTA, _FIRST_TIMESTAMP, _MAX_TIMESTAMP, _COUNT = 6, 7, 8, 12  # places in a batch's header
+_LAST_OFFSET_DELTA, _FIRST_TIMESTAMP, _MAX_TIMESTAMP, _COUNT = 6, 7, 8, 12  # indices in a batch's header
 _INT, _LONG = 5, 10  # bytes of a number at most
 _MASK = {_INT: 2**32 - 1, _LONG: 2**64 - 1}
 
 
 class HeaderName(str):
-    """A header's name that is not UTF-8: text with backslashes for us, the same bytes as before for Kafka."""
+    """A header's name that is not UTF-8: text with backslashes for us, its original bytes for Kafka."""
 
     __slots__ = ("raw",)
     raw: bytes
@@ -51,7 +51,7 @@ class HeaderName(str):
 
 
 class _Batch(DefaultRecordBatch):
-    """A batch in the present format, whose bytes mean to us what they mean to brokers and to Java's clients."""
+    """A batch in the present format, read as brokers and Java's clients read it."""
 
     __slots__ = ()  # the library's own hold all, which it does not declare types of: hence `Any`
 
@@ -96,7 +96,7 @@ class _Batch(DefaultRecordBatch):
 
 
 def _varint(buffer: bytearray, pos: int, bytes_at_most: int = _INT) -> tuple[int, int]:
-    """A zigzag number and the place behind it; bits above its size are dropped, as Java's are."""
+    """A zigzag number and the position after it; bits above its size are dropped, as Java drops them."""
     byte = buffer[pos]
     if byte < 0x80:
         return (byte >> 1) ^ -(byte & 1), pos + 1
@@ -112,7 +112,7 @@ def _varint(buffer: bytearray, pos: int, bytes_at_most: int = _INT) -> tuple[int
 
 
 def _bytes(buffer: bytearray, pos: int) -> tuple[bytes | None, int]:
-    """Bytes with their length before them, None where that is negative, and the place behind them."""
+    """Bytes with their length before them, None where that is negative, and the position after them."""
     length, pos = _varint(buffer, pos)
     return (None, pos) if length < 0 else (bytes(buffer[pos : pos + length]), pos + length)
 

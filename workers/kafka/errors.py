@@ -1,6 +1,6 @@
-"""kafka-python's errors: those that others name, what each means for us, and one line of ours in place of them.
+"""kafka-python's errors: those that other rooms name, what each means for us, and one line of ours in place of them.
 
-Four kinds, and anything unknown is `HOLD`: keep the record, say so loudly, try again.
+There are four meanings. Anything unknown is `HOLD`: keep the record, log it as an error, try again.
 """
 
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
 """Points in time as operators write them: ISO 8601, or an age.
 
-Looks no offset up.
+Does not look up offsets.
 """
 
 import re

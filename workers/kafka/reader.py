@@ -56,7 +56,7 @@ class OffsetsRead:
         self._done = 0
 
     def __call__(self, count: int) -> None:
-        """So many more were read."""
+        """Tell of further offsets that were read."""
         self._done += count
         self._progress(self._done, self._total)
 
@@ -153,7 +153,7 @@ class TopicReader(_Query):
             patience_s: how long the broker may give nothing.
 
         Raises:
-            ModerationError: the broker has given nothing for so long.
+            ModerationError: the broker has given nothing for `patience_s`.
         """
         ends = {TopicPartition(*partition): offsets.end for partition, offsets in ranges.items()}
         positions = {
@@ -174,7 +174,7 @@ class TopicReader(_Query):
                             tp.topic, tp.partition, item.offset, item.timestamp, item.key, item.value,
                             tuple(item.headers),
                         )  # fmt: skip
-            # By position and not by record: the last offsets may hold transaction markers, or nothing any more.
+            # By position, not by record: the last offsets may hold transaction markers, or nothing any more.
             passed = {tp: min(self._consumer.position(tp), ends[tp]) for tp in positions}
             moved = sum(passed.values()) - sum(positions.values())
             positions = {tp: position for tp, position in passed.items() if position < ends[tp]}

@@ -1,7 +1,7 @@
-"""Input topics that are deleted, and those that were created again under the same name.
+"""Notices input topics that are deleted, or were created again under the same name.
 
-Offsets of one life mean nothing in the next, and Kafka's do not tell: only the topic's id does (brokers from 2.8 on).
-Does not act on what it sees.
+Offsets of a topic's one life mean nothing in the next. The offsets themselves do not tell; only the topic's id does
+(brokers from 2.8 on). Does not act on what it sees.
 """
 
 import logging

@@ -1,7 +1,7 @@
-"""The topics that the settings need: what is there, what differs, and making it so.
+"""The topics that the settings need: compares them with what is there, creates and changes them.
 
-Never shrinks, deletes or moves a topic, and adds partitions only when told to: more partitions send a conversation
-that goes on to another partition. Does not create users or ACLs.
+Never shrinks, deletes or moves a topic, and adds partitions only when told to, because with more partitions the rest of
+a conversation may go to another one. Does not create users or ACLs.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,1 +1,1 @@
-"""Kafka in, Kafka out: the only importer of kafka-python."""
+"""The record's way through a worker: polled, judged, published, committed."""
