@@ -44,7 +44,7 @@ def classify(
 
 
 def _event(text: str) -> bytes:
-    # The id stands for the text, because a verdict's id is made of ids and places only.
+    # The id stands for the text, because a verdict's id is made of ids and sources only.
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
     return json.dumps({"event_id": f"text-{digest[:16]}", "text": text}).encode()
 
@@ -82,7 +82,7 @@ async def _classify(
 
 
 def _size(stream: BinaryIO) -> int | None:
-    """Bytes of a regular file; None for a pipe, whose end nobody knows."""
+    """Bytes of a regular file; None for a pipe, whose size is unknown."""
     try:
         status = os.fstat(stream.fileno())
     except (OSError, io.UnsupportedOperation):

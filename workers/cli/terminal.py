@@ -30,12 +30,12 @@ def show_line(content: Any) -> None:
 
 
 def console() -> Console:
-    """Stdout for tables; wide where no terminal limits it, so that what reads it finds whole words."""
+    """Stdout for tables; wide where no terminal limits it, so that a reader's lines are not broken."""
     return Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 
 
 def plain(text: str) -> str:
-    """Text with whatever does not print, line breaks aside, as escapes: a terminal obeys such characters."""
+    """Text with unprintable characters, except line breaks, as escapes: a terminal would obey them."""
     return "".join(
         character if character.isprintable() or character == "\n" else character.encode("unicode_escape").decode()
         for character in text
@@ -69,6 +69,6 @@ def progress_bar(title: str, *, quiet: bool = False) -> Iterator[Callable[[int, 
 
 @contextmanager
 def stdout_kept_clean() -> Iterator[None]:
-    """Nothing goes to stdout: Ray prints the end of its own controller there as a warning, and a report follows."""
+    """Keep stdout for the report that follows: Ray prints the end of its own controller there as a warning."""
     with Path(os.devnull).open("w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
         yield

@@ -116,7 +116,7 @@ def _bound(texts: list[str], option: str) -> tuple[int | None, dict[tuple[str | 
     moments: list[int] = []
     offsets: dict[tuple[str | None, int], int] = {}
     for text in texts:
-        # A time of day looks like an offset of a topic named after the date: what can be a time, is.
+        # A time of day looks like an offset of a topic named after the date; what can be a time is one.
         try:
             moments.append(milliseconds_of(text))
         except ValueError:

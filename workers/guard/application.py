@@ -1,6 +1,6 @@
-"""The guard replicas of the application that runs on this cluster, for work that is not live.
+"""The guard replicas of the application that runs on this cluster, for background work.
 
-Has to be called in a process that Ray started, or that has joined the cluster.
+Works only in a process that Ray started, or that has joined the cluster.
 """
 
 from ray import serve

@@ -1,6 +1,6 @@
 """The guard port over a Ray Serve handle: sends a chunk in one call and sorts every error by what it means.
 
-The only place that names Ray's errors for a call; `infra/decisions/0003` says how they were found out.
+The only module that names Ray's errors of a call; decision 0003 says who is blamed for which.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from ray.serve.exceptions import RayServeException
 from pipelines.guard import GuardReply, GuardRequest
 from schemas.errors import GuardCallFailedError, GuardCrashError, GuardUnavailableError
 
-BACKGROUND_CALLS = 4  # of one client under way: they shall not fill a replica's places
+BACKGROUND_CALLS = 4  # of one client under way at a time, so that they cannot fill a replica's queue
 
 
 class GuardClient:
@@ -22,8 +22,8 @@ class GuardClient:
     Args:
         handle: Serve handle of the deployment.
         timeout_s: a call that takes longer is cancelled and counts as unavailable.
-        background: live calls go first, so that a call may wait for its time-out again and again; and few are under
-            way at a time, the others wait here.
+        background: give way to live calls: a call may wait until its time-out again and again; few are under way at a
+            time, and the others wait here.
     """
 
     def __init__(self, handle: Any, timeout_s: float, *, background: bool = False) -> None:

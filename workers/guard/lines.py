@@ -1,6 +1,7 @@
-"""Lines of JSON events to lines of JSON verdicts or errors, in order and in bounded memory, without Kafka and Ray.
+"""Turns lines of JSON events into lines of JSON verdicts or errors, in order and in bounded memory.
 
-A line counts as the record `stdin-0-N`, where N is its number from 1. Does not load the model.
+Needs neither Kafka nor Ray. A line counts as the record `stdin-0-N`, where N is its number from 1. Does not load the
+model.
 """
 
 import json
@@ -29,7 +30,7 @@ class OutputLine:
 
 
 def read_lines(stream: BinaryIO, max_bytes: int) -> Iterator[bytes]:
-    """The lines without their ends; of one that is too large only so much that it is seen to be so."""
+    """The lines without their ends; a line that is too large is cut right after the limit."""
     while line := stream.readline(max_bytes + 2):
         rest = line
         while rest and not rest.endswith(b"\n"):
@@ -38,7 +39,7 @@ def read_lines(stream: BinaryIO, max_bytes: int) -> Iterator[bytes]:
 
 
 def in_chunks(lines: Iterator[bytes], size: int) -> Iterator[list[bytes]]:
-    """What waits when asked, up to `size`: a slow pipe gets its answers at once, a fast one full chunks."""
+    """The items that are waiting, up to `size`: a slow pipe gets its answers at once, a fast one full chunks."""
     waiting: queue.Queue[bytes | BaseException | None] = queue.Queue(size * _WAITING_CHUNKS)
 
     def read() -> None:
@@ -72,7 +73,7 @@ async def judge_lines(
     judge: Judge,
     advanced: Callable[[int], None] = lambda _count: None,
 ) -> AsyncIterator[list[OutputLine]]:
-    """One judgement for each line, chunk by chunk.
+    """One outcome for each line, chunk by chunk.
 
     Args:
         chunks: lines.

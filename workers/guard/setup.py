@@ -1,4 +1,4 @@
-"""Policy, length policy and judge, as the settings ask for them: the one place that every lane builds them in.
+"""Builds policy, length policy and judge from the settings, the same for every lane.
 
 Loads no model and makes no client.
 """

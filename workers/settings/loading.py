@@ -114,6 +114,6 @@ def prepare_ray() -> None:
     """Defaults of Ray that we differ from; they must stand in the environment before Ray is imported."""
     for name in ("RAY_USAGE_STATS_ENABLED", "RAY_SERVE_LOG_TO_STDERR", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"):
         os.environ.setdefault(name, "0")
-    # Replicas log JSON, a line each; before it, Ray writes who and colours, and behind it how often it came.
+    # Replicas log JSON lines. Ray would put its prefix and colours before them, and repeat counts behind.
     os.environ.setdefault("RAY_DISABLE_WORKER_LOG_PREFIX", "1")
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")

@@ -1,6 +1,6 @@
-"""All settings as a Markdown table, for the page of the documentation.
+"""All settings as a Markdown table, for `infra/docs/settings.md`.
 
-Does not read them.
+Reads no setting.
 """
 
 from workers.settings.loading import PREFIX, Settings

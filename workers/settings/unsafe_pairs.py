@@ -1,4 +1,4 @@
-"""Settings that are right alone and wrong together: what each pair would break is said before the first record.
+"""Refuses settings that are right alone and wrong together, and says what each pair would break.
 
 Does not read settings.
 """

@@ -1,6 +1,6 @@
-"""What the commands on audits need beside the rest: an extra of the distribution.
+"""Checks that the extra `audit`, which the commands on audits need, is installed.
 
-Imports none of it.
+Imports nothing of it.
 """
 
 from importlib.util import find_spec

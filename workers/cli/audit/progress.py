@@ -1,4 +1,4 @@
-"""How far an audit is, for people: a bar while it runs, a table of its end.
+"""Shows people how far an audit is: a bar while it runs, a table at its end.
 
 Does not read the run's folder.
 """

@@ -1,7 +1,7 @@
-"""Looks at the dead-letter topic: counts by reason, or shows single letters.
+"""Reads the dead-letter topic: counts letters by reason, or shows single ones.
 
-Reads outside any group, to the ends that the topic has when asked. Changes nothing and puts nothing back.
-A record without our headers is foreign: counted, and never an error.
+Reads outside any group, up to the ends that the topic has now. Changes nothing and puts nothing back. A record without
+our headers is foreign: it is counted, and never an error.
 """
 
 import json

@@ -1,7 +1,7 @@
-"""Deletes the first records of the dead-letter topic's partitions, up to a time, an offset, or all that are there.
+"""Deletes the first records of the dead-letter topic's partitions, up to a time, up to an offset, or all of them.
 
-What is to go is fixed before anybody is asked: a letter that is written meanwhile stays. Deletes records only, never
-the topic, and cannot be undone.
+What is to go is fixed before the operator is asked: a letter that is written meanwhile stays. Deletes records only,
+never the topic, and cannot be undone.
 """
 
 from collections.abc import Mapping

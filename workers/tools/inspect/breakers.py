@@ -1,7 +1,6 @@
-"""The breakers of a running application, reached from another process: every `StreamWorker` replica has its own.
+"""Reaches the breakers of a running application from another process; every `StreamWorker` replica has its own.
 
-Serve's `broadcast` asks all replicas that run, so nothing but the replicas keeps state, and nothing else has to live.
-Does not decide anything.
+Serve's `broadcast` asks all running replicas, so only the replicas keep state. Decides nothing.
 """
 
 import logging

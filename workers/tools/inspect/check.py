@@ -1,6 +1,6 @@
-"""One check of `weir check`: what it is, how it went, what was found; and running it within a time.
+"""One check of `weir check` and its result; runs a check within a time limit.
 
-Knows no check itself: those are in `kafka_checks` and `model_checks`.
+The checks themselves are in `kafka_checks` and `model_checks`.
 """
 
 import threading

@@ -1,6 +1,6 @@
-"""The figures of `weir top`: from what a metrics endpoint said to what an operator wants to know, and that as text.
+"""The figures of `weir top`: turns what a metrics endpoint says into what an operator wants to know, and into text.
 
-Does not look at the endpoint.
+Does not ask the endpoint.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ WIDTH = 100
 
 
 def figures_of(scrapes: Scrapes) -> Figures:
-    """All figures; None for what is not known, as rates are before two exports were seen to come."""
+    """All figures; None for what is unknown, as rates are until two exports have come."""
     backlog = _total(scrapes, table.BACKLOG)
     completed = scrapes.rate(table.COMPLETED.prometheus_name)
     ages = scrapes.by_process(table.OLDEST_AGE)
@@ -87,7 +87,7 @@ def _batches(scrapes: Scrapes) -> Figures:
 
 
 def _mix(scrapes: Scrapes) -> Figures:
-    """Shares since the last export but one; where nothing was judged meanwhile, since the workers started."""
+    """Shares since the last export but one; since the workers' start where nothing was judged meanwhile."""
     name = table.VERDICTS.prometheus_name
     is_recent = bool(scrapes.rate(name))
     severities = scrapes.by_label(name, "moderation_severity", rate=is_recent)
@@ -152,7 +152,7 @@ def text_of(figures: Figures) -> str:
 
 
 def _fitted(line: str) -> str:
-    """What of a list fits the width, whole entries only."""
+    """As many whole entries of a list as fit the width."""
     return line if len(line) <= WIDTH else f"{line[: WIDTH - 5].rpartition(', ')[0]}, ..."
 
 

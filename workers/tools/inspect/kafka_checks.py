@@ -1,6 +1,6 @@
 """The checks of `weir check` that ask Kafka: reach, session, topics, rights and sizes.
 
-Looks only: what a user may do is asked of the broker, never tried.
+Only looks: what a user may do is asked of the broker, never tried.
 """
 
 import socket

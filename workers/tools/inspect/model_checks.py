@@ -15,7 +15,7 @@ _KNOWN_GOOD = ({"role": "user", "content": "hello"},)
 
 
 def model_checks(settings: Settings, timeout_s: float, model_timeout_s: float, *, skip: bool) -> Iterator[Finding]:
-    """Device, model and the candidate's; importing torch alone may take longer than others have: the model's time."""
+    """Device, model and the candidate's model. All have the model's time limit: importing torch alone takes long."""
     models = {"model": settings.guard}
     if settings.shadow.has_model:
         models["shadow model"] = settings.candidate().guard

@@ -1,6 +1,6 @@
-"""Would it run? Everything that `weir run` needs is looked at, and nothing is changed.
+"""Looks at everything that `weir run` needs, and changes nothing.
 
-Knows the checks of the settings; those of Kafka and of the model are in `kafka_checks` and `model_checks`.
+The settings are checked here; Kafka in `kafka_checks`, the model in `model_checks`.
 """
 
 from collections.abc import Iterator, Mapping

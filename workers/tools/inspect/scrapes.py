@@ -1,7 +1,7 @@
-"""What a metrics endpoint says, look by look: values now, and how fast they grow.
+"""What a metrics endpoint says, scrape by scrape: values now, and how fast they grow.
 
-A worker exports every so often (`OTEL_METRIC_EXPORT_INTERVAL`, 60 s unless set) and the endpoint repeats that until the
-next time. So growth is measured from change to change of each process, not from look to look.
+A worker exports at intervals (`OTEL_METRIC_EXPORT_INTERVAL`, 60 s unless set), and the endpoint repeats the last export
+until the next. So growth is measured from change to change of each process, not from scrape to scrape.
 Knows nothing of what is measured.
 """
 
@@ -17,7 +17,7 @@ from schemas.errors import ModerationError
 from workers.telemetry.metrics.definition import Metric
 
 TIMEOUT_S = 5.0
-PATIENCE = 1.5  # an idle process's figures stand still: after so many of its intervals that means no growth
+PATIENCE = 1.5  # intervals after which unchanged figures of a process mean that it is idle
 Labels = frozenset[tuple[str, str]]
 Samples = dict[tuple[str, Labels], float]
 

@@ -1,8 +1,8 @@
 """One message's trace as a tree, put together from the spans of several processes.
 
-A span hangs under its parent. `poll`, the GPU batch, `parse`, `send` and `commit` are traces of their own, and hang
-where a link joins them to the message: from them, or to them as from one that got a kept completion. Reads OTLP JSON,
-which span directories and a collector's file exporter hold. Does not collect spans.
+A span hangs under its parent. `poll`, the GPU batch, `parse`, `send` and `commit` are traces of their own and hang
+where a link joins them to the message: a link of theirs, or the message's link to the batch that gave a kept
+completion. Reads OTLP JSON, as span directories and a collector's file exporter hold it. Does not collect spans.
 """
 
 import json
@@ -123,7 +123,7 @@ def trace_tree(spans: Iterable[ReadSpan], context: SpanContext) -> SpanNode:
 
 
 def _hanging(spans: list[ReadSpan], own: Mapping[str, ReadSpan]) -> dict[str, list[tuple[ReadSpan, bool]]]:
-    """What hangs under each own span, with whether a link makes it so; roots under an empty id."""
+    """What hangs under each own span, and whether a link puts it there; roots hang under an empty id."""
     hanging: dict[str, list[tuple[ReadSpan, bool]]] = {}
     for span in own.values():
         hanging.setdefault(span.parent if span.parent in own else "", []).append((span, False))

@@ -1,6 +1,6 @@
-"""A record of an outcome topic as the ledger compares it: whose outcome it is, and three digests of 64 bits.
+"""An outcome as the ledger compares it: which record it is of, and three digests of 64 bits.
 
-Reads the whole verdict and not only the fields that are compared: a record that is no verdict must be seen (P3).
+Reads the whole verdict, not only the fields that are compared: a record that is not a verdict must be found (P3).
 """
 
 import hashlib

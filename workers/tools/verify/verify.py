@@ -1,7 +1,7 @@
-"""Reads input, outcome and extra topics to the ends that they have now, and closes the ledger over them.
+"""Reads input, outcome and extra topics up to their present ends, and closes the ledger over them.
 
-The ends are asked for in the order inputs, commits, outcomes: so every outcome that a commit stands on is read, while
-the worker may go on working. Transactions that are open at those ends are waited for.
+The ends are asked for in the order inputs, commits, outcomes. So every outcome behind a commit is read, although the
+worker may go on working. Transactions that are open at those ends are waited for.
 """
 
 from collections.abc import Mapping
@@ -88,7 +88,7 @@ def verify(
         committed = reader.committed(inputs)
         since_ms = None if looked_at.since_ms is None else max(0, looked_at.since_ms - CLOCK_SKEW_MS)
         with TopicReader(kafka) as any_end:
-            # Behind open transactions, too: a commit may stand on one whose outcomes show in a moment.
+            # Beyond open transactions, too: a commit may belong to one whose outcomes show in a moment.
             outcomes = any_end.ranges((topics.verdicts, topics.dead_letters, *policy.topics), since_ms)
             first = any_end.first_offsets(outcomes)
         removed = sum(first[partition] for partition, held in outcomes.items() if held.start == first[partition])

@@ -1,6 +1,6 @@
-"""What a record of a dead-letter topic says of its original, whoever wrote it: Weir, the broker, Connect or Streams.
+"""What a dead letter says of its original, whether Weir, the broker, Connect or Streams wrote it.
 
-A record of none of them, or of one whose headers are broken, has no original: it is told apart, and never guessed at.
+A record of another writer, or with broken headers, has no original: that is said, never guessed.
 A `Selection` says which letters are asked for, and where they go.
 """
 

@@ -1,9 +1,9 @@
-"""How far redrives have got, and what they had to leave: kept as the committed offsets of a group of their own.
+"""Keeps how far redrives have got, and what they had to leave, as the committed offsets of a group of their own.
 
-The metadata beside each offset says, for each selection, how far it got and what it left. So two runs with other
+The metadata beside each offset says, for each selection, how far it got and what it left. So two runs with different
 filters neither hide letters from each other nor put one back twice, and what was left is looked at again.
-Never joins the group: two redrives at a time would not share the work but do it twice, so each commit looks first
-whether somebody else has moved the offsets meanwhile, and stops if so.
+Never joins the group: two redrives at once would do the work twice instead of sharing it. So each commit first looks
+whether another redrive has moved the offsets, and stops if so.
 """
 
 import json

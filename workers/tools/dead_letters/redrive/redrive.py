@@ -1,7 +1,7 @@
-"""Puts dead letters back: reads their topic up to the end that it has now, produces the originals, commits behind them.
+"""Puts dead letters back: reads their topic up to its present end, produces the originals, commits behind them.
 
-A redrive that is interrupted anywhere is gone on with by the same command: what was not committed comes again, at most
-one batch, and nothing is left out. A letter that is not put back stays where it is and is counted, with the reason.
+After an interruption, wherever it came, the same command goes on: what was not committed comes again, at most one
+batch, and nothing is left out. A letter that is not put back stays where it is and is counted, with the reason.
 """
 
 import time
@@ -38,7 +38,7 @@ class RedriveOrder:
     Args:
         selection: which letters, and where to.
         group: keeps how far it has got; `<kafka.group_id>.redrive` where None.
-        limit: put back or park so many at most.
+        limit: most letters to put back or park.
         rate: records a second at most.
         max_redrives: a letter that was put back so often is parked.
         from_start: forget what earlier redrives have seen to.
@@ -119,7 +119,7 @@ class RedriveReport:
 
 
 class Pace:
-    """Holds back so that so many a second go, on average since the start.
+    """Keeps to a rate, on average since the start.
 
     Args:
         rate: records a second; None for no limit.
@@ -145,7 +145,7 @@ class Pace:
         return BATCH_RECORDS if self._rate is None else max(1, min(BATCH_RECORDS, int(self._rate)))
 
     def before(self, count: int) -> None:
-        """Wait until that many more may go."""
+        """Wait until as many more records may go."""
         if self._rate is None:
             return
         if self._started is None:
@@ -192,7 +192,7 @@ class Redrive:
         starts = {partition: offsets.start for partition, offsets in ranges.items()}
         positions = starts.copy()
         if not self._order.dry_run:
-            # A right that is missing shows now, and not when the first batch has been put back.
+            # A missing right shows now, not after the first batch has been put back.
             self._offsets.commit(starts)
         for record in reader.read(ranges):
             self._take(record)

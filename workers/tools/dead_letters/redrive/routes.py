@@ -1,4 +1,4 @@
-"""What is to become of each dead letter: put back, parked, or left with a reason. Looks at topics, writes to none."""
+"""Decides what becomes of each dead letter: put back, parked or left with a reason. Looks at topics, writes to none."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -141,7 +141,7 @@ class Routes:
             if found is None:
                 return Handled(letter, Fate.LEFT, why=GONE)
             original = found
-        # Back to its own partition, whatever chose it; elsewhere the key decides.
+        # Back to its own partition, however that was chosen; on another topic the key decides.
         is_home = destination == original.topic and original.partition in partitions
         headers = (*original.headers, (REDRIVE_COUNT, str(letter.count + 1).encode()))
         outgoing = Outgoing(destination, original.partition if is_home else None, original.key, original.value, headers)

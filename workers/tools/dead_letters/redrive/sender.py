@@ -1,6 +1,6 @@
 """Produces records exactly as they were, and says of each whether the broker has it.
 
-One batch at a time; a broker is waited for, but not for ever.
+One batch at a time. Waits for a broker, but not for ever.
 """
 
 import time
@@ -143,7 +143,7 @@ class RedriveSender:
 
 
 def _refusal(error: BaseException) -> str | None:
-    """Why one record can never be written, where it is the record."""
+    """Why this record can never be written; None where the record is not to blame."""
     if meaning_of(error) is Meaning.TOO_LARGE:
         return "larger than its topic or kafka.max_request_bytes allows"
     if isinstance(error, InvalidRecordError):
