@@ -5,7 +5,8 @@ SEED ?= 1
 ROUNDS ?= 1
 STORM_S ?= 30
 JOBS ?= 2
-PYTEST = $(BIN)/pytest --numprocesses=$(JOBS) --dist=loadgroup
+# One thread of PyTorch in each of them: threads that spin for work take it from the other process.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=$(JOBS) --dist=loadgroup
 # What the fast tier leaves to test-ci and test-slow.
 REST = integration or chaos or helm or ray or collector or browser or slow or gpu
 

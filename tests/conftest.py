@@ -140,10 +140,10 @@ def topics(request: pytest.FixtureRequest) -> Iterator[Topics]:
 @pytest.fixture(scope="session")
 def mock_broker() -> Iterator[Broker]:
     """One mock cluster for all tests: librdkafka's, the real protocol without Java."""
+    from tests.mock_cluster import MockCluster
     from tests.site import Broker
-    from workers.demo.broker import EmbeddedBroker
 
-    with EmbeddedBroker() as running:
+    with MockCluster() as running:
         yield Broker(running.bootstrap_servers, running.api_version, running.create_topic)
 
 

@@ -150,3 +150,5 @@ class Site:
         for lane in self._lanes:
             lane.stop(10.0)
         self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(WAIT_S)
+        self._loop.close()

@@ -11,12 +11,12 @@ import fcntl
 import logging
 import os
 import socket
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event, Thread
+from time import monotonic
 from typing import Any, NamedTuple, Self
 from uuid import uuid4
 
@@ -100,12 +100,12 @@ def _is_locked(descriptor: int) -> bool | None:
 
 
 @contextmanager
-def driving(run: str, *, renew_s: float = RENEW_S, lease_s: float = LEASE_S) -> Iterator[StillOurs]:
+def driving(run: str, *, renew_s: float | None = None, lease_s: float = LEASE_S) -> Iterator[StillOurs]:
     """Be the one driver of a run; yields a check that raises a ModerationError once another has taken it over.
 
     Args:
         run: its folder, which is made if it is not there, and removed again if nothing was put into it.
-        renew_s: of a lease: seconds between renewals.
+        renew_s: of a lease: seconds between renewals; None: `RENEW_S`.
         lease_s: of a lease: seconds without one, after which its driver counts as dead.
 
     Raises:
@@ -121,7 +121,7 @@ def driving(run: str, *, renew_s: float = RENEW_S, lease_s: float = LEASE_S) -> 
     descriptor = _locked(run, Path(root)) if is_local else None
     try:
         if descriptor is None:
-            with _Lease(run, files, f"{root}/{DRIVER}", renew_s, lease_s) as lease:
+            with _Lease(run, files, f"{root}/{DRIVER}", RENEW_S if renew_s is None else renew_s, lease_s) as lease:
                 yield lease.check
         else:
             yield lambda: None
@@ -140,12 +140,9 @@ def _locked(run: str, root: Path) -> int | None:
     path = root / DRIVER
     while True:
         try:
-            root.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            descriptor, is_new = _opened(run, path)
         except FileNotFoundError:  # its driver has just removed an empty folder
             continue
-        except OSError as error:
-            raise ConfigurationError(f"{run}: cannot be written: {error.strerror}") from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(descriptor), path.stat()):
@@ -164,9 +161,23 @@ def _locked(run: str, root: Path) -> int | None:
             if error.errno in _HELD:
                 raise ModerationError(_taken(run, said)) from None
             if error.errno in _NO_LOCKS:
+                if is_new and not said:  # it would be taken for that of a driver who has not said yet who it is
+                    path.unlink(missing_ok=True)
                 return None
             raise ConfigurationError(f"{run}: cannot be locked: {error.strerror}") from None
         os.close(descriptor)
+
+
+def _opened(run: str, path: Path) -> tuple[int, bool]:
+    """A descriptor of the run's file, and whether there was none before. Raises FileNotFoundError as well."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        is_new = not path.exists()
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644), is_new
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ConfigurationError(f"{run}: cannot be written: {error.strerror}") from None
 
 
 def _taken(run: str, said: bytes | None) -> str:
@@ -223,8 +234,8 @@ class _Lease:
         if first is None:
             return
         log.warning(log_event("audit_driver_waited_for", driver=_taken(self._run, first), wait_s=self._lease_s))
-        until = time.monotonic() + self._lease_s
-        while time.monotonic() < until:
+        until = monotonic() + self._lease_s
+        while monotonic() < until:
             self._ended.wait(self._renew_s / 2)
             now = self._read()
             if now is None:
@@ -233,9 +244,9 @@ class _Lease:
                 raise ModerationError(_taken(self._run, now))
 
     def _renew(self) -> None:
-        renewed = time.monotonic()
+        renewed = monotonic()
         while not self._ended.wait(self._renew_s):
-            if time.monotonic() - renewed > self._lease_s:  # this process stood still, or the store was out of reach
+            if monotonic() - renewed > self._lease_s:  # this process stood still, or the store was out of reach
                 self._lost = f"{self._run}: was not renewed for {self._lease_s:g} s, and may be another's by now"
                 return
             with suppress(OSError):
@@ -245,7 +256,7 @@ class _Lease:
                     return
                 self._driver.renewals += 1
                 self._write()
-                renewed = time.monotonic()
+                renewed = monotonic()
 
     def _is_mine(self, said: bytes | None) -> bool:
         return said is not None and self._driver.token.encode() in said

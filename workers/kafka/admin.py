@@ -7,13 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from kafka import KafkaAdminClient, TopicPartition
+from kafka import TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import for_code
 
 from schemas.errors import ModerationError
 from schemas.record import Partition
 from workers.kafka.connection import CONNECT_S, connection
+from workers.kafka.patches import TidyAdminClient
 from workers.settings.sections import KafkaSettings
 
 _UNKNOWN_TOPIC = 3
@@ -45,7 +46,7 @@ class TopicState(NamedTuple):
     allowed: Sequence[str] | None
 
 
-class Admin(KafkaAdminClient):
+class Admin(TidyAdminClient):
     """kafka-python's admin client, with topics in our words. Use as a context manager.
 
     Args:

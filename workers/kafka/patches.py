@@ -8,7 +8,7 @@ from collections.abc import Callable
 from math import inf
 from typing import Any
 
-from kafka import KafkaConsumer, KafkaProducer
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import KafkaConnectionError, KafkaError
 from kafka.future import Future
@@ -46,21 +46,46 @@ class ConsumerClient(KafkaNetClient):
         super().__init__(net, ForgetfulConnections(net, **config))
 
 
-class MemberConsumer(KafkaConsumer):
-    """A consumer that leaves nothing behind when it cannot reach its brokers, and that stands an outage of any length.
+class TidyConsumer(KafkaConsumer):
+    """A consumer that leaves nothing behind when it cannot reach its brokers.
 
-    kafka-python has started a thread by then, which nobody could end. And its poll waits no longer than until the next
-    heartbeat, although that thread sends them: while the coordinator does not answer, a heartbeat is always due, and a
-    poll of 100 ms turns without a pause, which costs a core and 15 MB a second.
+    kafka-python has started a thread by then, which nobody could end and which goes on to connect and to log.
     """
 
     def __init__(self, **config: Any) -> None:
         try:
-            super().__init__(kafka_client=ConsumerClient, **config)
+            super().__init__(**config)
         except KafkaError:
-            if (client := getattr(self, "_client", None)) is not None:
-                client.close()
+            _end_unfinished(self)
             raise
+
+
+class TidyAdminClient(KafkaAdminClient):
+    """The same of an admin client."""
+
+    def __init__(self, **config: Any) -> None:
+        try:
+            super().__init__(**config)
+        except KafkaError:
+            _end_unfinished(self)
+            raise
+
+
+def _end_unfinished(client: KafkaConsumer | KafkaAdminClient) -> None:
+    if (connections := getattr(client, "_client", None)) is not None:
+        connections.close()
+
+
+class MemberConsumer(TidyConsumer):
+    """A consumer that stands an outage of any length.
+
+    kafka-python's poll waits no longer than until the next heartbeat, although a thread sends them: while the
+    coordinator does not answer, a heartbeat is always due, and a poll of 100 ms turns without a pause, which costs a
+    core and 15 MB a second.
+    """
+
+    def __init__(self, **config: Any) -> None:
+        super().__init__(kafka_client=ConsumerClient, **config)
         self._coordinator.time_to_next_poll = lambda: inf
 
 

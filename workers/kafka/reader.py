@@ -7,12 +7,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple, Self
 
-from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
+from kafka import OffsetAndMetadata, TopicPartition
 
 from schemas.errors import ModerationError
 from schemas.record import Partition, SourceRecord
 from workers.kafka.connection import CONNECT_S, connection
 from workers.kafka.decoding import read_leniently
+from workers.kafka.patches import TidyConsumer
 from workers.settings.sections import KafkaSettings
 
 STALL_S = 30.0
@@ -70,7 +71,7 @@ class _Query:
     """A consumer that belongs to no group's members. Use as a context manager."""
 
     def __init__(self, settings: KafkaSettings, group: str | None, **options: Any) -> None:
-        self._consumer = KafkaConsumer(
+        self._consumer = TidyConsumer(
             **connection(settings),
             group_id=group,
             enable_auto_commit=False,

@@ -26,6 +26,25 @@ Driver = subprocess.Popen[str]
 Start = Callable[[Path], Driver]
 
 
+class Clock:
+    """Half a second passes with each look at it: a lease runs out while its driver is dead, and nobody waits for it."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 0.5
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Of the drivers of this process."""
+    made = Clock()
+    monkeypatch.setattr("workers.audit.run_lock.monotonic", made)
+    return made
+
+
 @pytest.fixture(params=["lock", "lease"])
 def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """How drivers exclude each other, in this process and in those of `start`."""
@@ -73,22 +92,28 @@ def test_a_second_driver_is_refused_and_told_who_the_first_is(start: Start, tmp_
     assert not (tmp_path / "run").exists()  # nothing was put into it
 
 
-def test_a_driver_that_was_killed_keeps_nobody_out(start: Start, tmp_path: Path, kind: str) -> None:
+@pytest.mark.usefixtures("kind")
+def test_nobody_is_waited_for_where_nobody_has_driven(tmp_path: Path, clock: Clock) -> None:
+    with driving(str(tmp_path / "run"), renew_s=60.0, lease_s=LEASE_S):
+        assert clock.now < LEASE_S
+
+
+def test_a_driver_that_was_killed_keeps_nobody_out(start: Start, tmp_path: Path, kind: str, clock: Clock) -> None:
     first = start(tmp_path)
     first.send_signal(signal.SIGKILL)
     first.wait()
-    began = time.monotonic()
 
     assert (tmp_path / DRIVER).exists()
     assert RunFolder(str(tmp_path)).is_empty()
     with driving(str(tmp_path), renew_s=RENEW_S, lease_s=LEASE_S) as still_ours:
         still_ours()
-        waited = time.monotonic() - began
+        waited = clock.now
         assert json.loads((tmp_path / DRIVER).read_text(encoding="utf-8"))["pid"] == os.getpid()
     assert (waited < LEASE_S) == (kind == "lock")
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("clock")
 @pytest.mark.parametrize("kind", ["lease"], indirect=True)
 def test_a_driver_that_stood_still_past_its_lease_finds_the_run_anothers(start: Start, tmp_path: Path) -> None:
     first = start(tmp_path)
@@ -106,7 +131,10 @@ def test_a_driver_that_stood_still_past_its_lease_finds_the_run_anothers(start: 
     assert (tmp_path / DRIVER).exists()  # it is the other's
 
 
-def test_the_command_is_refused_before_it_reads_anything(start: Start, tmp_path: Path) -> None:
+def test_the_command_is_refused_before_it_reads_anything(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.audit.run_lock.RENEW_S", RENEW_S)
     log = write_parquet(tmp_path / "chat.parquet", chat(20))
     run = tmp_path / "run"
     first = start(run)
@@ -120,6 +148,7 @@ def test_the_command_is_refused_before_it_reads_anything(start: Start, tmp_path:
     assert {path.name for path in run.iterdir()} == {DRIVER}
 
 
+@pytest.mark.usefixtures("clock")
 def test_who_drives_can_be_seen_and_whether_it_lives(start: Start, tmp_path: Path, kind: str) -> None:
     locks = kind == "lock"
     assert driver_of(str(tmp_path)) is None

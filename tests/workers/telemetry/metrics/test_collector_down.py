@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.mock_cluster import MockCluster
 from tests.site import Broker, Site, event, wait_until
 from tests.workers.telemetry.collector import Collector
 from tests.workers.telemetry.measured_member import MeasuredMember
-from workers.demo.broker import EmbeddedBroker
 
 RECORDS = 4_000
 WARM_UP = 2
@@ -19,7 +19,7 @@ SAMPLED = [("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b
 
 @pytest.fixture
 def site() -> Iterator[Site]:
-    with EmbeddedBroker() as running:
+    with MockCluster() as running:
         made = Site(Broker(running.bootstrap_servers, running.api_version, running.create_topic))
         yield made
         made.close()

@@ -11,9 +11,9 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from pipelines.guard import GuardRequest
 from schemas.errors import GuardCallFailedError, GuardUnavailableError
 from tests.guards.scripted_guard import SAFE, Gate, ScriptedGuard
+from tests.mock_cluster import MockCluster
 from tests.site import Broker, Site, event, wait_until
 from tests.workers.telemetry.measured import Measured, series_of
-from workers.demo.broker import EmbeddedBroker
 from workers.telemetry.metrics.table import METRICS
 
 UNSAFE = "Safety: Unsafe\nCategories: Violent, PII"
@@ -22,7 +22,7 @@ KAFKA = ("messaging.system", "kafka")
 
 @pytest.fixture(scope="module")
 def broker() -> Iterator[Broker]:
-    with EmbeddedBroker() as running:
+    with MockCluster() as running:
         yield Broker(running.bootstrap_servers, running.api_version, running.create_topic)
 
 
