@@ -11,7 +11,7 @@ PAGES = git_files("*.md")
 TEXTS = [
     path
     for path in git_files("*.py", "*.md", "*.yaml", "*.tpl", "*.txt", "*.toml", "*.sh", "Makefile", ".ci/run")
-    if not path.match("requirements*.txt") and not path.match("infra/benchmarks/peers/*.txt")
+    if not path.match("requirements*.txt") and not path.match("workers/bench/stream/peers/programs/*.txt")
 ]
 OURS = ("schemas", "pipelines", "workers", "tests", "infra", "helm")
 PAGE = re.compile(r"(?<![\w/.-])((?:[\w.-]+/)*[\w-]+\.md)\b")

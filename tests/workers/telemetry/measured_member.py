@@ -1,17 +1,16 @@
 """A stream worker in a process of its own, with metrics and spans going to a collector, that says how it is doing."""
 
-import asyncio
 import multiprocessing
 import os
-import threading
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import NamedTuple
 
 from tests.guards.scripted_guard import ScriptedGuard
+from workers.bench.guards import running_loop
 from workers.settings.loading import Settings, otel_variables
 from workers.stream.build import stream_worker
 from workers.telemetry.export import start_metrics, start_tracing
+from workers.telemetry.metrics.process import resident_bytes
 
 
 class Report(NamedTuple):
@@ -26,13 +25,11 @@ def _work(settings: Settings, variables: dict[str, str], pipe: Connection) -> No
     os.environ.update(variables)
     tracing = start_tracing(settings.telemetry, "weir-stream", otel_variables())
     metrics = start_metrics("weir-stream", otel_variables())
-    loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, daemon=True).start()
-    worker = stream_worker(settings, ScriptedGuard(), loop, tracing)
+    worker = stream_worker(settings, ScriptedGuard(), running_loop(), tracing)
     worker.start()
     while pipe.recv() == "report":
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-        pipe.send(Report(worker.progress.completed, pages * os.sysconf("SC_PAGE_SIZE"), worker.failure is not None))
+        memory = int(resident_bytes() or 0)
+        pipe.send(Report(worker.progress.completed, memory, worker.failure is not None))
     pipe.send(worker.stop(20.0))
     tracing.flush()
     metrics.flush()

@@ -174,8 +174,8 @@ class _Bench:
         for run in runs:
             by_side[run.load, run.side].append(run)
             by_label[run.label].append(run)
-        places = list(self._waits)
-        order = sorted(by_side, key=lambda key: (key[0], places.index(key[1])))
+        sides = list(self._waits)
+        order = sorted(by_side, key=lambda key: (key[0], sides.index(key[1])))
         compared = [compare_answers([run.fates for run in same]) for same in by_label.values()]
         return LoadReport(
             model=guard.model if plan.pass_ms is None else f"stand-in, {plan.pass_ms:g} ms a batch",
