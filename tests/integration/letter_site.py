@@ -23,7 +23,7 @@ from workers.tools.dead_letters.redrive.letters import Selection
 from workers.tools.dead_letters.redrive.redrive import RedriveOrder
 
 PARTITIONS = 4
-Place = tuple[int, int]
+PartitionOffset = tuple[int, int]
 
 
 class LetterSite(Site):
@@ -46,15 +46,15 @@ class LetterSite(Site):
 
     def write(
         self, topic: str, value: bytes | None, key: bytes | None = None, headers: Headers = (), partition: int = 0
-    ) -> Place:
+    ) -> PartitionOffset:
         """Write one record, null or not; returns where it is."""
-        places: list[Place] = []
+        written: list[PartitionOffset] = []
         self.client.produce(
-            topic, value, key, partition, lambda _, message: places.append((message.partition(), message.offset())),
+            topic, value, key, partition, lambda _, message: written.append((message.partition(), message.offset())),
             headers=list(headers),
         )  # fmt: skip
         assert self.client.flush(20) == 0
-        return places[0]
+        return written[0]
 
     def die(
         self,
@@ -67,8 +67,8 @@ class LetterSite(Site):
     ) -> SourceRecord:
         """An event in its topic and its dead letter; returns the event."""
         value, key = json.dumps({"event_id": f"e{number}", "text": "x", "tenant": tenant}).encode(), b"k%d" % number
-        place = self.write(self.names[0], value, key, headers, number % PARTITIONS)
-        source = SourceRecord(self.names[0], *place, 0, key, value, headers)
+        partition, offset = self.write(self.names[0], value, key, headers, number % PARTITIONS)
+        source = SourceRecord(self.names[0], partition, offset, 0, key, value, headers)
         letter = change(dead_letter(source, TerminalError(reason, "a fault"), group="weir"))
         record = written(letter, key, self.settings.topics, DLQ_PARTITIONS)
         self.write(record.topic, record.value, record.key, tuple(record.headers), record.partition or 0)
@@ -100,7 +100,7 @@ def once(*numbers: int) -> Counter[str]:
     return Counter(f"e{number}" for number in numbers)
 
 
-def foreign(family: str, topic: str, place: Place) -> Headers:
+def foreign(family: str, topic: str, source: PartitionOffset) -> Headers:
     """The headers with which another tool says where a record was."""
-    values = {"topic": topic, "partition": str(place[0]), "offset": str(place[1])}
+    values = {"topic": topic, "partition": str(source[0]), "offset": str(source[1])}
     return tuple((family + name, value.encode()) for name, value in values.items())

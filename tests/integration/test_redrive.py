@@ -194,11 +194,11 @@ def test_a_value_that_was_dropped_is_fetched_from_its_source_or_reported(letters
 
 def test_letters_of_other_tools_are_put_back_and_unknown_ones_left(letters: LetterSite) -> None:
     events, dead = letters.names[0], letters.names[2]
-    place = letters.write(events, b"original", b"k", (("h", b"1"),), 2)
+    written = letters.write(events, b"original", b"k", (("h", b"1"),), 2)
     words = ((CONNECT + "stage", b"VALUE_CONVERTER"), (CONNECT + "exception.class.name", b"org.x.DataException"))
     letters.write(dead, b"v0", b"k0", (("h", None), *foreign(CONNECT, events, (1, 5)), *words))
     letters.write(dead, b"v1", b"k1", (*foreign(BROKER, events, (3, 6)), (BROKER + "delivery.count", b"5")))
-    letters.write(dead, None, None, foreign(BROKER, events, place))  # a share group's pointer
+    letters.write(dead, None, None, foreign(BROKER, events, written))  # a share group's pointer
     letters.write(dead, b"unknown", b"k3")
     letters.write(dead, b"unknown", b"k4", (("kafka_dlt-original-offset", b"\0" * 8),))
     letters.write(dead, b"broken", b"k5", foreign(CONNECT, events, (-1, 5)))
@@ -221,7 +221,7 @@ def test_letters_of_other_tools_are_put_back_and_unknown_ones_left(letters: Lett
     assert back[b"k8"].headers == ((REDRIVE_COUNT, b"3"),)
     assert len(letters.records(2)) == 11
 
-    # With a place to go to, those of a topic that is no more go there; nothing goes twice.
+    # With a topic to go to, those of a topic that is no more go there; nothing goes twice.
     again = redrive(letters.settings, order(to=events))
     assert (again.put_back, again.earlier) == (2, 5)
 
@@ -230,8 +230,8 @@ def test_what_was_left_is_put_back_once_it_can_be(letters: LetterSite) -> None:
     late = f"events-late-{letters.suffix}"
     for number in range(8):
         letters.die(number)
-        place = foreign(CONNECT, late if number % 2 else letters.names[0], (0, number))
-        letters.write(letters.names[2], b"v%d" % number, b"k%d" % number, place)
+        headers = foreign(CONNECT, late if number % 2 else letters.names[0], (0, number))
+        letters.write(letters.names[2], b"v%d" % number, b"k%d" % number, headers)
     first = redrive(letters.settings, order())
     assert (first.put_back, first.left, first.why_left) == (12, 4, {f"topic {late} does not exist": 4})
     assert redrive(letters.settings, order(filters=Filters(reason=Reason.TOO_LONG))).left == 0

@@ -22,7 +22,7 @@ HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 
 
-class Place:
+class TransactionSite:
     """Topics of one test, and a transactional producer that fills them."""
 
     def __init__(self, cluster: KafkaCluster, topics: Callable[..., str]) -> None:
@@ -59,61 +59,61 @@ class Place:
 
 
 @pytest.fixture
-def place(kafka: KafkaCluster, topics: Callable[..., str]) -> Place:
-    return Place(kafka, topics)
+def site(kafka: KafkaCluster, topics: Callable[..., str]) -> TransactionSite:
+    return TransactionSite(kafka, topics)
 
 
-def test_outcomes_and_inputs_of_aborted_transactions_were_never_said(place: Place) -> None:
-    first, second = place.inputs(1_000, 2_000)
-    place.producer.begin_transaction()
-    place.producer.send(first.topic, b"{", b"k", partition=0)
-    place.write(verdict_of(first))
-    place.producer.abort_transaction()
-    place.producer.begin_transaction()
-    place.write(verdict_of(first), verdict_of(second))
-    place.producer.commit_transaction()
+def test_outcomes_and_inputs_of_aborted_transactions_were_never_said(site: TransactionSite) -> None:
+    first, second = site.inputs(1_000, 2_000)
+    site.producer.begin_transaction()
+    site.producer.send(first.topic, b"{", b"k", partition=0)
+    site.write(verdict_of(first))
+    site.producer.abort_transaction()
+    site.producer.begin_transaction()
+    site.write(verdict_of(first), verdict_of(second))
+    site.producer.commit_transaction()
 
-    ledger = verify(place.settings, once=True)
+    ledger = verify(site.settings, once=True)
     assert ledger.is_proven, ledger
     assert (ledger.inputs, ledger.verdicts, ledger.duplicates) == (2, 2, 0)
-    seen = verify(place.settings, once=True, isolation="read_uncommitted")
+    seen = verify(site.settings, once=True, isolation="read_uncommitted")
     assert (seen.inputs, seen.duplicates, seen.promises["once"]) == (2, 1, False)
 
 
-def test_p1_a_transaction_that_closes_while_verify_reads_is_waited_for(place: Place) -> None:
-    (source,) = place.inputs(1_000)
-    place.producer.begin_transaction()
-    place.write(verdict_of(source))
-    place.commit_offset(source.offset + 1)
+def test_p1_a_transaction_that_closes_while_verify_reads_is_waited_for(site: TransactionSite) -> None:
+    (source,) = site.inputs(1_000)
+    site.producer.begin_transaction()
+    site.write(verdict_of(source))
+    site.commit_offset(source.offset + 1)
     steps = []
 
     def commit_once(done: int, total: int) -> None:
         if not steps:  # the input was read, so the ends are known already
-            place.producer.commit_transaction()
+            site.producer.commit_transaction()
         steps.append((done, total))
 
-    ledger = verify(place.settings, allow_tail=True, progress=commit_once)
+    ledger = verify(site.settings, allow_tail=True, progress=commit_once)
     assert ledger.is_proven, ledger
     assert (ledger.verdicts, ledger.missing) == (1, 0)
     assert steps[-1][0] == steps[-1][1]
 
 
-def test_bounds_in_time_and_in_offsets_choose_inputs(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    sources = place.inputs(*(DAY_MS + hour * HOUR_MS for hour in range(6)))
-    place.producer.begin_transaction()
-    place.write(*(verdict_of(source) for source in sources if source is not sources[2]))
-    place.producer.commit_transaction()
-    monkeypatch.setenv("WEIR_KAFKA__BOOTSTRAP_SERVERS", place.settings.kafka.bootstrap_servers)
-    monkeypatch.setenv("WEIR_KAFKA__GROUP_ID", place.settings.kafka.group_id)
+def test_bounds_in_time_and_in_offsets_choose_inputs(site: TransactionSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    sources = site.inputs(*(DAY_MS + hour * HOUR_MS for hour in range(6)))
+    site.producer.begin_transaction()
+    site.write(*(verdict_of(source) for source in sources if source is not sources[2]))
+    site.producer.commit_transaction()
+    monkeypatch.setenv("WEIR_KAFKA__BOOTSTRAP_SERVERS", site.settings.kafka.bootstrap_servers)
+    monkeypatch.setenv("WEIR_KAFKA__GROUP_ID", site.settings.kafka.group_id)
     for name in ("verdicts", "dead_letters"):
-        monkeypatch.setenv(f"WEIR_TOPICS__{name.upper()}", getattr(place.settings.topics, name))
-    monkeypatch.setenv("WEIR_TOPICS__EVENTS", place.settings.topics.events[0])
+        monkeypatch.setenv(f"WEIR_TOPICS__{name.upper()}", getattr(site.settings.topics, name))
+    monkeypatch.setenv("WEIR_TOPICS__EVENTS", site.settings.topics.events[0])
 
     def seen(*arguments: str) -> tuple[int, int, int]:
         result = Result("verify", "--json", *arguments)
         return result.code, result.json["inputs"], result.json["not_yet_judged"]
 
-    day, topic = "1970-01-02", place.settings.topics.events[0]
+    day, topic = "1970-01-02", site.settings.topics.events[0]
     assert seen() == (1, 6, 1)
     assert seen("--from", f"{day}T03:00:00Z") == (0, 3, 0)
     assert seen("--since", f"{day}T03:00:00Z") == (0, 3, 0)
@@ -126,30 +126,30 @@ def test_bounds_in_time_and_in_offsets_choose_inputs(place: Place, monkeypatch: 
     assert seen("--from", "0:4", "--to", "0:2") == (0, 0, 0)
 
 
-def test_p7_the_extra_topics_of_the_policy_file_are_read_too(place: Place, tmp_path: Path) -> None:
+def test_p7_the_extra_topics_of_the_policy_file_are_read_too(site: TransactionSite, tmp_path: Path) -> None:
     file = tmp_path / "policy.yaml"
-    file.write_text(json.dumps({"name": "community", "version": "1", "topics": {"block": [place.extra]}}))
-    settings = Settings.model_validate({**place.settings.model_dump(), "policy": {"file": file}})
+    file.write_text(json.dumps({"name": "community", "version": "1", "topics": {"block": [site.extra]}}))
+    settings = Settings.model_validate({**site.settings.model_dump(), "policy": {"file": file}})
     digest = load_policy(file).sha256
-    sources = place.inputs(1_000, 2_000, 3_000)
+    sources = site.inputs(1_000, 2_000, 3_000)
     verdicts = [verdict_of(source, severity=Severity.UNSAFE) for source in sources[:2]] + [verdict_of(sources[2])]
     verdicts = [
         item.model_copy(update={"policy": item.policy.model_copy(update={"sha256": digest})}) for item in verdicts
     ]
-    place.producer.begin_transaction()
-    place.write(*verdicts)
-    place.write(verdicts[0], topic=place.extra)
-    place.producer.commit_transaction()
-    place.commit_offset(sources[-1].offset + 1)
+    site.producer.begin_transaction()
+    site.write(*verdicts)
+    site.write(verdicts[0], topic=site.extra)
+    site.producer.commit_transaction()
+    site.commit_offset(sources[-1].offset + 1)
 
     ledger = verify(settings)
     assert (ledger.verdicts, ledger.duplicates, ledger.is_closed) == (3, 0, False)
     assert [(finding.kind, finding.record_id) for finding in ledger.findings] == [
         ("missing_copies", sources[1].record_id)
     ]
-    place.producer.begin_transaction()
-    place.write(verdicts[1], topic=place.extra)
-    place.producer.commit_transaction()
+    site.producer.begin_transaction()
+    site.write(verdicts[1], topic=site.extra)
+    site.producer.commit_transaction()
     proven = verify(settings, once=True)
     assert proven.is_proven, proven
     assert verify(settings, Bounds(start={(None, 0): sources[1].offset}), once=True).outside == 2

@@ -20,7 +20,7 @@ def source(offset: int, value: bytes | None = b"{", partition: int = 0, topic: s
     return SourceRecord(topic, partition, offset, 1000, b"k", value, (("x", b"y"),))
 
 
-def places(number: bytes) -> Headers:
+def source_headers(number: bytes) -> Headers:
     return tuple((BROKER + name, number) for name in ("topic", "partition", "offset"))
 
 
@@ -49,8 +49,8 @@ def test_the_tenant_is_told_where_it_can_be_read(value: bytes | None, tenant: st
         (),
         (("kafka_dlt-original-offset", b"\x00\x00\x00\x07"),),
         ((BROKER + "topic", b"t"),),
-        (*places(b"1"), (OWN + "reason", b"nonsense")),
-        (*places(b"-1"), (OWN + "reason", b"invalid_json")),
+        (*source_headers(b"1"), (OWN + "reason", b"nonsense")),
+        (*source_headers(b"-1"), (OWN + "reason", b"invalid_json")),
         ((OWN + "reason", None),),
     ],
 )
@@ -114,11 +114,11 @@ def test_letters_are_filtered(settings: Settings, filters: Filters, offsets: set
 
 
 def test_a_letter_is_found_by_its_place(settings: Settings) -> None:
-    for place, source_offset in ((0, 3), (2, 11)):
-        [found] = find(settings, f"3:{place}")
+    for offset, source_offset in ((0, 3), (2, 11)):
+        [found] = find(settings, f"3:{offset}")
         assert found.letter is not None
         assert found.letter.source.offset == source_offset
-        assert (found.record.partition, found.record.offset) == (3, place)
+        assert (found.record.partition, found.record.offset) == (3, offset)
 
 
 def test_a_source_has_all_its_letters(settings: Settings) -> None:
@@ -126,13 +126,13 @@ def test_a_source_has_all_its_letters(settings: Settings) -> None:
     assert len(find(settings, "old-events-1-9")) == 1
 
 
-@pytest.mark.parametrize("place", ["3:99", "77:0", "chat.events-0-3", "chat.events-3-99"])
-def test_a_place_without_a_letter_is_said_to_have_none(settings: Settings, place: str) -> None:
+@pytest.mark.parametrize("which", ["3:99", "77:0", "chat.events-0-3", "chat.events-3-99"])
+def test_an_offset_or_source_without_a_letter_is_said_to_have_none(settings: Settings, which: str) -> None:
     with pytest.raises(ModerationError, match="no such dead letter"):
-        find(settings, place)
+        find(settings, which)
 
 
-@pytest.mark.parametrize("place", ["3", "x:y", "3:", "chat.events", "1:2:3", ""])
-def test_a_place_in_no_known_form_is_refused(settings: Settings, place: str) -> None:
+@pytest.mark.parametrize("which", ["3", "x:y", "3:", "chat.events", "1:2:3", ""])
+def test_what_is_neither_an_offset_nor_a_source_is_refused(settings: Settings, which: str) -> None:
     with pytest.raises(ConfigurationError, match="PARTITION:OFFSET"):
-        find(settings, place)
+        find(settings, which)

@@ -78,9 +78,9 @@ def test_p1_an_outcome_of_a_record_that_is_not_there_refutes_it() -> None:
     book = LedgerBook({Partition(EVENTS, 0): (0, 3)})
     for offset in (0, 2):  # 1 is a gap
         book.add_input(Book.input(offset))
-    for place, offset in enumerate((0, 1, 2)):
+    for index, offset in enumerate((0, 1, 2)):
         value = verdict_of(Book.input(offset)).to_bytes()
-        book.add_verdict(SourceRecord(TOPICS.verdicts, 0, place, 0, b"k", value, ()))
+        book.add_verdict(SourceRecord(TOPICS.verdicts, 0, index, 0, b"k", value, ()))
     ledger = book.close()
     assert broken(ledger) == {"P1"}
     assert (ledger.inputs, ledger.verdicts, ledger.unknown) == (2, 2, 1)
@@ -192,13 +192,13 @@ def test_p8_a_second_delivery_is_not_out_of_order() -> None:
 
 def test_p8_holds_by_output_partition_and_input_partition() -> None:
     book = LedgerBook({Partition(EVENTS, 0): (0, 2), Partition(EVENTS, 1): (0, 2)})
-    places = count()
+    offsets = count()
     for partition in (0, 1):
         for offset in (0, 1):
             book.add_input(Book.input(offset, partition=partition))
     for partition, offset, output in ((0, 1, 7), (1, 0, 7), (0, 0, 8), (1, 1, 8)):
         value = verdict_of(Book.input(offset, partition=partition)).to_bytes()
-        book.add_verdict(SourceRecord(TOPICS.verdicts, output, next(places), 0, b"k", value, ()))
+        book.add_verdict(SourceRecord(TOPICS.verdicts, output, next(offsets), 0, b"k", value, ()))
     assert book.close().is_proven
 
 

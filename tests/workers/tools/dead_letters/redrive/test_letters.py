@@ -13,7 +13,9 @@ ORIGINAL: Headers = (("h", None), ("traceparent", b"00-a-b-01"), ("h", b"1"))
 KEY, VALUE = b"\x00\xff", b'{"tenant": "kids"}'
 
 
-def place(prefix: str, topic: bytes = b"chat.events", partition: bytes = b"3", offset: bytes = b"41") -> Headers:
+def source_headers(
+    prefix: str, topic: bytes = b"chat.events", partition: bytes = b"3", offset: bytes = b"41"
+) -> Headers:
     return ((prefix + "topic", topic), (prefix + "partition", partition), (prefix + "offset", offset))
 
 
@@ -49,7 +51,7 @@ def test_a_letter_of_ours_gives_back_its_original() -> None:
 @pytest.mark.parametrize("family", OTHERS)
 def test_a_letter_of_another_tool_gives_back_its_original(family: Family) -> None:
     prefix, words = OTHERS[family]
-    found = redrive_letter(record((*ORIGINAL, *place(prefix), (REDRIVE_COUNT, b"2"), *words)))
+    found = redrive_letter(record((*ORIGINAL, *source_headers(prefix), (REDRIVE_COUNT, b"2"), *words)))
     assert found.original == SourceRecord("chat.events", 3, 41, 5000, KEY, VALUE, ORIGINAL)
     assert (found.family, found.count, found.is_pointer) == (family, 2, False)
     assert found.passes(Filters(tenant="kids"))
@@ -59,7 +61,7 @@ def test_a_letter_of_another_tool_gives_back_its_original(family: Family) -> Non
 def test_the_words_of_other_tools_are_shown_only_where_they_are_what_they_should_be() -> None:
     def cause(stage: bytes, name: bytes) -> tuple[str, str]:
         words = ((CONNECT + "stage", stage), (CONNECT + "exception.class.name", name))
-        return redrive_letter(record((*place(CONNECT), *words))).cause
+        return redrive_letter(record((*source_headers(CONNECT), *words))).cause
 
     assert cause(b"TASK_PUT", b"org.x.Oops$Inner") == ("org.x.Oops$Inner", "TASK_PUT")
     assert cause(b"some message text", b"some message text") == ("", "")
@@ -72,8 +74,8 @@ def test_the_words_of_other_tools_are_shown_only_where_they_are_what_they_should
 def test_a_share_groups_letter_of_neither_key_nor_value_is_a_pointer(
     key: bytes | None, value: bytes | None, is_pointer: bool
 ) -> None:
-    assert redrive_letter(record(place(BROKER), key, value)).is_pointer is is_pointer
-    assert redrive_letter(record(place(CONNECT), key, value)).is_pointer is False
+    assert redrive_letter(record(source_headers(BROKER), key, value)).is_pointer is is_pointer
+    assert redrive_letter(record(source_headers(CONNECT), key, value)).is_pointer is False
 
 
 @pytest.mark.parametrize(
@@ -82,18 +84,18 @@ def test_a_share_groups_letter_of_neither_key_nor_value_is_a_pointer(
         (),
         (("kafka_dlt-original-offset", b"\0" * 8), ("kafka_dlt-original-topic", b"chat.events")),
         ((REDRIVE_COUNT, b"1"),),
-        place(BROKER, topic=b"a secret/"),
-        place(BROKER, topic=b".."),
-        place(BROKER, topic=b""),
-        place(BROKER, partition=b"-1"),
-        place(BROKER, offset=b"\x00\x00\x00\x07"),
-        place(BROKER, offset="١".encode()),
-        place(BROKER, offset=b"9" * 5000),
-        place(CONNECT)[:2],
-        ((CONNECT + "topic", None), *place(CONNECT)[1:]),
-        place(STREAMS)[:1],
-        (*place(BROKER), (OWN + "reason", b"of_tomorrow")),
-        (*place(BROKER, topic=b"a secret/"), (OWN + "reason", b"too_long")),
+        source_headers(BROKER, topic=b"a secret/"),
+        source_headers(BROKER, topic=b".."),
+        source_headers(BROKER, topic=b""),
+        source_headers(BROKER, partition=b"-1"),
+        source_headers(BROKER, offset=b"\x00\x00\x00\x07"),
+        source_headers(BROKER, offset="١".encode()),
+        source_headers(BROKER, offset=b"9" * 5000),
+        source_headers(CONNECT)[:2],
+        ((CONNECT + "topic", None), *source_headers(CONNECT)[1:]),
+        source_headers(STREAMS)[:1],
+        (*source_headers(BROKER), (OWN + "reason", b"of_tomorrow")),
+        (*source_headers(BROKER, topic=b"a secret/"), (OWN + "reason", b"too_long")),
     ],
 )
 def test_what_does_not_say_where_it_comes_from_has_no_original_and_says_why(headers: Headers) -> None:
