@@ -21,8 +21,8 @@ from schemas.event import Task
 from schemas.event_codec import decode_event
 from schemas.reasons import Reason
 from schemas.record import SourceRecord
-from schemas.verdict import AppliedPolicy, Handling, Provenance, Scores, Severity, verdict_id, verdict_id_base
-from schemas.verdict_writer import Kind, VerdictText, VerdictWriter
+from schemas.verdict import AppliedPolicy, Handling, Provenance, Scores, Severity
+from schemas.verdict_writer import Kind, VerdictText, VerdictWriter, verdict_id, verdict_id_base
 
 Outcome = VerdictText | DeadLetter
 log = logging.getLogger(__name__)

@@ -8,9 +8,12 @@ Weights add up: cutting a text changes nothing but the rounding. Knows nothing o
 
 import string
 
+from pipelines.guard import Conversation
+
 ESTIMATE_VERSION = "1"
 UNITS_PER_TOKEN = 16
 MIN_CHARACTER_UNITS = 5
+TURN_UNITS = 5 * UNITS_PER_TOKEN  # "\n\nASSISTANT: " and what its borders cost
 
 
 def _weights() -> bytes:
@@ -63,18 +66,12 @@ def text_units(text: str) -> int:
     return units
 
 
-def reach(text: str, units: int, *, from_end: bool = False) -> int:
-    """How many characters from the start (or the end) of a text cost at most `units`."""
-    low, high, spent = 0, min(len(text), max(units, 0) // MIN_CHARACTER_UNITS), 0
-    while low < high:
-        middle = (low + high + 1) // 2
-        part = text[len(text) - middle : len(text) - low] if from_end else text[low:middle]
-        cost = text_units(part)
-        if spent + cost <= units:
-            low, spent = middle, spent + cost
-        else:
-            high = middle - 1
-    return low
+def conversation_units(conversation: Conversation) -> int:
+    """Sixteenths of a token of all texts and turns."""
+    units = len(conversation) * TURN_UNITS
+    for turn in conversation:
+        units += text_units(turn["content"])
+    return units
 
 
 def tokens_of(units: int) -> int:

@@ -4,26 +4,18 @@ Each way in which bytes can be wrong raises `EventError` with a reason of its ow
 """
 
 import json
-from collections.abc import Set
 from typing import Any
 
-from cloudevents.core.base import BaseCloudEvent
-from cloudevents.core.bindings.kafka import CE_PREFIX, KafkaMessage, from_binary, from_structured
-from cloudevents.core.exceptions import CloudEventValidationError
-from cloudevents.core.formats.json import JSONFormat
 from pydantic import ValidationError
 from pydantic_core import from_json
 
+from schemas import cloud_event
 from schemas.errors import EventError
 from schemas.event import MAJOR_VERSION, ChatEvent
 from schemas.reasons import Reason
 from schemas.record import Headers, SourceRecord
 
 MAX_DEPTH = 32
-_STRUCTURED_TYPE = "application/cloudevents+json"
-_REQUIRED_ATTRIBUTES = frozenset(("id", "source", "type", "specversion"))
-_SPEC_ATTRIBUTES = _REQUIRED_ATTRIBUTES | {"time", "subject", "datacontenttype", "dataschema"}
-_FORMAT = JSONFormat()
 _REASON_OF_ERROR = {
     "missing": Reason.MISSING_FIELD,
     "string_unicode": Reason.LONE_SURROGATE,
@@ -52,31 +44,18 @@ def decode_event(record: SourceRecord, max_bytes: int) -> ChatEvent:
 
 
 def _payload(record: SourceRecord, value: bytes) -> dict[str, Any]:
-    content_type, binary = _mode(record.headers)
+    content_type, is_binary = _mode(record.headers)
     if content_type.startswith("application/cloudevents"):
-        if content_type != _STRUCTURED_TYPE:
-            raise EventError(Reason.INVALID_CLOUDEVENT, "content-type: Kafka has structured JSON and binary mode only")
-        given: Set[str] = _parse_object(value).keys()
-        cloud_event = _read_cloud_event(KafkaMessage({}, None, value), given, structured=True)
-        data = cloud_event.get_data()
-        return _with_attributes(_data_object(data), cloud_event, given)
+        return cloud_event.payload_of_structured(content_type, value, _parse_object)
     if content_type and content_type != "application/json" and not content_type.endswith("+json"):
         raise EventError(Reason.UNSUPPORTED_CONTENT_TYPE, "content-type: not a JSON type")
     payload = _parse_object(value)
-    if binary:
-        # The library checks the attributes; the data is checked by our own stricter reader.
-        attributes = {
-            name.lower(): item
-            for name, item in record.headers
-            if item is not None and name.lower().startswith(CE_PREFIX)
-        }
-        given = {name.removeprefix(CE_PREFIX) for name in attributes}
-        cloud_event = _read_cloud_event(KafkaMessage(attributes, None, b"{}"), given, structured=False)
-        return _with_attributes(payload, cloud_event, given)
+    if is_binary:
+        return cloud_event.payload_of_binary(record.headers, payload)
     if "specversion" in payload:
         raise EventError(
             Reason.INVALID_CLOUDEVENT,
-            f"specversion: a structured CloudEvent needs the header content-type: {_STRUCTURED_TYPE}",
+            f"specversion: a structured CloudEvent needs the header content-type: {cloud_event.STRUCTURED_TYPE}",
         )
     return payload
 
@@ -88,41 +67,9 @@ def _mode(headers: Headers) -> tuple[str, bool]:
         lower = name.lower()
         if lower == "content-type" and value is not None:
             content_type = value.decode("utf-8", "replace").split(";")[0].strip().lower()
-        elif lower.startswith(CE_PREFIX):
+        elif lower.startswith(cloud_event.BINARY_PREFIX):
             binary = True
     return content_type, binary
-
-
-def _read_cloud_event(message: KafkaMessage, given: Set[str], *, structured: bool) -> BaseCloudEvent:
-    # The library makes up what is missing: a random id, the present time, a version.
-    missing = ", ".join(sorted(_REQUIRED_ATTRIBUTES - given))
-    if missing:
-        raise EventError(Reason.INVALID_CLOUDEVENT, f"attributes missing: {missing}")
-    read = from_structured if structured else from_binary
-    try:
-        return read(message, _FORMAT)
-    except CloudEventValidationError as error:
-        # Extension names are the sender's own words; only names of the specification are repeated.
-        wrong = ", ".join(sorted(_SPEC_ATTRIBUTES.intersection(error.errors))) or "an extension"
-        raise EventError(Reason.INVALID_CLOUDEVENT, f"attributes missing or invalid: {wrong}") from None
-    except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError):
-        mode = "structured" if structured else "binary"
-        raise EventError(Reason.INVALID_CLOUDEVENT, f"not a CloudEvent in {mode} mode") from None
-
-
-def _data_object(data: object) -> dict[str, Any]:
-    if isinstance(data, bytes):
-        return _parse_object(data)
-    if not isinstance(data, dict):
-        raise EventError(Reason.INVALID_CLOUDEVENT, f"data: a JSON object is needed, found {type(data).__name__}")
-    return data
-
-
-def _with_attributes(payload: dict[str, Any], cloud_event: BaseCloudEvent, given: Set[str]) -> dict[str, Any]:
-    payload.setdefault("event_id", cloud_event.get_id())
-    if "time" in given:
-        payload.setdefault("created_at", cloud_event.get_time())
-    return payload
 
 
 def _parse_object(value: bytes) -> dict[str, Any]:

@@ -4,14 +4,12 @@ Except `timing`, every field is a function of the record, the model and the poli
 No field that decides has a default: a verdict without a parsed severity cannot be built (P3).
 """
 
-import hashlib
 from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.event import Identifier, Task
-from schemas.record import SourceRecord
 
 SCHEMA_VERSION = "1.0"
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -131,20 +129,3 @@ class Verdict(_Part):
     def to_bytes(self) -> bytes:
         """UTF-8 JSON, fields in declared order."""
         return self.model_dump_json().encode()
-
-
-def verdict_id_base(provenance: Provenance | None, policy_sha256: str, length_signature: str) -> "hashlib._Hash":
-    """What all verdict ids of one model, policy and length rule share; to be given to `verdict_id`."""
-    parts = (*(provenance.model_dump().values() if provenance else ()), policy_sha256, length_signature)
-    return hashlib.sha256("\x1f".join(parts).encode())
-
-
-def verdict_id(base: "hashlib._Hash", record: SourceRecord, event_id: str) -> str:
-    """Deterministic id: the record's source and all that decides its verdict, never its text.
-
-    The record's timestamp is in it, because a topic that is deleted and created again gives its offsets anew.
-    """
-    digest = base.copy()
-    source = f"\x1e{record.topic}\x1f{record.partition}\x1f{record.offset}\x1f{record.timestamp_ms}\x1f{event_id}"
-    digest.update(source.encode())
-    return digest.hexdigest()[:32]

@@ -5,6 +5,7 @@ writing a verdict is filling in the marks. Building and dumping models took a si
 holds that the bytes are those of `Verdict.to_bytes`, for every verdict that there can be.
 """
 
+import hashlib
 import re
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 from pydantic_core import to_json
 
 from schemas.event import Task
+from schemas.record import SourceRecord
 from schemas.verdict import Action, AppliedPolicy, Category, Handling, Provenance, Scores, Severity, Verdict
 
 MOST_KINDS = 1_024
@@ -129,3 +131,20 @@ def _mark(field: re.Match[str]) -> str:
     if name in _ESCAPED:
         return f'"{name}":%b'
     return f'"{name}":"%b"' if value == '"-"' else f'"{name}":%d'
+
+
+def verdict_id_base(provenance: Provenance | None, policy_sha256: str, length_signature: str) -> "hashlib._Hash":
+    """What all verdict ids of one model, policy and length rule share; to be given to `verdict_id`."""
+    parts = (*(provenance.model_dump().values() if provenance else ()), policy_sha256, length_signature)
+    return hashlib.sha256("\x1f".join(parts).encode())
+
+
+def verdict_id(base: "hashlib._Hash", record: SourceRecord, event_id: str) -> str:
+    """Deterministic id: the record's source and all that decides its verdict, never its text.
+
+    The record's timestamp is in it, because a topic that is deleted and created again gives its offsets anew.
+    """
+    digest = base.copy()
+    source = f"\x1e{record.topic}\x1f{record.partition}\x1f{record.offset}\x1f{record.timestamp_ms}\x1f{event_id}"
+    digest.update(source.encode())
+    return digest.hexdigest()[:32]

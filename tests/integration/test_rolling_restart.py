@@ -11,7 +11,7 @@ from kafka import KafkaAdminClient, KafkaConsumer
 from tests.guards.scripted_guard import ScriptedGuard
 from tests.integration.members import QUICK, Load, take_a_moment
 from tests.site import Site, wait_until
-from workers.kafka.consumer import group_consumer
+from workers.kafka.connection import group_consumer
 from workers.settings.loading import Settings
 from workers.stream.worker import StreamWorker
 

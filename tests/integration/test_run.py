@@ -29,7 +29,7 @@ from schemas.reasons import STAGE_OF, Reason, Stage
 from tests.kafka.cluster import KafkaCluster
 from tests.kafka.security import USERS, unsigned_token
 from workers.demo.sample import SampleRecord, sample_records
-from workers.kafka.consumer import group_consumer
+from workers.kafka.connection import group_consumer
 from workers.kafka.producer import producer
 from workers.kafka.reader import TopicReader, offsets_in
 from workers.settings.loading import Settings, load_settings

@@ -14,7 +14,7 @@ from schemas.verdict import Severity, Verdict
 from tests.kafka.cluster import KafkaCluster
 from tests.samples.outcomes import verdict_of
 from tests.weir_result import Result
-from workers.kafka.consumer import group_consumer
+from workers.kafka.connection import group_consumer
 from workers.settings.loading import Settings, load_settings
 from workers.tools.verify.verify import Bounds, verify
 

@@ -24,7 +24,7 @@ class Mutant(NamedTuple):
 MUTANTS = (
     Mutant(
         "commits before the acknowledgement",
-        "workers/stream/worker.py",
+        "workers/stream/loop.py",
         "            self._publisher.publish(released)\n",
         "            self._publisher.publish(released)\n            self._complete(released)\n",
         "tests/workers/stream/test_delivery.py::test_p2_nothing_is_committed_while_the_broker_acknowledges_nothing",
@@ -104,7 +104,7 @@ MUTANTS = (
     ),
     Mutant(
         "gives a judgement a new id each time",
-        "schemas/verdict.py",
+        "schemas/verdict_writer.py",
         "    digest.update(source.encode())\n",
         "    digest.update(source.encode() + repr(object()).encode())\n",
         "tests/workers/stream/test_delivery.py::test_p7_judging_a_topic_twice_gives_equal_ids_and_payloads",
@@ -128,7 +128,7 @@ MUTANTS = (
     ),
     Mutant(
         "drops what comes while its queue is full",
-        "workers/stream/worker.py",
+        "workers/stream/loop.py",
         "        if not self._has_recalled:\n",
         "        if self._limits.records > 8:\n            return\n        if not self._has_recalled:\n",
         "tests/workers/stream/test_delivery.py::test_p9_a_stalled_guard_bounds_what_is_in_flight",
@@ -177,7 +177,7 @@ MUTANTS = (
     ),
     Mutant(
         "releases behind an open breaker",
-        "workers/stream/worker.py",
+        "workers/stream/loop.py",
         "        elif released := self._assignment.release():\n",
         "        if released := self._assignment.release():\n",
         "tests/workers/stream/test_breaker_in_worker.py::test_an_open_breaker_holds_everything_back_and_a_reset_lets_it_go_on",

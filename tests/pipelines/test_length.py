@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.length import MIN_TOKENS, Conversation, Fitted, LengthPolicy, Mode, estimate_tokens
-from pipelines.token_estimate import MIN_CHARACTER_UNITS, reach, text_units, tokens_of
+from pipelines.shortening import reach
+from pipelines.token_estimate import MIN_CHARACTER_UNITS, text_units, tokens_of
 from schemas.errors import ConfigurationError, EventError
 from schemas.reasons import Reason, Stage
 

@@ -16,9 +16,8 @@ from schemas.verdict import (
     Timing,
     Usage,
     Verdict,
-    verdict_id,
-    verdict_id_base,
 )
+from schemas.verdict_writer import verdict_id, verdict_id_base
 from tests.samples.verdict import text_of
 from workers.settings.sections import TopicSettings
 from workers.stream.delivery import outcome_records

@@ -19,9 +19,8 @@ from schemas.verdict import (
     Timing,
     Usage,
     Verdict,
-    verdict_id,
-    verdict_id_base,
 )
+from schemas.verdict_writer import verdict_id, verdict_id_base
 
 SOURCE = Source(topic="chat.events", partition=3, offset=41)
 PROVENANCE = Provenance(

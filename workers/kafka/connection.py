@@ -1,4 +1,4 @@
-"""How to reach Kafka: addresses, TLS and SASL of our settings as arguments of a kafka-python client.
+"""How to reach Kafka: our settings as arguments of kafka-python's clients, and its bare consumer as the group's member.
 
 Does not decide anything: what a setting means is said in `workers.settings.sections`.
 """
@@ -6,11 +6,18 @@ Does not decide anything: what a setting means is said in `workers.settings.sect
 from pathlib import Path
 from typing import Any
 
+from kafka import KafkaConsumer
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.net.sasl.oauth import AbstractTokenProvider
 
 from schemas.errors import ConfigurationError
+from workers.kafka.decoding import read_leniently
+from workers.kafka.patches import MemberConsumer
 from workers.settings.sections import KafkaSettings
 
+# A topic or partition that appears, or may be read at last, after a member has joined is seen no later than this.
+METADATA_MAX_AGE_MS = 10_000
+BOOTSTRAP_TIMEOUT_MS = 5_000  # a stop waits for it where no broker answers
 CONNECT_S = 10.0  # that commands wait for a first answer
 
 
@@ -23,6 +30,24 @@ class TokenFile(AbstractTokenProvider):
     def token(self) -> str:
         """The token, without white space around it."""
         return self._path.read_text(encoding="utf-8").strip()
+
+
+class CooperativeAssignor(CooperativeStickyAssignor):
+    """Tells the group's leader what this member owns now.
+
+    kafka-python 3.0.12 tells what the member was last given, lost since or not: after an expelled member has come back,
+    a partition then has two owners at a time.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.consumer: KafkaConsumer | None = None
+
+    def metadata(self, topics: list[str]) -> Any:
+        """What this member says of itself when it joins."""
+        owned = self.consumer.assignment() if self.consumer is not None else ()
+        self.member_assignment = sorted(owned) or None
+        return super().metadata(topics)
 
 
 def connection(settings: KafkaSettings) -> dict[str, Any]:
@@ -57,3 +82,29 @@ def _password(settings: KafkaSettings) -> str | None:
         return path.read_text(encoding="utf-8").strip("\r\n")
     except OSError as error:
         raise ConfigurationError(f"kafka.sasl_password_file={path}: {error.strerror}") from None
+
+
+def group_consumer(settings: KafkaSettings) -> KafkaConsumer:
+    """kafka-python's own consumer, repaired and as a member of the group; not yet subscribed."""
+    assignor = CooperativeAssignor()
+    assignor.consumer = MemberConsumer(
+        **connection(settings),
+        group_id=settings.group_id,
+        group_instance_id=settings.group_instance_id,
+        enable_auto_commit=False,
+        auto_offset_reset=settings.auto_offset_reset,
+        # What an aborted transaction wrote was never said. And offsets that a transaction is about to store are waited
+        # for, which exactly once needs when a partition moves.
+        isolation_level="read_committed",
+        partition_assignment_strategy=[assignor],
+        session_timeout_ms=settings.session_timeout_ms,
+        heartbeat_interval_ms=settings.heartbeat_interval_ms,
+        max_poll_interval_ms=settings.max_poll_interval_ms,
+        max_poll_records=settings.max_poll_records,
+        fetch_max_bytes=settings.fetch_max_bytes,
+        allow_auto_create_topics=False,
+        bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS,
+        metadata_max_age_ms=METADATA_MAX_AGE_MS,
+    )
+    read_leniently(assignor.consumer)
+    return assignor.consumer

@@ -9,19 +9,15 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
-from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
+from kafka import OffsetAndMetadata, TopicPartition
 from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
 
 from schemas.record import Partition, SourceRecord
-from workers.kafka.connection import connection
-from workers.kafka.decoding import read_leniently
-from workers.kafka.patches import CooperativeAssignor, MemberConsumer, forget_wakes, goes_on_joining, unpark
+from workers.kafka.connection import group_consumer
+from workers.kafka.patches import forget_wakes, goes_on_joining, unpark
 from workers.kafka.topic_lives import TopicLives
 from workers.settings.sections import KafkaSettings
 
-# A topic or partition that appears, or may be read at last, after a member has joined is seen no later than this.
-METADATA_MAX_AGE_MS = 10_000
-BOOTSTRAP_TIMEOUT_MS = 5_000  # a stop waits for it where no broker answers
 JOINING_POLL_MS = 100
 ENDS_TIMEOUT_MS = 10_000
 _LATEST = -1  # ListOffsets' word for the log end
@@ -222,29 +218,3 @@ class _KafkaListener(AsyncConsumerRebalanceListener):
 def stored_with(offsets: Mapping[Partition, int], text: str) -> dict[TopicPartition, OffsetAndMetadata]:
     """Offsets as kafka-python stores them."""
     return {TopicPartition(*tp): OffsetAndMetadata(offset, text, -1) for tp, offset in offsets.items()}
-
-
-def group_consumer(settings: KafkaSettings) -> KafkaConsumer:
-    """kafka-python's own consumer, repaired and as a member of the group; not yet subscribed."""
-    assignor = CooperativeAssignor()
-    assignor.consumer = MemberConsumer(
-        **connection(settings),
-        group_id=settings.group_id,
-        group_instance_id=settings.group_instance_id,
-        enable_auto_commit=False,
-        auto_offset_reset=settings.auto_offset_reset,
-        # What an aborted transaction wrote was never said. And offsets that a transaction is about to store are waited
-        # for, which exactly once needs when a partition moves.
-        isolation_level="read_committed",
-        partition_assignment_strategy=[assignor],
-        session_timeout_ms=settings.session_timeout_ms,
-        heartbeat_interval_ms=settings.heartbeat_interval_ms,
-        max_poll_interval_ms=settings.max_poll_interval_ms,
-        max_poll_records=settings.max_poll_records,
-        fetch_max_bytes=settings.fetch_max_bytes,
-        allow_auto_create_topics=False,
-        bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS,
-        metadata_max_age_ms=METADATA_MAX_AGE_MS,
-    )
-    read_leniently(assignor.consumer)
-    return assignor.consumer

@@ -5,20 +5,21 @@ Most of what reaches into that library is here; a test lists it all.
 
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from math import inf
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
-from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import KafkaConnectionError, KafkaError
 from kafka.future import Future
 from kafka.net.compat import KafkaNetClient
 from kafka.net.manager import KafkaConnectionManager
 from kafka.net.selector import NetworkSelector
-from kafka.serializer import Serializer
+from kafka.partitioner.default import DefaultPartitioner, murmur2
 
 RECONNECT_S = 0.05
-NULL = bytes(bytearray(b"null"))  # known by its identity, so that no content can be taken for it
+_MAX_REMEMBERED_KEY = 64  # bytes, so that the memory of it all is bounded
+_hash_of = lru_cache(32_768)(murmur2)
 
 
 class ForgetfulConnections(KafkaConnectionManager):
@@ -105,43 +106,27 @@ class ProducerClient(KafkaNetClient):
             return False
 
 
-class CooperativeAssignor(CooperativeStickyAssignor):
-    """Tells the group's leader what this member owns now.
+class RememberingPartitioner(DefaultPartitioner):
+    """The default partitioner, which remembers the hashes of keys: a conversation's key comes again with each message.
 
-    kafka-python tells what the member was last given, lost since or not: after an expelled member has come back, a
-    partition then has two owners at a time.
+    A hash in pure Python costs as much as the rest of choosing a partition several times over.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.consumer: KafkaConsumer | None = None
-
-    def metadata(self, topics: list[str]) -> Any:
-        """What this member says of itself when it joins."""
-        owned = self.consumer.assignment() if self.consumer is not None else ()
-        self.member_assignment = sorted(owned) or None
-        return super().metadata(topics)
-
-
-class Headers(list[tuple[str, bytes]]):
-    """Headers of which kafka-python does not count the bytes: it adds up lengths where there are any, nulls as well."""
-
-    def __bool__(self) -> bool:
-        return False
-
-
-class Nulls(Serializer):
-    """Turns each `NULL` into a null, once the client has looked at the record and before it is encoded.
-
-    kafka-python refuses null header values, and records of neither key nor value, although Kafka has both.
-    """
-
-    def serialize(self, _topic: str, headers: list[tuple[str, Any]], value: bytes) -> bytes | None:
-        """The value to send; nulls among the headers take their places."""
-        for index, (name, content) in enumerate(headers):
-            if content is NULL:
-                headers[index] = (name, None)
-        return None if value is NULL else value
+    def partition(
+        self,
+        topic: str,
+        key: Any,
+        serialized_key: bytes | None,
+        value: Any,
+        serialized_value: bytes | None,
+        cluster: Any,
+    ) -> int:
+        """The same choice as the default's, which every Kafka client makes for a key."""
+        if serialized_key is None or len(serialized_key) > _MAX_REMEMBERED_KEY:
+            choice: int = super().partition(topic, key, serialized_key, value, serialized_value, cluster)
+            return choice
+        known: int = (_hash_of(serialized_key) & 0x7FFFFFFF) % len(cluster.partitions_for_topic(topic))
+        return known
 
 
 def unpark(consumer: KafkaConsumer) -> None:

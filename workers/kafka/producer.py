@@ -1,47 +1,23 @@
 """The idempotent producer of outcomes, transactional where it has an id for that."""
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any, Protocol
 from uuid import uuid4
 
 from kafka import KafkaProducer
 from kafka.future import Future as Future
-from kafka.partitioner.default import DefaultPartitioner, murmur2
+from kafka.partitioner.default import DefaultPartitioner
+from kafka.serializer import Serializer
 
 from schemas.record import Partition
 from workers.kafka.connection import connection
 from workers.kafka.consumer import stored_with
-from workers.kafka.patches import NULL, Headers, Nulls, ProducerClient, begin_commit, close_at_once, send_offsets
+from workers.kafka.patches import ProducerClient, RememberingPartitioner, begin_commit, close_at_once, send_offsets
 from workers.settings.sections import KafkaSettings
 
 TRANSACTION_TIMEOUT_MS = 10_000  # what a worker that died left open keeps readers waiting for so long, as Kafka Streams
 CLOSE_S = 1.0
-_MAX_REMEMBERED_KEY = 64  # bytes, so that the memory of it all is bounded
-_hash_of = lru_cache(32_768)(murmur2)
-
-
-class RememberingPartitioner(DefaultPartitioner):
-    """The default partitioner, which remembers the hashes of keys: a conversation's key comes again with each message.
-
-    A hash in pure Python costs as much as the rest of choosing a partition several times over.
-    """
-
-    def partition(
-        self,
-        topic: str,
-        key: Any,
-        serialized_key: bytes | None,
-        value: Any,
-        serialized_value: bytes | None,
-        cluster: Any,
-    ) -> int:
-        """The same choice as the default's, which every Kafka client makes for a key."""
-        if serialized_key is None or len(serialized_key) > _MAX_REMEMBERED_KEY:
-            choice: int = super().partition(topic, key, serialized_key, value, serialized_value, cluster)
-            return choice
-        known: int = (_hash_of(serialized_key) & 0x7FFFFFFF) % len(cluster.partitions_for_topic(topic))
-        return known
+_NULL = bytes(bytearray(b"null"))  # known by its identity, so that no content can be taken for it
 
 
 class Answer(Protocol):
@@ -110,11 +86,32 @@ class Producer(KafkaProducer):
         close_at_once(self, timeout_s)
 
 
+class _Headers(list[tuple[str, bytes]]):
+    """Headers of which kafka-python does not count the bytes: it adds up lengths where there are any, nulls as well."""
+
+    def __bool__(self) -> bool:
+        return False
+
+
+class _Nulls(Serializer):
+    """Turns each mark into a null, once the client has looked at the record and before it is encoded.
+
+    kafka-python refuses null header values, and records of neither key nor value, although Kafka has both.
+    """
+
+    def serialize(self, _topic: str, headers: list[tuple[str, Any]], value: bytes) -> bytes | None:
+        """The value to send; nulls among the headers take their places."""
+        for index, (name, content) in enumerate(headers):
+            if content is _NULL:
+                headers[index] = (name, None)
+        return None if value is _NULL else value
+
+
 class ExactProducer(Producer):
     """A producer that also writes what kafka-python refuses: null header values, and records without key and value."""
 
     def __init__(self, settings: KafkaSettings) -> None:
-        super().__init__(settings, value_serializer=Nulls())
+        super().__init__(settings, value_serializer=_Nulls())
 
     def send_exactly(
         self,
@@ -125,10 +122,10 @@ class ExactProducer(Producer):
         partition: int | None,
     ) -> Future:
         """Send a record as it is."""
-        marked = [(name, NULL if content is None else content) for name, content in headers]
+        marked = [(name, _NULL if content is None else content) for name, content in headers]
         has_nulls = any(content is None for _, content in headers)
-        marked = Headers(marked) if has_nulls else marked
-        return self.send(topic, NULL if value is None else value, key, marked, partition)
+        marked = _Headers(marked) if has_nulls else marked
+        return self.send(topic, _NULL if value is None else value, key, marked, partition)
 
 
 def producer(settings: KafkaSettings, transaction_id: str | None = None) -> Producer:

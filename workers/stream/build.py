@@ -31,14 +31,13 @@ from workers.stream.decisions import Decisions, GuardCalls
 from workers.stream.delivery import AtLeastOnce
 from workers.stream.exactly_once import ExactlyOnce
 from workers.stream.intake import Intake
+from workers.stream.loop import Loop, Mailbox
 from workers.stream.measures import observe_worker
-from workers.stream.outcome_counts import OutcomeCounts
-from workers.stream.progress import Progress
+from workers.stream.progress import OutcomeCounts, Progress
 from workers.stream.publisher import Publisher
-from workers.stream.worker import Mailbox, StreamWorker
+from workers.stream.worker import StreamWorker
 from workers.telemetry.export import Tracing
-from workers.telemetry.late_sampling import LateSampling
-from workers.telemetry.message_trace import StreamTracer
+from workers.telemetry.message_trace import LateSampling, StreamTracer
 
 
 def stream_worker(
@@ -74,30 +73,49 @@ def stream_worker(
         guard_calls=judge.calls,
         breaker=breaker,
     )
-    return StreamWorker(
-        settings,
+    intake = Intake(settings, consumer, limits, breaker, assignment, stopping.wait, clock)
+    calls = GuardCalls(judge, loop)
+    publisher = _publisher(settings, consumer, breaker, tracer, progress, acknowledged)
+    commits = Commits(
+        consumer,
+        assignment,
+        breaker,
+        tracer,
+        interval_s=settings.delivery.commit_interval_s,
+        is_named=settings.kafka.group_instance_id is not None,
+        in_transaction=settings.delivery.mode == "exactly_once",
+        clock=clock,
+    )
+    turns = Loop(
         consumer=consumer,
         limits=limits,
         assignment=assignment,
-        intake=Intake(settings, consumer, limits, breaker, assignment, stopping.wait, clock),
+        intake=intake,
         decisions=Decisions(moderation, assignment, tracer, breaker, clock),
-        calls=GuardCalls(judge, loop),
-        publisher=_publisher(settings, consumer, breaker, tracer, progress, acknowledged),
+        calls=calls,
+        chunk_size=settings.delivery.chunk_size,
+        publisher=publisher,
         acknowledged=acknowledged,
-        commits=Commits(
-            consumer,
-            assignment,
-            breaker,
-            tracer,
-            interval_s=settings.delivery.commit_interval_s,
-            is_named=settings.kafka.group_instance_id is not None,
-            in_transaction=settings.delivery.mode == "exactly_once",
-            clock=clock,
-        ),
+        commits=commits,
         outcomes=outcomes,
         progress=progress,
         backlog=backlog,
         tracer=tracer,
+        breaker=breaker,
+        clock=clock,
+    )
+    return StreamWorker(
+        settings,
+        turns,
+        consumer=consumer,
+        limits=limits,
+        assignment=assignment,
+        intake=intake,
+        calls=calls,
+        publisher=publisher,
+        commits=commits,
+        progress=progress,
+        backlog=backlog,
         breaker=breaker,
         stopping=stopping,
         clock=clock,

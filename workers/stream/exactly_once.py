@@ -98,12 +98,15 @@ class ExactlyOnce(AtLeastOnce):
         while not self._stopping.is_set():
             try:
                 self._producer = self._open()  # ends the old transaction one way or the other
-                return self._committed(batch)
+                committed = self._committed(batch)
             except KafkaError as error:
                 self.close()
                 self._held()
                 log.warning(log_event("publish_held", error=type(error).__name__))
                 self._stopping.wait(self._backoff.next_wait_s())
+            else:
+                self._backoff.reset()
+                return committed
         return []
 
     def _commit_on(self, producer: Producer, batch: Sequence[InFlightRecord]) -> None:

@@ -62,7 +62,7 @@ class Intake:
         """Pause what is not to be fetched, resume what is."""
         paused, assigned = self._consumer.paused(), self._consumer.assignment()
         is_full = self._limits.is_full or self._breaker.is_open
-        wanted = assigned if is_full else self._unreadable.waiting(self._consumer) if self._unreadable else set()
+        wanted = assigned if is_full else self._unreadable.waiting(self._consumer) if self._unreadable.held else set()
         if resumed := paused - wanted:
             self._consumer.resume(resumed)
         self._consumer.pause(wanted - paused)

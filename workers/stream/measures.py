@@ -14,8 +14,7 @@ from schemas.reasons import STAGE_OF
 from workers.settings.sections import TopicSettings
 from workers.stream.assignment import Assignment
 from workers.stream.backlog import Backlog
-from workers.stream.outcome_counts import OutcomeCounts
-from workers.stream.progress import Progress
+from workers.stream.progress import OutcomeCounts, Progress
 from workers.telemetry.metrics import table
 from workers.telemetry.metrics.instruments import Attributes, Observed, observe, observe_value
 from workers.telemetry.metrics.table import GUARD_FAILURES, REBALANCE_EVENTS, TENANT

@@ -14,12 +14,10 @@ from time import perf_counter
 
 from pipelines.backoff import Backoff
 from pipelines.moderation import Ruling
-from schemas.dead_letter import DeadLetter, dead_letter
-from schemas.errors import TerminalError
-from schemas.reasons import Reason
 from workers.kafka.errors import Meaning, meaning_of
 from workers.stream.assignment import InFlightRecord
 from workers.stream.delivery import AtLeastOnce, Settled
+from workers.stream.smaller_outcome import smaller_outcome
 from workers.telemetry.log import log_event
 from workers.telemetry.message_trace import StreamTracer
 from workers.telemetry.metrics.instruments import histogram
@@ -126,7 +124,7 @@ class Publisher:
         return batch
 
     def _publish(self, remaining: list[InFlightRecord]) -> None:
-        alone = False
+        alone = has_waited = False
         while remaining and not self._stopping.is_set():
             if not self._is_member():
                 self._held()
@@ -143,7 +141,9 @@ class Publisher:
                     alone = True
                 else:
                     self._handle(culprit, error)
-        self._backoff.reset()
+                has_waited = True
+        if has_waited:
+            self._backoff.reset()
 
     def _attempt(self, batch: list[InFlightRecord]) -> Settled:
         started = perf_counter()
@@ -154,7 +154,7 @@ class Publisher:
         return settled
 
     def _handle(self, item: InFlightRecord, error: BaseException) -> None:
-        if meaning_of(error) is Meaning.TOO_LARGE and (smaller := self._smaller(item)) is not None:
+        if meaning_of(error) is Meaning.TOO_LARGE and (smaller := smaller_outcome(item, self._group)) is not None:
             item.ruling = Ruling(smaller)
             self._tracer.replaced(item.trace, item.record, smaller)
             return
@@ -162,29 +162,6 @@ class Publisher:
         log.warning(log_event("publish_held", **item.log_fields, error=type(error).__name__))
         self._stopping.wait(self._backoff.next_wait_s())
 
-    def _smaller(self, item: InFlightRecord) -> DeadLetter | None:
-        """An outcome that fits better: a dead letter for a verdict, one without its value, one without its key."""
-        assert item.ruling is not None
-        outcome = item.ruling.outcome
-        if not isinstance(outcome, DeadLetter):
-            error = TerminalError(Reason.VERDICT_TOO_LARGE, "the verdict is larger than its topic allows")
-            return dead_letter(item.record, error, group=self._group, provenance=outcome.provenance)
-        smaller = without_value(outcome)
-        if smaller == outcome:
-            return None
-        log.warning(log_event("dead_letter_value_dropped", **item.log_fields, key=smaller.key is None))
-        return smaller
-
 
 def _without(items: list[InFlightRecord], done: list[InFlightRecord]) -> list[InFlightRecord]:
     return [item for item in items if item not in done]
-
-
-def without_value(letter: DeadLetter) -> DeadLetter:
-    """The pointer form of a dead letter: source and reason without the original's value and headers.
-
-    Of one that has this form already, the key goes too.
-    """
-    if letter.value_dropped:
-        return letter.model_copy(update={"key": None})
-    return letter.model_copy(update={"value": b"", "headers": (), "value_dropped": True})

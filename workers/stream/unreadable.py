@@ -30,21 +30,21 @@ class UnreadablePartitions:
 
     Args:
         clock: seconds, monotonic.
+
+    Attributes:
+        held: why and since when, by partition.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._partitions: dict[Partition, _Held] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._partitions)
+        self.held: dict[Partition, _Held] = {}
 
     def hold(self, error: UnreadableRecordsError) -> None:
         """Note a partition that a poll could not read."""
         partition, now = Partition(error.topic, error.partition), self._clock()
-        known = self._partitions.get(partition)
+        known = self.held.get(partition)
         since = known.since if known is not None and known.offset == error.offset else now
-        self._partitions[partition] = _Held(error.offset, since, now + READ_AGAIN_S, str(error))
+        self.held[partition] = _Held(error.offset, since, now + READ_AGAIN_S, str(error))
         log.error(
             log_event(
                 "records_unreadable",
@@ -58,15 +58,15 @@ class UnreadablePartitions:
     def waiting(self, consumer: Consumer) -> set[Partition]:
         """Partitions that are not to be tried again yet; forgets those that went on or to another member."""
         assigned = consumer.assignment()
-        for partition, held in list(self._partitions.items()):
+        for partition, held in list(self.held.items()):
             position = consumer.position(partition)
             if partition not in assigned or (position is not None and position != held.offset):
-                del self._partitions[partition]
-        return {partition for partition, held in self._partitions.items() if self._clock() < held.again_at}
+                del self.held[partition]
+        return {partition for partition, held in self.held.items() if self._clock() < held.again_at}
 
     def stuck_reason(self, timeout_s: float) -> str | None:
         """What could not be read for so long, or None; from any thread."""
-        for held in list(self._partitions.values()):
+        for held in list(self.held.values()):
             if self._clock() - held.since > timeout_s:
                 return held.reason
         return None

@@ -1,11 +1,13 @@
-"""The spans of one sampled message: `process T`, from the poll that brought it to the acknowledgement, and `create T`.
+"""The spans of sampled messages: `process T`, from the poll that brought it to the acknowledgement, and `create T`;
+and those of what is done for many at once: `poll`, `parse`, `send`, `commit`.
 
 Names and attributes are those of the OpenTelemetry messaging conventions (semconv 1.44). Never holds content (P10).
 Does not decide what is sampled.
 """
 
 import time
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import islice
 from typing import NamedTuple
@@ -15,6 +17,7 @@ from opentelemetry.trace import SpanKind
 from pipelines.guard import Judged
 from schemas.dead_letter import DeadLetter
 from schemas.errors import ItemError
+from schemas.record import SourceRecord
 from schemas.verdict import Action, Severity
 from schemas.verdict_writer import VerdictText
 from workers.telemetry.span_encoding import (
@@ -27,6 +30,7 @@ from workers.telemetry.span_encoding import (
     encode_link,
     encode_name,
     encode_span,
+    new_root,
     read_traceparent,
 )
 
@@ -182,6 +186,112 @@ class MessageSpans:
         return encode_span(self._create, self._own.span, named, times, attributes)
 
 
+class StreamSpans:
+    """The spans of one consumer: those of its messages, and of what is done for many of them at once.
+
+    A span of many messages is a trace of its own that links to each sampled one.
+
+    Args:
+        emit: takes finished spans.
+        as_child: the process span is the producer span's child, else linked to it.
+        group: consumer group.
+    """
+
+    def __init__(self, emit: Emit, *, as_child: bool, group: str) -> None:
+        self._emit = emit
+        self._as_child = as_child
+        self._group = group
+        self._partitions: dict[tuple[str, int], PartitionSpans] = {}
+
+    def of_message(
+        self, record: SourceRecord, parent: SpanContext | None, own: SpanContext, started_ns: int
+    ) -> MessageSpans:
+        """The spans of a message, from now on."""
+        is_child = parent is not None and self._as_child
+        span = parent.span if parent is not None and is_child else b""
+        links = b"" if parent is None or is_child else encode_link(parent.encoded())
+        return MessageSpans(self._emit, own, span, links, started_ns, self._partition(record), record.offset)
+
+    def polled(self, started_ns: int, records: Sequence[SourceRecord], spans: Sequence[MessageSpans | None]) -> None:
+        """One `poll` span for a poll that returned sampled records, linked to each of them.
+
+        A span holds 128 links at most, so a poll of more sampled records gets a further span for each 128.
+        """
+        links = [
+            encode_link(message.context, self._link_attributes(record))
+            for record, message in zip(records, spans, strict=True)
+            if message is not None
+        ]
+        topics = sorted({record.topic for record in records})
+        attributes = {**self._of_group("poll", "receive"), "messaging.batch.message_count": len(records)}
+        self._linked(f"poll {','.join(topics)}", SpanKind.CLIENT, attributes | _shared(topics), links, started_ns)
+
+    def parsed(self, started_ns: int, messages: Sequence[MessageSpans], batch_size: int) -> None:
+        """One `parse` span for the sampled messages of a chunk whose answers were read and ruled on."""
+        links = [message.link for message in messages]
+        self._linked("parse", SpanKind.INTERNAL, {"moderation.batch.size": batch_size}, links, started_ns)
+
+    def acknowledged(self, messages: Iterable[MessageSpans]) -> None:
+        """End the spans of sampled messages; one `send` span for each topic, linked to what was created for it."""
+        created: defaultdict[str, list[tuple[int, bytes]]] = defaultdict(list)
+        for message in messages:
+            creation = message.end()
+            if creation is not None and message.created_for is not None:
+                created[message.created_for].append(creation)
+        for topic, creations in created.items():
+            attributes: dict[str, Attribute] = {
+                "messaging.system": "kafka",
+                "messaging.operation.name": "send",
+                "messaging.operation.type": "send",
+                "messaging.destination.name": topic,
+                "messaging.batch.message_count": len(creations),
+            }
+            links = [link for _, link in creations]
+            self._linked(f"send {topic}", SpanKind.CLIENT, attributes, links, min(creations)[0])
+
+    def committed(self, topics: Iterable[str], links: Sequence[bytes], started_ns: int) -> None:
+        """One `commit` span for a commit, linked to the sampled messages that it covers."""
+        names = sorted(topics)
+        attributes = self._of_group("commit", "settle") | _shared(names)
+        self._linked(f"commit {','.join(names)}", SpanKind.CLIENT, attributes, links, started_ns)
+
+    def _partition(self, record: SourceRecord) -> PartitionSpans:
+        where = record.topic, record.partition
+        if where not in self._partitions:
+            partition: dict[str, Attribute] = {
+                "messaging.destination.name": record.topic,
+                "messaging.destination.partition.id": str(record.partition),
+            }
+            self._partitions[where] = PartitionSpans(
+                encode_name(f"process {record.topic}", SpanKind.CONSUMER),
+                encode_attributes(self._of_group("process", "process") | partition),
+                encode_attributes(partition, of_link=True),
+            )
+        return self._partitions[where]
+
+    def _link_attributes(self, record: SourceRecord) -> bytes:
+        offset = encode_attributes({"messaging.kafka.offset": record.offset}, of_link=True)
+        return self._partition(record).of_link + offset
+
+    def _of_group(self, name: str, kind: str) -> dict[str, Attribute]:
+        return {
+            "messaging.system": "kafka",
+            "messaging.operation.name": name,
+            "messaging.operation.type": kind,
+            "messaging.consumer.group.name": self._group,
+        }
+
+    def _linked(
+        self, name: str, kind: SpanKind, attributes: dict[str, Attribute], links: Sequence[bytes], started_ns: int
+    ) -> None:
+        times = started_ns, time.time_ns()
+        for start in range(0, len(links), MAX_LINKS):
+            some = links[start : start + MAX_LINKS]
+            named = encode_name(name, kind)
+            span = encode_span(new_root().encoded(), b"", named, times, encode_attributes(attributes), some)
+            self._emit(EncodedSpans(span))
+
+
 @lru_cache(64)
 def _link_to(traceparent: str) -> bytes:
     batch = read_traceparent(traceparent.encode("latin-1", "replace"))
@@ -203,3 +313,8 @@ def _creation(topic: str) -> tuple[bytes, bytes]:
             "messaging.destination.name": topic,
         }
     )
+
+
+def _shared(topics: Sequence[str]) -> dict[str, Attribute]:
+    """The destination, where all messages of a span have the same one."""
+    return {"messaging.destination.name": topics[0]} if len(topics) == 1 else {}

@@ -1,36 +1,23 @@
-"""The trace state of messages, and the spans of what is done for many at once: `poll`, `parse`, `send`, `commit`.
+"""Trace state of messages: what came with them, whether they are sampled, and for what end they are traced although
+nobody asked for it: dead letters, verdicts that are not Safe, and slow messages. Decision 0011 says why.
 
-A message whose producer decided against sampling costs one look at its headers. If it ends in a way that is always
-traced, its spans are made then (`workers.telemetry.late_sampling`). A span of many messages is a trace of its own that
-links to each sampled one. Names and attributes are those of the OpenTelemetry messaging conventions (semconv 1.44).
+A message whose producer decided against sampling costs one look at its headers; if it ends in a way that is always
+kept, its spans are made then. Makes no spans itself; `workers.telemetry.message_spans` does.
 """
 
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-
-from opentelemetry.trace import SpanKind
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Literal
 
 from schemas.dead_letter import DeadLetter
 from schemas.record import SourceRecord
+from schemas.verdict import Severity
 from schemas.verdict_writer import VerdictText
-from workers.telemetry.late_sampling import LateSampling
-from workers.telemetry.message_spans import MessageSpans, PartitionSpans
-from workers.telemetry.span_encoding import (
-    MAX_LINKS,
-    Attribute,
-    Emit,
-    EncodedSpans,
-    SpanContext,
-    encode_attributes,
-    encode_link,
-    encode_name,
-    encode_span,
-    new_root,
-    read_traceparent,
-)
+from workers.telemetry.message_spans import MessageSpans, StreamSpans
+from workers.telemetry.span_encoding import Emit, SpanContext, new_root, read_traceparent
 
 TraceHeaders = tuple[tuple[str, bytes], ...]
+End = Literal["dead_letter", "not_safe", "slow"]
 MAX_BAGGAGE = 8_192  # bytes, as W3C has it
 _NO_CARRIER: Mapping[str, str] = {}
 _TRACEPARENT_LENGTH = 55
@@ -73,8 +60,34 @@ class MessageTrace:
             self.spans.end()
 
 
+class LateSampling:
+    """The rule.
+
+    Args:
+        ends: those that are always traced.
+        slow_s: a message that took this long from its poll to its verdict is slow.
+
+    Attributes:
+        slow_ns: the same in nanoseconds; centuries where slow messages are not always traced.
+    """
+
+    def __init__(self, ends: Collection[End], slow_s: float) -> None:
+        self._dead_letters = "dead_letter" in ends
+        self._not_safe = "not_safe" in ends
+        self.slow_ns = int(slow_s * 1e9) if "slow" in ends else 1 << 63
+
+    def why(self, outcome: VerdictText | DeadLetter, took_ns: int) -> End | None:
+        """The end that this message has to be traced for; None where it has none."""
+        if type(outcome) is VerdictText:  # not isinstance: pydantic answers that of a dead letter in Python
+            if self._not_safe and outcome.severity is not Severity.SAFE:
+                return "not_safe"
+        elif self._dead_letters:
+            return "dead_letter"
+        return "slow" if took_ns >= self.slow_ns else None
+
+
 class StreamTracer:
-    """Makes the spans of one consumer.
+    """Decides what is traced of one consumer's messages, and hands on what happens to those that are.
 
     Args:
         emit: takes finished spans.
@@ -97,14 +110,12 @@ class StreamTracer:
         group: str,
         late: LateSampling,
     ) -> None:
-        self._emit = emit
         self._samples = samples
         self._enabled = enabled
         self._parent_decides = parent_decides
         self._as_child = as_child
-        self._group = group
         self._late = late
-        self._partitions: dict[tuple[str, int], PartitionSpans] = {}
+        self._spans = StreamSpans(emit, as_child=as_child, group=group)
         self._completed: list[bytes] = []
 
     def start(self, record: SourceRecord, polled_ns: int) -> MessageTrace:
@@ -117,7 +128,7 @@ class StreamTracer:
         # A parent that decides and has not decided against it has decided for it.
         own = parent.child() if parent is not None and self._as_child else new_root()
         if (parent is not None and self._as_child and self._parent_decides) or self._samples(own.trace):
-            message.sample(self._spans(record, parent, own, polled_ns))
+            message.sample(self._spans.of_message(record, parent, own, polled_ns))
         return message
 
     def slow_before_ns(self, now_ns: int) -> int:
@@ -133,7 +144,7 @@ class StreamTracer:
             return
         parent = _parent_of(message.incoming)
         own = parent.child() if parent is not None and self._as_child else new_root()
-        spans = self._spans(record, parent, own, message.started_ns)
+        spans = self._spans.of_message(record, parent, own, message.started_ns)
         spans.note("moderation.sampled_for", why)
         message.sample(spans)
 
@@ -144,43 +155,19 @@ class StreamTracer:
         if message.spans is not None:
             message.spans.decided(outcome)
 
-    def polled(self, started_ns: int, records: Sequence[SourceRecord], traces: Iterable[MessageTrace]) -> None:
-        """One `poll` span for a poll that returned sampled records, linked to each of them.
+    def polled(self, started_ns: int, records: Sequence[SourceRecord], traces: Sequence[MessageTrace]) -> None:
+        """Tell of a poll, where it returned sampled records."""
+        self._spans.polled(started_ns, records, [message.spans for message in traces])
 
-        A span holds 128 links at most, so a poll of more sampled records gets a further span for each 128.
-        """
-        links = [
-            encode_link(message.spans.context, self._link_attributes(record))
-            for record, message in zip(records, traces, strict=True)
-            if message.spans is not None
-        ]
-        topics = sorted({record.topic for record in records})
-        attributes = {**self._of_group("poll", "receive"), "messaging.batch.message_count": len(records)}
-        self._linked(f"poll {','.join(topics)}", SpanKind.CLIENT, attributes | _shared(topics), links, started_ns)
-
-    def parsed(self, started_ns: int, messages: Sequence[MessageTrace], batch_size: int) -> None:
-        """One `parse` span for the sampled messages of a chunk whose answers were read and ruled on."""
-        links = [message.spans.link for message in messages if message.spans is not None]
-        self._linked("parse", SpanKind.INTERNAL, {"moderation.batch.size": batch_size}, links, started_ns)
+    def parsed(self, started_ns: int, messages: Iterable[MessageTrace], batch_size: int) -> None:
+        """Tell of a chunk whose answers were read and ruled on, where sampled messages are in it."""
+        if sampled := [message.spans for message in messages if message.spans is not None]:
+            self._spans.parsed(started_ns, sampled, batch_size)
 
     def acknowledged(self, messages: Iterable[MessageTrace]) -> None:
-        """End the spans of sampled messages; one `send` span for each topic, linked to what was created for it."""
-        created: defaultdict[str, list[tuple[int, bytes]]] = defaultdict(list)
-        for message in messages:
-            if message.spans is not None:
-                creation = message.spans.end()
-                if creation is not None and message.spans.created_for is not None:
-                    created[message.spans.created_for].append(creation)
-        for topic, creations in created.items():
-            attributes: dict[str, Attribute] = {
-                "messaging.system": "kafka",
-                "messaging.operation.name": "send",
-                "messaging.operation.type": "send",
-                "messaging.destination.name": topic,
-                "messaging.batch.message_count": len(creations),
-            }
-            links = [link for _, link in creations]
-            self._linked(f"send {topic}", SpanKind.CLIENT, attributes, links, min(creations)[0])
+        """End the spans of sampled messages, whose outcomes the broker has."""
+        if sampled := [message.spans for message in messages if message.spans is not None]:
+            self._spans.acknowledged(sampled)
 
     def completed(self, message: MessageTrace) -> None:
         """Note a message whose offset the next commit covers."""
@@ -188,60 +175,10 @@ class StreamTracer:
             self._completed.append(message.spans.link)
 
     def committed(self, topics: Iterable[str], started_ns: int) -> None:
-        """One `commit` span for a commit, linked to the sampled messages completed since the last."""
-        links, self._completed = self._completed, []
-        names = sorted(topics)
-        attributes = self._of_group("commit", "settle") | _shared(names)
-        self._linked(f"commit {','.join(names)}", SpanKind.CLIENT, attributes, links, started_ns)
-
-    def _spans(
-        self, record: SourceRecord, parent: SpanContext | None, own: SpanContext, started_ns: int
-    ) -> MessageSpans:
-        is_child = parent is not None and self._as_child
-        span = parent.span if parent is not None and is_child else b""
-        links = b"" if parent is None or is_child else encode_link(parent.encoded())
-        return MessageSpans(self._emit, own, span, links, started_ns, self._partition(record), record.offset)
-
-    def _partition(self, record: SourceRecord) -> PartitionSpans:
-        where = record.topic, record.partition
-        if where not in self._partitions:
-            partition: dict[str, Attribute] = {
-                "messaging.destination.name": record.topic,
-                "messaging.destination.partition.id": str(record.partition),
-            }
-            self._partitions[where] = PartitionSpans(
-                encode_name(f"process {record.topic}", SpanKind.CONSUMER),
-                encode_attributes(self._of_group("process", "process") | partition),
-                encode_attributes(partition, of_link=True),
-            )
-        return self._partitions[where]
-
-    def _link_attributes(self, record: SourceRecord) -> bytes:
-        offset = encode_attributes({"messaging.kafka.offset": record.offset}, of_link=True)
-        return self._partition(record).of_link + offset
-
-    def _of_group(self, name: str, kind: str) -> dict[str, Attribute]:
-        return {
-            "messaging.system": "kafka",
-            "messaging.operation.name": name,
-            "messaging.operation.type": kind,
-            "messaging.consumer.group.name": self._group,
-        }
-
-    def _linked(
-        self, name: str, kind: SpanKind, attributes: dict[str, Attribute], links: Sequence[bytes], started_ns: int
-    ) -> None:
-        times = started_ns, time.time_ns()
-        for start in range(0, len(links), MAX_LINKS):
-            some = links[start : start + MAX_LINKS]
-            named = encode_name(name, kind)
-            span = encode_span(new_root().encoded(), b"", named, times, encode_attributes(attributes), some)
-            self._emit(EncodedSpans(span))
-
-
-def _shared(topics: Sequence[str]) -> dict[str, Attribute]:
-    """The destination, where all messages of a span have the same one."""
-    return {"messaging.destination.name": topics[0]} if len(topics) == 1 else {}
+        """Tell of a commit, where sampled messages were completed since the last."""
+        if self._completed:
+            links, self._completed = self._completed, []
+            self._spans.committed(topics, links, started_ns)
 
 
 def _trace_headers(record: SourceRecord) -> TraceHeaders:

@@ -14,7 +14,7 @@ from kafka.net.connection import KafkaConnection
 
 from tests.allocations import held_by
 from tests.site import Site, event, wait_until
-from workers.kafka.consumer import group_consumer
+from workers.kafka.connection import group_consumer
 from workers.kafka.patches import forget_wakes, unpark
 
 KAFKA_CODE = ("*/kafka/*", "*/threading.py")

@@ -14,8 +14,8 @@ from kafka.partitioner.default import DefaultPartitioner
 from schemas.errors import ConfigurationError
 from tests.site import Site, wait_until
 from workers.kafka.connection import connection
-from workers.kafka.patches import ProducerClient, unpark
-from workers.kafka.producer import ExactProducer, RememberingPartitioner, producer
+from workers.kafka.patches import ProducerClient, RememberingPartitioner, unpark
+from workers.kafka.producer import ExactProducer, producer
 from workers.settings.sections import KafkaSettings
 
 

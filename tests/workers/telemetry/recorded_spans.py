@@ -8,8 +8,7 @@ from opentelemetry.sdk.trace.sampling import Sampler
 
 from schemas.record import Headers, SourceRecord
 from tests.workers.telemetry.recorded_tracing import ROOT_ON, RecordedTracing
-from workers.telemetry.late_sampling import End, LateSampling
-from workers.telemetry.message_trace import MessageTrace, StreamTracer
+from workers.telemetry.message_trace import End, LateSampling, MessageTrace, StreamTracer
 
 TRACE_ID, SPAN_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SAMPLED = f"00-{TRACE_ID}-{SPAN_ID}-01".encode()

@@ -18,7 +18,7 @@ from workers.bench.guards import InstantGuard, running_loop
 from workers.bench.stream.span_sink import SpanSink
 from workers.bench.stream.workload import Step, bench_name, bench_settings, bench_topics, machine, produce_events
 from workers.kafka.admin import Admin
-from workers.kafka.consumer import group_consumer
+from workers.kafka.connection import group_consumer
 from workers.kafka.producer import plain_producer
 from workers.serving.process_tuning import tune_process
 from workers.settings.loading import Settings, otel_variables

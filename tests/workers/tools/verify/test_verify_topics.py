@@ -10,7 +10,7 @@ from schemas.errors import ConfigurationError
 from schemas.record import Partition, SourceRecord
 from tests.samples.outcomes import letter_of, verdict_of, written
 from workers.demo.broker import EmbeddedBroker
-from workers.kafka.consumer import group_consumer
+from workers.kafka.connection import group_consumer
 from workers.kafka.producer import producer
 from workers.kafka.reader import OffsetRange
 from workers.settings.loading import Settings, load_settings

@@ -1,0 +1,112 @@
+"""Makes a conversation that is too long shorter: less context, a middle cut out, or windows of the last message.
+
+The last message is what is judged; earlier turns are context, and the oldest are dropped first. Cuts keep a base
+character with its marks and an emoji with its parts. Units are those of `pipelines.token_estimate`.
+Does not decide which of these is done; `pipelines.length` does.
+"""
+
+import unicodedata
+from collections.abc import Iterator
+
+from pipelines.guard import Conversation
+from pipelines.token_estimate import MIN_CHARACTER_UNITS, TURN_UNITS, conversation_units, text_units
+from schemas.event import Message
+
+CONTEXT_SHARE = 4
+_ZERO_WIDTH_JOINER = "\u200d"
+_JOINED = frozenset((_ZERO_WIDTH_JOINER, *map(chr, range(0x1F3FB, 0x1F400))))  # and skin tones
+_MAX_STEPS = 6
+
+
+def context_of(conversation: Conversation, limit: int, *, cuts_middle: bool) -> tuple[Conversation, int]:
+    """The context to keep, and the units that it leaves for the text of the last message.
+
+    Args:
+        conversation: all turns.
+        limit: most units of what is judged at a time.
+        cuts_middle: the last message is cut where it has to be, and not judged in windows.
+    """
+    *earlier, last = conversation
+    budget = limit - conversation_units((last,))
+    if budget < 0:
+        # Truncation keeps as much judged text as it can; windows can afford some context in each.
+        budget = 0 if cuts_middle else limit // CONTEXT_SHARE
+    context = _newest(tuple(earlier), budget)
+    if last["role"] == "assistant" and not any(turn["role"] == "user" for turn in context):
+        context = _question(tuple(earlier), max(budget, limit // CONTEXT_SHARE))
+    return context, limit - conversation_units(context) - TURN_UNITS
+
+
+def with_text(turn: Message, text: str) -> Message:
+    """The turn, with another text."""
+    return {"role": turn["role"], "content": text}
+
+
+def _question(earlier: Conversation, budget: int) -> Conversation:
+    """What an answer cannot be judged without: the newest user turn, cut where it has to be."""
+    asked = [turn for turn in earlier if turn["role"] == "user"] or list(earlier[:1])
+    return tuple(with_text(turn, cut_middle(turn["content"], budget - TURN_UNITS)) for turn in asked[-1:])
+
+
+def _newest(earlier: Conversation, budget: int) -> Conversation:
+    """A leading system turn if it fits, and the most of the newest turns that starts with a user's."""
+    system = (
+        earlier[:1] if earlier and earlier[0]["role"] == "system" and conversation_units(earlier[:1]) <= budget else ()
+    )
+    budget -= conversation_units(system)
+    start = len(earlier)
+    for index in range(len(earlier) - 1, -1, -1):
+        budget -= conversation_units(earlier[index : index + 1])
+        if budget < 0 or earlier[index]["role"] == "system":
+            break
+        if earlier[index]["role"] == "user":
+            start = index
+    return system + earlier[start:]
+
+
+def cut_middle(text: str, units: int) -> str:
+    """The text, or as much of its start and its end as `units` allow, in equal shares."""
+    if text_units(text) <= units:
+        return text
+    head = _boundary(text, reach(text, units // 2), -1)
+    tail = _boundary(text, len(text) - reach(text, units - text_units(text[:head]), from_end=True), 1)
+    return text[:head] + text[tail:]
+
+
+def slide(text: str, room: int, overlap: int) -> Iterator[str]:
+    """Windows of a text, each of `room` units at most, which repeat `overlap` units of the one before."""
+    start = 0
+    while True:
+        # Cut to what the room can hold at all, so that the cost is the text's length and not its square.
+        end = start + reach(text[start : start + room], room)
+        if end >= len(text):
+            yield text[start:]
+            return
+        end = _boundary(text, end, -1)
+        yield text[start:end]
+        start = max(start + 1, _boundary(text, end - reach(text[start:end], overlap, from_end=True), -1))
+
+
+def _boundary(text: str, cut: int, step: int) -> int:
+    """A cut moved by a few characters at most, so that a base character keeps its marks and an emoji its parts."""
+    for moved in range(cut, cut + step * _MAX_STEPS, step):
+        if moved in (0, len(text)):
+            return moved
+        after = text[moved]
+        if not (unicodedata.category(after)[0] == "M" or after in _JOINED or text[moved - 1] == _ZERO_WIDTH_JOINER):
+            return moved
+    return cut
+
+
+def reach(text: str, units: int, *, from_end: bool = False) -> int:
+    """How many characters from the start (or the end) of a text cost at most `units`."""
+    low, high, spent = 0, min(len(text), max(units, 0) // MIN_CHARACTER_UNITS), 0
+    while low < high:
+        middle = (low + high + 1) // 2
+        part = text[len(text) - middle : len(text) - low] if from_end else text[low:middle]
+        cost = text_units(part)
+        if spent + cost <= units:
+            low, spent = middle, spent + cost
+        else:
+            high = middle - 1
+    return low

@@ -1,0 +1,156 @@
+"""The way of a record through the worker, turn by turn: poll, admit, ask, decide, release, complete, commit.
+
+Guard calls run on an asyncio loop and the publisher on its own thread, and both answer through a mailbox; all else is
+done here, on the worker's thread, and nothing of it waits but the poll.
+"""
+
+import logging
+import queue
+from collections.abc import Callable
+
+from pipelines.breaker.breaker import Breaker
+from pipelines.in_flight import InFlightLimits
+from schemas.record import SourceRecord
+from workers.kafka.consumer import Consumer
+from workers.kafka.errors import KafkaError
+from workers.stream.assignment import Assignment
+from workers.stream.backlog import Backlog
+from workers.stream.commits import Commits
+from workers.stream.decisions import Decisions, GuardCalls, Items
+from workers.stream.intake import Intake
+from workers.stream.progress import OutcomeCounts, Progress
+from workers.stream.publisher import Publisher
+from workers.telemetry.log import log_event
+from workers.telemetry.message_trace import StreamTracer
+
+log = logging.getLogger(__name__)
+BASELINES = 8  # of so many partitions, which is enough: all hold their workers' baselines of the same traffic
+Mailbox = queue.SimpleQueue[Items]
+
+
+class Loop:
+    """The parts of one worker, at work.
+
+    Args:
+        consumer: a member of the group.
+        limits: what is in flight, and how much may be.
+        assignment: the partitions that are owned.
+        intake: polls.
+        decisions: what is decided before and after the guard.
+        calls: asks the guard.
+        chunk_size: records of one call.
+        publisher: publishes what is decided.
+        acknowledged: where the publisher puts what the broker has.
+        commits: commits offsets.
+        outcomes: counts acknowledged outcomes.
+        progress: signs of life.
+        backlog: measures what is unfinished.
+        tracer: spans of messages.
+        breaker: while it is open, nothing is taken in, released or committed.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        *,
+        consumer: Consumer,
+        limits: InFlightLimits,
+        assignment: Assignment,
+        intake: Intake,
+        decisions: Decisions,
+        calls: GuardCalls,
+        chunk_size: int,
+        publisher: Publisher,
+        acknowledged: Mailbox,
+        commits: Commits,
+        outcomes: OutcomeCounts,
+        progress: Progress,
+        backlog: Backlog,
+        tracer: StreamTracer,
+        breaker: Breaker,
+        clock: Callable[[], float],
+    ) -> None:
+        self._consumer = consumer
+        self._limits = limits
+        self._assignment = assignment
+        self._intake = intake
+        self._decisions = decisions
+        self._calls = calls
+        self._chunk_size = chunk_size
+        self._publisher = publisher
+        self._acknowledged = acknowledged
+        self._commits = commits
+        self._outcomes = outcomes
+        self._progress = progress
+        self._backlog = backlog
+        self._tracer = tracer
+        self._breaker = breaker
+        self._clock = clock
+        self._has_recalled = False
+        self._measure_at = -float("inf")
+
+    def turn(self) -> None:
+        """Move everything on by what can be done now."""
+        self._intake.apply_pressure()
+        records = self._intake.poll()
+        with self._publisher.held_off():
+            self._take(records)
+            self.advance()
+        self._commits.commit_when_due()
+        if self._clock() >= self._measure_at:
+            self._measure_at = self._backlog.measure(self._consumer, self._assignment)
+        self._progress.beat()
+
+    def drain(self) -> None:
+        """Take nothing more in, and move on what is there; polling keeps the member in the group."""
+        self._intake.pause_all()
+        self._take(self._intake.poll())
+        self.advance()
+        self._progress.beat()
+
+    def _take(self, records: list[SourceRecord]) -> None:
+        if not records:
+            return
+        if not self._limits.records:
+            self._progress.advanced()
+        if not self._has_recalled:
+            self._recall()
+        taken = self._decisions.admit(records)
+        self._limits.add(sum([item.size_bytes for item in taken]), sum([item.tokens for item in taken]), len(taken))
+        undecided = [item for item in taken if not item.is_decided]
+        for start in range(0, len(undecided), self._chunk_size):
+            self._calls.ask(undecided[start : start + self._chunk_size])
+
+    def advance(self) -> None:
+        """Decide what was judged, release in offset order, complete what was acknowledged. Never waits."""
+        if self._publisher.failure is not None:
+            raise self._publisher.failure
+        for items, judged in self._calls.answered():
+            for item in self._decisions.decide(items, judged):
+                self._calls.ask([item])
+        if self._breaker.is_open:
+            self._progress.held()
+        elif released := self._assignment.release():
+            self._publisher.publish(released)
+        while not self._acknowledged.empty():
+            self._complete(self._acknowledged.get())
+
+    def _complete(self, items: Items) -> None:
+        self._outcomes.add(items)
+        self._tracer.acknowledged([item.trace for item in items if item.trace.is_sampled])
+        self._assignment.complete(items)
+        for item in items:
+            if item.trace.is_sampled and item.is_completed:
+                self._tracer.completed(item.trace)
+        self._progress.advanced(len(items))
+        self._commits.completed()
+
+    def _recall(self) -> None:
+        """Begin with the mix of verdicts that the workers before this one saw: it stands beside their offsets."""
+        self._has_recalled = True
+        try:
+            stored = self._consumer.committed_texts(sorted(self._consumer.assignment())[:BASELINES])
+        except KafkaError as error:
+            log.warning(log_event("baseline_not_read", error=type(error).__name__))
+            return
+        self._breaker.recall(stored)
