@@ -48,13 +48,13 @@ class LetterSite(Site):
         self, topic: str, value: bytes | None, key: bytes | None = None, headers: Headers = (), partition: int = 0
     ) -> PartitionOffset:
         """Write one record, null or not; returns where it is."""
-        written: list[PartitionOffset] = []
+        stored: list[PartitionOffset] = []
         self.client.produce(
-            topic, value, key, partition, lambda _, message: written.append((message.partition(), message.offset())),
+            topic, value, key, partition, lambda _, message: stored.append((message.partition(), message.offset())),
             headers=list(headers),
         )  # fmt: skip
         assert self.client.flush(20) == 0
-        return written[0]
+        return stored[0]
 
     def die(
         self,

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from schemas.record import SourceRecord
 from tests.kafka.cluster import KafkaCluster
-from tests.samples.outcomes import letter_of, verdict_of
+from tests.samples.outcomes import letter_of, verdict_of, written
 from workers.cli.app import app
 from workers.settings.loading import load_settings
 from workers.settings.sections import TopicSettings
@@ -144,12 +144,10 @@ def test_verify_and_dlq_read_what_transactions_and_retention_left(names: TopicSe
     sources = []
     for number in range(12):  # every commit leaves a marker, so that offsets have gaps and end with one
         producer.begin_transaction()
-        stored = producer.send(names.events[0], b"{", b"k", partition=number % 2)
+        sending = producer.send(names.events[0], b"{", b"k", partition=number % 2)
         producer.commit_transaction()
-        written = stored.get(10)
-        sources.append(
-            SourceRecord(written.topic, written.partition, written.offset, written.timestamp, b"k", b"{", ())
-        )
+        stored = sending.get(10)
+        sources.append(SourceRecord(stored.topic, stored.partition, stored.offset, stored.timestamp, b"k", b"{", ()))
     producer.close()
     sender = KafkaProducer(**cluster.client())
     for number, source in enumerate(sources[:-1]):
