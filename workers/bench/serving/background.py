@@ -8,14 +8,21 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from itertools import count
 from typing import Any
 
 import ray
 
-from workers.bench.serving.background_callers import BackgroundCallers
-from workers.bench.serving.latency import CALLS_UNDER_WAY, local_serve, start_replica
+from schemas.errors import GuardUnavailableError
 from workers.bench.serving.load_report import LoadFigures, Measured, figures_of
+from workers.bench.serving.local_serve import (
+    CALLS_UNDER_WAY,
+    engine_name,
+    local_serve,
+    neither_compiled_nor_kept,
+    start_replica,
+    versions,
+)
 from workers.bench.serving.measured_replicas import MeasuredReplica
 from workers.bench.serving.open_load import chat_messages, offer, poisson_arrivals, saturate
 from workers.guard.client import GuardClient
@@ -26,6 +33,7 @@ ALONE, BACKGROUND, NO_PRIORITY = "live alone", "beside background", "beside the 
 SIDES = (ALONE, BACKGROUND, NO_PRIORITY)
 CALLERS = 4
 _WARM_UP_S = 1.0
+_RETRY_S = 0.1
 Advance = Callable[[int, int | None], None]
 
 
@@ -96,11 +104,58 @@ def run_background_bench(settings: Settings, plan: BackgroundPlan, advance: Adva
         plan: see `BackgroundPlan`.
         advance: told how many runs of how many are done.
     """
-    guard = settings.guard.model_copy(update={"compile": False, "cache_size": 0})
-    settings = settings.model_copy(update={"guard": guard})
-    with local_serve(guard.cpus_per_replica):
+    settings = neither_compiled_nor_kept(settings)
+    with local_serve(settings.guard.cpus_per_replica):
         handle = start_replica(settings, NAME, MeasuredReplica, (settings, plan.pass_ms))
         return asyncio.run(_measure(settings, plan, handle, advance))
+
+
+class BackgroundCallers:
+    """Callers that always have a chunk under way, as an audit's actors have.
+
+    A Ray actor, in a process of its own: making and sending chunks is not to delay who sends live messages.
+
+    Args:
+        handle: Serve handle of the guard's deployment.
+        callers: how many chunks are under way.
+        chunk: messages of a chunk.
+        timeout_s: of a call.
+        background: their calls give way to live ones.
+    """
+
+    def __init__(self, handle: Any, callers: int, chunk: int, timeout_s: float, *, background: bool) -> None:
+        self._guard = GuardClient(handle, timeout_s, background=background)
+        self._callers = callers
+        self._chunk = chunk
+        self._numbers = count()
+        self._judged = 0
+        self._started = 0.0
+        self._tasks: list[asyncio.Task[None]] = []
+        self._is_calling = False
+
+    async def begin(self, label: str) -> None:
+        """Start to call; no two labels give equal messages."""
+        self._judged = 0
+        self._is_calling = True
+        self._started = asyncio.get_running_loop().time()
+        self._tasks = [asyncio.create_task(self._ask_on(label)) for _ in range(self._callers)]
+
+    async def end(self) -> float:
+        """Stop; returns messages a second that were judged."""
+        rate = self._judged / (asyncio.get_running_loop().time() - self._started)
+        self._is_calling = False  # Python 3.11's `wait_for` may give an answer in place of the cancellation
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        return rate
+
+    async def _ask_on(self, label: str) -> None:
+        while self._is_calling:
+            try:
+                reply = await self._guard.judge(chat_messages(self._chunk, f"{label}-{next(self._numbers)}"))
+                self._judged += len(reply.answers)
+            except GuardUnavailableError:
+                await asyncio.sleep(_RETRY_S)
 
 
 async def _measure(settings: Settings, plan: BackgroundPlan, handle: Any, advance: Advance) -> BackgroundReport:
@@ -141,7 +196,7 @@ async def _measure(settings: Settings, plan: BackgroundPlan, handle: Any, advanc
             figures.append(BackgroundFigures(share, row, row.p99_ms / alone.p99_ms, sum(rates) / len(rates)))
     guard = settings.guard
     return BackgroundReport(
-        model=guard.model if plan.pass_ms is None else f"stand-in, {plan.pass_ms:g} ms a batch",
+        model=engine_name(guard, plan.pass_ms),
         capacity=capacity,
         figures=figures,
         settings={
@@ -152,5 +207,5 @@ async def _measure(settings: Settings, plan: BackgroundPlan, handle: Any, advanc
             **{name: value for name, value in asdict(plan).items() if name not in ("shares", "pass_ms")},
         },
         machine=await handle.machine.remote(),
-        versions={name: version(name) for name in ("weir-moderation", "ray")},
+        versions=versions(),
     )

@@ -5,34 +5,30 @@ same times for both, one a call. Does not measure the stream.
 """
 
 import asyncio
-import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any
 
-import ray
-from ray import serve
-
-from schemas.errors import ModerationError
 from workers.bench.serving.load_report import LoadReport, Measured, compare_answers, figures_of
+from workers.bench.serving.local_serve import (
+    CALLS_UNDER_WAY,
+    ONGOING,
+    engine_name,
+    local_serve,
+    neither_compiled_nor_kept,
+    start_replica,
+    versions,
+)
 from workers.bench.serving.measured_replicas import MeasuredReplica, ServeBatchReplica
 from workers.bench.serving.open_load import chat_messages, offer, poisson_arrivals, saturate
 from workers.guard.client import GuardClient
-from workers.serving.guard_replica import keep_collections_short
-from workers.serving.ray_session import start_ray
 from workers.settings.loading import Settings
 
 SHARES_OF_CAPACITY = (0.25, 0.5, 0.8, 1.2)
 WEIR = "weir"
 SERVE_BATCH = "serve.batch"
-# For finding the capacity: more than a machine without a GPU can do at once, and batches short enough for a short run.
-CALLS_UNDER_WAY = 64
-# More than are ever under way: what waits is to wait in the replica, for the batcher that is measured. Calls beyond it
-# wait in Serve's router, which looks for room twice a second once it has found none: nothing else would be seen.
-ONGOING = 100_000
 _WARM_UP_S = 1.0
 Advance = Callable[[int, int | None], None]
 
@@ -69,24 +65,9 @@ def run_load_bench(settings: Settings, plan: LoadPlan, advance: Advance) -> Load
         plan: see `LoadPlan`.
         advance: told how many runs of how many are done.
     """
-    guard = settings.guard.model_copy(update={"compile": False, "cache_size": 0})
-    settings = settings.model_copy(update={"guard": guard})
+    settings = neither_compiled_nor_kept(settings)
     with _replicas(settings, plan) as handles:
         return asyncio.run(_Bench(settings, plan, handles, advance).measure())
-
-
-@contextmanager
-def local_serve(cpus: float) -> Iterator[None]:
-    """Serve on a Ray of its own on this machine, with so many logical CPUs at least."""
-    logging.getLogger("ray.serve").setLevel(logging.CRITICAL)
-    start_ray(None, cpus=cpus, logs=False, level=logging.CRITICAL)  # a cluster at hand may be somebody's production
-    try:
-        serve.start(proxy_location="Disabled")
-        keep_collections_short()  # who sends in time must not stand still
-        yield
-    finally:
-        serve.shutdown()
-        ray.shutdown()
 
 
 @contextmanager
@@ -100,25 +81,6 @@ def _replicas(settings: Settings, plan: LoadPlan) -> Iterator[Mapping[str, Any]]
     with local_serve(2 * guard.cpus_per_replica):
         # Both on one GPU, if any: they take turns.
         yield {name: start_replica(settings, name, *kind, gpu_share=0.5) for name, kind in kinds.items()}
-
-
-def start_replica(
-    settings: Settings, name: str, replica: type[MeasuredReplica], arguments: tuple[object, ...], gpu_share: float = 1.0
-) -> Any:
-    """Start one replica and return its handle; raises ModerationError with what Serve says."""
-    guard = settings.guard
-    deployment = serve.deployment(
-        replica,
-        name=name,
-        max_ongoing_requests=ONGOING,
-        ray_actor_options={"num_cpus": guard.cpus_per_replica, "num_gpus": guard.gpus_per_replica * gpu_share},
-    )
-    try:
-        return serve.run(deployment.bind(*arguments), name=name, route_prefix=None)
-    except RuntimeError as error:
-        # A stack trace of the replica's, whose last line is what its constructor said.
-        said = serve.status().applications[name].deployments[name].message or str(error)
-        raise ModerationError(f"the replica {name} did not start: {said.splitlines()[-1]}") from error
 
 
 class _Bench:
@@ -178,7 +140,7 @@ class _Bench:
         order = sorted(by_side, key=lambda key: (key[0], sides.index(key[1])))
         compared = [compare_answers([run.fates for run in same]) for same in by_label.values()]
         return LoadReport(
-            model=guard.model if plan.pass_ms is None else f"stand-in, {plan.pass_ms:g} ms a batch",
+            model=engine_name(guard, plan.pass_ms),
             capacity=capacity,
             loads=[figures_of(by_side[key], plan.seconds) for key in order],
             runs=[figures_of([run], plan.seconds) for run in runs],
@@ -198,5 +160,5 @@ class _Bench:
                 "timeout_s": plan.timeout_s,
             },
             machine=await self._handles[WEIR].machine.remote(),
-            versions={name: version(name) for name in ("weir-moderation", "ray")},
+            versions=versions(),
         )
