@@ -14,6 +14,7 @@ from pipelines.backoff import Backoff
 from pipelines.guard import Guard, GuardReply, GuardRequest, Judged
 from schemas.errors import GuardCallFailedError, GuardCrashError, GuardUnavailableError, ItemError
 from schemas.reasons import Reason
+from schemas.verdict import Provenance
 
 PROBE = GuardRequest(({"role": "user", "content": "hello"},), 1, {})
 Sleep = Callable[[float], Awaitable[None]]
@@ -32,6 +33,7 @@ class Judge:
 
     Attributes:
         calls: of the guard, by what became of them: `answered`, `unavailable`, `crashed`, `failed`.
+        provenance: what answered last; None before.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Judge:
         self._suspects = asyncio.Lock()
         self._held = held
         self.calls: Counter[str] = Counter()
+        self.provenance: Provenance | None = None
 
     async def judge(self, requests: Sequence[GuardRequest]) -> list[Judged]:
         """Judge a chunk; returns one result per request, in their order. Holds as long as the guard is down."""
@@ -126,6 +129,7 @@ class Judge:
                 await self._sleep(backoff.next_wait_s())
                 continue
             self.calls["answered"] += 1
+            self.provenance = reply.provenance
             if len(reply.answers) != len(requests):
                 # A reply of another length cannot be bound to its requests: no answer of it may be used.
                 raise GuardCallFailedError(f"{len(reply.answers)} answers to {len(requests)} requests")

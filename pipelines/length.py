@@ -6,7 +6,7 @@ which the verdict says; windows leave nothing of the last message unjudged.
 Does not tokenise and does not render.
 """
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 from pipelines.guard import Conversation
 from pipelines.shortening import context_of, cut_middle, slide, with_text
@@ -37,6 +37,34 @@ class Fitted(NamedTuple):
 def estimate_tokens(text: str) -> int:
     """Estimated tokens of one text; `pipelines.token_estimate` says how well."""
     return tokens_of(text_units(text))
+
+
+class LengthRule(Protocol):
+    """What is done with long conversations: `LengthPolicy`, or `JudgedWhole`.
+
+    Attributes:
+        signature: all that decides what is judged in place of a conversation; part of a verdict's id.
+    """
+
+    signature: str
+
+    def fit(self, conversation: Conversation) -> Fitted:
+        """Fit one conversation.
+
+        Raises:
+            EventError: the rule refuses it.
+        """
+        ...
+
+
+class JudgedWhole:
+    """No rule: every conversation is judged as it is, as published figures are made."""
+
+    signature = "whole"
+
+    def fit(self, conversation: Conversation) -> Fitted:
+        """Never refuses; the guard may."""
+        return Fitted((conversation,), "whole", 0, (tokens_of(conversation_units(conversation)),))
 
 
 class LengthPolicy:

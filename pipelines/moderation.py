@@ -1,6 +1,6 @@
-"""The whole story of one record: decode, fit, judge, parse, decide; every record ends as a verdict or a dead letter.
+"""One record before and after the model: decode, fit; parse, decide. Every record ends as a verdict or a dead letter.
 
-Does not call the guard itself; `pipelines.judging` does. Knows nothing of Kafka clients or Ray.
+Does not call the guard; `pipelines.judge_batch` does. Knows nothing of Kafka clients or Ray.
 """
 
 import hashlib
@@ -12,12 +12,11 @@ from typing import NamedTuple
 
 from pipelines.guard import GuardAnswer, GuardRequest, Judged
 from pipelines.guard_parser import Classification, parse_verdict, worst
-from pipelines.judging import Judge
-from pipelines.length import LengthPolicy
+from pipelines.length import LengthRule
 from pipelines.policy import Policy
 from schemas.dead_letter import DeadLetter, dead_letter
 from schemas.errors import ItemError, TerminalError, UnparsableOutputError
-from schemas.event import Task
+from schemas.event import ChatEvent, Task
 from schemas.event_codec import decode_event
 from schemas.reasons import Reason
 from schemas.record import SourceRecord
@@ -66,7 +65,7 @@ class Moderation:
         group: consumer group, named in dead letters.
     """
 
-    def __init__(self, policy: Policy, length: LengthPolicy, *, max_event_bytes: int, group: str) -> None:
+    def __init__(self, policy: Policy, length: LengthRule, *, max_event_bytes: int, group: str) -> None:
         self._policy = policy
         self._applied = {
             severity: AppliedPolicy(name=policy.name, version=policy.version, sha256=policy.sha256, treated_as=severity)
@@ -78,16 +77,6 @@ class Moderation:
         self._last: tuple[VerdictWriter, hashlib._Hash] | None = None
         self._max_event_bytes = max_event_bytes
         self._group = group
-
-    async def process(self, record: SourceRecord, judge: Judge) -> Ruling:
-        """Take one record from bytes to its outcome. The stream worker does the same in chunks."""
-        admitted = self.admit(record)
-        if isinstance(admitted, DeadLetter):
-            return Ruling(admitted)
-        judged = await judge.judge(admitted.requests)
-        while is_mixed(judged):
-            judged = await judge.judge(admitted.requests)
-        return self.decide(admitted, judged)
 
     def admit(
         self, record: SourceRecord, carrier: Mapping[str, str] = NO_TRACE, received_at: str | None = None
@@ -101,6 +90,19 @@ class Moderation:
         """
         try:
             event = decode_event(record, self._max_event_bytes)
+        except Exception as error:  # noqa: BLE001 - see _terminal
+            return dead_letter(record, _terminal(error, record), group=self._group)
+        return self.admit_event(record, event, carrier, received_at)
+
+    def admit_event(
+        self,
+        record: SourceRecord,
+        event: ChatEvent,
+        carrier: Mapping[str, str] = NO_TRACE,
+        received_at: str | None = None,
+    ) -> Admitted | DeadLetter:
+        """Fit the event of a record, which is not looked into; see `admit`."""
+        try:
             fitted = self._length.fit(event.messages)
         except Exception as error:  # noqa: BLE001 - see _terminal
             return dead_letter(record, _terminal(error, record), group=self._group)

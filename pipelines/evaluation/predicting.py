@@ -1,21 +1,22 @@
-"""Labelled examples to predictions, with the guard, the parser and the rule for windows that live traffic has.
+"""Labelled examples to predictions: each is judged as a record of live traffic is, and read from its verdict.
 
 Every engine decodes greedily, so a run gives the same verdicts again; nothing here could turn sampling on.
 """
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from itertools import islice
-from math import isfinite
+from collections.abc import AsyncIterator, Iterable
+from itertools import count, islice
 
 from pipelines.evaluation.examples import LabelledExample, Prediction, Verdict, conversation_digest
-from pipelines.guard import GuardAnswer, GuardRequest, Judged
-from pipelines.guard_parser import parse_verdict, worst
+from pipelines.judge_batch import judge_batch
 from pipelines.judging import Judge
-from pipelines.length import LengthPolicy, estimate_tokens
-from schemas.errors import ItemError, TerminalError, UnparsableOutputError
-from schemas.event import Task
-from schemas.reasons import Reason
-from schemas.verdict import Provenance, Severity
+from pipelines.length import LengthRule
+from pipelines.moderation import Admitted, Moderation, Outcome
+from pipelines.policy import load_policy
+from schemas.dead_letter import DeadLetter
+from schemas.event import ChatEvent
+from schemas.record import SourceRecord
+from schemas.verdict import Provenance
+from schemas.verdict_writer import VerdictText
 
 
 class Predictor:
@@ -23,50 +24,36 @@ class Predictor:
 
     Args:
         judge: gets answers from the guard.
-        length: what happens to long conversations; None judges each one whole, as published figures do.
+        length: what happens to long conversations; `JudgedWhole` for what published figures do.
         chunk_size: examples of one guard call.
-
-    Attributes:
-        provenance: what judged; None before the first chunk.
     """
 
-    def __init__(self, judge: Judge, length: LengthPolicy | None, chunk_size: int) -> None:
+    def __init__(self, judge: Judge, length: LengthRule, chunk_size: int) -> None:
         self._judge = judge
-        self._length = length
+        # The built-in policy, because a prediction holds no action.
+        self._moderation = Moderation(load_policy(None), length, max_event_bytes=0, group="eval")
         self._chunk_size = chunk_size
-        self.provenance: Provenance | None = None
+
+    @property
+    def provenance(self) -> Provenance | None:
+        """What judged; None before the first answer."""
+        return self._judge.provenance
 
     async def predict(self, examples: Iterable[LabelledExample]) -> AsyncIterator[list[Prediction]]:
         """One prediction for each example, in order, chunk by chunk."""
-        waiting = iter(examples)
+        waiting, numbers = iter(examples), count()
         while chunk := list(islice(waiting, self._chunk_size)):
-            asked = [self._requests(example) for example in chunk]
-            requests = [request for item in asked if not isinstance(item, TerminalError) for request in item]
-            judged = await self._judge.judge(requests)
-            if judged and self.provenance is None:
-                self.provenance = judged[0].provenance
-            answers = iter(judged)
-            yield [
-                _prediction(example, item if isinstance(item, TerminalError) else [next(answers) for _ in item])
-                for example, item in zip(chunk, asked, strict=True)
-            ]
+            batch = [self._admit(example, number) for example, number in zip(chunk, numbers, strict=False)]
+            rulings = await judge_batch(batch, self._moderation, self._judge)
+            yield [_prediction(example, ruling.outcome) for example, ruling in zip(chunk, rulings, strict=True)]
 
-    def _requests(self, example: LabelledExample) -> list[GuardRequest] | TerminalError:
-        conversation = example.conversation
-        if self._length is None:
-            tokens = sum(estimate_tokens(turn["content"]) for turn in conversation)
-            return [GuardRequest(conversation, tokens, {})]
-        try:
-            fitted = self._length.fit(conversation)
-        except TerminalError as error:
-            return error
-        return [
-            GuardRequest(window, tokens, {}) for window, tokens in zip(fitted.conversations, fitted.tokens, strict=True)
-        ]
+    def _admit(self, example: LabelledExample, number: int) -> Admitted | DeadLetter:
+        # Not decoded: a benchmark has conversations that no producer could send, and its figures count them.
+        event = ChatEvent.model_construct(event_id=str(number), messages=example.conversation)
+        return self._moderation.admit_event(SourceRecord("eval", 0, number, 0, None, None, ()), event)
 
 
-def _prediction(example: LabelledExample, judged: Sequence[Judged] | TerminalError) -> Prediction:
-    outcome = judged.reason if isinstance(judged, TerminalError) else _verdict(judged, example.task)
+def _prediction(example: LabelledExample, outcome: Outcome) -> Prediction:
     return Prediction(
         example.example_id,
         example.benchmark,
@@ -74,36 +61,12 @@ def _prediction(example: LabelledExample, judged: Sequence[Judged] | TerminalErr
         example.language,
         conversation_digest(example.conversation),
         example.label,
-        outcome if isinstance(outcome, Verdict) else None,
-        None if isinstance(outcome, Verdict) else outcome,
+        None if isinstance(outcome, DeadLetter) else _verdict(outcome),
+        outcome.reason if isinstance(outcome, DeadLetter) else None,
     )
 
 
-def _verdict(judged: Sequence[Judged], task: Task) -> Verdict | Reason:
-    try:
-        answers = [_answer(item) for item in judged]
-        windows = [parse_verdict(answer.text, task) for answer in answers]
-        whole = worst(windows)
-        # As in a verdict: the scores of the first window that is as bad as the whole.
-        deciding = answers[[window.severity for window in windows].index(whole.severity)]
-        scores = None if deciding.scores is None else _scores(deciding.scores)
-    except TerminalError as error:
-        return error.reason
-    return Verdict(whole.severity, tuple(map(str, whole.categories)), whole.refusal, scores)
-
-
-def _answer(item: Judged) -> GuardAnswer:
-    if isinstance(item.result, ItemError):
-        raise item.result
-    if item.result.error is not None:
-        raise ItemError(item.result.error, f"the guard answered {item.result.error} for this item")
-    if not item.result.finished:
-        raise UnparsableOutputError("output cut off", Reason.OUTPUT_CUT_OFF)
-    return item.result
-
-
-def _scores(scores: Mapping[str, Mapping[str, float]]) -> dict[Severity, float]:
-    values = {Severity(label): value for label, value in scores["safety"].items()}
-    if not all(map(isfinite, values.values())):
-        raise ItemError(Reason.NON_FINITE_LOGITS, "a score is not a probability")
-    return {severity: min(1.0, max(0.0, value)) for severity, value in values.items()}
+def _verdict(outcome: VerdictText) -> Verdict:
+    said = outcome.read()
+    scores = None if said.scores is None else said.scores.severity
+    return Verdict(said.severity, tuple(map(str, said.categories)), said.refusal, scores)

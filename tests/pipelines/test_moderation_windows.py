@@ -2,19 +2,17 @@
 
 import asyncio
 import hashlib
-import random
 from collections.abc import Sequence
-from functools import partial
 
 import pytest
 
-from pipelines.backoff import Backoff
 from pipelines.guard import GuardReply, GuardRequest, Judged
-from pipelines.judging import Judge
+from pipelines.judge_batch import judge_batch
 from pipelines.moderation import Admitted, is_mixed
 from schemas.dead_letter import DeadLetter
 from schemas.errors import GuardCallFailedError
 from schemas.verdict import Category, Severity, Verdict
+from tests.guards.answering_guard import judge_without_waits
 from tests.pipelines.judged_records import (
     LONG_TEXT,
     PROVENANCE,
@@ -82,14 +80,9 @@ def test_p7_windows_judged_by_two_models_are_judged_again_until_one_judged_them_
                 [answer(SAFE) for _ in requests], PROVENANCE.model_copy(update={"revision": f"r{self.calls // 4}"})
             )
 
-    async def no_sleep(_: float) -> None:
-        return
-
-    guard = Replaced()
-    judge = Judge(
-        guard, max_attempts=3, max_crashes=3, new_backoff=partial(Backoff, 1, 1, random.Random(1)), sleep=no_sleep
-    )
-    outcome = read(asyncio.run(moderation(WINDOWS).process(record(text=LONG_TEXT), judge)).outcome)
+    judge = judge_without_waits(Replaced())
+    (ruling,) = asyncio.run(judge_batch([record(text=LONG_TEXT)], moderation(WINDOWS), judge))
+    outcome = read(ruling.outcome)
 
     assert isinstance(outcome, Verdict)
     assert outcome.provenance.revision == "r1"

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from pipelines.guard import GuardAnswer, GuardRequest, Judged
+from pipelines.judge_batch import judge_batch
 from pipelines.judging import PROBE, Judge
-from pipelines.moderation import Admitted, Moderation
+from pipelines.moderation import Admitted, Moderation, Outcome
 from schemas.dead_letter import DeadLetter
 from schemas.errors import ConfigurationError
 from schemas.record import SourceRecord
 from schemas.verdict import Provenance
-from schemas.verdict_writer import VerdictText
 from workers.audit.answer_cache import AnswerCache, key_of
 from workers.audit.pace import Pace
 
@@ -86,7 +86,7 @@ class BlockJudge:
         """See `pipelines.moderation.Moderation.admit`."""
         return self._lane.moderation.admit(record, received_at=_NO_TIME)
 
-    async def judge(self, admitted: Sequence[Admitted], rows: int) -> tuple[list[VerdictText | DeadLetter], Spent]:
+    async def judge(self, admitted: Sequence[Admitted], rows: int) -> tuple[list[Outcome], Spent]:
         """The outcomes of some records, in order.
 
         Args:
@@ -96,48 +96,85 @@ class BlockJudge:
         Raises:
             ConfigurationError: the model is no longer the one that it was.
         """
-        keys = [[key_of(request.conversation) for request in item.requests] for item in admitted]
+        asked = _AskedOnce(self._lane, self._cache, self._pace, self._calls, self.provenance, rows)
+        rulings = await judge_batch(admitted, self._lane.moderation, asked, judged_at=_NO_TIME)
+        return [ruling.outcome for ruling in rulings], asked.spent()
+
+
+class _AskedOnce:
+    """The judge of one block: equal conversations are asked about once, and kept answers are not asked for.
+
+    Args:
+        lane, cache, pace: see `BlockJudge`.
+        calls: bounds those of the guard that are under way.
+        provenance: the model that has to answer.
+        rows: that the requests stand for.
+    """
+
+    def __init__(
+        self,
+        lane: Lane,
+        cache: AnswerCache,
+        pace: Pace,
+        calls: asyncio.Semaphore,
+        provenance: Provenance | None,
+        rows: int,
+    ) -> None:
+        self._lane = lane
+        self._cache = cache
+        self._pace = pace
+        self._calls = calls
+        self._provenance = provenance
+        self._rows = rows
+        self._requests = self._asked = self._prompt_tokens = self._output_tokens = 0
+        self._guard_ms = 0.0
+
+    async def judge(self, requests: Sequence[GuardRequest]) -> list[Judged]:
+        """See `pipelines.judge_batch.RequestJudge`."""
+        keys = [key_of(request.conversation) for request in requests]
         answers: dict[bytes, Judged] = {}
         asked: dict[bytes, GuardRequest] = {}
-        for item, own in zip(admitted, keys, strict=True):
-            for request, key in zip(item.requests, own, strict=True):
-                kept = self._cache.find(key)
-                if kept is not None:
-                    answers[key] = kept
-                elif key not in asked:
-                    asked[key] = request
-        spent = [0.0, 0, 0]
+        for request, key in zip(requests, keys, strict=True):
+            if (kept := self._cache.find(key)) is not None:
+                answers[key] = kept
+            else:
+                asked.setdefault(key, request)
+        self._requests += len(requests)
+        self._asked += len(asked)
         if not asked:
-            await self._pace.take(rows)
+            await self._pace.take(self._rows)
 
         async def ask(batch: Sequence[tuple[bytes, GuardRequest]]) -> None:
             async with self._calls:
-                await self._pace.take(rows * len(batch) / len(asked))
-                judged = await self._ask([request for _, request in batch], spent)
+                await self._pace.take(self._rows * len(batch) / len(asked))
+                judged = await self._lane.judge.judge([request for _, request in batch])
+            self._count(judged)
             for (key, _), item in zip(batch, judged, strict=True):
                 answers[key] = item
                 self._cache.keep(key, item)
 
         await asyncio.gather(*map(ask, self._batches(asked.items())))
-        decide = self._lane.moderation.decide
-        outcomes = [
-            decide(item, [answers[key] for key in own], judged_at=_NO_TIME).outcome
-            for item, own in zip(admitted, keys, strict=True)
-        ]
-        prompts = sum(map(len, keys))
-        return outcomes, Spent(len(asked), prompts - len(asked), spent[0], int(spent[1]), int(spent[2]))
+        return [answers[key] for key in keys]
 
-    async def _ask(self, requests: Sequence[GuardRequest], spent: list[float]) -> list[Judged]:
-        judged = await self._lane.judge.judge(requests)
+    def spent(self) -> Spent:
+        """All that was asked so far."""
+        return Spent(
+            judged=self._asked,
+            deduplicated=self._requests - self._asked,
+            guard_seconds=self._guard_ms / 1_000,
+            prompt_tokens=self._prompt_tokens,
+            output_tokens=self._output_tokens,
+        )
+
+    def _count(self, judged: Sequence[Judged]) -> None:
         slowest = 0.0
         for item in judged:
-            _refuse_other(self.provenance, item.provenance)
+            _refuse_other(self._provenance, item.provenance)
             if isinstance(item.result, GuardAnswer):
                 slowest = max(slowest, item.result.guard_ms)
-                spent[1] += item.result.prompt_tokens
-                spent[2] += item.result.output_tokens
-        spent[0] += slowest / 1_000
-        return judged
+                self._prompt_tokens += item.result.prompt_tokens
+                self._output_tokens += item.result.output_tokens
+        self._guard_ms += slowest
 
     def _batches(self, asked: Iterable[tuple[bytes, GuardRequest]]) -> Iterator[list[tuple[bytes, GuardRequest]]]:
         """Requests in batches of like length, because the longest of a batch counts for all."""

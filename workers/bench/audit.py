@@ -22,7 +22,7 @@ import ray.data
 from pyarrow import parquet
 from ray.data import ActorPoolStrategy
 
-from pipelines.moderation import Admitted
+from pipelines.judge_batch import judge_batch
 from schemas.verdict_writer import VerdictText
 from workers.audit.actors import LaneFactory, Pool
 from workers.audit.block_judge import Lane
@@ -196,15 +196,13 @@ class _BareActor:
         rows: list[Any] = list(zip(*values, strict=True))
         moderation = self._lane.moderation
         items = list(self._events.records(Block(0, "", "rows", 0, 0, len(rows)), rows, ()))
-        pairs = [(item, moderation.admit(item.record, received_at="-")) for item in items]
-        kept = [(item, admitted) for item, admitted in pairs if isinstance(admitted, Admitted)]
-        judged = self._runner.run(self._lane.judge.judge([one.requests[0] for _, one in kept]))
+        admitted = [moderation.admit(item.record, received_at="-") for item in items]
+        rulings = self._runner.run(judge_batch(admitted, moderation, self._lane.judge, judged_at="-"))
         written = []
-        for (item, admitted), answer in zip(kept, judged, strict=True):
-            outcome = moderation.decide(admitted, [answer], judged_at="-").outcome
-            if isinstance(outcome, VerdictText):
+        for item, ruling in zip(items, rulings, strict=True):
+            if isinstance(ruling.outcome, VerdictText):
                 facts = RowFacts(item.event_id, item.tenant, item.occurred_at, item.language, "", None)
-                written.append(verdict_row(outcome, facts))
+                written.append(verdict_row(ruling.outcome, facts))
         return table_of(written, VERDICT_SCHEMA)
 
 

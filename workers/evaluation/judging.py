@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pipelines.evaluation.examples import Prediction
 from pipelines.evaluation.predicting import Predictor
+from pipelines.length import JudgedWhole, LengthRule
 from schemas.errors import ConfigurationError
 from workers.evaluation.labelled_files import LabelledFiles
 from workers.evaluation.prediction_files import PredictionWriter, RunRecord
@@ -60,10 +61,10 @@ async def judge_files(
         first = next(examples, None)
         if first is None:
             raise ConfigurationError("the files hold no labelled example")  # before minutes of loading
-        policy = None if order.whole else length_policy_of(settings.length)
+        length: LengthRule = JudgedWhole() if order.whole else length_policy_of(settings.length)
         engine = load_engine(guard)
         started = datetime.now(UTC).isoformat(timespec="seconds")
-        predictor = Predictor(judge_of(settings, LocalGuard(engine)), policy, guard.batch_size)
+        predictor = Predictor(judge_of(settings, LocalGuard(engine)), length, guard.batch_size)
 
         def record() -> RunRecord:
             return RunRecord(
@@ -73,7 +74,7 @@ async def judge_files(
                 guard.model,
                 guard.engine,
                 guard.score_temperature if guard.engine == "one_pass" else None,
-                policy.signature if policy else "whole",
+                length.signature,
                 "greedy",
                 predictor.provenance,
                 dict(labelled.forms),

@@ -11,8 +11,9 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+from pipelines.judge_batch import judge_batch
 from pipelines.judging import Judge
-from pipelines.moderation import Admitted, Moderation, Outcome
+from pipelines.moderation import Moderation, Outcome
 from schemas.dead_letter import DeadLetter
 from schemas.record import SourceRecord
 
@@ -87,19 +88,9 @@ async def judge_lines(
         for line in chunk:
             number += 1
             records.append(SourceRecord(SOURCE_TOPIC, 0, number, 0, None, line, ()))
-        outcomes = await _moderate(records, moderation, judge)
-        yield [_output_line(record, outcome) for record, outcome in zip(records, outcomes, strict=True)]
+        rulings = await judge_batch(records, moderation, judge)
+        yield [_output_line(record, ruling.outcome) for record, ruling in zip(records, rulings, strict=True)]
         advanced(sum(len(line) + 1 for line in chunk))
-
-
-async def _moderate(records: Sequence[SourceRecord], moderation: Moderation, judge: Judge) -> list[Outcome]:
-    admitted = [moderation.admit(record) for record in records]
-    requests = [request for item in admitted if isinstance(item, Admitted) for request in item.requests]
-    judged = iter(await judge.judge(requests))
-    return [
-        item if isinstance(item, DeadLetter) else moderation.decide(item, [next(judged) for _ in item.requests]).outcome
-        for item in admitted
-    ]
 
 
 def _output_line(record: SourceRecord, outcome: Outcome) -> OutputLine:

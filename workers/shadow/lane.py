@@ -18,9 +18,10 @@ from typing import NamedTuple
 from uuid import uuid4
 
 from pipelines.guard import Judged
+from pipelines.judge_batch import ask_batch
 from pipelines.judging import Judge
 from pipelines.length import LengthPolicy
-from pipelines.moderation import Admitted, Moderation, Outcome, Ruling, is_mixed, timestamp
+from pipelines.moderation import Admitted, Moderation, Outcome, Ruling, timestamp
 from pipelines.policy import Policy
 from pipelines.shadow import Tally, disagreement, is_sampled
 from schemas.shadow import ShadowJudge, ShadowSummary
@@ -43,10 +44,10 @@ class Offered(NamedTuple):
 
 
 class Answered(NamedTuple):
-    """What became of a call of the candidate; without answers it failed."""
+    """What became of a call of the candidate: the answers for each event, or None where it failed."""
 
     chunk: Sequence[Offered]
-    judged: Sequence[Judged] | None
+    judged: Sequence[Sequence[Judged]] | None
 
 
 @dataclass(slots=True)
@@ -96,7 +97,7 @@ class ShadowLane:
         self._clock = clock
         self._mailbox: queue.SimpleQueue[Offered | Answered | None] = queue.SimpleQueue()
         self._waiting: deque[Offered] = deque()
-        self._under_way: set[Future[Sequence[Judged]]] = set()
+        self._under_way: set[Future[list[list[Judged]]]] = set()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="weir-shadow", daemon=True)
         self._worker = uuid4().hex
@@ -171,17 +172,16 @@ class ShadowLane:
 
     def _ask(self, chunk: list[Offered]) -> None:
         if self._judge is None:
-            self._take(Answered(chunk, [answer for item in chunk for answer in item.judged]))
+            self._take(Answered(chunk, [item.judged for item in chunk]))
             return
-        # Without the live message's trace: what the candidate does is no part of it.
-        requests = [request._replace(carrier={}) for item in chunk for request in item.admitted.requests]
+        batch = [_without_trace(item.admitted) for item in chunk]
 
-        async def judged() -> Sequence[Judged]:
+        async def judged() -> list[list[Judged]]:
             assert self._judge is not None
             async with asyncio.timeout(self._settings.timeout_s):
-                return await self._judge.judge(requests)
+                return await ask_batch(batch, self._judge)
 
-        def answer(done: "Future[Sequence[Judged]]") -> None:
+        def answer(done: "Future[list[list[Judged]]]") -> None:
             self._under_way.discard(done)
             failed = done.cancelled() or done.exception() is not None
             self._mailbox.put(Answered(chunk, None if failed else done.result()))
@@ -192,11 +192,10 @@ class ShadowLane:
 
     def _take(self, answered: Answered) -> None:
         """Compare a chunk; all of its events are done afterwards, even where the comparison failed."""
-        rest = iter(answered.judged or ())
-        for item in answered.chunk:
-            judged = [next(rest) for _ in item.admitted.requests] if answered.judged is not None else []
+        answers = answered.judged if answered.judged is not None else [None] * len(answered.chunk)
+        for item, judged in zip(answered.chunk, answers, strict=True):
             try:
-                if not judged or is_mixed(judged):
+                if judged is None:
                     self.counts.unanswered += 1
                 else:
                     self._compare(item, self._moderation.decide(item.admitted, judged).outcome)
@@ -243,6 +242,11 @@ class ShadowLane:
         )
         if written:
             self._since, self._told, self._tally = now, told, Tally()
+
+
+def _without_trace(admitted: Admitted) -> Admitted:
+    """What the candidate does is no part of the live message's trace."""
+    return admitted._replace(requests=tuple(request._replace(carrier={}) for request in admitted.requests))
 
 
 class ShadowedModeration(Moderation):

@@ -1,42 +1,23 @@
 """Examples to predictions: the parser of live traffic decides, and whatever goes wrong has a reason and no verdict."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import pytest
 
-from pipelines.backoff import Backoff
 from pipelines.evaluation.examples import Label, LabelledExample, Prediction, Verdict
 from pipelines.evaluation.predicting import Predictor
-from pipelines.guard import GuardAnswer, GuardReply, GuardRequest
-from pipelines.judging import PROBE, Judge
-from pipelines.length import LengthPolicy
-from schemas.errors import GuardCallFailedError
+from pipelines.guard import GuardAnswer
+from pipelines.judging import PROBE
+from pipelines.length import JudgedWhole, LengthPolicy, LengthRule
 from schemas.event import Task
 from schemas.reasons import Reason
 from schemas.verdict import Severity
-from tests.pipelines.judged_records import CONTROVERSIAL, LONG_TEXT, PROVENANCE, SAFE, UNSAFE, WINDOWS, answer
+from tests.guards.answering_guard import CRASH, AnsweringGuard, judge_without_waits
+from tests.guards.scripted_guard import PROVENANCE
+from tests.pipelines.judged_records import CONTROVERSIAL, LONG_TEXT, SAFE, UNSAFE, WINDOWS, answer
 
 SCORES = {"safety": {"Safe": 0.25, "Controversial": 0.25, "Unsafe": 0.5}, "category": {"None": 1.0}}
-
-
-class Guard:
-    """Answers by the judged text; keeps the size of every call."""
-
-    def __init__(self, said: Callable[[str], GuardAnswer]) -> None:
-        self._said = said
-        self.calls: list[int] = []
-
-    async def judge(self, requests: Sequence[GuardRequest]) -> GuardReply:
-        self.calls.append(len(requests))
-        texts = [request.conversation[-1]["content"] for request in requests]
-        if "crash" in texts:
-            raise GuardCallFailedError("Boom")
-        return GuardReply([self._said(text) for text in texts], PROVENANCE)
-
-
-async def _wait(_seconds: float) -> None:
-    """Takes no time."""
 
 
 def example(text: str, task: Task = Task.PROMPT, number: int = 1) -> LabelledExample:
@@ -48,10 +29,11 @@ def example(text: str, task: Task = Task.PROMPT, number: int = 1) -> LabelledExa
 
 
 def predict(
-    examples: Sequence[LabelledExample], guard: Guard, length: LengthPolicy | None = None
+    examples: Sequence[LabelledExample],
+    guard: AnsweringGuard,
+    length: LengthRule = JudgedWhole(),  # noqa: B008 - it holds nothing
 ) -> tuple[list[Prediction], Predictor]:
-    judge = Judge(guard, max_attempts=2, max_crashes=1, new_backoff=lambda: Backoff(0.1, 1), sleep=_wait)
-    predictor = Predictor(judge, length, 3)
+    predictor = Predictor(judge_without_waits(guard), length, 3)
 
     async def collect() -> list[Prediction]:
         return [item async for chunk in predictor.predict(iter(examples)) for item in chunk]
@@ -60,7 +42,7 @@ def predict(
 
 
 def test_verdicts_come_in_order_chunk_by_chunk_and_without_text() -> None:
-    guard = Guard(lambda text: answer(UNSAFE if text.startswith("bad") else SAFE))
+    guard = AnsweringGuard(lambda text: answer(UNSAFE if text.startswith("bad") else SAFE))
     texts = ["bad secret", "fine", "bad", "fine", "fine", "bad", "fine"]
     found, predictor = predict([example(text, number=number) for number, text in enumerate(texts)], guard)
     assert [item.verdict.severity for item in found if item.verdict] == [
@@ -84,7 +66,7 @@ def test_an_output_off_the_grammar_is_no_verdict_and_says_why() -> None:
     texts = list(said)
     found, _ = predict(
         [example(text, Task.RESPONSE if text == "two lines" else Task.PROMPT) for text in texts],
-        Guard(said.__getitem__),
+        AnsweringGuard(said.__getitem__),
     )
     assert [item.verdict for item in found] == [None] * len(texts)
     assert [item.failure for item in found] == [
@@ -96,14 +78,24 @@ def test_an_output_off_the_grammar_is_no_verdict_and_says_why() -> None:
     ]
 
 
+@pytest.mark.parametrize(("over", "failure"), [(0.0005, None), (0.01, Reason.NON_FINITE_LOGITS)])
+def test_a_score_beyond_rounding_is_no_verdict_as_in_live_traffic(over: float, failure: Reason | None) -> None:
+    scores = {**SCORES, "safety": {"Safe": -over, "Controversial": 0.0, "Unsafe": 1 + over}}
+    (item,), _ = predict([example("x")], AnsweringGuard(lambda _: answer(UNSAFE, scores=scores)))
+
+    assert item.failure is failure
+    if item.verdict is not None:
+        assert item.verdict.scores == {Severity.SAFE: 0.0, Severity.CONTROVERSIAL: 0.0, Severity.UNSAFE: 1.0}
+
+
 def test_an_example_that_breaks_its_call_does_not_cost_its_neighbours_their_verdicts() -> None:
-    assert PROBE.conversation[-1]["content"] != "crash"
-    found, _ = predict([example(text) for text in ("a", "crash", "b")], Guard(lambda _: answer(SAFE)))
+    assert PROBE.conversation[-1]["content"] != CRASH
+    found, _ = predict([example(text) for text in ("a", CRASH, "b")], AnsweringGuard(lambda _: answer(SAFE)))
     assert [item.failure for item in found] == [None, Reason.INFERENCE_FAILED, None]
 
 
 def test_scores_and_refusals_are_kept() -> None:
-    guard = Guard(lambda _: answer(f"{SAFE}\nRefusal: Yes", scores=SCORES))
+    guard = AnsweringGuard(lambda _: answer(f"{SAFE}\nRefusal: Yes", scores=SCORES))
     (item,), _ = predict([example("sorry", Task.RESPONSE)], guard)
     assert item.verdict == Verdict(
         Severity.SAFE,
@@ -114,7 +106,7 @@ def test_scores_and_refusals_are_kept() -> None:
 
 
 def test_a_conversation_is_judged_whole_unless_the_policy_is_asked_for() -> None:
-    guard = Guard(lambda _: answer(SAFE))
+    guard = AnsweringGuard(lambda _: answer(SAFE))
     predict([example(LONG_TEXT)], guard)
     predict([example(LONG_TEXT)], guard, WINDOWS)
     assert guard.calls[0] == 1
@@ -128,7 +120,7 @@ def test_windows_are_judged_as_in_live_traffic() -> None:
         seen.append(text)
         return answer(CONTROVERSIAL, scores=SCORES) if len(seen) == 2 else answer(SAFE)
 
-    (item,), _ = predict([example(LONG_TEXT)], Guard(said), WINDOWS)
+    (item,), _ = predict([example(LONG_TEXT)], AnsweringGuard(said), WINDOWS)
     assert len(seen) > 2
     assert item.verdict is not None
     assert item.verdict.severity is Severity.CONTROVERSIAL
@@ -136,14 +128,14 @@ def test_windows_are_judged_as_in_live_traffic() -> None:
 
 
 def test_what_the_length_policy_refuses_is_no_verdict() -> None:
-    guard = Guard(lambda _: answer(SAFE))
+    guard = AnsweringGuard(lambda _: answer(SAFE))
     found, _ = predict([example(LONG_TEXT), example("short")], guard, LengthPolicy("dead_letter", 64))
     assert [item.failure for item in found] == [Reason.TOO_LONG, None]
 
 
 @pytest.mark.parametrize("count", [0, 3])
 def test_nothing_is_asked_for_nothing(count: int) -> None:
-    guard = Guard(lambda _: answer(SAFE))
+    guard = AnsweringGuard(lambda _: answer(SAFE))
     found, predictor = predict([example(LONG_TEXT)] * count, guard, LengthPolicy("dead_letter", 64))
     assert len(found) == count
     assert guard.calls == []

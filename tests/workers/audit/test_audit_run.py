@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 from pydantic_core import from_json, to_json
 
-from pipelines.backoff import Backoff
-from pipelines.judging import Judge
+from pipelines.judge_batch import judge_batch
 from schemas.errors import ConfigurationError, ModerationError
 from schemas.record import SourceRecord
 from schemas.verdict_writer import VerdictText
+from tests.guards.answering_guard import judge_without_waits
 from tests.workers.audit.scripted_lane import (
     ScriptedGuard,
     ScriptedLane,
@@ -85,12 +85,15 @@ def test_p1_every_row_is_one_verdict_or_one_dead_letter_and_the_manifest_counts_
 
 
 def test_p7_verdicts_are_those_of_live_for_the_same_event_to_the_byte(whole: Path, tmp_path: Path) -> None:
-    live, judge = moderation(), _judge(ScriptedGuard(ScriptedLane(str(tmp_path))))
+    judge = judge_without_waits(ScriptedGuard(ScriptedLane(str(tmp_path))))
     verdicts, _ = rows_of(whole)
     by_offset = {row["source_offset"]: verdict_of(row) for row in verdicts}
-    for number, row in enumerate(chat(ROWS)):
-        event = {"event_id": row["key"], "tenant": row["who"], "text": row["body"], "created_at": row["at"]}
-        outcome = asyncio.run(live.process(_record(number, row["at"], event), judge)).outcome
+    events = [
+        {"event_id": row["key"], "tenant": row["who"], "text": row["body"], "created_at": row["at"]}
+        for row in chat(ROWS)
+    ]
+    records = [_record(number, event["created_at"], event) for number, event in enumerate(events)]
+    for number, (outcome, _) in enumerate(asyncio.run(judge_batch(records, moderation(), judge))):
         if not isinstance(outcome, VerdictText):
             assert number not in by_offset
             continue
@@ -233,10 +236,6 @@ def test_a_driver_whose_run_is_anothers_stops_and_says_so(log: Path, tmp_path: P
     assert [name for name in left if name.startswith(("StreamingExecutor", "iter_threaded"))] == []
     assert len(seen) == 1
     assert RunFolder(str(tmp_path / "run")).manifest().state == "running"
-
-
-def _judge(guard: Any) -> Judge:
-    return Judge(guard, max_attempts=2, max_crashes=2, new_backoff=lambda: Backoff(0.01, 0.1))
 
 
 def _record(number: int, time_s: int, event: dict[str, Any]) -> SourceRecord:

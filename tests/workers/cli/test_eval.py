@@ -34,7 +34,7 @@ class Engine:
         said = {"off": "no idea", self._changed: SAFE}.get(text, UNSAFE if "bad" in text else SAFE)
         share = 0.9 if said is UNSAFE else 0.1
         safety = {"Safe": 1 - share, "Controversial": 0.0, "Unsafe": share}
-        return Completion(said, None, {"safety": safety}, 1, 8, "stop")
+        return Completion(said, None, {"safety": safety, "category": {"None": 1.0}}, 1, 8, "stop")
 
 
 @pytest.fixture
