@@ -49,7 +49,7 @@ def disagreement(
     )
 
 
-class Tally:
+class AgreementCounts:
     """Counts of compared outcomes."""
 
     def __init__(self) -> None:

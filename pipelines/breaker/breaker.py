@@ -90,7 +90,7 @@ class Alarm(NamedTuple):
     at_s: float
 
 
-class Tally(NamedTuple):
+class DeadLetterCounts(NamedTuple):
     """One kind of dead letters in the window, and of how many records."""
 
     records: int
@@ -113,8 +113,8 @@ class BreakerView(NamedTuple):
     reason: str | None
     open_s: float | None
     warning: str | None
-    failures: Tally
-    input_errors: Tally
+    failures: DeadLetterCounts
+    input_errors: DeadLetterCounts
     drift: Drift | None
 
 
@@ -202,19 +202,19 @@ class Breaker:
             self._begin()
             return alarm
 
-    def memory(self) -> str:
+    def baseline(self) -> str:
         """The baseline as a short text that outlives the process; empty where there is none yet."""
         with self._lock:
-            return self._mix.memory()
+            return self._mix.baseline()
 
-    def recall(self, memories: Iterable[str]) -> bool:
+    def restore(self, baselines: Iterable[str]) -> bool:
         """Begin with the baseline of earlier workers, so that a deploy is compared with what was before it.
 
         Args:
-            memories: what `memory` gave; texts that it did not give are left out.
+            baselines: what `baseline` gave; texts that it did not give are left out.
         """
         with self._lock:
-            return self._mix.recall(memories)
+            return self._mix.restore(baselines)
 
     def view(self, now_s: float) -> BreakerView:
         """State and figures."""
@@ -226,8 +226,8 @@ class Breaker:
                 reason=None if alarm is None else alarm.reason,
                 open_s=None if alarm is None else now_s - alarm.at_s,
                 warning=None if warning is None else warning.reason,
-                failures=_tally(self._failures),
-                input_errors=_tally(self._input_errors),
+                failures=_counts_of(self._failures),
+                input_errors=_counts_of(self._input_errors),
                 drift=self._mix.measure(),
             )
 
@@ -286,8 +286,8 @@ def _too_many(
     return None
 
 
-def _tally(window: DeadLetterWindow) -> Tally:
-    return Tally(window.records, window.dead, window.run, dict(window.letters))
+def _counts_of(window: DeadLetterWindow) -> DeadLetterCounts:
+    return DeadLetterCounts(window.records, window.dead, window.run, dict(window.letters))
 
 
 def _share(window: DeadLetterWindow, of: str, limit: float) -> str:

@@ -23,8 +23,8 @@ _BASELINE_SPANS = 10  # of the recent window, before a baseline counts: what one
 _CHANCE = 1e-9  # of a false alarm, per look and side: of a million windows, 16 looks each, 3 % would see one
 _SPREAD = math.log((2 ** len(Severity) - 2) / _CHANCE) / 2
 _LABELS = tuple(Severity)
-_MEMORY_KEY = "weir_mix"
-_LONGEST_MEMORY = 256
+_KEY = "weir_mix"
+_LONGEST = 256
 _HEAVIEST = 1e15
 
 
@@ -120,20 +120,20 @@ class VerdictMix:
             records=self._records,
         )
 
-    def memory(self) -> str:
-        """The baseline as a short text for `recall`; empty while there is too little to keep."""
+    def baseline(self) -> str:
+        """The baseline as a short text for `restore`; empty while there is too little to keep."""
         if sum(self._baseline) < self._baseline_records or not self._is_baseline_ready:
             return ""
-        return json.dumps({_MEMORY_KEY: [round(part, 1) for part in self._baseline]}, separators=(",", ":"))
+        return json.dumps({_KEY: [round(part, 1) for part in self._baseline]}, separators=(",", ":"))
 
-    def recall(self, memories: Iterable[str]) -> bool:
+    def restore(self, baselines: Iterable[str]) -> bool:
         """Begin with the mean of what was kept; texts of other origin are left out. True where one was of use.
 
         Only for a mix that has seen nothing yet.
         """
         if self._open is not None or self._recent:
             return False
-        kept = [mix for text in memories if (mix := _read(text)) is not None and sum(mix) >= self._baseline_records]
+        kept = [mix for text in baselines if (mix := _read(text)) is not None and sum(mix) >= self._baseline_records]
         if not kept:
             return False
         self._baseline = [sum(parts) / len(kept) for parts in zip(*kept, strict=True)]
@@ -157,11 +157,11 @@ class VerdictMix:
 
 
 def _read(text: str) -> Sequence[float] | None:
-    """What `memory` wrote, else None: the place where it is kept is open to other tools."""
-    if _MEMORY_KEY not in text or len(text) > _LONGEST_MEMORY:
+    """What `baseline` wrote, else None: the place where it is kept is open to other tools."""
+    if _KEY not in text or len(text) > _LONGEST:
         return None
     try:
-        mix = json.loads(text)[_MEMORY_KEY]
+        mix = json.loads(text)[_KEY]
     except (ValueError, TypeError, KeyError):
         return None
     is_mix = isinstance(mix, list) and len(mix) == len(_LABELS)

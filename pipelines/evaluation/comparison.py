@@ -44,7 +44,7 @@ class Contest:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class RunComparison:
     """All contests by task and question, and what became of the severities.
 
     `transitions` counts examples by the first run's severity and the second's ("none" without a verdict) where they
@@ -72,7 +72,7 @@ def mcnemar(only_first_right: int, only_second_right: int) -> McNemar:
 
 def compare(
     first: Sequence[Prediction], second: Sequence[Prediction], rule: NoVerdict, bootstrap: Bootstrap, listed: int
-) -> Comparison:
+) -> RunComparison:
     """Compare two runs on the examples that both have.
 
     Args:
@@ -108,7 +108,7 @@ def compare(
             contests[str(task)] = questions
     changed = [(a, b) for a, b in pairs if _severity(a) != _severity(b)]
     transitions = Counter(f"{_severity(a)} -> {_severity(b)}" for a, b in changed)
-    return Comparison(
+    return RunComparison(
         len(pairs),
         len(first) - len(pairs),
         len(second) - len(pairs),

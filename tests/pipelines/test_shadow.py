@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.shadow import Tally, differences, disagreement, is_sampled
+from pipelines.shadow import AgreementCounts, differences, disagreement, is_sampled
 from schemas.dead_letter import DeadLetter, dead_letter
 from schemas.errors import TerminalError
 from schemas.reasons import Reason
@@ -74,13 +74,13 @@ def test_the_order_of_categories_is_no_difference_and_reasons_are() -> None:
 
 
 def test_a_tally_adds_up() -> None:
-    tally = Tally()
+    counts = AgreementCounts()
     for candidate in (VERDICT_TEXT, VERDICT_TEXT, verdict(severity=Severity.SAFE, action=Action.ALLOW), UNREADABLE):
-        tally.add(VERDICT_TEXT, candidate)
+        counts.add(VERDICT_TEXT, candidate)
 
-    assert (tally.agreed, tally.disagreed) == (2, 2)
-    assert tally.differences == {Difference.SEVERITY: 1, Difference.ACTION: 1, Difference.OUTCOME: 1}
-    assert {(pair.live, pair.candidate, pair.count) for pair in tally.pairs} == {
+    assert (counts.agreed, counts.disagreed) == (2, 2)
+    assert counts.differences == {Difference.SEVERITY: 1, Difference.ACTION: 1, Difference.OUTCOME: 1}
+    assert {(pair.live, pair.candidate, pair.count) for pair in counts.pairs} == {
         (Severity.UNSAFE, Severity.UNSAFE, 2),
         (Severity.UNSAFE, Severity.SAFE, 1),
         (Severity.UNSAFE, "dead_letter", 1),

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from pipelines.breaker.breaker import BreakerView, Tally
+from pipelines.breaker.breaker import BreakerView, DeadLetterCounts
 from workers.cli.options import AsJson
 from workers.cli.terminal import console, show_json
 from workers.settings.loading import prepare_ray
@@ -88,6 +88,6 @@ def _show(breakers: list[tuple[str, BreakerView]]) -> None:
         console().print(table)
 
 
-def _share(tally: Tally) -> str:
-    run = f", {tally.consecutive} in a row" if tally.consecutive else ""
-    return f"{tally.dead_letters} of {tally.records}{run}"
+def _share(counts: DeadLetterCounts) -> str:
+    run = f", {counts.consecutive} in a row" if counts.consecutive else ""
+    return f"{counts.dead_letters} of {counts.records}{run}"

@@ -15,7 +15,7 @@ from workers.cli.terminal import console, plain, progress_bar, show_json
 from workers.settings.loading import load_settings
 
 if TYPE_CHECKING:
-    from workers.shadow.report import Comparison, ShadowReport
+    from workers.shadow.report import ShadowComparison, ShadowReport
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -74,7 +74,7 @@ def _show(found: "ShadowReport") -> None:
         out.print(table)
 
 
-def _matrix(comparison: "Comparison") -> Table:
+def _matrix(comparison: "ShadowComparison") -> Table:
     labels: list[Label] = sorted({label for pair in comparison.pairs for label in pair})
     table = Table("live \\ candidate", *labels)
     for live in labels:

@@ -23,7 +23,7 @@ from pipelines.judging import Judge
 from pipelines.length import LengthPolicy
 from pipelines.moderation import Admitted, Moderation, Outcome, Ruling, timestamp
 from pipelines.policy import Policy
-from pipelines.shadow import Tally, disagreement, is_sampled
+from pipelines.shadow import AgreementCounts, disagreement, is_sampled
 from schemas.shadow import ShadowJudge, ShadowSummary
 from schemas.verdict import Source
 from workers.settings.sections import ShadowSettings
@@ -101,11 +101,11 @@ class ShadowLane:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="weir-shadow", daemon=True)
         self._worker = uuid4().hex
-        self._tally = Tally()
+        self._tally = AgreementCounts()
         self._since, self._due = timestamp(), clock() + settings.summary_interval_s
         self._told = (0, 0, 0)
         self.counts = LaneCounts()
-        self.totals = Tally()
+        self.totals = AgreementCounts()
 
     # -- from other threads ------------------------------------------------------------------------------------------
 
@@ -241,7 +241,7 @@ class ShadowLane:
             )
         )
         if written:
-            self._since, self._told, self._tally = now, told, Tally()
+            self._since, self._told, self._tally = now, told, AgreementCounts()
 
 
 def _without_trace(admitted: Admitted) -> Admitted:

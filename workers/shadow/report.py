@@ -14,7 +14,7 @@ from workers.settings.loading import Settings
 
 
 @dataclass
-class Comparison:
+class ShadowComparison:
     """One candidate beside one live judge, over all consumers and summaries.
 
     Attributes:
@@ -85,7 +85,7 @@ class ShadowReport:
         foreign: records that are none of the lane's.
     """
 
-    comparisons: list[Comparison]
+    comparisons: list[ShadowComparison]
     disagreements: int
     examples: list[ShadowDisagreement]
     foreign: int
@@ -115,7 +115,7 @@ def shadow_report(
     Raises:
         ModerationError: the topic does not exist or gives nothing.
     """
-    comparisons: dict[tuple[ShadowJudge, ShadowJudge], Comparison] = {}
+    comparisons: dict[tuple[ShadowJudge, ShadowJudge], ShadowComparison] = {}
     newest: deque[ShadowDisagreement] = deque(maxlen=examples)
     disagreements = foreign = 0
     with kafka_faults(settings.kafka), TopicReader(settings.kafka) as reader:
@@ -124,7 +124,7 @@ def shadow_report(
             match _read(record):
                 case ShadowSummary() as summary:
                     key = summary.live, summary.candidate
-                    comparisons.setdefault(key, Comparison(*key)).add(summary)
+                    comparisons.setdefault(key, ShadowComparison(*key)).add(summary)
                 case ShadowDisagreement() as disagreement:
                     disagreements += 1
                     newest.append(disagreement)

@@ -162,7 +162,7 @@ def _publisher(
             stopping,
             backoff=backoff,
             member=consumer.metadata,
-            baseline=breaker.memory,
+            baseline=breaker.baseline,
             stored=partial(committed_offsets, kafka),
         )
     return Publisher(

@@ -97,7 +97,7 @@ class Commits:
             self._answer_due = now + ANSWER_S
             started_ns = time.time_ns()
             self._consumer.commit(
-                offsets, self._breaker.memory(), lambda error: self._answered(offsets, started_ns, error)
+                offsets, self._breaker.baseline(), lambda error: self._answered(offsets, started_ns, error)
             )
         return True
 
@@ -130,7 +130,7 @@ class Commits:
             return
         started_ns = time.time_ns()
         try:
-            await self._consumer.commit_and_wait(offsets, self._breaker.memory())
+            await self._consumer.commit_and_wait(offsets, self._breaker.baseline())
         except KafkaError as error:
             log.warning(log_event("commit_on_revoke_failed", error=type(error).__name__))
         else:

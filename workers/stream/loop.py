@@ -153,4 +153,4 @@ class Loop:
         except KafkaError as error:
             log.warning(log_event("baseline_not_read", error=type(error).__name__))
             return
-        self._breaker.recall(stored)
+        self._breaker.restore(stored)

@@ -162,7 +162,7 @@ def test_after_a_reset_the_new_mix_is_what_the_baseline_begins_with() -> None:
     assert traffic.show(cycle([AFTER]), 100_000)[1] is not None
     breaker.reset()
 
-    assert breaker.memory() == ""
+    assert breaker.baseline() == ""
     assert traffic.show(cycle([AFTER]), 100_000)[1] is None
     drift = breaker.view(traffic.now_s).drift
     assert drift is not None
@@ -173,8 +173,8 @@ def test_a_worker_started_by_the_deploy_compares_with_what_was_before_it() -> No
     old, new = Breaker(DEFAULTS), Breaker(DEFAULTS)
     Traffic(old, 1_000, 11).show(cycle([BEFORE]), 500_000)
 
-    assert len(old.memory()) < 100
-    assert new.recall(["", old.memory(), old.memory()])
+    assert len(old.baseline()) < 100
+    assert new.restore(["", old.baseline(), old.baseline()])
     shown, alarm = Traffic(new, 100, 12).show(cycle([AFTER]), 100_000)
     assert alarm is not None
     assert alarm.cause is Cause.VERDICT_DRIFT
@@ -185,8 +185,8 @@ def test_the_baseline_of_several_is_their_mean_and_comes_too_late_once_verdicts_
     mix = VerdictMix(10, 1.0, 100, 1e9)
     texts = [json.dumps({"weir_mix": [90, 10, 0]}), json.dumps({"weir_mix": [100, 0, 100.0]})]
 
-    assert mix.recall(texts)
-    assert not late().recall(texts)
+    assert mix.restore(texts)
+    assert not late().restore(texts)
     mix.add(0.0, {Severity.SAFE: 10})
     mix.add(1.0, {Severity.SAFE: 10})
     mix.add(2.0, {Severity.SAFE: 10})
@@ -239,12 +239,12 @@ FOREIGN = [
 
 @pytest.mark.parametrize("text", FOREIGN)
 def test_foreign_bytes_where_the_baseline_is_kept_are_left_out(text: str) -> None:
-    assert not VerdictMix(10, 1.0, 100, 1e9).recall([text])
+    assert not VerdictMix(10, 1.0, 100, 1e9).restore([text])
 
 
 @given(st.lists(st.text(max_size=300)))
 def test_no_text_of_others_stops_a_start(texts: list[str]) -> None:
-    assert not VerdictMix(10, 1.0, 100, 1e9).recall(texts)
+    assert not VerdictMix(10, 1.0, 100, 1e9).restore(texts)
 
 
 # -- for all inputs ----------------------------------------------------------------------------------------------------

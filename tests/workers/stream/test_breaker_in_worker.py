@@ -92,7 +92,7 @@ def test_the_mix_of_verdicts_outlives_a_worker_beside_its_offsets(kafka_site: Si
 
     def has_a_baseline() -> bool:
         kafka_site.produce([event(f"e{index}") for index in range(100)])
-        return first.breaker.memory() != ""
+        return first.breaker.baseline() != ""
 
     wait_until(has_a_baseline, "a baseline")
     wait_until(lambda: any(_notes(kafka_site)), "it to be noted beside the offsets")
@@ -102,7 +102,7 @@ def test_the_mix_of_verdicts_outlives_a_worker_beside_its_offsets(kafka_site: Si
     kafka_site.produce([event("one more")])
     second = kafka_site.start(ScriptedGuard(), settings)
     wait_until(lambda: done + second.progress.completed == len(kafka_site.records(0)), "the second one to work")
-    assert second.breaker.memory(), "it began anew"
+    assert second.breaker.baseline(), "it began anew"
 
 
 def _notes(site: Site) -> list[str]:

@@ -46,7 +46,7 @@ class Stopping:
         partition.offsets.deliver(record)
         list(partition.offsets.release())
         self.consumer = Coordinator()
-        parts: Any = self.consumer, SimpleNamespace(is_open=False, memory=lambda: "mix")
+        parts: Any = self.consumer, SimpleNamespace(is_open=False, baseline=lambda: "mix")
         tracer: Any = SimpleNamespace(committed=lambda _, __: None)
         self.commits = Commits(
             parts[0],

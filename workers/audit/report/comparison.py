@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from pipelines.evaluation.agreement import cohen_kappa, observed_agreement, wilson_interval
 from workers.audit.report.counts import MOST_GROUPS, mask_of
-from workers.audit.report.model import CategoryShift, Comparison, Flip, RunFacts, Shift
+from workers.audit.report.model import AuditComparison, CategoryShift, Flip, RunFacts, Shift
 from workers.audit.report.spool import CATEGORIES, ORDER, named_in, parts_for, read_part, spool
 
 _UNSAFE = len(ORDER) - 1
@@ -106,7 +106,7 @@ class _Differences:
 
 def compare_runs(
     before: Iterable[Any], after: Iterable[Any], rows: int, against: RunFacts, dead_letters: int, listed: int
-) -> Comparison:
+) -> AuditComparison:
     """Join two runs by event id and count where they differ.
 
     Args:
@@ -130,7 +130,7 @@ def compare_runs(
     compared = int(differences.matrix.sum())
     same = int(differences.matrix.trace())
     low, high = wilson_interval(same, compared)
-    return Comparison(
+    return AuditComparison(
         against=against,
         against_verdicts=rows_there,
         against_dead_letters=dead_letters,

@@ -191,7 +191,7 @@ class CategoryShift(_Figures):
     both: int
 
 
-class Comparison(_Figures):
+class AuditComparison(_Figures):
     """This run beside an earlier one, event by event. `matrix[i][j]`: earlier severity i, severity j here.
 
     `changed_text` pairs have one id and two texts: they are left out of everything else.
@@ -244,6 +244,6 @@ class AuditReport(_Figures):
     histograms: list[Histogram]
     examples: list[ExampleList]
     with_text: bool
-    comparison: Comparison | None
+    comparison: AuditComparison | None
     warnings: list[str]
     notes: list[str]

@@ -21,8 +21,8 @@ from workers.audit.report.counts import COUNTED, VerdictCounts, in_order, scores
 from workers.audit.report.examples import EXAMPLE_COLUMNS, TEXTS, ExampleChoice, source_of, texts_of
 from workers.audit.report.files import RunFiles
 from workers.audit.report.model import (
+    AuditComparison,
     AuditReport,
-    Comparison,
     DeadLetterPlace,
     DeadLetterReason,
     RunFacts,
@@ -197,7 +197,7 @@ def _dead_letters(run: RunFiles, reading: _Reading) -> tuple[list[DeadLetterReas
 
 def _comparison(
     run: RunFiles, against: RunFiles, choices: Choices, reading: _Reading, *, with_text: bool
-) -> Comparison:
+) -> AuditComparison:
     before, after = (part.verdicts(SPOOLED, reading.advance) for part in (against, run))
     dead_letters = sum(marker.counts.dead_letters for marker in against.markers)
     rows = _verdicts(run) + _verdicts(against)

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipelines.evaluation.binary import BinaryFigures, Estimate
-from pipelines.evaluation.comparison import Comparison
+from pipelines.evaluation.comparison import RunComparison
 from pipelines.evaluation.report import Evaluation, ScoreFigures, TaskFigures
 from pipelines.evaluation.reported import SOURCE
 from workers.cli.terminal import console, plain
@@ -32,7 +32,7 @@ def show_evaluation(run: RunRecord, skipped: Mapping[str, int], evaluation: Eval
     _show_beside(out, evaluation)
 
 
-def show_comparison(first: RunRecord, second: RunRecord, comparison: Comparison) -> None:
+def show_comparison(first: RunRecord, second: RunRecord, comparison: RunComparison) -> None:
     """The tables of two runs."""
     out = console()
     _show_run(out, "A", first)

@@ -14,7 +14,7 @@ from workers.audit.report import comparison as report_comparison
 from workers.audit.report import spool as report_spool
 from workers.audit.report.files import RunFiles
 from workers.audit.report.html import render
-from workers.audit.report.model import AuditReport, Comparison
+from workers.audit.report.model import AuditComparison, AuditReport
 from workers.audit.report.report import Choices, build_report
 
 SEVERITIES = ("Safe", "Controversial", "Unsafe")
@@ -26,7 +26,7 @@ def report_of(folder: Path, before: list[Row], after: list[Row], listed: int = 2
     return build_report(RunFiles(new), RunFiles(old), Choices(listed=listed), silent)
 
 
-def comparison_of(folder: Path, before: list[Row], after: list[Row], listed: int = 20) -> Comparison:
+def comparison_of(folder: Path, before: list[Row], after: list[Row], listed: int = 20) -> AuditComparison:
     compared = report_of(folder, before, after, listed).comparison
     assert compared is not None
     return compared
