@@ -13,6 +13,8 @@ from schemas.reasons import Reason
 from schemas.verdict import Provenance
 
 Conversation = tuple[Message, ...]
+CHUNK_SIZE = 64  # default of the events of one call
+BATCH_SIZE = 256  # default of the items of one GPU batch; beyond it a pass of the engine gains nothing
 
 
 class GuardRequest(NamedTuple):

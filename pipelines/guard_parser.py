@@ -15,7 +15,7 @@ from functools import lru_cache
 
 from schemas.errors import UnparsableOutputError
 from schemas.event import Task
-from schemas.verdict import Category, Severity
+from schemas.verdict import SEVERITY_RANK, Category, Severity
 
 PARSER_VERSION = "1"
 
@@ -28,7 +28,6 @@ _CATEGORY_OF_NAME: dict[Task, dict[str, Category]] = {
     Task.RESPONSE: {str(category): category for category in Category if category is not Category.JAILBREAK},
 }
 _LINES = {Task.PROMPT: 2, Task.RESPONSE: 3}
-_RANK = {Severity.SAFE: 0, Severity.CONTROVERSIAL: 1, Severity.UNSAFE: 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +93,7 @@ def worst(classifications: Iterable[Classification]) -> Classification:
     windows = tuple(classifications)
     if len(windows) == 1:  # nearly every message
         return windows[0]
-    severity = max((window.severity for window in windows), key=_RANK.__getitem__)
+    severity = max((window.severity for window in windows), key=SEVERITY_RANK.__getitem__)
     listed = (category for window in windows if window.severity is severity for category in window.categories)
     refusals = [window.refusal for window in windows if window.refusal is not None]
     return Classification(severity, tuple(dict.fromkeys(listed)), any(refusals) if refusals else None)

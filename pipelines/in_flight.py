@@ -15,6 +15,9 @@ class Load:
     tokens: int
 
 
+LIMIT = Load(records=4_096, bytes=64 * 2**20, tokens=1_048_576)  # the default
+
+
 class InFlightLimits:
     """Says when to stop taking records in, and when to go on.
 

@@ -18,6 +18,7 @@ from schemas.verdict import Handling
 Mode = Literal["dead_letter", "truncate_middle", "window"]
 
 MIN_TOKENS = 64
+MAX_TOKENS = 4_096  # the default
 
 
 class Fitted(NamedTuple):

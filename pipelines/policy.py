@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from pipelines.guard_parser import Classification
 from pipelines.policy_file import ControversialRules, PolicyFile, Rules, Treatment, read_policy_file
-from schemas.verdict import Action, Category, Severity
+from schemas.verdict import ACTION_RANK, SEVERITY_RANK, Action, Category, Severity
 
 _DEFAULT_ACTIONS = {Severity.SAFE: Action.ALLOW, Severity.CONTROVERSIAL: Action.REVIEW, Severity.UNSAFE: Action.BLOCK}
 _TREATED_AS = {
@@ -19,8 +19,6 @@ _TREATED_AS = {
     Treatment.LOOSE: Severity.SAFE,
     Treatment.AS_IS: Severity.CONTROVERSIAL,
 }
-_STRICTNESS = {Action.ALLOW: 0, Action.REVIEW: 1, Action.BLOCK: 2}
-_RANK = {Severity.SAFE: 0, Severity.CONTROVERSIAL: 1, Severity.UNSAFE: 2}
 
 
 class Decision(NamedTuple):
@@ -62,8 +60,8 @@ class Policy:
         if len(categories) < 2:
             return table[severity, categories[0] if categories else None]
         decisions = [table[severity, category] for category in categories]
-        strictest = max(decisions, key=lambda decision: _STRICTNESS[decision.action])
-        treated_as = max((decision.treated_as for decision in decisions), key=_RANK.__getitem__)
+        strictest = max(decisions, key=lambda decision: ACTION_RANK[decision.action])
+        treated_as = max((decision.treated_as for decision in decisions), key=SEVERITY_RANK.__getitem__)
         return Decision(strictest.action, treated_as, strictest.topics)
 
 

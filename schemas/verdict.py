@@ -47,6 +47,11 @@ class Action(StrEnum):
     BLOCK = "block"
 
 
+# Both are declared from the mildest on.
+SEVERITY_RANK = {severity: rank for rank, severity in enumerate(Severity)}
+ACTION_RANK = {action: rank for rank, action in enumerate(Action)}
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -11,16 +11,16 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple
 
 from pipelines.breaker.drift import Drift, VerdictMix
+from pipelines.breaker.rules import BreakerRules
 from pipelines.breaker.window import DeadLetterWindow, Limits
 from schemas.dead_letter import DeadLetter
 from schemas.reasons import STAGE_OF, Reason, Stage
 from schemas.verdict import Severity
 from schemas.verdict_writer import VerdictText
 
-DriftAction = Literal["trip", "warn", "off"]
 # What the record itself is to blame for, known before the guard is asked. It is counted against the records taken in,
 # not against the verdicts: those stop while the guard is down, and bad input does not.
 INPUT_ERRORS = frozenset(
@@ -28,41 +28,6 @@ INPUT_ERRORS = frozenset(
 )
 _NO_LETTERS: Mapping[Reason, int] = {}
 _NO_VERDICTS: Mapping[Severity, int] = {}
-
-
-class BreakerRules(Protocol):
-    """When to open; `workers.settings.sections.BreakerSettings` says what each rule means and its default."""
-
-    @property
-    def enabled(self) -> bool: ...
-    @property
-    def window_records(self) -> int: ...
-    @property
-    def window_s(self) -> float: ...
-    @property
-    def failure_ratio(self) -> float: ...
-    @property
-    def failure_min_records(self) -> int: ...
-    @property
-    def consecutive_failures(self) -> int: ...
-    @property
-    def input_error_ratio(self) -> float: ...
-    @property
-    def input_error_min_records(self) -> int: ...
-    @property
-    def consecutive_input_errors(self) -> int: ...
-    @property
-    def drift_action(self) -> DriftAction: ...
-    @property
-    def drift_distance(self) -> float: ...
-    @property
-    def drift_window_records(self) -> int: ...
-    @property
-    def drift_window_s(self) -> float: ...
-    @property
-    def drift_baseline_records(self) -> int: ...
-    @property
-    def drift_baseline_half_life_s(self) -> float: ...
 
 
 class Cause(StrEnum):

@@ -20,17 +20,13 @@ from pipelines.capacity.figures import (
 )
 from pipelines.capacity.load import Assumptions, Workload, refuse_impossible
 from pipelines.capacity.work import new_tokens, prompt_tokens, sequence_gb, weights_gb, work_of
+from pipelines.guard import BATCH_SIZE, CHUNK_SIZE
+from pipelines.in_flight import LIMIT
+from pipelines.length import MAX_TOKENS
 from schemas.errors import ConfigurationError
 from schemas.event import Task
 
-LARGEST_BATCH = 256  # of guard.batch_size; beyond it a pass of this engine gains nothing
-CHUNK_SIZE = 64
 _BYTES_PER_TOKEN = 6  # of a record, its JSON included
-# Defaults of settings, which a plan does not go below. That they are theirs is held by a test.
-_IN_FLIGHT_RECORDS = 4_096
-_IN_FLIGHT_TOKENS = 1_048_576
-_IN_FLIGHT_BYTES = 64 * 2**20
-_LONGEST_WHOLE = 4_096  # of length.max_tokens
 _USABLE_MEMORY = 0.9
 _SECONDS_PER_HOUR = 3_600
 _MILLION = 1_000_000
@@ -191,7 +187,7 @@ def _batch(workload: Workload, shape: ModelShape, gpu: str, rate: _Rate, working
             f"target_ms: {shown(workload.target_ms)} is too short; a message waits for one pass and rides in another,"
             f" at least {shown(shortest)} ms on {gpu}"
         )
-    limits = {"the target": in_time, "guard.batch_size": LARGEST_BATCH}
+    limits = {"the target": in_time, "guard.batch_size": BATCH_SIZE}
     if gpu in GPUS:
         free = _USABLE_MEMORY * GPUS[gpu].memory_gb - weights_gb(shape)
         each = sequence_gb(shape, workload.task, workload.tokens)
@@ -217,7 +213,7 @@ def _settings(
     per_consumer = max(
         2 * workload.messages_per_second * latency_ms / 1_000 / consumers, 2 * batch * replicas / consumers
     )
-    records = max(_IN_FLIGHT_RECORDS, 1 << ceil(per_consumer - 1).bit_length())
+    records = max(LIMIT.records, 1 << ceil(per_consumer - 1).bit_length())
     return {
         "WEIR_GUARD__REPLICAS": str(replicas),
         "WEIR_GUARD__GPUS_PER_REPLICA": "0" if gpu in CPUS else "1",
@@ -228,9 +224,9 @@ def _settings(
         "WEIR_DELIVERY__CHUNK_SIZE": str(min(CHUNK_SIZE, batch)),
         "WEIR_SERVE__CONSUMERS": str(consumers),
         "WEIR_LIMITS__IN_FLIGHT_RECORDS": str(records),
-        "WEIR_LIMITS__IN_FLIGHT_TOKENS": str(max(_IN_FLIGHT_TOKENS, ceil(2 * records * workload.tokens))),
+        "WEIR_LIMITS__IN_FLIGHT_TOKENS": str(max(LIMIT.tokens, ceil(2 * records * workload.tokens))),
         "WEIR_LIMITS__IN_FLIGHT_BYTES": str(
-            max(_IN_FLIGHT_BYTES, ceil(2 * per_consumer * workload.tokens * _BYTES_PER_TOKEN))
+            max(LIMIT.bytes, ceil(2 * per_consumer * workload.tokens * _BYTES_PER_TOKEN))
         ),
         **_length_settings(workload),
     }
@@ -239,7 +235,7 @@ def _settings(
 def _length_settings(workload: Workload) -> dict[str, str]:
     """Judged whole, as the plan reckons it, where the default would cut the load's mean into windows."""
     longest = ceil(2 * workload.tokens)
-    if longest <= _LONGEST_WHOLE:
+    if longest <= MAX_TOKENS:
         return {}
     frame = ceil(prompt_tokens(workload.task, workload.tokens) - workload.tokens)
     return {"WEIR_LENGTH__MAX_TOKENS": str(min(longest, CONTEXT - frame))}

@@ -9,10 +9,17 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import NoDecode
 
+from pipelines.breaker.rules import BreakerRules
+from pipelines.guard import BATCH_SIZE, CHUNK_SIZE
+from pipelines.in_flight import LIMIT
+from pipelines.length import MAX_TOKENS, MIN_TOKENS, Mode
+
 Positive = Annotated[int, Field(gt=0)]
 PositiveSeconds = Annotated[float, Field(gt=0)]
 Ratio = Annotated[float, Field(gt=0, le=1)]
 TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]*[A-Za-z0-9_-][A-Za-z0-9._-]*$", max_length=249)]
+# How a message may end that is traced for it, whatever its producer decided.
+MessageEnd = Literal["dead_letter", "not_safe", "slow"]
 TenantName = Annotated[str, Field(pattern=r"^[^_]", max_length=128)]
 _PARKING = ".parking"
 
@@ -110,7 +117,7 @@ class GuardSettings(Section):
     )
     max_new_tokens: Positive = Field(128, description="longest output")
     batch_tokens: Positive = Field(65_536, description="padded tokens of one GPU batch at most")
-    batch_size: Positive = Field(256, description="items of one GPU batch at most")
+    batch_size: Positive = Field(BATCH_SIZE, description="items of one GPU batch at most")
     background_batch_tokens: Positive = Field(
         2_048, description="the same for a batch of background work, which a live message waits for once at most"
     )
@@ -133,7 +140,7 @@ class DeliverySettings(Section):
     """How records are handed over."""
 
     mode: Literal["at_least_once", "exactly_once"] = Field("at_least_once", description="delivery promise")
-    chunk_size: Positive = Field(64, description="events of one guard call")
+    chunk_size: Positive = Field(CHUNK_SIZE, description="events of one guard call")
     call_timeout_s: PositiveSeconds = Field(
         1_800.0, description="a guard call that takes longer, its wait in the replica's queue included, is tried again"
     )
@@ -149,17 +156,19 @@ class LimitSettings(Section):
     """Bounds on what is held in memory (P9)."""
 
     max_event_bytes: Positive = Field(1_048_576, description="larger values are dead letters")
-    in_flight_records: Positive = Field(4_096, description="partitions pause at this many records")
-    in_flight_bytes: Positive = Field(64 * 2**20, description="partitions pause at this many bytes")
-    in_flight_tokens: Positive = Field(1_048_576, description="partitions pause at this many estimated tokens")
+    in_flight_records: Positive = Field(LIMIT.records, description="partitions pause at this many records")
+    in_flight_bytes: Positive = Field(LIMIT.bytes, description="partitions pause at this many bytes")
+    in_flight_tokens: Positive = Field(LIMIT.tokens, description="partitions pause at this many estimated tokens")
     resume_ratio: Annotated[float, Field(gt=0, lt=1)] = Field(0.5, description="share of a limit to resume below")
 
 
 class LengthSettings(Section):
     """What happens to conversations longer than the model should read."""
 
-    mode: Literal["dead_letter", "truncate_middle", "window"] = Field("window", description="length policy")
-    max_tokens: Annotated[int, Field(ge=64)] = Field(4_096, description="estimated tokens judged in one piece")
+    mode: Mode = Field("window", description="length policy")
+    max_tokens: Annotated[int, Field(ge=MIN_TOKENS)] = Field(
+        MAX_TOKENS, description="estimated tokens judged in one piece"
+    )
     overlap_tokens: Annotated[int, Field(ge=0)] = Field(256, description="overlap of neighbouring windows")
     max_windows: Positive = Field(32, description="a text of more windows is a dead letter")
 
@@ -174,7 +183,7 @@ class TelemetrySettings(Section):
     """Spans and logs; exporters are set by the standard OTEL_ variables."""
 
     process_span: Literal["child", "link"] = Field("child", description="relation to the producer's span")
-    always_sample: Annotated[tuple[Literal["dead_letter", "not_safe", "slow"], ...], NoDecode] = Field(
+    always_sample: Annotated[tuple[MessageEnd, ...], NoDecode] = Field(
         ("dead_letter", "not_safe", "slow"),
         description="messages that are traced for their end, whatever their producer decided; empty: none",
     )
@@ -202,32 +211,6 @@ class HealthSettings(Section):
         20.0, description="and one stuck for so many times its longest recent wait, from 10 s on"
     )
     dead_man_s: PositiveSeconds = Field(60.0, description="without a Serve health check for so long: stop consuming")
-
-
-class BreakerSettings(Section):
-    """When a worker stops releasing outcomes, see `pipelines.breaker.breaker`; decision 0009 explains the figures."""
-
-    enabled: bool = Field(True, description="open the breaker at all")
-    window_records: Positive = Field(10_000, description="the ratios are those of so many last records")
-    window_s: PositiveSeconds = Field(3_600.0, description="... and look back for so long at most")
-    failure_ratio: Ratio = Field(0.2, description="open at this share of dead letters that are not the sender's doing")
-    failure_min_records: Positive = Field(2_000, description="... once so many records have been judged")
-    consecutive_failures: Positive = Field(500, description="open at so many such dead letters without a verdict")
-    input_error_ratio: Ratio = Field(0.8, description="open at this share of records refused before the guard")
-    input_error_min_records: Positive = Field(5_000, description="... once so many have been taken in")
-    consecutive_input_errors: Positive = Field(5_000, description="open at so many refused in a row")
-    drift_action: Literal["trip", "warn", "off"] = Field(
-        "trip", description="when the mix of severities has moved: open, only warn, or do not look"
-    )
-    drift_distance: Annotated[float, Field(gt=0, lt=1)] = Field(
-        0.1, description="share of verdicts that changed their label, beyond chance, that counts as moved"
-    )
-    drift_window_records: Positive = Field(5_000, description="verdicts that the baseline is compared with, at least")
-    drift_window_s: PositiveSeconds = Field(30.0, description="... and of so long at least")
-    drift_baseline_records: Positive = Field(20_000, description="verdicts that a baseline needs")
-    drift_baseline_half_life_s: PositiveSeconds = Field(
-        86_400.0, description="after so long a verdict counts half in the baseline"
-    )
 
 
 class ServeSettings(Section):
@@ -301,7 +284,7 @@ class Sections(Section):
     policy: PolicySettings = PolicySettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     health: HealthSettings = HealthSettings()
-    breaker: BreakerSettings = BreakerSettings()
+    breaker: BreakerRules = BreakerRules()
     serve: ServeSettings = ServeSettings()
     autoscaling: AutoscalingSettings = AutoscalingSettings()
     shadow: ShadowSettings = ShadowSettings()

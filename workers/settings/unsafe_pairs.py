@@ -3,7 +3,8 @@
 Does not read settings.
 """
 
-from workers.settings.sections import BreakerSettings, Sections, ShadowSettings, TopicSettings
+from pipelines.breaker.rules import BreakerRules
+from workers.settings.sections import Sections, ShadowSettings, TopicSettings
 
 
 def unsafe_pairs(settings: Sections) -> list[str]:
@@ -91,7 +92,7 @@ def _pairs(settings: Sections) -> list[tuple[bool, str]]:
     ]
 
 
-def _unsafe_breaker_pairs(breaker: BreakerSettings) -> list[tuple[bool, str]]:
+def _unsafe_breaker_pairs(breaker: BreakerRules) -> list[tuple[bool, str]]:
     window = f"breaker.window_records={breaker.window_records}, so the ratio would never count"
     return [
         (

@@ -7,17 +7,16 @@ kept, its spans are made then. Makes no spans itself; `workers.telemetry.message
 
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Literal
 
 from schemas.dead_letter import DeadLetter
 from schemas.record import SourceRecord
 from schemas.verdict import Severity
 from schemas.verdict_writer import VerdictText
+from workers.settings.sections import MessageEnd
 from workers.telemetry.message_spans import MessageSpans, StreamSpans
 from workers.telemetry.span_encoding import Emit, SpanContext, new_root, read_traceparent
 
 TraceHeaders = tuple[tuple[str, bytes], ...]
-End = Literal["dead_letter", "not_safe", "slow"]
 MAX_BAGGAGE = 8_192  # bytes, as W3C has it
 _NO_CARRIER: Mapping[str, str] = {}
 _TRACEPARENT_LENGTH = 55
@@ -71,12 +70,12 @@ class LateSampling:
         slow_ns: the same in nanoseconds; centuries where slow messages are not always traced.
     """
 
-    def __init__(self, ends: Collection[End], slow_s: float) -> None:
+    def __init__(self, ends: Collection[MessageEnd], slow_s: float) -> None:
         self._dead_letters = "dead_letter" in ends
         self._not_safe = "not_safe" in ends
         self.slow_ns = int(slow_s * 1e9) if "slow" in ends else 1 << 63
 
-    def why(self, outcome: VerdictText | DeadLetter, took_ns: int) -> End | None:
+    def why(self, outcome: VerdictText | DeadLetter, took_ns: int) -> MessageEnd | None:
         """The end that this message has to be traced for; None where it has none."""
         if type(outcome) is VerdictText:  # not isinstance: pydantic answers that of a dead letter in Python
             if self._not_safe and outcome.severity is not Severity.SAFE:

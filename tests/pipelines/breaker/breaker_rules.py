@@ -1,11 +1,11 @@
 """Rules of a breaker small enough for a test, and names for what it is shown."""
 
+from pipelines.breaker.rules import BreakerRules
 from schemas.reasons import Reason
 from schemas.verdict import Severity
-from workers.settings.sections import BreakerSettings
 
-DEFAULTS = BreakerSettings()
-SMALL = BreakerSettings(
+DEFAULTS = BreakerRules()
+SMALL = BreakerRules(
     window_records=200,
     window_s=60.0,
     failure_ratio=0.5,

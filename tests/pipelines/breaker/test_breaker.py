@@ -4,13 +4,13 @@ import re
 from collections import Counter
 
 from pipelines.breaker.breaker import INPUT_ERRORS, Alarm, Breaker, Cause, counted
+from pipelines.breaker.rules import BreakerRules
 from schemas.reasons import STAGE_OF, Reason, Stage
 from schemas.record import SourceRecord
 from tests.pipelines.breaker.breaker_rules import DEFAULTS, NOT_JSON, SAFE, SMALL, UNPARSABLE
 from tests.samples.outcomes import letter_of
 from tests.samples.verdict import VERDICT_TEXT
 from workers.demo.sample import sample_records
-from workers.settings.sections import BreakerSettings
 
 
 def opened(breaker: Breaker) -> Cause | None:
@@ -129,7 +129,7 @@ def test_reset_closes_it_and_starts_anew() -> None:
 
 
 def test_switched_off_it_never_opens_and_says_that_it_is_off() -> None:
-    breaker = Breaker(BreakerSettings(enabled=False))
+    breaker = Breaker(BreakerRules(enabled=False))
 
     assert breaker.observe(0.0, letters={UNPARSABLE: 10**6}) is None
     assert not breaker.is_open

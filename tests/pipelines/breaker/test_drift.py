@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from pipelines.breaker.breaker import Alarm, Breaker, Cause
 from pipelines.breaker.drift import Drift, VerdictMix
+from pipelines.breaker.rules import BreakerRules
 from schemas.verdict import Severity
-from workers.settings.sections import BreakerSettings
 
-DEFAULTS = BreakerSettings()
+DEFAULTS = BreakerRules()
 CHUNK = 64
 BEFORE, AFTER = (0.95, 0.03, 0.02), (0.77, 0.03, 0.20)  # Safe, Controversial, Unsafe
 SLICE = 1 / 16
@@ -67,7 +67,7 @@ def test_a_million_steady_verdicts_open_nothing(per_s: float, seed: int) -> None
 @pytest.mark.parametrize("seed", range(3))
 def test_what_is_allowed_to_chance_is_enough_for_a_million_steady_verdicts(seed: int) -> None:
     """Any distance beyond chance would do, the windows are small, and an even mix strays most."""
-    breaker = Breaker(BreakerSettings(**SMALL, drift_distance=1e-9))
+    breaker = Breaker(BreakerRules(**SMALL, drift_distance=1e-9))
 
     assert Traffic(breaker, 1_000, seed).show(cycle([(1 / 3, 1 / 3, 1 / 3)]), 1_000_000)[1] is None
 
@@ -130,7 +130,7 @@ def test_a_model_that_finds_all_safe_opens_it_too() -> None:
 
 
 def test_set_to_warn_it_says_so_once_opens_nothing_and_ends_with_the_drift() -> None:
-    breaker = Breaker(BreakerSettings(drift_action="warn"))
+    breaker = Breaker(BreakerRules(drift_action="warn"))
     traffic = Traffic(breaker, 100, 8)
     assert traffic.show(cycle([BEFORE]), 200_000)[1] is None
     _, alarm = traffic.show(cycle([AFTER]), 10_000)
@@ -147,7 +147,7 @@ def test_set_to_warn_it_says_so_once_opens_nothing_and_ends_with_the_drift() -> 
 
 
 def test_switched_off_drift_is_not_looked_at() -> None:
-    breaker = Breaker(BreakerSettings(**SMALL, drift_action="off"))
+    breaker = Breaker(BreakerRules(**SMALL, drift_action="off"))
     traffic = Traffic(breaker, 1_000, 9)
 
     assert traffic.show(cycle([BEFORE]), 100_000)[1] is None
@@ -156,7 +156,7 @@ def test_switched_off_drift_is_not_looked_at() -> None:
 
 
 def test_after_a_reset_the_new_mix_is_what_the_baseline_begins_with() -> None:
-    breaker = Breaker(BreakerSettings(**SMALL))
+    breaker = Breaker(BreakerRules(**SMALL))
     traffic = Traffic(breaker, 1_000, 10)
     traffic.show(cycle([BEFORE]), 100_000)
     assert traffic.show(cycle([AFTER]), 100_000)[1] is not None

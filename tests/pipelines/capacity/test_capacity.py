@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.capacity.capacity import LARGEST_BATCH, CapacityPlan, plan, shown
+from pipelines.capacity.capacity import CapacityPlan, plan, shown
 from pipelines.capacity.figures import FRAMES, GPUS, MEASURED, MODELS, EngineFigure
 from pipelines.capacity.load import Assumptions, Workload
 from pipelines.capacity.work import new_tokens, prefix_gb, prompt_tokens, weights_gb, work_of
@@ -220,7 +220,7 @@ def test_a_plan_for_a_small_load_has_the_defaults_of_the_settings() -> None:
     assert settings["WEIR_LIMITS__IN_FLIGHT_TOKENS"] == str(limits.in_flight_tokens)
     assert settings["WEIR_LIMITS__IN_FLIGHT_BYTES"] == str(limits.in_flight_bytes)
     assert settings["WEIR_DELIVERY__CHUNK_SIZE"] == str(DeliverySettings().chunk_size)
-    assert int(settings["WEIR_GUARD__BATCH_SIZE"]) <= LARGEST_BATCH == GuardSettings().batch_size
+    assert int(settings["WEIR_GUARD__BATCH_SIZE"]) <= GuardSettings().batch_size
     lengths = [planned(Workload(1, tokens, 5_000)).settings for tokens in (longest / 2, longest / 2 + 1)]
     assert [len({"WEIR_LENGTH__MAX_TOKENS"} & set(found)) for found in lengths] == [0, 1]
 

@@ -7,14 +7,14 @@ import time
 import pytest
 
 from pipelines.breaker.breaker import Breaker
+from pipelines.breaker.rules import BreakerRules
 from schemas.reasons import Reason
 from schemas.verdict import Severity
 from tests.weir_result import Result
-from workers.settings.sections import BreakerSettings
 from workers.tools.inspect import breakers
 from workers.tools.inspect.breakers import Answers, ReplicaBreaker
 
-RULES = BreakerSettings(drift_window_records=1_000, drift_window_s=1, drift_baseline_records=1_000)
+RULES = BreakerRules(drift_window_records=1_000, drift_window_s=1, drift_baseline_records=1_000)
 
 
 def breaker(*, is_open: bool) -> ReplicaBreaker:

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from pipelines.breaker.rules import BreakerRules
 from schemas.errors import ConfigurationError
 from workers.settings.loading import load_settings
-from workers.settings.sections import BreakerSettings
 
 UNSAFE: list[tuple[dict[str, Any], list[str]]] = [
     (
@@ -57,7 +57,7 @@ def test_a_pair_that_switches_a_rule_off_is_refused_naming_both(values: dict[str
     ],
 )
 def test_the_nearest_pair_that_works_is_taken(values: dict[str, Any]) -> None:
-    assert load_settings(breaker=values).breaker == BreakerSettings(**values)
+    assert load_settings(breaker=values).breaker == BreakerRules(**values)
 
 
 @pytest.mark.parametrize("values", WRONG)

@@ -8,7 +8,8 @@ from opentelemetry.sdk.trace.sampling import Sampler
 
 from schemas.record import Headers, SourceRecord
 from tests.workers.telemetry.recorded_tracing import ROOT_ON, RecordedTracing
-from workers.telemetry.message_trace import End, LateSampling, MessageTrace, StreamTracer
+from workers.settings.sections import MessageEnd
+from workers.telemetry.message_trace import LateSampling, MessageTrace, StreamTracer
 
 TRACE_ID, SPAN_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SAMPLED = f"00-{TRACE_ID}-{SPAN_ID}-01".encode()
@@ -27,7 +28,7 @@ class Consumer:
         enabled: bool = True,
         parent_decides: bool = True,
         as_child: bool = True,
-        always: tuple[End, ...] = (),
+        always: tuple[MessageEnd, ...] = (),
     ) -> None:
         self.tracing = RecordedTracing(sampler, enabled=enabled, parent_decides=parent_decides)
         self.tracer = StreamTracer(
