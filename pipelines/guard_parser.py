@@ -1,4 +1,4 @@
-r"""The model's raw output to a classification, or an error: the whole output, byte for byte, or nothing (P3).
+r"""Qwen3Guard-Gen's raw output to a classification, or an error: the whole output, byte for byte, or nothing (P3).
 
     Safety: Safe|Controversial|Unsafe
     Categories: None|<category>(, <category>)*
@@ -19,14 +19,16 @@ from schemas.verdict import SEVERITY_RANK, Category, Severity
 
 PARSER_VERSION = "1"
 
-_SEVERITY_OF_LINE = {f"Safety: {severity}": severity for severity in Severity}
-_REFUSAL_OF_LINE = {"Refusal: Yes": True, "Refusal: No": False}
-_CATEGORIES = "Categories: "
-_NONE = "None"
-_CATEGORY_OF_NAME: dict[Task, dict[str, Category]] = {
+SEVERITIES = {str(severity): severity for severity in Severity}
+CATEGORIES: dict[Task, dict[str, Category]] = {
     Task.PROMPT: {str(category): category for category in Category},
     Task.RESPONSE: {str(category): category for category in Category if category is not Category.JAILBREAK},
 }
+REFUSALS = {"Yes": True, "No": False}
+_SEVERITY_OF_LINE = {f"Safety: {label}": severity for label, severity in SEVERITIES.items()}
+_REFUSAL_OF_LINE = {f"Refusal: {label}": refusal for label, refusal in REFUSALS.items()}
+_CATEGORIES = "Categories: "
+_NONE = "None"
 _LINES = {Task.PROMPT: 2, Task.RESPONSE: 3}
 
 
@@ -74,7 +76,7 @@ def _parse_categories(line: str, task: Task) -> tuple[Category, ...]:
     listed = line[len(_CATEGORIES) :]
     if listed == _NONE:
         return ()
-    known = _CATEGORY_OF_NAME[task]
+    known = CATEGORIES[task]
     try:
         categories = tuple(known[name] for name in listed.split(", "))
     except KeyError:

@@ -11,7 +11,8 @@ from itertools import repeat
 from typing import NamedTuple
 
 from pipelines.guard import GuardAnswer, GuardRequest, Judged
-from pipelines.guard_parser import Classification, parse_verdict, worst
+from pipelines.guard_family import QWEN3GUARD_GEN, GuardFamily
+from pipelines.guard_parser import Classification, worst
 from pipelines.length import LengthRule
 from pipelines.policy import Policy
 from schemas.dead_letter import DeadLetter, dead_letter
@@ -63,15 +64,25 @@ class Moderation:
         length: what happens to long conversations.
         max_event_bytes: largest record value accepted.
         group: consumer group, named in dead letters.
+        family: of the models that answer.
     """
 
-    def __init__(self, policy: Policy, length: LengthRule, *, max_event_bytes: int, group: str) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        length: LengthRule,
+        *,
+        max_event_bytes: int,
+        group: str,
+        family: GuardFamily = QWEN3GUARD_GEN,
+    ) -> None:
         self._policy = policy
         self._applied = {
             severity: AppliedPolicy(name=policy.name, version=policy.version, sha256=policy.sha256, treated_as=severity)
             for severity in Severity
         }
         self._length = length
+        self._family = family
         self._writers: dict[Provenance, tuple[VerdictWriter, hashlib._Hash]] = {}
         self._seen: Provenance | None = None
         self._last: tuple[VerdictWriter, hashlib._Hash] | None = None
@@ -132,7 +143,7 @@ class Moderation:
         try:
             for item in judged:
                 answers.append(_answer(item))
-                classifications.append(_parse(answers[-1], admitted.task))
+                classifications.append(_parse(answers[-1], admitted.task, self._family))
             return self._rule(admitted, answers, classifications, judged[0].provenance, judged_at or timestamp())
         except Exception as error:  # noqa: BLE001 - see _terminal
             unparsable = isinstance(error, UnparsableOutputError)
@@ -175,7 +186,7 @@ class Moderation:
                 event_id,
                 conversation_id,
                 tenant,
-                None if scores is None else _scores(scores),
+                None if scores is None else _scores(scores, self._family),
                 record.topic,
                 record.partition,
                 record.offset,
@@ -239,12 +250,12 @@ def _answer(item: Judged) -> GuardAnswer:
     return item.result
 
 
-def _parse(answer: GuardAnswer, task: Task) -> Classification:
+def _parse(answer: GuardAnswer, task: Task, family: GuardFamily) -> Classification:
     if not answer.finished:
         raise UnparsableOutputError(
             f"output cut off after {answer.output_tokens} tokens without a stop token", Reason.OUTPUT_CUT_OFF
         )
-    return parse_verdict(answer.text, task)
+    return family.parse(answer.text, task)
 
 
 def _digest(text: str) -> str:
@@ -252,12 +263,12 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _scores(scores: Mapping[str, Mapping[str, float]]) -> Scores:
+def _scores(scores: Mapping[str, Mapping[str, float]], family: GuardFamily) -> Scores:
     refusal = scores.get("refusal")
     return Scores(
-        severity={Severity(label): _probability(value) for label, value in scores["safety"].items()},
+        severity={family.severities[label]: _probability(value) for label, value in scores["safety"].items()},
         categories={label: _probability(value) for label, value in scores["category"].items()},
-        refusal=None if refusal is None else _probability(refusal["Yes"]),
+        refusal=None if refusal is None else _probability(refusal[family.refusal_label]),
     )
 
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from math import ceil, floor, isfinite
 
 from pipelines.capacity.figures import (
-    CONTEXT,
     CPUS,
     EVENTS_PER_CONSUMER,
+    FAMILY,
     GPUS,
     MODELS,
     TOKENISED_PER_CORE,
@@ -237,5 +237,4 @@ def _length_settings(workload: Workload) -> dict[str, str]:
     longest = ceil(2 * workload.tokens)
     if longest <= MAX_TOKENS:
         return {}
-    frame = ceil(prompt_tokens(workload.task, workload.tokens) - workload.tokens)
-    return {"WEIR_LENGTH__MAX_TOKENS": str(min(longest, CONTEXT - frame))}
+    return {"WEIR_LENGTH__MAX_TOKENS": str(min(longest, FAMILY.context_tokens - FAMILY.fixed_tokens(workload.task)))}

@@ -5,11 +5,11 @@ A figure without a measurement behind it says so where it is used. Computes noth
 
 from typing import NamedTuple
 
-from schemas.event import Task
+from pipelines.guard_family import QWEN3GUARD_GEN
 
 
 class ModelShape(NamedTuple):
-    """A Qwen3Guard-Gen; `tied` says whether input and output embeddings are one matrix."""
+    """A size of the family; `tied` says whether input and output embeddings are one matrix."""
 
     layers: int
     hidden: int
@@ -39,20 +39,9 @@ class EngineFigure(NamedTuple):
     source: str
 
 
-class PromptFrame(NamedTuple):
-    """Tokens around the conversation; the prefix is computed once per process, the others for every message."""
-
-    prefix: int
-    tail: int
-    between: int
-    draft: int
-    ends: int
-
-
 KEY_VALUE_HEADS = 8
 HEAD_SIZE = 128
 VOCABULARY = 151_936
-CONTEXT = 32_768
 BYTES = 2  # bfloat16
 # Whether 4B's are tied has not been seen; untied is the larger.
 MODELS = {
@@ -60,8 +49,7 @@ MODELS = {
     "4B": ModelShape(36, 2_560, 32, 9_728, tied=False),
     "8B": ModelShape(36, 4_096, 32, 12_288, tied=False),
 }
-# The drafted verdict is "Safe", which is one token longer with its end; `ends` are the line ends after messages.
-FRAMES = {Task.PROMPT: PromptFrame(201, 95, 0, 7, 1), Task.RESPONSE: PromptFrame(267, 118, 4, 12, 2)}
+FAMILY = QWEN3GUARD_GEN  # whose sizes these are
 # What a verdict other than Safe costs in its second pass.
 SECOND_PASS_TOKENS = 10
 GPUS = {

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from math import isfinite
 
-from pipelines.capacity.figures import CONTEXT
-from pipelines.capacity.work import prompt_tokens
+from pipelines.capacity.figures import FAMILY
 from schemas.errors import ConfigurationError
 from schemas.event import Task
 
@@ -79,10 +78,10 @@ def refuse_impossible(workload: Workload, assumptions: Assumptions) -> None:
             raise ConfigurationError(f"{name}: {number} is below 0")
     if assumptions.growth < 1:
         raise ConfigurationError(f"growth: {assumptions.growth} leaves consumers without a partition")
-    fixed = prompt_tokens(workload.task, workload.tokens) - workload.tokens
-    if workload.tokens + fixed > CONTEXT:
-        given = f"{workload.tokens:.6g} and the template's {fixed:.0f}"
-        raise ConfigurationError(f"tokens: {given} do not fit the model's context of {CONTEXT:,}")
+    fixed = FAMILY.fixed_tokens(workload.task)
+    if workload.tokens + fixed > FAMILY.context_tokens:
+        given = f"{workload.tokens:.6g} and the template's {fixed}"
+        raise ConfigurationError(f"tokens: {given} do not fit the model's context of {FAMILY.context_tokens:,}")
     _refuse_extremes(workload, assumptions)
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from pipelines.capacity.figures import (
     BYTES,
-    FRAMES,
+    FAMILY,
     HEAD_SIZE,
     KEY_VALUE_HEADS,
     SECOND_PASS_TOKENS,
@@ -33,7 +33,7 @@ class Work(NamedTuple):
 
 def work_of(shape: ModelShape, task: Task, tokens: float, unsafe_share: float) -> Work:
     """GFLOP of one message on a kept prefix, its drafted verdict included."""
-    frame = FRAMES[task]
+    frame = FAMILY.frames[task]
     new = new_tokens(task, tokens)
     per_token = 2 * shape.layers * _layer_weights(shape) / 1e9
     row = 2 * VOCABULARY * shape.hidden / 1e9
@@ -46,13 +46,13 @@ def work_of(shape: ModelShape, task: Task, tokens: float, unsafe_share: float) -
 
 def new_tokens(task: Task, tokens: float) -> float:
     """Tokens that pass through the model for one message: its own, the template's behind the prefix, the draft."""
-    frame = FRAMES[task]
+    frame = FAMILY.frames[task]
     return tokens + frame.ends + frame.between + frame.tail + frame.draft
 
 
 def prompt_tokens(task: Task, tokens: float) -> float:
     """Tokens of a whole prompt with its draft."""
-    return FRAMES[task].prefix + new_tokens(task, tokens)
+    return tokens + FAMILY.fixed_tokens(task)
 
 
 def weights_gb(shape: ModelShape) -> float:
@@ -63,7 +63,7 @@ def weights_gb(shape: ModelShape) -> float:
 
 def prefix_gb(shape: ModelShape, task: Task) -> float:
     """Keys and values of the fixed prefix, in GB."""
-    return FRAMES[task].prefix * _cache_per_token(shape) * BYTES / 1e9
+    return FAMILY.frames[task].prefix * _cache_per_token(shape) * BYTES / 1e9
 
 
 def sequence_gb(shape: ModelShape, task: Task, tokens: float) -> float:

@@ -9,18 +9,20 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from pipelines.guard import GuardAnswer, GuardRequest, Judged
+from pipelines.guard_family import QWEN3GUARD_GEN
 from pipelines.judge_batch import judge_batch
 from pipelines.judging import PROBE, Judge
 from pipelines.moderation import Admitted, Moderation, Outcome
 from schemas.dead_letter import DeadLetter
 from schemas.errors import ConfigurationError
+from schemas.event import Task
 from schemas.record import SourceRecord
 from schemas.verdict import Provenance
 from workers.audit.answer_cache import AnswerCache, key_of
 from workers.audit.pace import Pace
 
 _NO_TIME = "-"  # rows hold no time; asking the clock for each takes a tenth of the work
-_TEMPLATE_TOKENS = 320  # of Qwen3Guard's prompt around a conversation, more or less
+_FIXED_TOKENS = QWEN3GUARD_GEN.fixed_tokens(Task.PROMPT)  # a few less than for a response; only batches are cut by it
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,7 @@ class _AskedOnce:
         """Requests in batches of like length, because the longest of a batch counts for all."""
         batch: list[tuple[bytes, GuardRequest]] = []
         for item in sorted(asked, key=lambda item: item[1].tokens):
-            tokens = (len(batch) + 1) * (item[1].tokens + _TEMPLATE_TOKENS)
+            tokens = (len(batch) + 1) * (item[1].tokens + _FIXED_TOKENS)
             if batch and (len(batch) >= self._lane.batch_size or tokens > self._lane.batch_tokens):
                 yield batch
                 batch = []

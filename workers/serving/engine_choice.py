@@ -6,7 +6,7 @@ that builds the application must not pay.
 
 from typing import TYPE_CHECKING
 
-from pipelines.guard_parser import PARSER_VERSION
+from pipelines.guard_family import QWEN3GUARD_GEN, GuardFamily
 from schemas.errors import ConfigurationError
 from schemas.verdict import Provenance
 from workers.settings.sections import GuardSettings
@@ -51,7 +51,7 @@ def _load(settings: GuardSettings) -> "Engine":
     )
 
 
-def provenance_of(engine: "Engine") -> Provenance:
+def provenance_of(engine: "Engine", family: GuardFamily = QWEN3GUARD_GEN) -> Provenance:
     """What a verdict says of the engine that judged it."""
     identity = engine.identity
     return Provenance(
@@ -60,5 +60,5 @@ def provenance_of(engine: "Engine") -> Provenance:
         prompt_sha256=identity.prompt_sha256,
         engine=identity.engine,
         dtype=identity.dtype,
-        parser=PARSER_VERSION,
+        parser=family.parser_version,
     )

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.capacity.capacity import CapacityPlan, plan, shown
-from pipelines.capacity.figures import FRAMES, GPUS, MEASURED, MODELS, EngineFigure
+from pipelines.capacity.figures import FAMILY, GPUS, MEASURED, MODELS, EngineFigure
 from pipelines.capacity.load import Assumptions, Workload
 from pipelines.capacity.work import new_tokens, prefix_gb, prompt_tokens, weights_gb, work_of
 from schemas.errors import ConfigurationError
@@ -235,6 +235,6 @@ def test_the_shapes_and_frames_are_those_of_the_benchmark() -> None:
         known = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size")
         assert ours[:4] == tuple(shape[key] for key in known)
     for task in Task:
-        frame = FRAMES[task]
+        frame = FAMILY.frames[task]
         assert (frame.prefix, frame.tail) == BENCH_FRAMES[task.value]
         assert frame.draft + 1 == VERDICT_TOKENS[task.value]

@@ -13,7 +13,7 @@ from workers.demo.corpus import examples
 from workers.evaluation import judging
 from workers.serving.engine import loading
 from workers.serving.engine.completion import Completion, EngineIdentity
-from workers.serving.engine.verdict_draft import SAFETY_LABELS
+from workers.serving.engine.verdict_format import QWEN3GUARD_GEN
 
 UNSAFE = "Safety: Unsafe\nCategories: Violent"
 SAFE = "Safety: Safe\nCategories: None"
@@ -204,4 +204,4 @@ def test_the_tiny_model_is_evaluated(tmp_path: Path) -> None:
 
 
 def test_the_labels_of_scores_are_the_severities() -> None:
-    assert set(SAFETY_LABELS) == {"Safe", "Controversial", "Unsafe"}
+    assert set(QWEN3GUARD_GEN.questions[0].labels) == {"Safe", "Controversial", "Unsafe"}

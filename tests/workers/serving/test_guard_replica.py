@@ -8,7 +8,7 @@ import pytest
 from opentelemetry.trace import SpanKind, StatusCode
 
 from pipelines.guard import GuardReply
-from pipelines.guard_parser import PARSER_VERSION
+from pipelines.guard_family import QWEN3GUARD_GEN
 from schemas.reasons import Reason
 from tests.workers.serving.pretend_engine import TRACE, PretendEngine, replica_of, request, sampled
 from tests.workers.telemetry.recorded_tracing import RecordedTracing
@@ -61,7 +61,7 @@ def test_p7_a_reply_says_what_judged(engine: PretendEngine) -> None:
         "prompt_sha256": "p7",
         "engine": "pretend",
         "dtype": "float32",
-        "parser": PARSER_VERSION,
+        "parser": QWEN3GUARD_GEN.parser_version,
     }
 
 

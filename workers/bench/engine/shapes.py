@@ -21,6 +21,7 @@ from workers.serving.engine.passes import PassLimits
 from workers.serving.engine.suffix_forward import SuffixForward
 from workers.serving.engine.verdict_decoder import VerdictDecoder
 from workers.serving.engine.verdict_draft import VerdictDrafts
+from workers.serving.engine.verdict_format import QWEN3GUARD_GEN
 
 SHAPES: Final[dict[str, dict[str, int]]] = {
     "0.6B": {"num_hidden_layers": 28, "hidden_size": 1024, "intermediate_size": 3072, "num_attention_heads": 16},
@@ -208,7 +209,7 @@ def scripted_decoder(
     return VerdictDecoder(
         ScriptedForward(forward, prompts, tokens, accepted=accepted),
         [prompts[0].token_ids[: FRAMES[prompts[0].task][0]]],
-        VerdictDrafts(tokens.ids, adapts=False),
+        VerdictDrafts(tokens.ids, QWEN3GUARD_GEN.texts, adapts=False),
         end_ids={END},
         max_new_tokens=128,
         limits=limits,

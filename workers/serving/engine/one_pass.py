@@ -28,6 +28,7 @@ from workers.serving.engine.scores import LabelScores
 from workers.serving.engine.suffix_forward import SuffixForward, refuse_other_models
 from workers.serving.engine.verdict_decoder import Answer, VerdictDecoder
 from workers.serving.engine.verdict_draft import VerdictDrafts
+from workers.serving.engine.verdict_format import QWEN3GUARD_GEN, VerdictFormat
 
 # A CPU is busy with a few messages, and its caches are small; a GPU wants thousands of tokens to be busy at all.
 _CPU_LIMITS: Final = PassLimits(tokens=1024, rows=8, padding=0.1)
@@ -64,6 +65,7 @@ class OnePassEngine(Engine):
         score_temperature: float | None = None,
         batch_invariant: bool = False,
         compiled: bool = True,
+        verdict_format: VerdictFormat = QWEN3GUARD_GEN,
     ) -> None:
         limit = loaded.max_positions - max_new_tokens
         if limit < 1:
@@ -72,11 +74,15 @@ class OnePassEngine(Engine):
         self._loaded = loaded
         self._builder = PromptBuilder(loaded.tokenizer, max_tokens=min(limit, max_prompt_tokens or limit))
         self._frames = derive_frames(self._builder)
-        self._scores = None if score_temperature is None else LabelScores(self._encode, score_temperature)
+        self._scores = (
+            None
+            if score_temperature is None
+            else LabelScores(self._encode, verdict_format.questions, score_temperature)
+        )
         self._decoder = VerdictDecoder(
             SuffixForward(loaded.model),
             list({frame.prefix.tobytes(): frame.prefix for frame in self._frames}.values()),
-            VerdictDrafts(self._encode, adapts=not batch_invariant),
+            VerdictDrafts(self._encode, verdict_format.texts, adapts=not batch_invariant),
             end_ids=loaded.end_ids,
             max_new_tokens=max_new_tokens,
             limits=limits_of(loaded.device, batch_invariant=batch_invariant),

@@ -1,10 +1,16 @@
-"""Cuts a batch into passes: rows of nearly one length, so that little of a rectangle is padding.
+"""Cuts a batch: into passes of nearly one length, so that little is padding, and in halves where memory runs out.
 
-Knows nothing of torch, prompts or verdicts.
+Knows nothing of prompts or verdicts.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +47,21 @@ def _is_too_much(rows: int, longest: int, real: int, limits: PassLimits) -> bool
     if rows > limits.rows or rows * longest > limits.tokens:
         return True
     return rows > limits.small_rows and 1 - real / (rows * longest) > limits.padding
+
+
+def run_in_halves(run: Callable[[Sequence[Item]], list[Result]], batch: Sequence[Item]) -> list[Result]:
+    """The results of `run(batch)`; where memory runs out, those of its halves, and so on down to one item.
+
+    Raises torch.OutOfMemoryError if a single item does not fit; whether the item or the machine is to blame is unknown
+    here.
+    """
+    try:
+        return run(batch)
+    except torch.OutOfMemoryError:
+        if len(batch) <= 1:
+            raise
+    # Outside the handler: the exception's traceback kept the failed batch's tensors alive until here.
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    middle = len(batch) // 2
+    return run_in_halves(run, batch[:middle]) + run_in_halves(run, batch[middle:])

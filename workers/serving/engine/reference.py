@@ -18,8 +18,8 @@ from workers.serving.engine.completion import (
     PreparedPrompt,
 )
 from workers.serving.engine.loading import LoadedModel, load_model
-from workers.serving.engine.out_of_memory import run_in_halves
 from workers.serving.engine.output import completion_of
+from workers.serving.engine.passes import run_in_halves
 from workers.serving.engine.prompt import PromptBuilder
 
 # One long prompt must not make its whole batch as long as itself: about 4 GB of keys and values at the 0.6B shape.

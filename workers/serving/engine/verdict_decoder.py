@@ -18,8 +18,7 @@ import torch
 
 from workers.serving.engine.completion import DraftCounts, PreparedPrompt, Task
 from workers.serving.engine.kept_cache import KeptCache, PrefixCache
-from workers.serving.engine.out_of_memory import run_in_halves
-from workers.serving.engine.passes import PassLimits, cut_into_passes
+from workers.serving.engine.passes import PassLimits, cut_into_passes, run_in_halves
 
 # The rest of a verdict fits into this many more positions; a longer answer gets as many again, and again.
 _ROOM: Final = 16

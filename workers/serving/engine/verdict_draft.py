@@ -5,25 +5,10 @@ Knows nothing of torch, batches or prompts.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from workers.serving.engine.completion import Task
-
-SAFETY_LABELS: Final = ("Safe", "Unsafe", "Controversial")
-CATEGORY_LABELS: Final = (
-    "None",
-    "Violent",
-    "Non-violent Illegal Acts",
-    "Sexual Content or Sexual Acts",
-    "PII",
-    "Suicide & Self-Harm",
-    "Unethical Acts",
-    "Politically Sensitive Topics",
-    "Copyright Violation",
-    "Jailbreak",
-)
-REFUSAL_LABELS: Final = ("No", "Yes")
 
 # Traffic changes slowly: a verdict weighs half as much after this many others.
 _HALF_LIFE: Final = 128
@@ -35,39 +20,26 @@ _MOST_KEPT: Final = 128
 TokenSequence = tuple[int, ...]
 
 
-def category_labels(task: Task) -> tuple[str, ...]:
-    """The categories that a task's template names; a response cannot be a jailbreak."""
-    return CATEGORY_LABELS if task == "prompt" else CATEGORY_LABELS[:-1]
-
-
-def verdict_texts(task: Task) -> tuple[str, ...]:
-    """All canonical verdicts of a task as the model writes them, the most expected first."""
-    categories = category_labels(task)
-    texts = [f"Safety: {SAFETY_LABELS[0]}\nCategories: {categories[0]}"]
-    texts += [f"Safety: {safety}\nCategories: {name}" for safety in SAFETY_LABELS[1:] for name in categories[1:]]
-    if task == "prompt":
-        return tuple(texts)
-    return tuple(f"{text}\nRefusal: {refusal}" for text in texts for refusal in REFUSAL_LABELS)
-
-
 class VerdictDrafts:
     """Guesses answers as token ids without their end token, one memory per task.
 
-    `encode` makes token ids of a text. With `adapts` off every draft is the same for ever: Safe first.
+    `encode` makes token ids of a text, `texts` are a task's canonical verdicts, the most expected first. With `adapts`
+    off every draft is the same for ever: the first of them first.
     """
 
-    def __init__(self, encode: Callable[[str], Sequence[int]], *, adapts: bool = True) -> None:
+    def __init__(
+        self, encode: Callable[[str], Sequence[int]], texts: Mapping[Task, Sequence[str]], *, adapts: bool = True
+    ) -> None:
         self._adapts = adapts
         self._step = 1.0
         self._weights: dict[Task, dict[TokenSequence, float]] = {}
         self._drafts: dict[tuple[Task, TokenSequence], TokenSequence] = {}
-        for task in ("prompt", "response"):
-            texts = verdict_texts(task)
-            rest = _PRIOR / 4 / (len(texts) - 1)
+        for task, verdicts in texts.items():
+            rest = _PRIOR / 4 / (len(verdicts) - 1)
             # Strictly falling, so that ties go to the more expected one.
             self._weights[task] = {
                 tuple(encode(text)): _PRIOR if place == 0 else rest * (1 - place / 100)
-                for place, text in enumerate(texts)
+                for place, text in enumerate(verdicts)
             }
 
     def after(self, task: Task, written: Sequence[int]) -> TokenSequence:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import pytest
 import torch
 
-from workers.serving.engine.out_of_memory import run_in_halves
+from workers.serving.engine.passes import run_in_halves
 
 
 def _device_for(most: int, tried: list[int]) -> Callable[[Sequence[int]], list[int]]:

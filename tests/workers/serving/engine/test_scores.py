@@ -9,10 +9,12 @@ from workers.serving.engine.completion import Conversation, PreparedPrompt
 from workers.serving.engine.loading import load_model
 from workers.serving.engine.one_pass import OnePassEngine
 from workers.serving.engine.scores import LabelScores
-from workers.serving.engine.verdict_draft import CATEGORY_LABELS, SAFETY_LABELS
+from workers.serving.engine.verdict_format import QWEN3GUARD_GEN
 
-WORDS = ["Safety:", "Categories:", "Refusal:", "\n", " Yes", " No", *(f" {label}" for label in SAFETY_LABELS)]
-WORDS += [f" {label}" for label in CATEGORY_LABELS]
+QUESTIONS = QWEN3GUARD_GEN.questions
+SAFETY_LABELS = QUESTIONS[0].labels
+WORDS = ["\n", *(f" {label}" for question in QUESTIONS for label in question.labels_of("prompt"))]
+WORDS += [question.lead for question in QUESTIONS]
 
 
 def _encode(text: str) -> list[int]:
@@ -26,7 +28,7 @@ def _encode(text: str) -> list[int]:
 
 
 def _scores(text: str, *, temperature: float = 1.0) -> dict[str, dict[str, float]]:
-    reader = LabelScores(_encode, temperature)
+    reader = LabelScores(_encode, QUESTIONS, temperature)
     written = _encode(text)
     logits = torch.full((len(written), len(reader.token_ids)), 0.0)
     for place, token_id in enumerate(written):
@@ -67,12 +69,12 @@ def test_a_temperature_makes_scores_less_sure_and_changes_no_order() -> None:
 @pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan")])
 def test_a_wrong_temperature_is_named(temperature: float) -> None:
     with pytest.raises(ValueError, match=r"guard\.score_temperature"):
-        LabelScores(_encode, temperature)
+        LabelScores(_encode, QUESTIONS, temperature)
 
 
 def test_labels_that_begin_alike_are_refused() -> None:
     with pytest.raises(ValueError, match=r"Safety:.* one first token"):
-        LabelScores(lambda text: list(text.encode()), 1.0)
+        LabelScores(lambda text: list(text.encode()), QUESTIONS, 1.0)
 
 
 @pytest.mark.skipif(not (loading.DEMO_FOLDER / "model.safetensors").is_file(), reason="no demo model in this checkout")

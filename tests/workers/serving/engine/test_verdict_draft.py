@@ -7,8 +7,10 @@ import zlib
 import pytest
 
 from workers.serving.engine.completion import Task
-from workers.serving.engine.verdict_draft import VerdictDrafts, verdict_texts
+from workers.serving.engine.verdict_draft import VerdictDrafts
+from workers.serving.engine.verdict_format import QWEN3GUARD_GEN
 
+TEXTS = QWEN3GUARD_GEN.texts
 TASKS: tuple[Task, ...] = ("prompt", "response")
 
 
@@ -22,22 +24,22 @@ def _after(drafts: VerdictDrafts, task: Task, text: str) -> list[int]:
 
 
 def test_the_grammar_is_the_models() -> None:
-    assert len(set(verdict_texts("prompt"))) == 19
-    assert len(set(verdict_texts("response"))) == 34
-    assert "Safety: Unsafe\nCategories: Jailbreak" in verdict_texts("prompt")
-    assert not any("Jailbreak" in text for text in verdict_texts("response"))
+    assert len(set(TEXTS["prompt"])) == 19
+    assert len(set(TEXTS["response"])) == 34
+    assert "Safety: Unsafe\nCategories: Jailbreak" in TEXTS["prompt"]
+    assert not any("Jailbreak" in text for text in TEXTS["response"])
 
 
 def test_safe_comes_first() -> None:
-    drafts = VerdictDrafts(_ids)
+    drafts = VerdictDrafts(_ids, TEXTS)
     assert list(drafts.after("prompt", [])) == _ids("Safety: Safe\nCategories: None")
     assert list(drafts.after("response", [])) == _ids("Safety: Safe\nCategories: None\nRefusal: No")
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_each_verdict_is_drafted_from_its_branches_on(task: Task) -> None:
-    drafts = VerdictDrafts(_ids)
-    for text in verdict_texts(task):
+    drafts = VerdictDrafts(_ids, TEXTS)
+    for text in TEXTS[task]:
         ids, passes = _ids(text), 0
         written: list[int] = []
         while written != ids:
@@ -50,11 +52,11 @@ def test_each_verdict_is_drafted_from_its_branches_on(task: Task) -> None:
 
 
 def test_nothing_is_drafted_off_the_grammar() -> None:
-    assert list(VerdictDrafts(_ids).after("prompt", _ids("Safety: Perhaps"))) == []
+    assert list(VerdictDrafts(_ids, TEXTS).after("prompt", _ids("Safety: Perhaps"))) == []
 
 
 def test_drafts_follow_the_traffic_and_come_back() -> None:
-    drafts = VerdictDrafts(_ids)
+    drafts = VerdictDrafts(_ids, TEXTS)
     safe, other = "Safety: Safe\nCategories: None", "Safety: Unsafe\nCategories: PII"
     drafts.note("prompt", _ids(other))
     assert _after(drafts, "prompt", "") == _ids(safe)
@@ -69,15 +71,15 @@ def test_drafts_follow_the_traffic_and_come_back() -> None:
 
 
 def test_the_branch_with_most_behind_it_is_taken_not_the_commonest_verdict() -> None:
-    drafts = VerdictDrafts(_ids)
+    drafts = VerdictDrafts(_ids, TEXTS)
     for _ in range(20):
-        for text in ["Safety: Safe\nCategories: None", "Safety: Safe\nCategories: None", *verdict_texts("prompt")[1:6]]:
+        for text in ["Safety: Safe\nCategories: None", "Safety: Safe\nCategories: None", *TEXTS["prompt"][1:6]]:
             drafts.note("prompt", _ids(text))
     assert _after(drafts, "prompt", "")[:2] == _ids("Safety: Unsafe")
 
 
 def test_what_is_often_written_off_the_grammar_is_drafted_too() -> None:
-    drafts = VerdictDrafts(_ids)
+    drafts = VerdictDrafts(_ids, TEXTS)
     both = _ids("Safety: Unsafe\nCategories: Violent, PII")
     for _ in range(30):
         drafts.note("prompt", both)
@@ -85,14 +87,14 @@ def test_what_is_often_written_off_the_grammar_is_drafted_too() -> None:
 
 
 def test_without_adaption_a_draft_never_changes() -> None:
-    drafts = VerdictDrafts(_ids, adapts=False)
+    drafts = VerdictDrafts(_ids, TEXTS, adapts=False)
     for _ in range(100):
         drafts.note("prompt", _ids("Safety: Unsafe\nCategories: PII"))
     assert list(drafts.after("prompt", [])) == _ids("Safety: Safe\nCategories: None")
 
 
 def test_p9_memory_is_bounded_and_weights_stay_finite() -> None:
-    drafts = VerdictDrafts(_ids)
+    drafts = VerdictDrafts(_ids, TEXTS)
     chooser = random.Random(1)
     for _ in range(20_000):
         drafts.note("prompt", [chooser.randrange(10**6) for _ in range(chooser.randint(0, 100))])

@@ -1,0 +1,74 @@
+"""What is particular to a family of guard models: how its output is read, what its labels mean, how long its frame is.
+
+Another family is another value here, with a parser of its own; its labels and drafts as the engine needs them are a
+`VerdictFormat` of the engine. Loads nothing.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from pipelines.guard_parser import (
+    CATEGORIES,
+    PARSER_VERSION,
+    REFUSALS,
+    SEVERITIES,
+    Classification,
+    parse_verdict,
+)
+from schemas.event import Task
+from schemas.verdict import Category, Severity
+
+
+class PromptFrame(NamedTuple):
+    """Tokens around the conversation; the prefix is computed once per process, the others for every message.
+
+    `between` separates two turns, `draft` is the drafted verdict with its end, `ends` are the line ends after messages.
+    """
+
+    prefix: int
+    tail: int
+    between: int
+    draft: int
+    ends: int
+
+
+@dataclass(frozen=True, slots=True)
+class GuardFamily:
+    """One family.
+
+    Attributes:
+        name: as its makers call it.
+        parser_version: changes whenever `parse` reads an output otherwise; part of every verdict's provenance.
+        parse: reads one raw output; raises UnparsableOutputError where it departs from the grammar.
+        severities, categories: what each label stands for that the model writes.
+        refusal_label: the one that says that a response is a refusal.
+        frames: what the chat template puts around a conversation.
+        context_tokens: longest prompt and answer.
+    """
+
+    name: str
+    parser_version: str
+    parse: Callable[[str, Task], Classification]
+    severities: Mapping[str, Severity]
+    categories: Mapping[Task, Mapping[str, Category]]
+    refusal_label: str
+    frames: Mapping[Task, PromptFrame]
+    context_tokens: int
+
+    def fixed_tokens(self, task: Task) -> int:
+        """Tokens of a prompt that are not its conversation's, with those of the drafted verdict."""
+        frame = self.frames[task]
+        return frame.prefix + frame.ends + frame.between + frame.tail + frame.draft
+
+
+QWEN3GUARD_GEN = GuardFamily(
+    name="Qwen3Guard-Gen",
+    parser_version=PARSER_VERSION,
+    parse=parse_verdict,
+    severities=SEVERITIES,
+    categories=CATEGORIES,
+    refusal_label=next(label for label, is_refusal in REFUSALS.items() if is_refusal),
+    frames={Task.PROMPT: PromptFrame(201, 95, 0, 7, 1), Task.RESPONSE: PromptFrame(267, 118, 4, 12, 2)},
+    context_tokens=32_768,
+)
