@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.autoscaling import Demand, Goal, ReplicaPolicy, Supply, consumers_needed
@@ -135,6 +135,7 @@ def test_how_long_a_start_takes_is_learnt() -> None:
     assert policy.desired(300.0, spike, Supply(2, 2)) == wanted(spike, 2, goal=slower)
 
 
+@settings(deadline=None)
 @given(backlogs, backlogs, rates, rates, replicas)
 def test_more_work_never_asks_for_fewer(backlog: float, more: float, rate: float, faster: float, running: int) -> None:
     less = wanted(Demand(backlog, 0.0, rate), running)
@@ -144,6 +145,7 @@ def test_more_work_never_asks_for_fewer(backlog: float, more: float, rate: float
     assert less <= found
 
 
+@settings(deadline=None)
 @given(backlogs, ages, rates, replicas, replicas)
 def test_what_is_asked_for_is_bounded_by_the_work(
     backlog: float, age: float | None, rate: float, running: int, starting: int
@@ -153,6 +155,7 @@ def test_what_is_asked_for_is_bounded_by_the_work(
     assert 0 <= found <= running + starting + (backlog + rate * (STARTUP_S + TARGET_S)) / RATE + 1
 
 
+@settings(deadline=None)
 @given(st.floats(0, 2e4), st.integers(1, 200))
 def test_under_a_steady_load_it_changes_once_at_most(rate: float, running: int) -> None:
     policy = ReplicaPolicy(GOAL)
