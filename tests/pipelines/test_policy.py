@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.guard_parser import Classification
-from pipelines.policy import Decision, Policy, load_policy
-from pipelines.policy_file import PolicyFile, Treatment
+from pipelines.policy import Decision, Policy, PolicyFile, Treatment, load_policy
 from schemas.errors import ConfigurationError
 from schemas.verdict import Action, Category, Severity
 
