@@ -198,7 +198,7 @@ def _refuse_other(run: str, name: str, was: object, now: object) -> None:
         if len(was) != len(now):
             was, now = f"{len(was)} of them", f"{len(now)}"
         else:
-            number = next(place for place, pair in enumerate(zip(was, now, strict=True)) if pair[0] != pair[1])
+            number = next(index for index, pair in enumerate(zip(was, now, strict=True)) if pair[0] != pair[1])
             name, was, now = f"{name}[{number}]", was[number], now[number]
     fields = getattr(type(was), "model_fields", {})
     if type(was) is type(now) and fields:

@@ -210,8 +210,8 @@ class ShadowLane:
         self.totals.add(item.outcome, candidate)
         if found := self._tally.add(item.outcome, candidate):
             record = item.admitted.record
-            place = Source(topic=record.topic, partition=record.partition, offset=record.offset)
-            self._publisher.send(disagreement(item.admitted.event_id, place, found, item.outcome, candidate))
+            source = Source(topic=record.topic, partition=record.partition, offset=record.offset)
+            self._publisher.send(disagreement(item.admitted.event_id, source, found, item.outcome, candidate))
 
     def _summarise(self) -> None:
         """Write what was counted since the last summary; what could not be written is in the next one."""

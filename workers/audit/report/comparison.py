@@ -54,9 +54,9 @@ class _Differences:
         bits_before, bits_after = (_numbers(rows["categories"]) for rows in pairs)
         self.changed_categories += int((bits_before != bits_after).sum())
         self.changed_action += int((~mask_of(pc.equal(pairs.before["action"], pairs.after["action"]))).sum())
-        for place in range(len(CATEGORIES)):
-            had, has = bits_before >> place & 1, bits_after >> place & 1
-            self.categories[place] += (had.sum(), has.sum(), (had & has).sum())
+        for index in range(len(CATEGORIES)):
+            had, has = bits_before >> index & 1, bits_after >> index & 1
+            self.categories[index] += (had.sum(), has.sum(), (had & has).sum())
         self._add_groups(pairs, first, second)
         self._add_flips(pairs, first, second)
 
@@ -80,12 +80,12 @@ class _Differences:
         if len(widest) < self._listed:
             widest = changed
         ids = pairs.after["event_id"].combine_chunks().take(pa.array(widest)).to_pylist()
-        keys = [(-int(distance[place]), crc32(name.encode()), name) for place, name in zip(widest, ids, strict=True)]
+        keys = [(-int(distance[index]), crc32(name.encode()), name) for index, name in zip(widest, ids, strict=True)]
         chosen = nsmallest(self._listed, range(len(keys)), key=keys.__getitem__)
-        places = pa.array(widest[chosen])
-        rows = (side.take(places).to_pylist() for side in pairs)
+        indices = pa.array(widest[chosen])
+        rows = (side.take(indices).to_pylist() for side in pairs)
         flips = [_flip(before, after) for before, after in zip(*rows, strict=True)]
-        self.flips += zip([keys[place] for place in chosen], flips, strict=True)
+        self.flips += zip([keys[index] for index in chosen], flips, strict=True)
         self.flips = nsmallest(self._listed, self.flips, key=lambda flip: flip[0])
 
     def shifts(self, name: str) -> list[Shift]:
@@ -163,8 +163,8 @@ def _joined(before: Any, after: Any) -> _Pairs:
         for name, side in (("before", before), ("after", after))
     )
     # One thread: several would give the pairs in another order each time.
-    places = first.join(second, keys=_KEY, join_type="inner", use_threads=False).combine_chunks()
-    return _Pairs(before.take(places["before"]), after.take(places["after"]))
+    indices = first.join(second, keys=_KEY, join_type="inner", use_threads=False).combine_chunks()
+    return _Pairs(before.take(indices["before"]), after.take(indices["after"]))
 
 
 def _flip(before: dict[str, Any], after: dict[str, Any]) -> Flip:

@@ -38,8 +38,8 @@ class VerdictDrafts:
             rest = _PRIOR / 4 / (len(verdicts) - 1)
             # Strictly falling, so that ties go to the more expected one.
             self._weights[task] = {
-                tuple(encode(text)): _PRIOR if place == 0 else rest * (1 - place / 100)
-                for place, text in enumerate(verdicts)
+                tuple(encode(text)): _PRIOR if index == 0 else rest * (1 - index / 100)
+                for index, text in enumerate(verdicts)
             }
 
     def after(self, task: Task, written: Sequence[int]) -> TokenSequence:
@@ -67,15 +67,15 @@ class VerdictDrafts:
         candidates = {ids: weight for ids, weight in self._weights[task].items() if ids[: len(written)] == written}
         draft: list[int] = []
         while candidates:
-            place = len(written) + len(draft)
+            index = len(written) + len(draft)
             behind: defaultdict[int | None, float] = defaultdict(float)
             for ids, weight in candidates.items():
-                behind[ids[place] if place < len(ids) else None] += weight
+                behind[ids[index] if index < len(ids) else None] += weight
             best = max(behind, key=behind.__getitem__)
             if best is None:
                 break
             draft.append(best)
-            candidates = {ids: weight for ids, weight in candidates.items() if len(ids) > place and ids[place] == best}
+            candidates = {ids: weight for ids, weight in candidates.items() if len(ids) > index and ids[index] == best}
         return tuple(draft)
 
     def _rescale(self) -> None:
