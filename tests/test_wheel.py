@@ -18,7 +18,7 @@ from workers.demo.broker import EmbeddedBroker
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("schemas", "pipelines", "workers")
 MINUTES = 60.0
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(10 * MINUTES)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(10 * MINUTES)]
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def weir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return command
 
 
-@pytest.fixture(params=["empty", "with packages named like ours"])
+@pytest.fixture(params=[pytest.param("empty", marks=pytest.mark.slow), "with packages named like ours"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """Where the command is called."""
     for name in PACKAGES if request.param != "empty" else ():
@@ -71,6 +71,7 @@ def answer(weir: Path, folder: Path, *words: str) -> Any:
     return json.loads(ended.stdout)
 
 
+@pytest.mark.slow
 def test_the_demo_closes_its_ledger(weir: Path, folder: Path) -> None:
     report = answer(weir, folder, "demo", "--events", "100")
 
@@ -90,6 +91,7 @@ def test_an_audit_judges_a_file_of_the_folder(weir: Path, folder: Path) -> None:
     assert "<html" in (folder / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_application_starts_and_ends_when_asked(weir: Path, folder: Path) -> None:
     log = folder / "log"
     with EmbeddedBroker(("chat.events", "moderation.verdicts", "moderation.dlq")) as broker:

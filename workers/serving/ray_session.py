@@ -41,7 +41,8 @@ def _job() -> JobConfig:
     """A job whose processes do not import from the folder that the command was called in.
 
     Ray puts that folder in front of their path, where a user's own `schemas`, `workers` or `pipelines` would be taken
-    for ours. It leaves it out for jobs that came through Ray Client, whose folder is on another machine, and nothing
-    else is different for these. A `working_dir` would keep it out, too, but relative paths would no longer hold.
+    for ours. It leaves it out for jobs that came through Ray Client, whose folder is on another machine; for these it
+    also uploads no `working_dir`, and we have none. Giving one would keep the folder out, too, but processes would then
+    start elsewhere, and relative paths in the settings would no longer hold.
     """
     return JobConfig(_client_job=True)

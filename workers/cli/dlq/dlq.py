@@ -52,7 +52,7 @@ def list_letters(
 
 @app.command()
 def show(
-    place: Annotated[str, typer.Argument(help="PARTITION:OFFSET of the letter, or its source TOPIC-PARTITION-OFFSET.")],
+    letter: Annotated[str, typer.Argument(help="PARTITION:OFFSET of it, or its source TOPIC-PARTITION-OFFSET.")],
     include_value: Annotated[
         bool, typer.Option("--include-value", help="Also the message itself: key, value and all headers.")
     ] = False,
@@ -65,7 +65,7 @@ def show(
 
     settings = load_for(config, topic)
     with progress_bar("dead letters") as progress:
-        letters = find(settings, place, progress)
+        letters = find(settings, letter, progress)
     entries = [_entry(found) | _content(found, include_value=include_value) for found in letters]
     if as_json:
         show_json(entries[0] if len(entries) == 1 else entries)
