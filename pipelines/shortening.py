@@ -1,8 +1,8 @@
-"""Makes a conversation that is too long shorter: less context, a middle cut out, or windows of the last message.
+"""Shortens a conversation that is too long: less context, a middle cut out, or windows of the last message.
 
-The last message is what is judged; earlier turns are context, and the oldest are dropped first. Cuts keep a base
-character with its marks and an emoji with its parts. Units are those of `pipelines.token_estimate`.
-Does not decide which of these is done; `pipelines.length` does.
+The last message is judged; earlier turns are context, and the oldest go first. Cuts keep a base character with its
+marks and an emoji with its parts. Units are those of `pipelines.token_estimate`. `pipelines.length` decides which of
+these is done.
 """
 
 import unicodedata

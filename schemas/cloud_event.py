@@ -1,6 +1,6 @@
-"""The event within a CloudEvent, in binary or structured mode.
+"""Finds the event within a CloudEvent, in binary or structured mode.
 
-The library makes up what is missing and accepts more than the specification; what it reads is checked here.
+The library makes up what is missing and accepts more than the specification allows, so what it reads is checked here.
 """
 
 from collections.abc import Callable, Set

@@ -1,6 +1,6 @@
-"""How to reach Kafka: our settings as arguments of kafka-python's clients, and its bare consumer as the group's member.
+"""How to reach Kafka: our settings as arguments of kafka-python's clients, and its consumer as a member of the group.
 
-Does not decide anything: what a setting means is said in `workers.settings.sections`.
+Decides nothing: `workers.settings.sections` says what a setting means.
 """
 
 from pathlib import Path
@@ -22,7 +22,7 @@ CONNECT_S = 10.0  # that commands wait for a first answer
 
 
 class TokenFile(AbstractTokenProvider):
-    """Bearer token from a file, read anew at each login: whoever owns the file rotates it."""
+    """A bearer token from a file, read anew at each login, so that the owner of the file can rotate it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -35,8 +35,8 @@ class TokenFile(AbstractTokenProvider):
 class CooperativeAssignor(CooperativeStickyAssignor):
     """Tells the group's leader what this member owns now.
 
-    kafka-python 3.0.12 tells what the member was last given, lost since or not: after an expelled member has come back,
-    a partition then has two owners at a time.
+    kafka-python 3.0.12 tells what the member was last given, even if it has lost that since. After an expelled member
+    has come back, a partition would have two owners.
     """
 
     def __init__(self) -> None:

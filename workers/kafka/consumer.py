@@ -1,7 +1,7 @@
-"""One member of a consumer group, in our words: partitions and records are ours, kafka-python is inside.
+"""One member of a consumer group, in our own types of partitions and records, with kafka-python inside.
 
-All of it is for the thread that polls, but for what says otherwise. kafka-python awaits the listener on its I/O thread
-while that thread sits inside `poll` or `close`.
+Only the polling thread may use it, except where a method says otherwise. kafka-python awaits the listener on its I/O
+thread while the polling thread sits inside `poll` or `close`.
 """
 
 import time
@@ -63,7 +63,7 @@ class Consumer:
 
     def subscribe(self, topics: Sequence[str], listener: Listener) -> None:
         """Ask for a share of the topics' partitions; the group is joined by `poll`."""
-        # Each time anew: it also ends the asking for all of the cluster's topics, which one that fails below leaves on.
+        # Each time anew, because it also stops asking for all topics of the cluster, which a failure below leaves on.
         self._kafka.subscribe(list(topics), listener=_KafkaListener(listener, self._tell))
         for topic in topics:
             self._kafka.partitions_for_topic(topic)  # a leader without metadata assigns nothing
@@ -175,7 +175,7 @@ class Consumer:
         return self._kafka.group_metadata()
 
     def is_member(self) -> bool:
-        """Whether the coordinator has answered within the session: else others may own the partitions by now."""
+        """Whether the coordinator has answered within the session; if not, others may own the partitions by now."""
         if self._kafka is None:
             return False
         heartbeat = self._kafka._coordinator.heartbeat  # noqa: SLF001

@@ -1,6 +1,6 @@
-"""Repairs of kafka-python 3.0.12: what each one mends is said where it stands.
+"""Repairs of kafka-python 3.0.12; each says what it mends.
 
-Most of what reaches into that library is here; a test lists it all.
+Most of what reaches into that library is here, and a test lists all of it.
 """
 
 import time
@@ -23,9 +23,9 @@ _hash_of = lru_cache(32_768)(murmur2)
 
 
 class ForgetfulConnections(KafkaConnectionManager):
-    """Connections whose waits leave nothing behind with what they have waited for in vain.
+    """Connections whose waits leave no callbacks behind when they time out.
 
-    kafka-python leaves two callbacks with each: an answer that is long in coming, and asked for with each poll,
+    kafka-python leaves two callbacks at each time-out: a future that is waited for at each poll and takes long
     collects them by the ten thousand.
     """
 
@@ -50,7 +50,7 @@ class ConsumerClient(KafkaNetClient):
 class TidyConsumer(KafkaConsumer):
     """A consumer that leaves nothing behind when it cannot reach its brokers.
 
-    kafka-python has started a thread by then, which nobody could end and which goes on to connect and to log.
+    kafka-python has started a thread by then, which nobody could end and which would go on connecting and logging.
     """
 
     def __init__(self, **config: Any) -> None:
@@ -80,9 +80,9 @@ def _end_unfinished(client: KafkaConsumer | KafkaAdminClient) -> None:
 class MemberConsumer(TidyConsumer):
     """A consumer that stands an outage of any length.
 
-    kafka-python's poll waits no longer than until the next heartbeat, although a thread sends them: while the
-    coordinator does not answer, a heartbeat is always due, and a poll of 100 ms turns without a pause, which costs a
-    core and 15 MB a second.
+    kafka-python's poll waits no longer than until the next heartbeat, although a thread sends them. While the
+    coordinator does not answer, a heartbeat is always due, and a poll of 100 ms spins, which costs a core and 15 MB a
+    second.
     """
 
     def __init__(self, **config: Any) -> None:
@@ -91,10 +91,10 @@ class MemberConsumer(TidyConsumer):
 
 
 class ProducerClient(KafkaNetClient):
-    """A producer's connections; says that a server cannot be reached, where kafka-python raises.
+    """A producer's connections, which return False for a server that cannot be reached, where kafka-python raises.
 
-    Its sender expects to be told, and looks for another coordinator then. Where it is raised at, it forgets the request
-    that it was about to send, and the transaction waits for that for ever.
+    kafka-python's sender expects a return value and then looks for another coordinator. When an error is raised
+    instead, it forgets the request that it was about to send, and the transaction waits for that request for ever.
     """
 
     def await_ready(self, node_id: int | str, timeout_ms: float = 30_000) -> bool:
@@ -107,9 +107,9 @@ class ProducerClient(KafkaNetClient):
 
 
 class RememberingPartitioner(DefaultPartitioner):
-    """The default partitioner, which remembers the hashes of keys: a conversation's key comes again with each message.
+    """The default partitioner with a memory for hashes: a conversation's key comes again with each message.
 
-    A hash in pure Python costs as much as the rest of choosing a partition several times over.
+    A hash in pure Python costs several times as much as the rest of choosing a partition.
     """
 
     def partition(
@@ -130,10 +130,10 @@ class RememberingPartitioner(DefaultPartitioner):
 
 
 def unpark(consumer: KafkaConsumer) -> None:
-    """Make the next poll see what was fetched for partitions that were paused, and are no longer.
+    """Make the next poll see what was fetched for partitions that were paused and are no longer.
 
-    kafka-python sets such records aside, and takes them up again only while its slot for the records at hand is None.
-    A batch that was given out to its end stays in the slot, and the partition stands still, for good.
+    kafka-python sets such records aside and takes them up again only while its slot for the current batch is None. An
+    exhausted batch stays in the slot, and the partition stands still for good.
     """
     fetcher = consumer._fetcher  # noqa: SLF001
     if not fetcher._next_partition_records:  # noqa: SLF001 - false is also one without a record left
@@ -141,10 +141,10 @@ def unpark(consumer: KafkaConsumer) -> None:
 
 
 def goes_on_joining(consumer: KafkaConsumer) -> bool:
-    """Whether a join that a former poll has begun is under way, with which the next poll then goes on.
+    """Whether a join that an earlier poll began is under way; the next poll then goes on with it.
 
-    kafka-python forgets one that it began because a topic has changed, and that no poll saw the end of: the member
-    stands aside for good, without heartbeats and without commits.
+    kafka-python forgets a join that it began because a topic changed, if no poll sees its end: the member is then idle
+    for good, without heartbeats and without commits.
     """
     coordinator = consumer._coordinator  # noqa: SLF001
     if coordinator._join_task is None:  # noqa: SLF001
@@ -154,9 +154,9 @@ def goes_on_joining(consumer: KafkaConsumer) -> bool:
 
 
 def forget_wakes(consumer: KafkaConsumer) -> None:
-    """Take back what polls that are over left with fetches that are under way.
+    """Remove what finished polls have left with fetches that are under way.
 
-    Each poll of kafka-python that waits leaves some 20 kB with each of them until its answer comes.
+    Each waiting poll of kafka-python leaves some 20 kB with each fetch until that is answered.
     """
     for future in tuple(consumer._fetcher._fetch_futures):  # noqa: SLF001
         _leave(future, lambda callback: getattr(callback, "__name__", "") == "_wake")

@@ -1,4 +1,4 @@
-"""The idempotent producer of outcomes, transactional where it has an id for that."""
+"""The idempotent producer of outcomes; transactional if it is given an id for that."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -21,10 +21,10 @@ _NULL = bytes(bytearray(b"null"))  # known by its identity, so that no content c
 
 
 class Answer(Protocol):
-    """What comes of a request about a transaction."""
+    """The answer to a request about a transaction, to be waited for."""
 
     def wait(self, timeout_ms: int) -> bool:
-        """Wait for it, so long at most; False where it has not come. Raises the KafkaError that was answered."""
+        """Wait for it for a bounded time; False if it has not come. Raises the KafkaError that was answered."""
 
 
 class Producer(KafkaProducer):
@@ -94,9 +94,9 @@ class _Headers(list[tuple[str, bytes]]):
 
 
 class _Nulls(Serializer):
-    """Turns each mark into a null, once the client has looked at the record and before it is encoded.
+    """Turns each mark into a null, after the client has checked the record and before it is encoded.
 
-    kafka-python refuses null header values, and records of neither key nor value, although Kafka has both.
+    kafka-python refuses null header values, and records with neither key nor value, although Kafka has both.
     """
 
     def serialize(self, _topic: str, headers: list[tuple[str, Any]], value: bytes) -> bytes | None:
@@ -134,7 +134,7 @@ def producer(settings: KafkaSettings, transaction_id: str | None = None) -> Prod
 
 
 def plain_producer(settings: KafkaSettings) -> KafkaProducer:
-    """The same with kafka-python's own partitioner, as any loop around that library has it; for benchmarks."""
+    """The same with kafka-python's own partitioner, as in any plain loop around that library; for benchmarks."""
     return Producer(settings, partitioner=DefaultPartitioner())
 
 

@@ -1,4 +1,4 @@
-"""What commands read: topics up to a fixed end, and the offsets that a group has committed; all bounded in time.
+"""Reads topics up to a fixed end, and a group's committed offsets, for commands; all of it bounded in time.
 
 Never joins a group, never produces, and never creates a topic by asking for one.
 """
@@ -119,7 +119,7 @@ class TopicReader(_Query):
     def ranges(
         self, topics: Iterable[str], since_ms: int | None = None, until_ms: int | None = None
     ) -> dict[Partition, OffsetRange]:
-        """What the topics hold now, or of it what lies between the first records of two times or later.
+        """The offsets that the topics hold now; with times, those between the first records of these times or later.
 
         Raises:
             ModerationError: a topic does not exist, or may not be seen.
@@ -225,7 +225,7 @@ class GroupOffsets(_Query):
 
 
 def committed_offsets(settings: KafkaSettings, partitions: Iterable[Partition]) -> dict[Partition, int]:
-    """Committed offsets of the settings' group; those that a transaction is about to store are waited for.
+    """Committed offsets of the settings' group; waits for those that a transaction is about to store.
 
     Raises:
         KafkaError: the broker did not say.

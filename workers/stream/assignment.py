@@ -87,7 +87,7 @@ class Assignment:
         self.assign(owned)
 
     def went_back(self, partition: Partition, offset: int) -> int | None:
-        """Where to read a partition from that delivers an offset again: before all that is unfinished. Else None."""
+        """Where to read from, if a partition delivers an offset again: before all that is unfinished. Else None."""
         owned = self._partitions.get(partition)
         if owned is None or owned.offsets.delivered_to is None or offset >= owned.offsets.delivered_to:
             return None
@@ -135,7 +135,7 @@ class Assignment:
         return {owned.id: owned.offsets.committed for owned in known if owned.offsets.committed is not None}
 
     def stored(self, offsets: dict[Partition, int]) -> None:
-        """Note that the coordinator has stored these offsets; those of before a partition began anew are no news."""
+        """Note that the coordinator has stored these offsets; those from before a partition began anew do not count."""
         for owned in self._owned(offsets):
             if offsets[owned.id] <= (owned.offsets.delivered_to or 0):
                 owned.offsets.committed = offsets[owned.id]

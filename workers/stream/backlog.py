@@ -1,9 +1,8 @@
-"""The effective backlog of a worker's partitions: what is not finished, not what is not committed.
+"""The effective backlog of a worker's partitions: what is not completed, rather than what is not committed.
 
-A record is unfinished until it is completed: in flight, or not delivered yet. Kafka's own lag (log end minus committed)
-grows behind one slow record while all others are finished, and does not see what is in flight.
-Runs on the worker's thread and never waits: the log ends are asked for here and read when they have come.
-Does not decide anything.
+A record is unfinished until it is completed: it is in flight, or not delivered yet. Kafka's own lag (log end minus
+committed) grows behind one slow record while all others are finished, and does not see what is in flight.
+Runs on the worker's thread and never waits: log ends are asked for, and read once they have come. Decides nothing.
 """
 
 import time

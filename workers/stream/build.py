@@ -1,4 +1,4 @@
-"""Puts a stream worker together from the settings and a guard: each part is made once, and handed to those that use it.
+"""Builds a stream worker from the settings and a guard: each part is made once and handed to those that use it.
 
 Does not start it.
 """

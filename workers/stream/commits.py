@@ -1,6 +1,6 @@
-"""When an offset may go: all commits of a worker are decided here.
+"""Decides when an offset may be committed; all commits of a worker are made here.
 
-Runs on the thread that polls: kafka-python answers a commit from inside `poll`.
+Runs on the polling thread, because kafka-python answers a commit from inside `poll`.
 """
 
 import logging
@@ -80,7 +80,7 @@ class Commits:
 
     def _commit(self, now: float) -> bool:
         """Begin a commit of all that may go; False while one is under way."""
-        # 1. Where a commit was refused for good, this member is none any more: the worker ends.
+        # 1. After a commit was refused for good, this worker is no longer a member: it ends.
         if self._refusal is not None:
             raise self._refusal
         # 2. One commit at a time, or an answer that comes late would undo a newer one.
@@ -88,7 +88,7 @@ class Commits:
             return False
         # 3. Of each partition, offsets up to the first record whose outcome the broker has not acknowledged (P2).
         offsets = self._assignment.committable()
-        # 4. A named member that has nothing to say says it again, to learn whether the name is still its own.
+        # 4. A static member with nothing new commits again, to learn whether the name is still its own.
         if not offsets and self._is_named and now >= self._next_sign:
             offsets = self._assignment.committed()
         # 5. The breaker's baseline goes along, for the worker that comes next; a later poll brings the answer.
@@ -139,8 +139,8 @@ class Commits:
     def finished(self) -> bool:
         """True once nothing is in flight and all of it is committed; asked between polls by a worker that stops.
 
-        kafka-python refuses commits while it waits for the group to rebalance, those of a revocation in `close`
-        included. So they are tried again before: who leaves uncommitted work behind has it published again.
+        kafka-python refuses commits while it waits for the group to rebalance, even those of a revocation in `close`.
+        So they are tried again before: uncommitted work that a worker leaves behind is published again by the next.
 
         Raises:
             KafkaError: the last commit was refused in a way that no retry can help.

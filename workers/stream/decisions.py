@@ -1,4 +1,4 @@
-"""From polled records to decided ones, a chunk at a time, under the eye of the breaker.
+"""Takes polled records to decided ones, a chunk at a time, and shows each outcome to the breaker.
 
 Runs on the worker's thread and never waits: guard calls run on an asyncio loop and answer through a mailbox.
 Does not poll, release or commit.
@@ -108,7 +108,7 @@ class Decisions:
             item.admitted = None
             item.ruling = ruling
             outcome, trace = ruling.outcome, item.trace
-            # Whether the tracer has to look at it is decided here, because nearly always it has not.
+            # Decided here, because the tracer nearly always has nothing to do with it.
             if (
                 trace.is_sampled
                 or type(outcome) is not VerdictText

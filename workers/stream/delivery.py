@@ -1,6 +1,6 @@
-"""Outcomes as records, sent and acknowledged: at least once. `workers.stream.exactly_once` does more on top of it.
+"""Sends outcomes as records and waits for acknowledgements: at least once. `workers.stream.exactly_once` adds to it.
 
-Owns the producer. Does not wait between attempts or decide what is sent again; the publisher does.
+Owns the producer. The publisher waits between attempts and decides what is sent again.
 """
 
 import threading

@@ -1,8 +1,8 @@
-"""What a worker takes in, and what it leaves in the topic for now.
+"""Polls: what a worker takes in, and what it leaves in the topic for now.
 
-Partitions are paused while a limit is full or the breaker is open. Where a partition goes back, or its topic has begun
-a new life, what was in flight of it is forgotten and nothing of it is committed.
-Does not judge, release or commit. Runs on the worker's thread.
+Partitions are paused while a limit is full or the breaker is open. Where a partition goes back, or its topic was
+created again, what was in flight of it is forgotten and nothing of it is committed. Does not judge, release or commit.
+Runs on the worker's thread.
 """
 
 import logging
@@ -35,7 +35,7 @@ class Intake:
         limits: what is in flight, and how much more may be.
         breaker: while it is open, nothing is taken in.
         assignment: the worker's partitions.
-        wait: waits so many seconds, or until the worker is to stop.
+        wait: waits for seconds, or until the worker is to stop.
         clock: seconds, monotonic.
     """
 

@@ -1,7 +1,7 @@
-"""Whether the worker gets anywhere (P12): a loop that turns and outcomes that are acknowledged.
+"""Whether the worker makes progress (P12): its loop turns, and outcomes are acknowledged.
 
 How long is too long is learnt: a worker whose records complete within milliseconds is stuck long before one whose
-records take a minute. Waiting for a guard or broker that is known to be down is no lack of progress (P5).
+records take a minute. Waiting for a guard or broker that is known to be down is not being stuck (P5).
 Does not act on the answer.
 """
 
@@ -65,7 +65,7 @@ class Progress:
         Args:
             timeout_s: longest time without a sign of life.
             in_flight: records in flight.
-            factor: so many times the longest recent wait for a completed record is too long, too, from 10 s on.
+            factor: this many times the longest recent wait for a completed record is too long as well, from 10 s on.
         """
         now = self._clock()
         if now - self._beat > timeout_s:

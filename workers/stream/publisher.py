@@ -83,10 +83,10 @@ class Publisher:
 
     @contextmanager
     def held_off(self) -> Iterator[None]:
-        """Let it send nothing meanwhile, or go on after a moment where it is in the middle of that.
+        """Keep the publisher from computing meanwhile; does not wait long for one that is in the middle of it.
 
-        Two threads that compute at once in Python pass its lock, and the processor's caches, to and fro a thousand
-        times a second: by turns they are a sixth faster (measured on two cores).
+        Two Python threads that compute at once pass the interpreter's lock, and the processor's caches, to and fro a
+        thousand times a second; by turns they are a sixth faster (measured on two cores).
         """
         is_ours = self._processor.acquire(timeout=PATIENCE_S)
         try:

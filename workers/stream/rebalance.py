@@ -62,6 +62,6 @@ class Rebalance:
         log.info(log_event("partitions_revoked", count=len(partitions), left_in_flight=left))
 
     async def lost(self, partitions: Collection[Partition]) -> None:
-        """Forget: another member owns them already, a commit would be a lie."""
+        """Forget: another member owns them already, and a commit of ours would be wrong."""
         self._assignment.forget(partitions)
         log.warning(log_event("partitions_lost", count=len(partitions)))

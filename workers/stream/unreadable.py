@@ -1,6 +1,6 @@
-"""Partitions whose next records cannot be read: held by themselves and tried again, while all others go on.
+"""Partitions whose next records cannot be read: each is held and tried again, while all others go on.
 
-Does not pause them; the intake does.
+The intake pauses them.
 """
 
 import logging
