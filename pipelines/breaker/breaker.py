@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 
 from pipelines.breaker.drift import Drift, VerdictMix
 from pipelines.breaker.rules import BreakerRules
-from pipelines.breaker.window import DeadLetterWindow, Limits
+from pipelines.breaker.window import DeadLetterWindow, Limits, VerdictSlices
 from schemas.dead_letter import DeadLetter
 from schemas.reasons import STAGE_OF, Reason, Stage
 from schemas.verdict import Severity
@@ -101,6 +101,7 @@ class Breaker:
         rules = self._rules
         self._failures = DeadLetterWindow(rules.window_records, rules.window_s)
         self._input_errors = DeadLetterWindow(rules.window_records, rules.window_s)
+        self._verdicts = VerdictSlices(rules.drift_window_records, rules.drift_window_s)
         self._mix = VerdictMix(
             rules.drift_window_records,
             rules.drift_window_s,
@@ -154,7 +155,8 @@ class Breaker:
             if theirs or admitted:
                 self._input_errors.add(now_s, admitted, theirs)
                 alarm = alarm or (self._input_error(now_s) if theirs else None)
-            if judged and self._rules.drift_action != "off" and self._mix.add(now_s, severities):
+            if judged and self._rules.drift_action != "off" and (full := self._verdicts.add(now_s, severities)):
+                self._mix.take(full, now_s)
                 alarm = alarm or self._drifted(now_s)
             if alarm is not None and alarm.opens:
                 self._alarm = alarm
@@ -169,8 +171,7 @@ class Breaker:
 
     def baseline(self) -> str:
         """The baseline as a short text that outlives the process; empty where there is none yet."""
-        with self._lock:
-            return self._mix.baseline()
+        return self._mix.baseline
 
     def restore(self, baselines: Iterable[str]) -> bool:
         """Begin with the baseline of earlier workers, so that a deploy is compared with what was before it.
@@ -179,7 +180,7 @@ class Breaker:
             baselines: what `baseline` gave; texts that it did not give are left out.
         """
         with self._lock:
-            return self._mix.restore(baselines)
+            return self._verdicts.open is None and self._mix.restore(baselines)
 
     def view(self, now_s: float) -> BreakerView:
         """State and figures."""

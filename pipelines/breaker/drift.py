@@ -13,16 +13,15 @@ Decides nothing.
 import json
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from pipelines.breaker.window import LABELS, VerdictSlice
 from schemas.verdict import Severity
 
-_SLICES = 16
 _BASELINE_SPANS = 10  # of the recent window, before a baseline counts: what one fetch brings may be of one tenant
 _CHANCE = 1e-9  # of a false alarm, per look and side: of a million windows, 16 looks each, 3 % would see one
 _SPREAD = math.log((2 ** len(Severity) - 2) / _CHANCE) / 2
-_LABELS = tuple(Severity)
 _KEY = "weir_mix"
 _LONGEST = 256
 _HEAVIEST = 1e15
@@ -44,17 +43,6 @@ class Drift(NamedTuple):
     records: int
 
 
-class _Slice:
-    """Verdicts of a stretch of time, by label."""
-
-    __slots__ = ("counts", "records", "started_s")
-
-    def __init__(self, started_s: float) -> None:
-        self.started_s = started_s
-        self.counts = [0] * len(_LABELS)
-        self.records = 0
-
-
 class VerdictMix:
     """Recent verdicts and their baseline. A verdict is in one of the two, never in both.
 
@@ -63,6 +51,9 @@ class VerdictMix:
         window_s: of at least so many seconds.
         baseline_records: evidence that a baseline needs.
         half_life_s: after so long a verdict counts half in the baseline.
+
+    Attributes:
+        baseline: the baseline as a short text for `restore`; empty while there is too little to keep.
     """
 
     def __init__(self, window_records: int, window_s: float, baseline_records: int, half_life_s: float) -> None:
@@ -70,28 +61,18 @@ class VerdictMix:
         self._window_s = window_s
         self._baseline_records = baseline_records
         self._half_life_s = half_life_s
-        self._open: _Slice | None = None
-        self._recent: deque[_Slice] = deque()
-        self._counts = [0] * len(_LABELS)
+        self._recent: deque[VerdictSlice] = deque()
+        self._counts = [0] * len(LABELS)
         self._records = 0
-        self._baseline = [0.0] * len(_LABELS)
+        self._baseline = [0.0] * len(LABELS)
         self._baseline_since_s: float | None = None
         self._baseline_at_s = 0.0
         self._is_baseline_ready = False
         self._recent_to_s = 0.0
+        self.baseline = ""
 
-    def add(self, now_s: float, severities: Mapping[Severity, int]) -> bool:
-        """Take verdicts in; True where it is time to look, which is at most sixteen times a window."""
-        newest = self._open
-        if newest is None:
-            newest = self._open = _Slice(now_s)
-        for index, label in enumerate(_LABELS):
-            if count := severities.get(label, 0):
-                newest.counts[index] += count
-                newest.records += count
-        if newest.records * _SLICES < self._window_records or (now_s - newest.started_s) * _SLICES < self._window_s:
-            return False
-        self._open = None
+    def take(self, newest: VerdictSlice, now_s: float) -> None:
+        """Take a full slice in; the oldest ones go over to the baseline."""
         self._recent.append(newest)
         self._recent_to_s = now_s
         self._records += newest.records
@@ -100,7 +81,7 @@ class VerdictMix:
             self._records - self._recent[0].records, now_s - self._recent[1].started_s
         ):
             self._settle(self._recent.popleft(), now_s)
-        return True
+        self.baseline = self._baseline_text()
 
     def measure(self) -> Drift | None:
         """The distance, or None while there is too little to compare."""
@@ -115,35 +96,35 @@ class VerdictMix:
             distance=sum(abs(a - b) for a, b in zip(recent, baseline, strict=True)) / 2,
             # A forgotten verdict weighs less than one, so the weight is at most the number of independent ones.
             chance=math.sqrt(_SPREAD / self._records) + math.sqrt(_SPREAD / weight),
-            recent=dict(zip(_LABELS, recent, strict=True)),
-            baseline=dict(zip(_LABELS, baseline, strict=True)),
+            recent=dict(zip(LABELS, recent, strict=True)),
+            baseline=dict(zip(LABELS, baseline, strict=True)),
             records=self._records,
         )
-
-    def baseline(self) -> str:
-        """The baseline as a short text for `restore`; empty while there is too little to keep."""
-        if sum(self._baseline) < self._baseline_records or not self._is_baseline_ready:
-            return ""
-        return json.dumps({_KEY: [round(part, 1) for part in self._baseline]}, separators=(",", ":"))
 
     def restore(self, baselines: Iterable[str]) -> bool:
         """Begin with the mean of what was kept; texts of other origin are left out. True where one was of use.
 
         Only for a mix that has seen nothing yet.
         """
-        if self._open is not None or self._recent:
+        if self._recent:
             return False
         kept = [mix for text in baselines if (mix := _read(text)) is not None and sum(mix) >= self._baseline_records]
         if not kept:
             return False
         self._baseline = [sum(parts) / len(kept) for parts in zip(*kept, strict=True)]
         self._is_baseline_ready = True
+        self.baseline = self._baseline_text()
         return True
+
+    def _baseline_text(self) -> str:
+        if sum(self._baseline) < self._baseline_records or not self._is_baseline_ready:
+            return ""
+        return json.dumps({_KEY: [round(part, 1) for part in self._baseline]}, separators=(",", ":"))
 
     def _is_enough(self, records: int, span_s: float) -> bool:
         return records >= self._window_records and span_s >= self._window_s
 
-    def _settle(self, old: _Slice, now_s: float) -> None:
+    def _settle(self, old: VerdictSlice, now_s: float) -> None:
         """Hand the oldest slice of the recent ones over to the baseline."""
         self._records -= old.records
         self._counts = [a - b for a, b in zip(self._counts, old.counts, strict=True)]
@@ -164,7 +145,7 @@ def _read(text: str) -> Sequence[float] | None:
         mix = json.loads(text)[_KEY]
     except (ValueError, TypeError, KeyError):
         return None
-    is_mix = isinstance(mix, list) and len(mix) == len(_LABELS)
+    is_mix = isinstance(mix, list) and len(mix) == len(LABELS)
     if not is_mix or not all(type(part) in (int, float) and 0 <= part <= _HEAVIEST for part in mix):
         return None
     return [float(part) for part in mix]

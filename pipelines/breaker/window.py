@@ -1,4 +1,4 @@
-"""How many of the last records became dead letters: a rolling share, and how many in a row.
+"""Counts of the last records: how many became dead letters, as a share and in a row; and verdicts by label.
 
 Counts whole batches, so a thousand records cost what one costs. Decides nothing.
 """
@@ -8,8 +8,11 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from schemas.reasons import Reason
+from schemas.verdict import Severity
 
 _SLICES = 32
+_VERDICT_SLICES = 16
+LABELS = tuple(Severity)
 
 
 class _Slice:
@@ -92,3 +95,46 @@ class DeadLetterWindow:
             self.records -= old.records
             self.dead -= old.letters.total()
             self.letters -= old.letters
+
+
+class VerdictSlice:
+    """Verdicts of a stretch of time, by label."""
+
+    __slots__ = ("counts", "records", "started_s")
+
+    def __init__(self, started_s: float) -> None:
+        self.started_s = started_s
+        self.counts = [0] * len(LABELS)
+        self.records = 0
+
+
+class VerdictSlices:
+    """Gathers verdicts into slices, of which sixteen make a window.
+
+    Args:
+        window_records: a window has at least so many verdicts,
+        window_s: of at least so many seconds.
+
+    Attributes:
+        open: the slice that is not full yet; None before its first verdict.
+    """
+
+    def __init__(self, window_records: int, window_s: float) -> None:
+        self._window_records = window_records
+        self._window_s = window_s
+        self.open: VerdictSlice | None = None
+
+    def add(self, now_s: float, severities: Mapping[Severity, int]) -> VerdictSlice | None:
+        """Take verdicts in; returns the slice that is full with them, or None."""
+        newest = self.open = self.open or VerdictSlice(now_s)
+        for index, label in enumerate(LABELS):
+            if count := severities.get(label, 0):
+                newest.counts[index] += count
+                newest.records += count
+        if (
+            newest.records * _VERDICT_SLICES < self._window_records
+            or (now_s - newest.started_s) * _VERDICT_SLICES < self._window_s
+        ):
+            return None
+        self.open = None
+        return newest

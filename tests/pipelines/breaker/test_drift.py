@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import cycle, islice
 from random import Random
 
@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from pipelines.breaker.breaker import Alarm, Breaker, Cause
 from pipelines.breaker.drift import Drift, VerdictMix
 from pipelines.breaker.rules import BreakerRules
+from pipelines.breaker.window import VerdictSlices
 from schemas.verdict import Severity
 
 DEFAULTS = BreakerRules()
@@ -182,15 +183,16 @@ def test_a_worker_started_by_the_deploy_compares_with_what_was_before_it() -> No
 
 
 def test_the_baseline_of_several_is_their_mean_and_comes_too_late_once_verdicts_have_come() -> None:
-    mix = VerdictMix(10, 1.0, 100, 1e9)
+    fed, late = Fed(10, 1.0, 100, 1e9), Breaker(DEFAULTS)
+    late.observe(0.0, severities={Severity.SAFE: 1})
     texts = [json.dumps({"weir_mix": [90, 10, 0]}), json.dumps({"weir_mix": [100, 0, 100.0]})]
 
-    assert mix.restore(texts)
-    assert not late().restore(texts)
-    mix.add(0.0, {Severity.SAFE: 10})
-    mix.add(1.0, {Severity.SAFE: 10})
-    mix.add(2.0, {Severity.SAFE: 10})
-    drift = mix.measure()
+    assert fed.mix.restore(texts)
+    assert not late.restore([json.dumps({"weir_mix": [1e9, 0, 0]})])
+    fed.add(0.0, {Severity.SAFE: 10})
+    fed.add(1.0, {Severity.SAFE: 10})
+    fed.add(2.0, {Severity.SAFE: 10})
+    drift = fed.mix.measure()
     assert drift is not None
     assert drift.baseline == pytest.approx(
         {Severity.SAFE: 95 / 150, Severity.CONTROVERSIAL: 5 / 150, "Unsafe": 50 / 150}
@@ -198,23 +200,30 @@ def test_the_baseline_of_several_is_their_mean_and_comes_too_late_once_verdicts_
 
 
 def test_recent_are_enough_verdicts_and_enough_seconds_whichever_is_more() -> None:
-    many, few = VerdictMix(100, 10.0, 100, 1e9), VerdictMix(100, 10.0, 100, 1e9)
+    many, few = Fed(100, 10.0, 100, 1e9), Fed(100, 10.0, 100, 1e9)
     for second in range(300):
         many.add(second, {Severity.SAFE: 1_000})
         few.add(second, {Severity.SAFE: 1})
 
-    drift = many.measure()
+    drift = many.mix.measure()
     assert drift is not None
     assert 10_000 <= drift.records <= 12_000
-    drift = few.measure()
+    drift = few.mix.measure()
     assert drift is not None
     assert 100 <= drift.records <= 110
 
 
-def late() -> VerdictMix:
-    mix = VerdictMix(10, 1.0, 100, 1e9)
-    mix.add(0.0, {Severity.SAFE: 1})
-    return mix
+class Fed:
+    """A mix, and what gathers verdicts for it."""
+
+    def __init__(self, window_records: int, window_s: float, baseline_records: int, half_life_s: float) -> None:
+        self.mix = VerdictMix(window_records, window_s, baseline_records, half_life_s)
+        self._slices = VerdictSlices(window_records, window_s)
+
+    def add(self, now_s: float, severities: Mapping[Severity, int]) -> None:
+        """Gather verdicts, and hand them on once there are enough."""
+        if (full := self._slices.add(now_s, severities)) is not None:
+            self.mix.take(full, now_s)
 
 
 FOREIGN = [
@@ -254,14 +263,14 @@ VERDICTS = st.dictionaries(st.sampled_from(Severity), st.integers(0, 60))
 
 @given(st.lists(st.tuples(st.floats(0, 30), VERDICTS), max_size=120))
 def test_a_measure_has_enough_behind_it_and_is_a_distance(batches: list[tuple[float, dict[Severity, int]]]) -> None:
-    mix = VerdictMix(100, 10.0, 200, 3_600.0)
+    fed = Fed(100, 10.0, 200, 3_600.0)
     now = 0.0
     seen: Counter[Severity] = Counter()
     for wait, severities in batches:
         now += wait
         seen.update(severities)
-        mix.add(now, severities)
-        drift = mix.measure()
+        fed.add(now, severities)
+        drift = fed.mix.measure()
         if drift is None:
             continue
         assert drift.records >= 100
@@ -277,10 +286,10 @@ def test_a_measure_has_enough_behind_it_and_is_a_distance(batches: list[tuple[fl
 def test_the_verdicts_of_one_label_are_never_away_from_themselves(
     batches: list[tuple[float, dict[Severity, int]]],
 ) -> None:
-    mix = VerdictMix(100, 10.0, 200, 3_600.0)
+    fed = Fed(100, 10.0, 200, 3_600.0)
     now = 0.0
     for wait, severities in batches:
         now += wait
-        mix.add(now, {Severity.UNSAFE: sum(severities.values())})
-        drift: Drift | None = mix.measure()
+        fed.add(now, {Severity.UNSAFE: sum(severities.values())})
+        drift: Drift | None = fed.mix.measure()
         assert drift is None or drift.distance == 0
