@@ -13,8 +13,9 @@ from concurrent.futures import Future
 
 from pipelines.breaker.breaker import Alarm, Breaker, counted
 from pipelines.guard import Judged
+from pipelines.judge_batch import ask_batch
 from pipelines.judging import Judge
-from pipelines.moderation import Moderation, Outcome, Ruling, is_mixed, timestamp
+from pipelines.moderation import Moderation, Outcome, Ruling, timestamp
 from schemas.dead_letter import DeadLetter
 from schemas.record import Partition, SourceRecord
 from schemas.verdict import Severity
@@ -82,27 +83,16 @@ class Decisions:
         self._tell(self._breaker.observe(self._clock(), admitted=len(taken) - len(letters), letters=by_reason))
         return taken
 
-    def decide(self, items: Items, judged: Sequence[Judged]) -> list[InFlightRecord]:
-        """Decide records by the answers to their requests, which follow one another in `judged`.
-
-        Returns:
-            Records that have to be judged again, because two models answered for them.
-        """
+    def decide(self, items: Items, judged: Sequence[Sequence[Judged]]) -> None:
+        """Decide records by the answers to the requests of each."""
         judged_at = timestamp()
         started_ns = time.time_ns()
         slow_before_ns = self._tracer.slow_before_ns(started_ns)
-        again: list[InFlightRecord] = []
         outcomes: list[Outcome] = []
-        start = 0
-        for item in items:
+        for item, answers in zip(items, judged, strict=True):
             admitted = item.admitted
             assert admitted is not None
-            answers = judged[start : start + len(admitted.requests)]
-            start += len(answers)
             if item.partition.is_lost:
-                continue
-            if is_mixed(answers):
-                again.append(item)
                 continue
             ruling = self._moderation.decide(admitted, answers, judged_at)
             item.admitted = None
@@ -120,7 +110,6 @@ class Decisions:
         self._tracer.parsed(started_ns, [item.trace for item in items if item.trace.is_sampled], len(items))
         severities, letters = counted(outcomes)
         self._tell(self._breaker.observe(self._clock(), severities=severities, letters=letters))
-        return again
 
     def _trace(self, item: InFlightRecord, ruling: Ruling, answers: Sequence[Judged], now_ns: int) -> None:
         if not item.trace.is_sampled:
@@ -147,25 +136,25 @@ class GuardCalls:
     def __init__(self, judge: Judge, loop: asyncio.AbstractEventLoop) -> None:
         self._judge = judge
         self._loop = loop
-        self._mailbox: queue.SimpleQueue[tuple[Items, list[Judged] | BaseException]] = queue.SimpleQueue()
+        self._mailbox: queue.SimpleQueue[tuple[Items, list[list[Judged]] | BaseException]] = queue.SimpleQueue()
         self._duration = histogram(PROCESS_DURATION)
         self.under_way = 0
 
     def ask(self, items: Items) -> None:
         """Have the admitted requests of some records judged in one call."""
         self.under_way += 1
-        requests = [request for item in items if item.admitted for request in item.admitted.requests]
-        future = asyncio.run_coroutine_threadsafe(self._judge.judge(requests), self._loop)
+        batch = [item.admitted for item in items if item.admitted]
+        future = asyncio.run_coroutine_threadsafe(ask_batch(batch, self._judge), self._loop)
         asked_at = time.perf_counter()
 
-        def answer(done: "Future[list[Judged]]") -> None:
+        def answer(done: "Future[list[list[Judged]]]") -> None:
             self._duration.record(time.perf_counter() - asked_at, PROCESS)
             self._mailbox.put((items, done.exception() or done.result()))
 
         future.add_done_callback(answer)
 
-    def answered(self) -> Iterator[tuple[Items, list[Judged]]]:
-        """What has come back since: records as they were asked about, and one answer for each of their requests.
+    def answered(self) -> Iterator[tuple[Items, list[list[Judged]]]]:
+        """What has come back since: records as they were asked about, and the answers to the requests of each.
 
         Raises:
             BaseException: what a call raised; the judge lets only faults of our own through.

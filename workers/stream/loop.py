@@ -126,8 +126,7 @@ class Loop:
         if self._publisher.failure is not None:
             raise self._publisher.failure
         for items, judged in self._calls.answered():
-            for item in self._decisions.decide(items, judged):
-                self._calls.ask([item])
+            self._decisions.decide(items, judged)
         if self._breaker.is_open:
             self._progress.held()
         elif released := self._assignment.release():
