@@ -1,7 +1,7 @@
 """What is particular to a family of guard models: how its output is read, what its labels mean, how long its frame is.
 
-Another family is another value here, with a parser of its own; its labels and drafts as the engine needs them are a
-`VerdictFormat` of the engine. Loads nothing.
+Another family is another value here, with a parser of its own. Its labels and drafts, as the engine needs them, are a
+`VerdictFormat` in `workers.serving.engine.verdict_format`. Loads nothing.
 """
 
 from collections.abc import Callable, Mapping

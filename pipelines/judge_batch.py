@@ -1,4 +1,4 @@
-"""Judging a batch, the same in every lane: records in, one ruling for each out, in order.
+"""Judges a batch, the same in every lane: records in, one ruling for each out, in order.
 
 The stream worker and the shadow lane take the same steps on two threads, and ask with `ask_batch`.
 Knows nothing of where records come from or what becomes of rulings.

@@ -1,7 +1,7 @@
 """Gets every request of a chunk an answer: holds while the guard is down, isolates a record that breaks a call.
 
-A call that raised is split in two until the culprit is alone (P6). A record that fails alone is only blamed when
-a known-good conversation passes at the same time: else the guard is broken, not the record (P5).
+A call that raised is split in two until the culprit is alone (P6). A record that fails alone is blamed only if a
+known-good conversation passes at the same time; otherwise the guard is broken, not the record (P5).
 Does not read the answers.
 """
 
@@ -61,7 +61,7 @@ class Judge:
         return await self._judge(requests, self._max_crashes) if requests else []
 
     async def _judge(self, requests: Sequence[GuardRequest], tries: int) -> list[Judged]:
-        """Judge some requests in one call, and in halves once a call raised or so many replicas have died of it."""
+        """Judge requests in one call; in halves once a call has raised or `tries` replicas have died of it."""
         if len(requests) == 1:
             return [await self._judge_alone(requests[0])]
         backoff = self._new_backoff()

@@ -1,8 +1,8 @@
-"""What is done with a conversation that is too long for the model: refuse it, cut it, or judge it in windows.
+"""What happens to a conversation that is too long for the model: refuse it, cut it, or judge it in windows.
 
-The last message is what is judged; earlier turns are context, and the oldest are dropped first. Counts are estimates of
-the conversation's own text and turns; the template's fixed tokens come on top. A middle that was cut out is not judged,
-which the verdict says; windows leave nothing of the last message unjudged.
+The last message is judged; earlier turns are context, and the oldest go first. Counts are estimates of the
+conversation's own text and turns; the template's fixed tokens come on top. What is cut out of a middle is not judged,
+and the verdict says so; windows cover all of the last message.
 Does not tokenise and does not render.
 """
 

@@ -217,8 +217,8 @@ class Moderation:
 def _terminal(error: Exception, record: SourceRecord) -> TerminalError:
     """What a record's dead letter says.
 
-    An error that nobody foresaw is a fault of ours that this record met. Raising it would stop the partition at this
-    record for ever, and its neighbours with it (P6); so it is told loudly, and nothing is lost.
+    An unforeseen error is a bug of ours that this record has met. Raising it would stop the partition at this record
+    for ever, and its neighbours with it (P6). So it is logged as an error, and the record becomes a dead letter.
     """
     if isinstance(error, TerminalError):
         return error

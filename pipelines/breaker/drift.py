@@ -138,7 +138,7 @@ class VerdictMix:
 
 
 def _read(text: str) -> Sequence[float] | None:
-    """What `baseline` wrote, else None: the place where it is kept is open to other tools."""
+    """What `baseline` wrote, else None: other tools may write where it is kept."""
     if _KEY not in text or len(text) > _LONGEST:
         return None
     try:

@@ -18,24 +18,28 @@ class BreakerRules(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    enabled: bool = Field(True, description="open the breaker at all")
-    window_records: Positive = Field(10_000, description="the ratios are those of so many last records")
-    window_s: PositiveSeconds = Field(3_600.0, description="... and look back for so long at most")
+    enabled: bool = Field(True, description="whether the breaker can open at all")
+    window_records: Positive = Field(10_000, description="ratios are taken over this many last records")
+    window_s: PositiveSeconds = Field(3_600.0, description="... and over this long at most")
     failure_ratio: Ratio = Field(0.2, description="open at this share of dead letters that are not the sender's doing")
-    failure_min_records: Positive = Field(2_000, description="... once so many records have been judged")
-    consecutive_failures: Positive = Field(500, description="open at so many such dead letters without a verdict")
+    failure_min_records: Positive = Field(2_000, description="... once this many records have been judged")
+    consecutive_failures: Positive = Field(
+        500, description="open at this many such dead letters without a verdict between them"
+    )
     input_error_ratio: Ratio = Field(0.8, description="open at this share of records refused before the guard")
-    input_error_min_records: Positive = Field(5_000, description="... once so many have been taken in")
-    consecutive_input_errors: Positive = Field(5_000, description="open at so many refused in a row")
+    input_error_min_records: Positive = Field(5_000, description="... once this many have been taken in")
+    consecutive_input_errors: Positive = Field(5_000, description="open at this many refused in a row")
     drift_action: DriftAction = Field(
         "trip", description="when the mix of severities has moved: open, only warn, or do not look"
     )
     drift_distance: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.1, description="share of verdicts that changed their label, beyond chance, that counts as moved"
     )
-    drift_window_records: Positive = Field(5_000, description="verdicts that the baseline is compared with, at least")
-    drift_window_s: PositiveSeconds = Field(30.0, description="... and of so long at least")
+    drift_window_records: Positive = Field(
+        5_000, description="recent verdicts that are compared with the baseline, at least"
+    )
+    drift_window_s: PositiveSeconds = Field(30.0, description="... and from this long at least")
     drift_baseline_records: Positive = Field(20_000, description="verdicts that a baseline needs")
     drift_baseline_half_life_s: PositiveSeconds = Field(
-        86_400.0, description="after so long a verdict counts half in the baseline"
+        86_400.0, description="after this long a verdict counts half in the baseline"
     )

@@ -35,7 +35,7 @@ class Limits(NamedTuple):
 
 
 class DeadLetterWindow:
-    """The last records, forgotten a slice at a time; so it may be a thirty-second longer or shorter than asked.
+    """The last records, forgotten a slice at a time, so it may be one part in 32 longer or shorter than asked.
 
     Args:
         window_records: records to look at.

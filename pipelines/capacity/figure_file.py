@@ -1,6 +1,6 @@
-"""Figures that somebody has measured: from a file, or given as a rate.
+"""Measured figures from a user: from a file, or given as a rate.
 
-Knows none of its own; those are in `pipelines.capacity.figures`.
+Our own are in `pipelines.capacity.figures`.
 """
 
 import json

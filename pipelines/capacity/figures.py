@@ -60,7 +60,7 @@ GPUS = {
     "l40s": Gpu(362, 48, 864),
     "l4": Gpu(121, 24, 300),
 }
-CPUS = frozenset({"zen5-2core"})  # of what has a figure; whatever else has one is a GPU
+CPUS = frozenset({"zen5-2core"})  # of the machines with a figure; all others are GPUs
 MEASURED = (EngineFigure("zen5-2core", "0.6B", 10, 7.22, "measured on a CPU, infra/benchmarks/2026-11-21-engine.md"),)
 # Messages a second that one core renders and tokenises: infra/benchmarks/2026-11-21-engine.md.
 TOKENISED_PER_CORE = 2_579

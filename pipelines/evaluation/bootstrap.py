@@ -45,7 +45,7 @@ def _multinomial(random: Random, counts: Sequence[int]) -> list[int]:
 
 
 def _binomial(random: Random, trials: int, probability: float) -> int:
-    """Successes among independent trials: how many of so many uniform numbers lie below the probability.
+    """Successes among `trials` independent trials: how many uniform numbers lie below the probability.
 
     The middle one of the sorted numbers is beta distributed and halves the question until few are left.
     """

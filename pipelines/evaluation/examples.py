@@ -101,6 +101,6 @@ def unsafe_score(scores: Mapping[Severity, float], mode: Mode) -> float:
 
 
 def conversation_digest(conversation: Conversation) -> str:
-    """Hex digest of roles and texts, of whatever characters."""
+    """Hex digest of roles and texts, lone surrogates included."""
     turns = [[turn["role"], turn["content"]] for turn in conversation]
     return hashlib.sha256(json.dumps(turns).encode()).hexdigest()

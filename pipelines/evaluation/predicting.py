@@ -1,4 +1,4 @@
-"""Labelled examples to predictions: each is judged as a record of live traffic is, and read from its verdict.
+"""Turns labelled examples into predictions: each is judged like a record of live traffic, and read from its verdict.
 
 Every engine decodes greedily, so a run gives the same verdicts again; nothing here could turn sampling on.
 """

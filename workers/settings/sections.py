@@ -63,13 +63,15 @@ class KafkaSettings(Section):
         None, pattern=r"^\d+\.\d+$", description="broker protocol version, e.g. 2.3; asked from the broker if unset"
     )
     auto_offset_reset: Literal["earliest", "latest"] = Field("earliest", description="where a new group starts")
-    session_timeout_ms: Positive = Field(45_000, description="a member unseen for so long is expelled")
+    session_timeout_ms: Positive = Field(45_000, description="a member without a heartbeat for this long is expelled")
     heartbeat_interval_ms: Positive = Field(3_000, description="time between heartbeats")
-    max_poll_interval_ms: Positive = Field(300_000, description="a member that does not poll for so long is expelled")
+    max_poll_interval_ms: Positive = Field(300_000, description="a member that does not poll for this long is expelled")
     max_poll_records: Positive = Field(500, description="records taken by one poll")
     fetch_max_bytes: Positive = Field(16 * 2**20, description="bytes of one fetch")
-    linger_ms: Annotated[int, Field(ge=0)] = Field(5, description="wait for a fuller produce batch")
-    compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = Field("none", description="of produced batches")
+    linger_ms: Annotated[int, Field(ge=0)] = Field(5, description="wait for more records before a batch is produced")
+    compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = Field(
+        "none", description="compression of produced batches"
+    )
     max_request_bytes: Positive = Field(
         16 * 2**20, description="largest produced record; dead letters beyond it lose their value, not their place"
     )
@@ -103,7 +105,7 @@ class GuardSettings(Section):
     revision: str | None = Field(None, description="hub revision to pin")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:0 …")
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
-        "auto", description="auto: bfloat16 on a GPU, what suits on a CPU"
+        "auto", description="auto: bfloat16 on a GPU; on a CPU what suits it"
     )
     engine: Literal["one_pass", "reference"] = Field(
         "one_pass", description="one_pass: a drafted verdict, verified in one pass; reference: plain greedy generation"
@@ -115,14 +117,15 @@ class GuardSettings(Section):
     score_temperature: Annotated[float, Field(gt=0)] | None = Field(
         None, description="one_pass: publish label probabilities, divided by this temperature; unset: none"
     )
-    max_new_tokens: Positive = Field(128, description="longest output")
+    max_new_tokens: Positive = Field(128, description="most tokens of an output")
     batch_tokens: Positive = Field(65_536, description="padded tokens of one GPU batch at most")
     batch_size: Positive = Field(BATCH_SIZE, description="items of one GPU batch at most")
     background_batch_tokens: Positive = Field(
-        2_048, description="the same for a batch of background work, which a live message waits for once at most"
+        2_048,
+        description="padded tokens of a background batch at most; a live message waits for one such batch at most",
     )
     background_share: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.1, description="tokens of background work that rides in live batches, for each of theirs; 0: none rides along"
+        0.1, description="background tokens that ride along in live batches, for each live token; 0: none"
     )
     batch_timeout_s: PositiveSeconds = Field(300.0, description="a replica whose batch runs longer is replaced")
     cache_size: Annotated[int, Field(ge=0)] = Field(
@@ -145,7 +148,7 @@ class DeliverySettings(Section):
         1_800.0, description="a guard call that takes longer, its wait in the replica's queue included, is tried again"
     )
     max_attempts: Positive = Field(3, description="tries of a record that fails alone")
-    max_crashes: Positive = Field(3, description="replica deaths of a record alone, before it is quarantined")
+    max_crashes: Positive = Field(3, description="replica deaths under a record alone, before it is quarantined")
     backoff_initial_s: PositiveSeconds = Field(0.1, description="first wait while something is down, jittered")
     backoff_max_s: PositiveSeconds = Field(10.0, description="longest such wait")
     commit_interval_s: PositiveSeconds = Field(2.0, description="time between commits")
@@ -159,7 +162,9 @@ class LimitSettings(Section):
     in_flight_records: Positive = Field(LIMIT.records, description="partitions pause at this many records")
     in_flight_bytes: Positive = Field(LIMIT.bytes, description="partitions pause at this many bytes")
     in_flight_tokens: Positive = Field(LIMIT.tokens, description="partitions pause at this many estimated tokens")
-    resume_ratio: Annotated[float, Field(gt=0, lt=1)] = Field(0.5, description="share of a limit to resume below")
+    resume_ratio: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.5, description="partitions resume below this share of a limit"
+    )
 
 
 class LengthSettings(Section):
@@ -185,16 +190,18 @@ class TelemetrySettings(Section):
     process_span: Literal["child", "link"] = Field("child", description="relation to the producer's span")
     always_sample: Annotated[tuple[MessageEnd, ...], NoDecode] = Field(
         ("dead_letter", "not_safe", "slow"),
-        description="messages that are traced for their end, whatever their producer decided; empty: none",
+        description="ends for which a message is traced, whatever its producer decided; empty: none",
     )
-    slow_s: PositiveSeconds = Field(30.0, description="slow is what takes so long from its poll to its verdict")
+    slow_s: PositiveSeconds = Field(
+        30.0, description="a message that takes this long from its poll to its verdict is slow"
+    )
     span_directory: Path | None = Field(
         None, description="write spans into this folder as well, as a collector's file exporter would"
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="log level")
     tenants: Annotated[tuple[TenantName, ...], NoDecode, Field(max_length=64)] = Field(
         (),
-        description="tenants that metrics tell apart, comma-separated, all others being one; unset: no tenants there",
+        description="tenants that metrics tell apart, comma-separated; all others count as one; unset: none is named",
     )
 
     @field_validator("always_sample", "tenants", mode="before")
@@ -206,11 +213,11 @@ class TelemetrySettings(Section):
 class HealthSettings(Section):
     """When a worker counts as stuck (P12)."""
 
-    progress_timeout_s: PositiveSeconds = Field(120.0, description="a consumer stuck for so long is replaced")
+    progress_timeout_s: PositiveSeconds = Field(120.0, description="a consumer that is stuck for this long is replaced")
     progress_factor: Annotated[float, Field(ge=1)] = Field(
-        20.0, description="and one stuck for so many times its longest recent wait, from 10 s on"
+        20.0, description="so is one stuck for this many times its longest recent wait, from 10 s on"
     )
-    dead_man_s: PositiveSeconds = Field(60.0, description="without a Serve health check for so long: stop consuming")
+    dead_man_s: PositiveSeconds = Field(60.0, description="stop consuming after this long without a Serve health check")
 
 
 class ServeSettings(Section):
@@ -244,10 +251,14 @@ class AutoscalingSettings(Section):
         60.0, description="from the order of a guard replica to its first answer, until that has been measured"
     )
     interval_s: PositiveSeconds = Field(2.0, description="a change of load is decided on within two of these")
-    upscale_delay_s: Annotated[float, Field(ge=0)] = Field(0.0, description="more must be wanted for so long")
-    downscale_delay_s: Annotated[float, Field(ge=0)] = Field(120.0, description="fewer must be wanted for so long")
+    upscale_delay_s: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="more replicas must be wanted for this long before they are ordered"
+    )
+    downscale_delay_s: Annotated[float, Field(ge=0)] = Field(
+        120.0, description="fewer replicas must be wanted for this long before any stops"
+    )
     downscale_to_zero_delay_s: Annotated[float, Field(ge=0)] = Field(
-        600.0, description="none must be wanted for so long"
+        600.0, description="no replica must be wanted for this long before the last one stops"
     )
 
 
@@ -263,7 +274,9 @@ class ShadowSettings(Section):
     )
     replicas: Positive = Field(1, description="guard replicas of the candidate's model, as large as guard's own")
     queue_records: Positive = Field(1_024, description="records that wait for the candidate; more are left out")
-    timeout_s: PositiveSeconds = Field(30.0, description="records without the candidate's answer by then are left out")
+    timeout_s: PositiveSeconds = Field(
+        30.0, description="records that the candidate has not answered by then are left out"
+    )
     summary_interval_s: PositiveSeconds = Field(60.0, description="time between two summaries of a consumer")
 
     @property

@@ -1,6 +1,6 @@
-"""The verdict as a guard family writes it: the questions that it answers, their labels, and the texts that it may be.
+"""The verdict as a guard family writes it: the questions that it answers, their labels, and all texts that it can be.
 
-All that the engine knows of a family. Knows nothing of torch or tokenizers, and does not parse.
+The engine knows nothing else of a family. Knows nothing of torch or tokenizers, and does not parse.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from workers.serving.engine.completion import Task
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What the model decides in one place of its answer, after writing `lead`.
+    """What the model decides at one point of its answer, after writing `lead`.
 
     `labels` are the answers of both tasks, the most expected first; `prompt_labels` those that only prompts can get.
     """
