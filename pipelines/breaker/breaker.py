@@ -10,12 +10,11 @@ Has no clock; stops nothing itself. May be called from several threads.
 import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from enum import StrEnum
-from typing import Literal, NamedTuple
 
-from pipelines.breaker.drift import Drift, VerdictMix
+from pipelines.breaker.alarms import Alarm, BreakerView, counts_of, drift_alarm, failure_alarm, input_error_alarm
+from pipelines.breaker.drift import VerdictMix
 from pipelines.breaker.rules import BreakerRules
-from pipelines.breaker.window import DeadLetterWindow, Limits, VerdictSlices
+from pipelines.breaker.window import DeadLetterWindow, VerdictSlices
 from schemas.dead_letter import DeadLetter
 from schemas.reasons import STAGE_OF, Reason, Stage
 from schemas.verdict import Severity
@@ -28,59 +27,6 @@ INPUT_ERRORS = frozenset(
 )
 _NO_LETTERS: Mapping[Reason, int] = {}
 _NO_VERDICTS: Mapping[Severity, int] = {}
-
-
-class Cause(StrEnum):
-    """What a breaker saw."""
-
-    FAILURE_RATIO = "failure_ratio"
-    CONSECUTIVE_FAILURES = "consecutive_failures"
-    INPUT_ERROR_RATIO = "input_error_ratio"
-    CONSECUTIVE_INPUT_ERRORS = "consecutive_input_errors"
-    VERDICT_DRIFT = "verdict_drift"
-
-
-class Alarm(NamedTuple):
-    """Something has gone wrong.
-
-    Attributes:
-        reason: one sentence with the figures, safe to log.
-        opens: False for a warning.
-        at_s: when, by the caller's clock.
-    """
-
-    cause: Cause
-    reason: str
-    opens: bool
-    at_s: float
-
-
-class DeadLetterCounts(NamedTuple):
-    """One kind of dead letters in the window, and of how many records."""
-
-    records: int
-    dead_letters: int
-    consecutive: int
-    by_reason: dict[Reason, int]
-
-
-class BreakerView(NamedTuple):
-    """A breaker at one moment.
-
-    Attributes:
-        open_s: seconds since it opened.
-        warning: of a drift that shall only warn, while it lasts.
-        drift: None while there is too little to compare.
-    """
-
-    state: Literal["closed", "open", "off"]
-    cause: Cause | None
-    reason: str | None
-    open_s: float | None
-    warning: str | None
-    failures: DeadLetterCounts
-    input_errors: DeadLetterCounts
-    drift: Drift | None
 
 
 class Breaker:
@@ -151,10 +97,10 @@ class Breaker:
             alarm: Alarm | None = None
             if ours or judged:
                 self._failures.add(now_s, judged, ours)
-                alarm = self._failure(now_s) if ours else None
+                alarm = failure_alarm(self._failures, self._rules, now_s) if ours else None
             if theirs or admitted:
                 self._input_errors.add(now_s, admitted, theirs)
-                alarm = alarm or (self._input_error(now_s) if theirs else None)
+                alarm = alarm or (input_error_alarm(self._input_errors, self._rules, now_s) if theirs else None)
             if judged and self._rules.drift_action != "off" and (full := self._verdicts.add(now_s, severities)):
                 self._mix.take(full, now_s)
                 alarm = alarm or self._drifted(now_s)
@@ -192,22 +138,10 @@ class Breaker:
                 reason=None if alarm is None else alarm.reason,
                 open_s=None if alarm is None else now_s - alarm.at_s,
                 warning=None if warning is None else warning.reason,
-                failures=_counts_of(self._failures),
-                input_errors=_counts_of(self._input_errors),
+                failures=counts_of(self._failures),
+                input_errors=counts_of(self._input_errors),
                 drift=self._mix.measure(),
             )
-
-    def _failure(self, now_s: float) -> Alarm | None:
-        rules = self._rules
-        limits = Limits(rules.failure_ratio, rules.failure_min_records, rules.consecutive_failures)
-        causes = Cause.FAILURE_RATIO, Cause.CONSECUTIVE_FAILURES
-        return _too_many(self._failures, limits, causes, ("judged records", "dead letters and no verdict"), now_s)
-
-    def _input_error(self, now_s: float) -> Alarm | None:
-        rules = self._rules
-        limits = Limits(rules.input_error_ratio, rules.input_error_min_records, rules.consecutive_input_errors)
-        causes = Cause.INPUT_ERROR_RATIO, Cause.CONSECUTIVE_INPUT_ERRORS
-        return _too_many(self._input_errors, limits, causes, ("records taken in", "records in a row refused"), now_s)
 
     def _drifted(self, now_s: float) -> Alarm | None:
         limit = self._rules.drift_distance
@@ -220,12 +154,7 @@ class Breaker:
             return None
         if self._warning is not None:
             return None
-        moved = ", ".join(f"{label} {drift.baseline[label]:.3f} to {drift.recent[label]:.3f}" for label in Severity)
-        reason = (
-            f"the last {drift.records} verdicts are {drift.distance:.3f} away from their baseline"
-            f" (limit {limit:g} and {drift.chance:.3f} for chance): {moved}"
-        )
-        alarm = Alarm(Cause.VERDICT_DRIFT, reason, opens=self._rules.drift_action == "trip", at_s=now_s)
+        alarm = drift_alarm(drift, self._rules, now_s)
         if not alarm.opens:
             self._warning = alarm
         return alarm
@@ -237,29 +166,3 @@ def counted(outcomes: Sequence[VerdictText | DeadLetter]) -> tuple[Counter[Sever
     severities = Counter([outcome.severity for outcome in outcomes if type(outcome) is VerdictText])
     letters = [outcome.reason for outcome in outcomes if type(outcome) is DeadLetter]
     return severities, Counter(letters)
-
-
-def _too_many(
-    window: DeadLetterWindow, limits: Limits, causes: tuple[Cause, Cause], words: tuple[str, str], now_s: float
-) -> Alarm | None:
-    """An alarm where a window holds too large a share of dead letters, or too many in a row; the first counts first."""
-    if window.records >= limits.min_records and window.dead >= limits.ratio * window.records:
-        reason = f"{_share(window, words[0], limits.ratio)}: {_listed(window.letters)}"
-        return Alarm(causes[0], reason, opens=True, at_s=now_s)
-    if window.run >= limits.consecutive:
-        reason = f"{window.run} {words[1]} (limit {limits.consecutive}): {_listed(window.run_letters)}"
-        return Alarm(causes[1], reason, opens=True, at_s=now_s)
-    return None
-
-
-def _counts_of(window: DeadLetterWindow) -> DeadLetterCounts:
-    return DeadLetterCounts(window.records, window.dead, window.run, dict(window.letters))
-
-
-def _share(window: DeadLetterWindow, of: str, limit: float) -> str:
-    share = window.dead / window.records
-    return f"{window.dead} of the last {window.records} {of} are dead letters ({share:.3f}, limit {limit:g})"
-
-
-def _listed(letters: Mapping[Reason, int]) -> str:
-    return ", ".join(f"{reason} {count}" for reason, count in sorted(letters.items(), key=lambda item: -item[1]))

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from pipelines.breaker.breaker import BreakerView, DeadLetterCounts
+from pipelines.breaker.alarms import BreakerView, DeadLetterCounts
 from workers.cli.options import AsJson
 from workers.cli.terminal import console, show_json
 from workers.settings.loading import prepare_ray

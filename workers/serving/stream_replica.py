@@ -13,7 +13,7 @@ from typing import Any
 
 from ray import serve
 
-from pipelines.breaker.breaker import BreakerView
+from pipelines.breaker.alarms import BreakerView
 from workers.guard.client import GuardClient
 from workers.serving.backlog_policy import ALL_PARTITIONS, ARRIVALS, BACKLOG, COMPLETIONS, OLDEST_AGE, PARTITIONS
 from workers.serving.process_tuning import tune_process

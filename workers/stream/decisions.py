@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 
-from pipelines.breaker.breaker import Alarm, Breaker, counted
+from pipelines.breaker.alarms import Alarm
+from pipelines.breaker.breaker import Breaker, counted
 from pipelines.guard import Judged
 from pipelines.judge_batch import ask_batch
 from pipelines.judging import Judge

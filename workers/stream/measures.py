@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import Final
 
-from pipelines.breaker.breaker import Breaker, Cause
+from pipelines.breaker.alarms import Cause
+from pipelines.breaker.breaker import Breaker
 from pipelines.in_flight import InFlightLimits
 from schemas.reasons import STAGE_OF
 from workers.settings.sections import TopicSettings

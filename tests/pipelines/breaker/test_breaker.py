@@ -3,7 +3,8 @@
 import re
 from collections import Counter
 
-from pipelines.breaker.breaker import INPUT_ERRORS, Alarm, Breaker, Cause, counted
+from pipelines.breaker.alarms import Alarm, Cause
+from pipelines.breaker.breaker import INPUT_ERRORS, Breaker, counted
 from pipelines.breaker.rules import BreakerRules
 from schemas.reasons import STAGE_OF, Reason, Stage
 from schemas.record import SourceRecord

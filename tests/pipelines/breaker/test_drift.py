@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.breaker.breaker import Alarm, Breaker, Cause
+from pipelines.breaker.alarms import Alarm, Cause
+from pipelines.breaker.breaker import Breaker
 from pipelines.breaker.drift import Drift, VerdictMix
 from pipelines.breaker.rules import BreakerRules
 from pipelines.breaker.window import VerdictSlices

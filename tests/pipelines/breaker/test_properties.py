@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.breaker.breaker import INPUT_ERRORS, Breaker, Cause
+from pipelines.breaker.alarms import Cause
+from pipelines.breaker.breaker import INPUT_ERRORS, Breaker
 from pipelines.breaker.window import DeadLetterWindow
 from schemas.reasons import Reason
 from tests.pipelines.breaker.breaker_rules import DEFAULTS, NOT_JSON, SAFE, SMALL, UNPARSABLE

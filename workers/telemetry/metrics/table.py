@@ -7,7 +7,7 @@ conversation or text can make a series (P10), and a tenant only where `telemetry
 
 from typing import Final
 
-from pipelines.breaker.breaker import Cause
+from pipelines.breaker.alarms import Cause
 from schemas.reasons import Reason, Stage
 from schemas.shadow import Difference
 from schemas.verdict import Action, Category, Severity

@@ -14,7 +14,7 @@ import ray
 from ray import serve
 from ray.serve.exceptions import DeploymentUnavailableError
 
-from pipelines.breaker.breaker import BreakerView
+from pipelines.breaker.alarms import BreakerView
 from schemas.errors import ModerationError
 from workers.serving.app import APP_NAME, STREAM
 from workers.serving.ray_session import start_ray

@@ -1,0 +1,119 @@
+"""What a breaker says: the alarms that it gives, each in a sentence with its figures, and its state at one moment.
+
+Counts nothing.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Literal, NamedTuple
+
+from pipelines.breaker.drift import Drift
+from pipelines.breaker.rules import BreakerRules
+from pipelines.breaker.window import DeadLetterWindow, Limits
+from schemas.reasons import Reason
+from schemas.verdict import Severity
+
+
+class Cause(StrEnum):
+    """What a breaker saw."""
+
+    FAILURE_RATIO = "failure_ratio"
+    CONSECUTIVE_FAILURES = "consecutive_failures"
+    INPUT_ERROR_RATIO = "input_error_ratio"
+    CONSECUTIVE_INPUT_ERRORS = "consecutive_input_errors"
+    VERDICT_DRIFT = "verdict_drift"
+
+
+class Alarm(NamedTuple):
+    """Something has gone wrong.
+
+    Attributes:
+        reason: one sentence with the figures, safe to log.
+        opens: False for a warning.
+        at_s: when, by the caller's clock.
+    """
+
+    cause: Cause
+    reason: str
+    opens: bool
+    at_s: float
+
+
+class DeadLetterCounts(NamedTuple):
+    """One kind of dead letters in the window, and of how many records."""
+
+    records: int
+    dead_letters: int
+    consecutive: int
+    by_reason: dict[Reason, int]
+
+
+class BreakerView(NamedTuple):
+    """A breaker at one moment.
+
+    Attributes:
+        open_s: seconds since it opened.
+        warning: of a drift that shall only warn, while it lasts.
+        drift: None while there is too little to compare.
+    """
+
+    state: Literal["closed", "open", "off"]
+    cause: Cause | None
+    reason: str | None
+    open_s: float | None
+    warning: str | None
+    failures: DeadLetterCounts
+    input_errors: DeadLetterCounts
+    drift: Drift | None
+
+
+def failure_alarm(window: DeadLetterWindow, rules: BreakerRules, now_s: float) -> Alarm | None:
+    """Where too many judged records became dead letters."""
+    limits = Limits(rules.failure_ratio, rules.failure_min_records, rules.consecutive_failures)
+    causes = Cause.FAILURE_RATIO, Cause.CONSECUTIVE_FAILURES
+    return _too_many(window, limits, causes, ("judged records", "dead letters and no verdict"), now_s)
+
+
+def input_error_alarm(window: DeadLetterWindow, rules: BreakerRules, now_s: float) -> Alarm | None:
+    """Where too many records were refused before the guard was asked."""
+    limits = Limits(rules.input_error_ratio, rules.input_error_min_records, rules.consecutive_input_errors)
+    causes = Cause.INPUT_ERROR_RATIO, Cause.CONSECUTIVE_INPUT_ERRORS
+    return _too_many(window, limits, causes, ("records taken in", "records in a row refused"), now_s)
+
+
+def drift_alarm(drift: Drift, rules: BreakerRules, now_s: float) -> Alarm:
+    """Of a mix of verdicts that has moved."""
+    limit = rules.drift_distance
+    moved = ", ".join(f"{label} {drift.baseline[label]:.3f} to {drift.recent[label]:.3f}" for label in Severity)
+    reason = (
+        f"the last {drift.records} verdicts are {drift.distance:.3f} away from their baseline"
+        f" (limit {limit:g} and {drift.chance:.3f} for chance): {moved}"
+    )
+    return Alarm(Cause.VERDICT_DRIFT, reason, opens=rules.drift_action == "trip", at_s=now_s)
+
+
+def _too_many(
+    window: DeadLetterWindow, limits: Limits, causes: tuple[Cause, Cause], words: tuple[str, str], now_s: float
+) -> Alarm | None:
+    """An alarm where a window holds too large a share of dead letters, or too many in a row; the first counts first."""
+    if window.records >= limits.min_records and window.dead >= limits.ratio * window.records:
+        reason = f"{_share(window, words[0], limits.ratio)}: {_listed(window.letters)}"
+        return Alarm(causes[0], reason, opens=True, at_s=now_s)
+    if window.run >= limits.consecutive:
+        reason = f"{window.run} {words[1]} (limit {limits.consecutive}): {_listed(window.run_letters)}"
+        return Alarm(causes[1], reason, opens=True, at_s=now_s)
+    return None
+
+
+def counts_of(window: DeadLetterWindow) -> DeadLetterCounts:
+    """The figures of a window."""
+    return DeadLetterCounts(window.records, window.dead, window.run, dict(window.letters))
+
+
+def _share(window: DeadLetterWindow, of: str, limit: float) -> str:
+    share = window.dead / window.records
+    return f"{window.dead} of the last {window.records} {of} are dead letters ({share:.3f}, limit {limit:g})"
+
+
+def _listed(letters: Mapping[Reason, int]) -> str:
+    return ", ".join(f"{reason} {count}" for reason, count in sorted(letters.items(), key=lambda item: -item[1]))
