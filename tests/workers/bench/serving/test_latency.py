@@ -59,7 +59,9 @@ def test_a_model_that_does_not_load_is_one_line(monkeypatch: pytest.MonkeyPatch,
     done = bench(monkeypatch, *OPTIONS, "--model", str(tmp_path))
 
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("weir: the replica weir did not start: schemas.errors.ConfigurationError: guard.model")
+    assert done.stderr.startswith(
+        "weir: the replica weir did not start: schemas.errors.ConfigurationError: guard.model"
+    )
     assert done.stderr.count("\n") == 1
 
 
