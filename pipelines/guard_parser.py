@@ -1,11 +1,11 @@
-r"""Qwen3Guard-Gen's raw output to a classification, or an error: the whole output, byte for byte, or nothing (P3).
+r"""Reads Qwen3Guard-Gen's raw output to a classification: the whole output, byte for byte, or an error (P3).
 
     Safety: Safe|Controversial|Unsafe
     Categories: None|<category>(, <category>)*
     Refusal: Yes|No                             response task only
 
-Lines end with a single `\n` between them and none after the last: greedy decoding stops at `<|im_end|>` right behind
-the last word, so a trailing newline means that something else was generated or added, and is refused like any other.
+Lines are separated by a single `\n`, with none after the last: greedy decoding stops at `<|im_end|>` right after the
+last word, so a trailing newline means that something else was generated or added, and is refused.
 Does not search, trim, fold case or repair, and holds no default severity.
 """
 

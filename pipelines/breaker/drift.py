@@ -1,11 +1,11 @@
-"""Has the mix of verdicts moved? Recent verdicts beside a slowly forgetting baseline of those before them.
+"""Has the mix of verdicts moved? Compares recent verdicts with a slowly forgetting baseline of those before them.
 
-The distance of two mixes is their total variation: half the sum of the differences, so the smallest share of verdicts
-that must have changed their label. The mix of n independent verdicts of three labels is more than t away from the true
-one with a probability of at most 6 exp(-2 n t²): Hoeffding (1963) on each of the 2³ - 2 sets of labels, as in Weissman
-et al., "Inequalities for the L1 Deviation of the Empirical Distribution" (HP Labs, 2003). That much is allowed to
-chance on either side. Comparing two windows of one stream so is the idea of ADWIN: Bifet and Gavaldà, "Learning from
-Time-Changing Data with Adaptive Windowing" (SDM 2007); ours have a fixed length, since a cut that moves is dearer.
+The distance of two mixes is their total variation: half the sum of the differences, which is the smallest share of
+verdicts that must have changed their label. The mix of n independent verdicts of three labels is more than t away from
+the true one with a probability of at most 6 exp(-2 n t²): Hoeffding (1963) on each of the 2³ - 2 sets of labels, as in
+Weissman et al., "Inequalities for the L1 Deviation of the Empirical Distribution" (HP Labs, 2003). That much is allowed
+to chance on either side. To compare two windows of one stream is the idea of ADWIN: Bifet and Gavaldà, "Learning from
+Time-Changing Data with Adaptive Windowing" (SDM 2007); ours have a fixed length, because a moving cut costs more.
 
 Decides nothing.
 """

@@ -1,4 +1,4 @@
-"""An audit as it was ordered: estimated, or driven from its inputs to its finished manifest.
+"""Carries out an audit as it was ordered: estimates it, or drives it from its inputs to its finished manifest.
 
 Shows nothing; `weir audit run` does.
 """

@@ -1,7 +1,4 @@
-"""How far a run is, from what its folder says; also while another process drives it.
-
-Reads the run's folder and nothing else.
-"""
+"""How far a run is, even while another process drives it. Reads the run's folder and nothing else."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime

@@ -1,7 +1,7 @@
 """Rows a second of an audit with a guard that answers at once, beside bare Ray Data that does the same to each row.
 
-Bare Ray Data reads Parquet, renders, asks, parses and writes Parquet with `map_batches`; it has no blocks to take up
-again, no checksums, no partitions and no manifest. Both have the same actors. Does not measure a model.
+Bare Ray Data reads Parquet, renders, asks, parses and writes Parquet with `map_batches`; it has no blocks to resume, no
+checksums, no partitions and no manifest. Both have the same actors. Does not measure a model.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Guards that cost nothing, so that what calls them is what is measured; and a loop for them to answer on."""
+"""Guards that cost nothing, so that only their caller is measured, and a loop for them to answer on."""
 
 import asyncio
 import threading

@@ -1,6 +1,6 @@
-"""`weir check`: would it run? One line for each thing that it needs.
+"""`weir check`: would `weir run` run? One line for each thing that it needs.
 
-The looking is done by `workers.tools.inspect.preflight`.
+The checking is done by `workers.tools.inspect.preflight`.
 """
 
 from dataclasses import asdict

@@ -1,6 +1,6 @@
-"""Options as objects: a dataclass among a command's parameters stands for an option for each of its fields.
+"""Options as objects: a dataclass among a command's parameters stands for one option for each of its fields.
 
-Typer takes functions with one parameter for each option; this makes such a function of one that takes objects.
+Typer takes functions with one parameter for each option; a function that takes objects is made into one here.
 """
 
 import inspect

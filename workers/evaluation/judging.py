@@ -1,6 +1,6 @@
-"""Labelled files to predictions, with the engine in this process.
+"""Turns labelled files into predictions, with the engine in this process.
 
-Reckons no figures; `pipelines.evaluation` does.
+Computes no figures; `pipelines.evaluation` does.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,6 @@
-"""One frozen model per component: what can be set, its default, and a sentence on each.
+"""One frozen model for each component: its settings, their defaults, and a sentence on each.
 
-Does not read the environment; `workers.settings.loading` does.
+`workers.settings.loading` reads the environment.
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
-"""The way of a record through the worker, turn by turn: poll, admit, ask, decide, release, complete, commit.
+"""A record's way through the worker, turn by turn: poll, admit, ask, decide, release, complete, commit.
 
-Guard calls run on an asyncio loop and the publisher on its own thread, and both answer through a mailbox; all else is
-done here, on the worker's thread, and nothing of it waits but the poll.
+Guard calls run on an asyncio loop and the publisher on its own thread, and both answer through a mailbox. Everything
+else is done here, on the worker's thread, and only the poll waits.
 """
 
 import logging

@@ -1,6 +1,6 @@
-"""What a stream worker tells the metrics: figures that it keeps anyway are read when somebody collects them.
+"""The metrics of a stream worker: figures that it keeps anyway, read at each collection.
 
-Never changes what it looks at: the exporter's thread reads, without waiting, what other threads own.
+Changes nothing: the exporter's thread reads, without waiting, what other threads own.
 """
 
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What is published in place of an outcome that is too large for its topic.
+"""Makes the outcome that is published in place of one that is too large for its topic.
 
 Does not publish it.
 """

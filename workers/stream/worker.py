@@ -1,7 +1,7 @@
 """The stream worker: records from Kafka, outcomes to Kafka, offsets committed only behind acknowledged outcomes.
 
-Here is its thread: how it starts, what it does when the group moves partitions, and how it drains and stops. What a
-turn of it does is in `workers.stream.loop`. No Ray here.
+This module has its thread: how it starts, what happens when the group moves partitions, and how it drains and stops.
+`workers.stream.loop` has what it does in a turn. No Ray here.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""A report's files on a disk: each is there as a whole or not at all.
+"""Writes a report's files, so that each is there as a whole or not at all.
 
 Knows nothing of what is in them.
 """

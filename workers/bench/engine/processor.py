@@ -1,4 +1,4 @@
-"""The processor of this machine, for what a benchmark's figures depend on. Imports nothing that takes time."""
+"""The processor of this machine, which a benchmark's figures depend on. Imports nothing slow."""
 
 import platform
 from pathlib import Path

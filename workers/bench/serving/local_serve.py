@@ -1,4 +1,4 @@
-"""A Serve of a benchmark's own on this machine, replicas on it, and what both benchmarks of Serve say of them.
+"""Starts Serve on this machine for a benchmark, with replicas on it, and describes them.
 
 Measures nothing.
 """

@@ -1,6 +1,6 @@
 """Offers a guard messages at times fixed beforehand, whatever it has answered so far, and notes what became of each.
 
-An open loop: latency counts from when a message was due, so that a guard that stalls is charged for every message that
+It is an open loop: latency counts from when a message was due, so a guard that stalls is charged for every message that
 came meanwhile. Knows nothing of Ray, batches or engines.
 """
 

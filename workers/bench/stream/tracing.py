@@ -1,7 +1,7 @@
 """What tracing costs a stream worker: off, with one message in a hundred sampled, with all, and with a collector down.
 
-The sides differ in what their producers decided, in whether there is somewhere to export to, and in whether that
-answers; spans go over OTLP to a process beside, and what came there is counted.
+The sides differ in what their producers decided, in whether there is a collector, and in whether it answers. Spans go
+over OTLP to another process, which counts them.
 """
 
 import statistics

@@ -1,4 +1,4 @@
-"""What the benchmarks of the stream worker run on: topics of their own, made-up events in them, and this machine.
+"""What the benchmarks of the stream worker run on: their own topics, made-up events, and this machine.
 
 Measures nothing.
 """

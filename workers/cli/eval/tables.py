@@ -1,6 +1,6 @@
-"""What `weir eval` prints for people. Figures are percentages; intervals stand behind them.
+"""The tables of `weir eval`. Figures are percentages, followed by their intervals.
 
-Does not compute.
+Computes nothing.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The port of the model: what an engine is given, what it answers, and which errors belong to one conversation alone.
+"""The port of the model: what an engine is given, what it returns, and which errors belong to one conversation alone.
 
 Knows nothing of torch, tokenizers or any particular engine, and does not parse what the model wrote.
 """

@@ -1,4 +1,4 @@
-"""What every process measures of itself."""
+"""The metrics that every process takes of itself."""
 
 from os import sysconf
 from pathlib import Path

@@ -8,7 +8,7 @@ snapshot every second, taken after the sink's flush. What it does not guarantee:
 * The snapshots are files of this machine: without them a restart begins the topic anew, and two processes do not share
   partitions by a group.
 
-One worker, as its documentation advises for one process; batches of 5,000, as its page on performance has it.
+One worker, as its documentation advises for one process; batches of 5,000, as on its page on performance.
 """
 
 from datetime import timedelta

@@ -1,9 +1,9 @@
-"""What each peer does with one record, whatever it runs on: the same work as Weir's with a guard that answers at once.
+"""What every peer does with one record: the same work as Weir with a guard that answers at once.
 
-Decode and validate the chat event, judge it Safe, build a verdict of Weir's own fields, pass the W3C trace context on.
-Written anew here, because a peer imports nothing of Weir: the harness reads every result with Weir's own model instead.
-Where there was a choice the faster way was taken: bytes to model in one step of pydantic, and the verdict as a plain
-dictionary that nothing validates again.
+It decodes and validates the chat event, judges it Safe, builds a verdict of Weir's own fields, and passes the W3C trace
+context on. It is written anew, because a peer imports nothing of Weir; the harness reads every result with Weir's own
+model. Where there was a choice, the faster way was taken: bytes to model in one step of pydantic, and the verdict as a
+plain dictionary that nothing validates again.
 """
 
 import argparse
