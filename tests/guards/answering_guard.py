@@ -27,9 +27,9 @@ class AnsweringGuard:
         return GuardReply([self._said(text) for text in texts], PROVENANCE)
 
 
-def judge_without_waits(guard: Guard) -> Judge:
-    """Two tries of a request that raises alone, and no time between them."""
-    return Judge(guard, max_attempts=2, max_crashes=2, new_backoff=lambda: Backoff(0.1, 1.0), sleep=_at_once)
+def judge_without_waits(guard: Guard, held: Callable[[], None] = lambda: None) -> Judge:
+    """Two tries of a request that raises alone, and no time between them; `held` is the judge's."""
+    return Judge(guard, max_attempts=2, max_crashes=2, new_backoff=lambda: Backoff(0.1, 1.0), held=held, sleep=_at_once)
 
 
 async def _at_once(_seconds: float) -> None:

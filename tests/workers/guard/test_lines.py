@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from pipelines.backoff import Backoff
 from pipelines.guard import GuardReply, GuardRequest
-from pipelines.judging import PROBE, Judge
+from pipelines.judging import PROBE
 from pipelines.length import LengthPolicy
 from pipelines.moderation import Moderation
 from pipelines.policy import load_policy
 from schemas.errors import GuardCallFailedError, ModerationError
+from tests.guards.answering_guard import judge_without_waits
 from workers.guard.lines import OutputLine, in_chunks, judge_lines, read_lines
 from workers.serving.engine.completion import Completion, EngineIdentity, PreparedPrompt
 from workers.serving.local_guard import LocalGuard
@@ -47,21 +47,13 @@ class Engine:
         return [odd if "odd" in turns[-1]["content"] else safe for turns in conversations]
 
 
-def judge_of(engine: Engine) -> Judge:
-    async def at_once(_seconds: float) -> None:
-        pass
-
-    return Judge(
-        LocalGuard(engine), max_attempts=2, max_crashes=2, new_backoff=lambda: Backoff(0.001, 0.001), sleep=at_once
-    )
-
-
 def judged(lines: Sequence[bytes], engine: Engine | None = None, size: int = 4) -> list[OutputLine]:
     moderation = Moderation(load_policy(None), LengthPolicy("window", 128, 16), max_event_bytes=500, group="weir")
 
     async def run() -> list[OutputLine]:
         chunks = [list(lines[start : start + size]) for start in range(0, len(lines), size)]
-        parts = [part async for part in judge_lines(iter(chunks), moderation, judge_of(engine or Engine()))]
+        judge = judge_without_waits(LocalGuard(engine or Engine()))
+        parts = [part async for part in judge_lines(iter(chunks), moderation, judge)]
         return [item for part in parts for item in part]
 
     return asyncio.run(run())

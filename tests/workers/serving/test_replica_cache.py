@@ -7,11 +7,11 @@ from random import Random
 
 import pytest
 
-from pipelines.backoff import Backoff
 from pipelines.guard import GuardAnswer, GuardReply, GuardRequest, Judged
-from pipelines.judging import PROBE, Judge
+from pipelines.judging import PROBE
 from schemas.errors import GuardCallFailedError, ItemError
 from schemas.reasons import Reason
+from tests.guards.answering_guard import judge_without_waits
 from tests.workers.serving.conftest import Measured
 from tests.workers.serving.pretend_engine import PretendEngine, replica_of, request, sampled
 from tests.workers.telemetry.recorded_tracing import RecordedTracing
@@ -40,20 +40,6 @@ class ReplicaGuard:
             return await self._replica.judge(requests)
         except RuntimeError as error:
             raise GuardCallFailedError(type(error).__name__) from None
-
-
-async def at_once(_seconds: float) -> None:
-    """A wait of no time."""
-
-
-def judge_of(replica: GuardReplica) -> Judge:
-    return Judge(
-        ReplicaGuard(replica),
-        max_attempts=2,
-        max_crashes=2,
-        new_backoff=lambda: Backoff(initial_s=0.1, max_s=1.0),
-        sleep=at_once,
-    )
 
 
 def test_p7_a_prompt_that_comes_again_gets_the_same_answer_without_the_engine(engine: PretendEngine) -> None:
@@ -138,14 +124,14 @@ def test_p5_a_broken_engine_blames_no_record_although_its_replica_remembers_answ
     replica = replica_of(engine)
     judge(replica, "hello", "kept")
     engine.is_broken = True
-    judging, held = judge_of(replica), 0
+    held = 0
 
     def mend_after_some() -> None:
         nonlocal held
         held += 1
         engine.is_broken = held < 5
 
-    judging.held = mend_after_some
+    judging = judge_without_waits(ReplicaGuard(replica), mend_after_some)
     judged = asyncio.run(judging.judge([request(text) for text in ("new", "kept", "hello", "newer")]))
 
     assert [isinstance(item.result, ItemError) for item in judged] == [False] * 4
@@ -164,7 +150,7 @@ def test_p6_bisection_finds_the_culprits_among_prompts_that_are_shared(
         chunks[chunk][random.randrange(16)] = "poison"
 
     async def main() -> list[list[Judged]]:
-        judging = judge_of(replica)
+        judging = judge_without_waits(ReplicaGuard(replica))
         return await asyncio.gather(*(judging.judge([request(text) for text in chunk]) for chunk in chunks))
 
     for chunk, judged in zip(chunks, asyncio.run(main()), strict=True):
