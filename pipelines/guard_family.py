@@ -20,7 +20,7 @@ from schemas.event import Task
 from schemas.verdict import Category, Severity
 
 
-class PromptFrame(NamedTuple):
+class FrameTokens(NamedTuple):
     """Tokens around the conversation; the prefix is computed once per process, the others for every message.
 
     `between` separates two turns, `draft` is the drafted verdict with its end, `ends` are the line ends after messages.
@@ -53,7 +53,7 @@ class GuardFamily:
     severities: Mapping[str, Severity]
     categories: Mapping[Task, Mapping[str, Category]]
     refusal_label: str
-    frames: Mapping[Task, PromptFrame]
+    frames: Mapping[Task, FrameTokens]
     context_tokens: int
 
     def fixed_tokens(self, task: Task) -> int:
@@ -69,6 +69,6 @@ QWEN3GUARD_GEN = GuardFamily(
     severities=SEVERITIES,
     categories=CATEGORIES,
     refusal_label=next(label for label, is_refusal in REFUSALS.items() if is_refusal),
-    frames={Task.PROMPT: PromptFrame(201, 95, 0, 7, 1), Task.RESPONSE: PromptFrame(267, 118, 4, 12, 2)},
+    frames={Task.PROMPT: FrameTokens(201, 95, 0, 7, 1), Task.RESPONSE: FrameTokens(267, 118, 4, 12, 2)},
     context_tokens=32_768,
 )

@@ -19,7 +19,7 @@ from workers.tools.inspect.trace import ReadSpan, SpanNode, read_spans, trace_tr
 
 
 def trace(
-    event: Annotated[str, typer.Argument(help="Event id, verdict id, or the event's place: TOPIC-PARTITION-OFFSET.")],
+    event: Annotated[str, typer.Argument(help="Event id, verdict id, or the event's source: TOPIC-PARTITION-OFFSET.")],
     spans: Annotated[
         Path | None,
         typer.Option(

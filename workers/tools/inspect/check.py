@@ -14,7 +14,7 @@ Status = Literal["ok", "fail", "skip"]
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """The result of one check."""
 
     name: str
@@ -22,7 +22,7 @@ class Finding:
     found: str
 
 
-def check(name: str, look: Callable[[], str], timeout_s: float) -> Finding:
+def check(name: str, look: Callable[[], str], timeout_s: float) -> CheckResult:
     """Run one check; it fails where it raises, or has not ended in time.
 
     Args:
@@ -30,18 +30,18 @@ def check(name: str, look: Callable[[], str], timeout_s: float) -> Finding:
         look: says what it found, or raises.
         timeout_s: longest time; the thread of a check that takes longer is left behind.
     """
-    result: list[Finding] = []
+    result: list[CheckResult] = []
 
     def run() -> None:
         try:
-            result.append(Finding(name, "ok", look()))
+            result.append(CheckResult(name, "ok", look()))
         except ModerationError as error:
-            result.append(Finding(name, "fail", "; ".join(str(error).splitlines())))
+            result.append(CheckResult(name, "fail", "; ".join(str(error).splitlines())))
         except Exception as error:  # noqa: BLE001 - whatever it is, it must not keep the other checks from running
             first = str(error).partition("\n")[0]
-            result.append(Finding(name, "fail", f"{type(error).__name__}: {first}"[:300]))
+            result.append(CheckResult(name, "fail", f"{type(error).__name__}: {first}"[:300]))
 
     thread = threading.Thread(target=run, name=f"weir-check-{name}", daemon=True)
     thread.start()
     thread.join(timeout_s)
-    return result[0] if result else Finding(name, "fail", f"no result within {timeout_s:g} s")
+    return result[0] if result else CheckResult(name, "fail", f"no result within {timeout_s:g} s")

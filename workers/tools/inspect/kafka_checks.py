@@ -24,7 +24,7 @@ from workers.kafka.errors import (
 from workers.kafka.producer import transactional_id
 from workers.kafka.topics import HEADER_BYTES, Role, topic_roles
 from workers.settings.loading import Settings
-from workers.tools.inspect.check import Finding, check
+from workers.tools.inspect.check import CheckResult, check
 
 RIGHTS: Mapping[Role, tuple[str, ...]] = {
     "events": ("DESCRIBE", "READ"),
@@ -38,7 +38,7 @@ _COORDINATOR_TRIES = 20
 _COORDINATOR_WAIT_S = 0.2
 
 
-def kafka_checks(settings: Settings, timeout_s: float) -> Iterator[Finding]:
+def kafka_checks(settings: Settings, timeout_s: float) -> Iterator[CheckResult]:
     """Run the checks one after another; those that need what another one found to be missing are skipped."""
     yield check("broker", lambda: _reach(settings, timeout_s - _MARGIN_S), timeout_s)
     clients: list[Admin] = []
@@ -50,7 +50,7 @@ def kafka_checks(settings: Settings, timeout_s: float) -> Iterator[Finding]:
         if settings.delivery.mode == "exactly_once":
             names.append("transactions")
         for name in [*names, "rights on group", "dead-letter size"]:
-            yield Finding(name, "skip", "no session with Kafka")
+            yield CheckResult(name, "skip", "no session with Kafka")
         return
     with clients[0] as client:
         for name, look in _looks(settings, client, roles):

@@ -9,19 +9,19 @@ from functools import partial
 from schemas.errors import ConfigurationError
 from workers.settings.loading import Settings
 from workers.settings.sections import GuardSettings
-from workers.tools.inspect.check import Finding, check
+from workers.tools.inspect.check import CheckResult, check
 
 _KNOWN_GOOD = ({"role": "user", "content": "hello"},)
 
 
-def model_checks(settings: Settings, timeout_s: float, model_timeout_s: float, *, skip: bool) -> Iterator[Finding]:
+def model_checks(settings: Settings, timeout_s: float, model_timeout_s: float, *, skip: bool) -> Iterator[CheckResult]:
     """Device, model and the candidate's model. All have the model's time limit: importing torch alone takes long."""
     models = {"model": settings.guard}
     if settings.shadow.has_model:
         models["shadow model"] = settings.candidate().guard
     if skip:
         for name in ("device", *models):
-            yield Finding(name, "skip", "--skip-model")
+            yield CheckResult(name, "skip", "--skip-model")
         return
     yield check("device", lambda: _device(settings.guard), max(timeout_s, model_timeout_s))
     for name, guard in models.items():

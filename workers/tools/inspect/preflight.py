@@ -8,14 +8,16 @@ from pathlib import Path
 
 from pipelines.policy import load_policy
 from workers.settings.loading import Settings, load_settings, otel_variables
-from workers.tools.inspect.check import Finding, check
+from workers.tools.inspect.check import CheckResult, check
 from workers.tools.inspect.kafka_checks import kafka_checks
 from workers.tools.inspect.model_checks import model_checks
 
 _OTLP_ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 
 
-def preflight(config: Path | None, timeout_s: float, model_timeout_s: float, *, skip_model: bool) -> Iterator[Finding]:
+def preflight(
+    config: Path | None, timeout_s: float, model_timeout_s: float, *, skip_model: bool
+) -> Iterator[CheckResult]:
     """Look at one thing after the other that `weir run` needs; without settings, at nothing else.
 
     Args:
@@ -29,7 +31,7 @@ def preflight(config: Path | None, timeout_s: float, model_timeout_s: float, *, 
     yield finding
     if not loaded:
         for name in ("policy", "autoscaling", "shadow", "broker", "session", "topics", "rights", "model", "telemetry"):
-            yield Finding(name, "skip", "no settings")
+            yield CheckResult(name, "skip", "no settings")
         return
     settings = loaded[0]
     yield check("policy", lambda: _policy(settings), timeout_s)
