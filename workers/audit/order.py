@@ -15,7 +15,7 @@ from workers.audit.lane import ApplicationReplicas, OwnEngine, used_policy
 from workers.audit.manifest import BlockMarker, Manifest
 from workers.audit.run import Asked, AuditRun
 from workers.audit.run_lock import driving
-from workers.audit.source import Progress, Source, sample
+from workers.audit.source import AuditInput, Progress, sample
 from workers.settings.loading import Settings, otel_variables, ray_address
 
 
@@ -35,7 +35,7 @@ class AuditOrder:
         keep_text: write the judged texts into the verdicts.
     """
 
-    source: Source
+    source: AuditInput
     into: str | None
     sample: str | None
     since_run: str | None

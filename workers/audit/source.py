@@ -23,7 +23,7 @@ _OFFSETS = re.compile(r"[0-9]+:[0-9]+(,[0-9]+:[0-9]+)*")
 
 
 @dataclass(frozen=True)
-class Source:
+class AuditInput:
     """As given: files, or a topic from `begin` up to `end`."""
 
     files: Sequence[str]

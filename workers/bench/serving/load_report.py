@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from workers.bench.serving.open_load import Fate
+from workers.bench.serving.open_load import OfferedMessage
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Measured:
     load: float
     side: str
     label: str
-    fates: Sequence[Fate]
+    fates: Sequence[OfferedMessage]
     batches: Sequence[int]
 
 
@@ -113,7 +113,7 @@ def figures_of(runs: Sequence[Measured], seconds: float) -> LoadFigures:
     )
 
 
-def compare_answers(sides: Sequence[Sequence[Fate]]) -> tuple[int, int]:
+def compare_answers(sides: Sequence[Sequence[OfferedMessage]]) -> tuple[int, int]:
     """How many messages got different answers, of how many that more than one side answered; the same order for all.
 
     An answer is its text and its counts of tokens: texts are few, so they alone would not show that two messages got
@@ -127,10 +127,10 @@ def compare_answers(sides: Sequence[Sequence[Fate]]) -> tuple[int, int]:
     return different, compared
 
 
-def _is_answered(fate: Fate) -> bool:
+def _is_answered(fate: OfferedMessage) -> bool:
     return fate.answer is not None and fate.answer.error is None
 
 
-def _seconds_to_last_answer(fates: Sequence[Fate]) -> float:
+def _seconds_to_last_answer(fates: Sequence[OfferedMessage]) -> float:
     ends = [fate.due_s + fate.latency_ms / 1000 for fate in fates if _is_answered(fate)]
     return max(ends, default=0.0) - fates[0].due_s

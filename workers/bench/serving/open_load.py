@@ -17,7 +17,7 @@ from workers.bench.chat import chat_words
 _FEWEST_WORDS, _MOST_WORDS = 3, 15
 
 
-class Fate(NamedTuple):
+class OfferedMessage(NamedTuple):
     """What became of one message.
 
     Attributes:
@@ -55,7 +55,9 @@ def poisson_arrivals(rate: float, seconds: float, seed: str) -> list[float]:
     return times[:-1] or [0.0]
 
 
-async def offer(guard: Guard, requests: Sequence[GuardRequest], due_s: Sequence[float], timeout_s: float) -> list[Fate]:
+async def offer(
+    guard: Guard, requests: Sequence[GuardRequest], due_s: Sequence[float], timeout_s: float
+) -> list[OfferedMessage]:
     """Send each request alone when it is due, and wait for all.
 
     Args:
@@ -67,7 +69,7 @@ async def offer(guard: Guard, requests: Sequence[GuardRequest], due_s: Sequence[
     loop = asyncio.get_running_loop()
     started = loop.time()
 
-    async def ask(request: GuardRequest, due_s: float) -> Fate:
+    async def ask(request: GuardRequest, due_s: float) -> OfferedMessage:
         due, sent = started + due_s, loop.time()
         answer, timed_out = None, False
         try:
@@ -77,7 +79,7 @@ async def offer(guard: Guard, requests: Sequence[GuardRequest], due_s: Sequence[
             timed_out = True
         except (GuardCallFailedError, GuardCrashError, GuardUnavailableError):
             pass
-        return Fate(due_s, (sent - due) * 1000, (loop.time() - due) * 1000, answer, timed_out)
+        return OfferedMessage(due_s, (sent - due) * 1000, (loop.time() - due) * 1000, answer, timed_out)
 
     asked = []
     for request, due in zip(requests, due_s, strict=True):

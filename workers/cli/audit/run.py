@@ -19,7 +19,7 @@ from workers.telemetry.log import configure_logging
 
 if TYPE_CHECKING:
     from workers.audit.order import AuditOrder
-    from workers.audit.source import Source
+    from workers.audit.source import AuditInput
 
 
 @dataclass(frozen=True)
@@ -58,14 +58,14 @@ class _SourceOptions:
         int, typer.Option(min=1, help="Rows that are done as a whole: what is done again if an actor dies.")
     ] = 4_096
 
-    def source(self) -> "Source":
+    def source(self) -> "AuditInput":
         """The same for the library."""
         from workers.audit.rows.columns import read_mapping
-        from workers.audit.source import Source
+        from workers.audit.source import AuditInput
 
         given = {} if self.mapping is None else read_mapping(self.mapping)
         columns = {**given, **by_name(self.mapped, "--map", "FIELD=COLUMN")}
-        return Source(self.inputs or [], self.topic, self.begin, self.end, columns, self.stratify, self.block_rows)
+        return AuditInput(self.inputs or [], self.topic, self.begin, self.end, columns, self.stratify, self.block_rows)
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class _JudgingOptions:
     ] = 65_536
     keep_text: Annotated[bool, typer.Option("--keep-text", help="Write the judged texts into the verdicts.")] = False
 
-    def order(self, source: "Source") -> "AuditOrder":
+    def order(self, source: "AuditInput") -> "AuditOrder":
         """The same for the library."""
         from workers.audit.order import AuditOrder
 

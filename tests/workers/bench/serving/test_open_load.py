@@ -13,7 +13,7 @@ from schemas.reasons import Reason
 from schemas.verdict import Provenance
 from tests.workers.serving.virtual_time import run_at_once
 from workers.bench.serving.load_report import Measured, compare_answers, figures_of
-from workers.bench.serving.open_load import Fate, chat_messages, offer, poisson_arrivals, saturate
+from workers.bench.serving.open_load import OfferedMessage, chat_messages, offer, poisson_arrivals, saturate
 
 PROVENANCE = Provenance(model="m", revision="1", prompt_sha256="p", engine="e", dtype="d", parser="1")
 
@@ -43,8 +43,10 @@ def text_of(request: GuardRequest) -> str:
     return request.conversation[-1]["content"]
 
 
-def fate(due_s: float = 0.0, latency_ms: float = 1.0, text: str | None = "a", *, timed_out: bool = False) -> Fate:
-    return Fate(due_s, 0.0, latency_ms, None if text is None else answer_to(text), timed_out)
+def fate(
+    due_s: float = 0.0, latency_ms: float = 1.0, text: str | None = "a", *, timed_out: bool = False
+) -> OfferedMessage:
+    return OfferedMessage(due_s, 0.0, latency_ms, None if text is None else answer_to(text), timed_out)
 
 
 def test_a_slow_guard_is_charged_for_all_that_came_meanwhile() -> None:
@@ -79,7 +81,7 @@ def test_a_call_that_fails_is_an_error_of_that_message_alone(error: Exception) -
 
 
 def test_who_sends_late_says_so() -> None:
-    async def after_a_pause() -> list[Fate]:
+    async def after_a_pause() -> list[OfferedMessage]:
         loop = asyncio.get_running_loop()
         work = asyncio.ensure_future(offer(OneAtATime(), chat_messages(2, "a"), [0.0, 1.0], 60.0))
         await asyncio.sleep(0.5)
@@ -118,7 +120,7 @@ def test_no_two_messages_are_alike() -> None:
 
 def test_the_figures_are_those_of_the_fates_and_batches() -> None:
     fates = [fate(0.0, 100), fate(1.0, 200), fate(2.0, 300), fate(3.0, 5000, None, timed_out=True), fate(3.5, 9, None)]
-    refused = Fate(3.6, 7.0, 1.0, answer_to("", Reason.CONTEXT_OVERFLOW), timed_out=False)
+    refused = OfferedMessage(3.6, 7.0, 1.0, answer_to("", Reason.CONTEXT_OVERFLOW), timed_out=False)
     figures = figures_of([Measured(2.0, "weir", "a", [*fates, refused], [1, 2])], seconds=4.0)
 
     assert (figures.sent, figures.answered, figures.errors, figures.timeouts) == (6, 3, 2, 1)
@@ -153,6 +155,6 @@ def test_answers_are_compared_message_by_message() -> None:
 
 
 def test_answers_to_each_others_messages_are_found_even_where_texts_are_equal() -> None:
-    first, second = (Fate(0.0, 0.0, 1.0, answer_to("a", tokens=tokens), timed_out=False) for tokens in (7, 9))
+    first, second = (OfferedMessage(0.0, 0.0, 1.0, answer_to("a", tokens=tokens), timed_out=False) for tokens in (7, 9))
 
     assert compare_answers([[first, second], [second, first]]) == (2, 2)

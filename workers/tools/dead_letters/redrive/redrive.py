@@ -55,7 +55,7 @@ class RedriveOrder:
 
 
 @dataclass(frozen=True, slots=True)
-class Cause:
+class LetterCause:
     """What letters are counted by; all but the family are empty where nobody says so."""
 
     family: Family
@@ -90,7 +90,7 @@ class RedriveReport:
     earlier: int = 0
     skipped: int = 0
     not_remembered: int = 0
-    by_cause: dict[Cause, dict[Fate, int]] = field(default_factory=dict)
+    by_cause: dict[LetterCause, dict[Fate, int]] = field(default_factory=dict)
     by_target: dict[str, int] = field(default_factory=dict)
     why_left: dict[str, int] = field(default_factory=dict)
     left_letters: list[LeftLetter] = field(default_factory=list)
@@ -107,7 +107,7 @@ class RedriveReport:
         if fate is Fate.SKIPPED:
             return
         source = "" if letter.original is None else letter.original.topic
-        counts = self.by_cause.setdefault(Cause(letter.family, *letter.cause, source), {})
+        counts = self.by_cause.setdefault(LetterCause(letter.family, *letter.cause, source), {})
         counts[fate] = counts.get(fate, 0) + 1
         if fate is Fate.LEFT:
             self.why_left[why] = self.why_left.get(why, 0) + 1
