@@ -6,7 +6,7 @@ ROUNDS ?= 1
 STORM_S ?= 30
 JOBS ?= 2
 # One thread of PyTorch in each of them: threads that spin for work take it from the other process.
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=$(JOBS) --dist=loadgroup
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=$(JOBS) --dist=loadgroup $(if $(ORDER),-p randomly --randomly-seed=$(ORDER))
 # What the fast tier leaves to test-ci and test-slow.
 REST = integration or chaos or helm or ray or collector or browser or slow or gpu
 
@@ -29,7 +29,7 @@ demo: setup ## the main job on one machine: chat in, verdicts and dead letters o
 	@$(BIN)/weir demo
 
 .PHONY: test
-test: setup ## the fast tier, minutes: no Java, no Go; Ray once, in the demo
+test: setup ## the fast tier, minutes: no Java, no Go; Ray once, in the demo; ORDER=7 shuffles it
 	$(PYTEST) -m "not ($(REST))"
 
 .PHONY: test-ci

@@ -18,6 +18,7 @@ from tests.kafka.distribution import required
 if TYPE_CHECKING:  # a bare GPU machine has no kafka-python
     from tests.site import Broker, Site
 
+pytest_plugins = ["tests.leftovers"]
 Topics = Callable[..., str]
 _FOLDER = Path(__file__).parent / "integration"
 _skipped: list[str] = []

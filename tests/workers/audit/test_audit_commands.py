@@ -52,6 +52,7 @@ def started(tmp_path: Path) -> Path:
     return tmp_path / "begun"
 
 
+@pytest.mark.ray
 def test_a_run_with_the_demo_model_judges_reports_its_end_and_refuses_to_be_made_again(
     log: Path, tmp_path: Path
 ) -> None:

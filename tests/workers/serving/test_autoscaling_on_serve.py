@@ -43,6 +43,7 @@ def is_steady(application: ScaledApplication, seconds: float) -> set[int]:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_replicas_follow_a_step_and_stay_put_under_steady_load(monkeypatch: pytest.MonkeyPatch) -> None:
     def has(replicas: int) -> Any:

@@ -14,6 +14,7 @@ from workers.settings.loading import load_settings
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_p9_live_messages_are_answered_beside_background_calls_that_get_what_is_left(
     monkeypatch: pytest.MonkeyPatch,

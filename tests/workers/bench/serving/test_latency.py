@@ -24,6 +24,7 @@ def bench(monkeypatch: pytest.MonkeyPatch, *options: str) -> subprocess.Complete
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_both_sides_answer_every_message_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     done = bench(monkeypatch, *OPTIONS, "--json")
@@ -54,6 +55,7 @@ def test_both_sides_answer_every_message_alike(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_a_model_that_does_not_load_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     done = bench(monkeypatch, *OPTIONS, "--model", str(tmp_path))
