@@ -182,6 +182,8 @@ def start_tracing(settings: TelemetrySettings, role: str, otel: Mapping[str, str
     if _is_disabled(otel) or (protocol is None and settings.span_directory is None):
         return Tracing(enabled=False, parent_decides=True)
     provider = TracerProvider(resource=_resource(role, otel))
+    if provider.sampler is ALWAYS_OFF:  # and no thread waits for spans that never come
+        return Tracing(enabled=False, parent_decides=False)
     batch = EncodedBatch(provider.resource)
     processors = []
     if protocol is not None:
@@ -196,8 +198,12 @@ def start_tracing(settings: TelemetrySettings, role: str, otel: Mapping[str, str
     for processor in processors:
         provider.add_span_processor(processor)
     trace.set_tracer_provider(provider)
-    is_enabled = provider.sampler is not ALWAYS_OFF
-    return Tracing(is_enabled, isinstance(provider.sampler, ParentBased), provider, tuple(processors))
+    return Tracing(
+        enabled=True,
+        parent_decides=isinstance(provider.sampler, ParentBased),
+        provider=provider,
+        processors=tuple(processors),
+    )
 
 
 def start_metrics(role: str, otel: Mapping[str, str]) -> Metrics:
