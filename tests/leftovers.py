@@ -147,12 +147,12 @@ def _left_after_a_while() -> set[Any]:
     left = _left()
     if not left:
         return left
-    del left
-    gc.collect()
     deadline = time.monotonic() + PATIENCE_S
-    while (left := _left()) and time.monotonic() < deadline:
+    while left and time.monotonic() < deadline:
         del left
-        time.sleep(0.02)
+        gc.collect()  # a thread that ends leaves garbage, too
+        time.sleep(0.05)
+        left = _left()
     return left
 
 

@@ -1,6 +1,7 @@
 """What one run of `weir` gave back."""
 
 import json
+import logging
 from typing import Any
 
 from typer.testing import CliRunner
@@ -12,7 +13,11 @@ class Result:
     """One run of `weir`."""
 
     def __init__(self, *arguments: str, stdin: str | bytes = "") -> None:
+        root = logging.getLogger()
+        handlers = root.handlers[:]
         result = CliRunner().invoke(app, list(arguments), input=stdin)
+        # Of the command, whose stderr is closed by now.
+        root.handlers[:] = [handler for handler in root.handlers if handler in handlers]
         unforeseen = result.exception is not None and not isinstance(result.exception, SystemExit)
         assert not unforeseen, f"a traceback: {result.exception!r}"
         self.code, self.out, self.err = result.exit_code, result.stdout, result.stderr

@@ -1,6 +1,6 @@
 """Transactions of the publisher: all or nothing, and an outcome that is not known is found out (exactly once)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -10,7 +10,7 @@ from pipelines.backoff import Backoff
 from schemas.errors import ConfigurationError
 from schemas.record import Partition
 from tests.site import wait_until
-from tests.workers.stream.scripted_producer import TOPICS, Broker, Producer, Stage, times, too_large
+from tests.workers.stream.scripted_producer import TOPICS, WAIT_S, Broker, Producer, Stage, times, too_large
 from workers.stream.exactly_once import LONGEST_WAIT_MS, WAIT_MS, ExactlyOnce
 
 PLACE = Partition("in", 0)
@@ -111,8 +111,19 @@ def only(number: int, error: KafkaError) -> Answers:
     return lambda commit: error if commit == number else None
 
 
+stages: list[Stage] = []
+
+
+@pytest.fixture(autouse=True)
+def _publishers_end() -> Iterator[None]:
+    yield
+    while stages:
+        stages.pop().publisher.stop(WAIT_S)
+
+
 def stage_of(coordinator: Coordinator) -> Stage:
-    return Stage(coordinator.broker, coordinator.delivery)
+    stages.append(Stage(coordinator.broker, coordinator.delivery))
+    return stages[-1]
 
 
 def test_a_batch_and_the_offset_behind_it_are_committed_as_the_member_of_its_begin() -> None:
