@@ -4,6 +4,7 @@ Loads no model: tokens come from `pipelines.token_estimate`, times from `pipelin
 """
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pipelines.capacity.capacity import plan as plan_capacity
@@ -12,11 +13,12 @@ from pipelines.capacity.load import Assumptions, Workload
 from pipelines.evaluation.reported import size_of
 from pipelines.moderation import Admitted
 from schemas.event import Task
+from schemas.record import SourceRecord
 from workers.audit.answer_cache import key_of
 from workers.audit.lane import topic_range
 from workers.audit.manifest import SampleTaken
 from workers.audit.rows.block_rows import BlockRows
-from workers.audit.rows.blocks import Plan
+from workers.audit.rows.blocks import Block, Plan
 from workers.audit.rows.columns import Columns
 from workers.audit.rows.event_rows import EventRows
 from workers.audit.rows.selection import is_sampled
@@ -25,6 +27,23 @@ from workers.settings.loading import Settings
 
 _LOOKED_AT = 20_000  # rows
 _TARGET_MS = 60_000.0  # nobody waits: batches as large as they go
+
+
+def _records(
+    settings: Settings, blocks: Sequence[Block], columns: Columns | None
+) -> Iterator[tuple[SourceRecord, str]]:
+    """The records of blocks, each with its stratum; of a topic, where there are no columns."""
+    if columns is not None:
+        events = EventRows(columns)
+        rows = BlockRows(columns.wanted, events.lookback)
+        for block in blocks:
+            for item in events.records(block, *rows.read(block)):
+                yield item.record, item.stratum
+        return
+    with topic_range(settings) as read_topic:
+        for block in blocks:
+            for record in read_topic(block.name, block.partition, block.start, block.start + block.rows):
+                yield record, ""
 
 
 def estimate(
@@ -39,29 +58,19 @@ def estimate(
     """What the run would be; `seconds` and `gpu_hours` are None for a model without a known size."""
     moderation = moderation_of(settings)
     blocks = plan.blocks[:: max(1, len(plan.blocks) * plan.blocks[0].rows // _LOOKED_AT)]
-    rows = BlockRows(columns.wanted, EventRows(columns).lookback) if columns else None
-    events = EventRows(columns) if columns else None
     seen: Counter[str] = Counter()
     prompts: set[bytes] = set()
-    read_topic = None if columns else topic_range(settings)
-    for block in blocks:
-        if rows is not None and events is not None:
-            records = [(item.record, item.stratum) for item in events.records(block, *rows.read(block))]
-        else:
-            assert read_topic is not None
-            end = block.start + block.rows
-            records = [(record, "") for record in read_topic(block.name, block.partition, block.start, end)]
-        for record, stratum in records:
-            seen["rows"] += 1
-            admitted = moderation.admit(record)
-            if not isinstance(admitted, Admitted) or not is_sampled(sample, admitted.event_id, stratum):
-                continue
-            seen["admitted"] += 1
-            seen[admitted.task] += 1
-            for request in admitted.requests:
-                seen["prompts"] += 1
-                seen["tokens"] += request.tokens
-                prompts.add(key_of(request.conversation))
+    for record, stratum in _records(settings, blocks, columns):
+        seen["rows"] += 1
+        admitted = moderation.admit(record)
+        if not isinstance(admitted, Admitted) or not is_sampled(sample, admitted.event_id, stratum):
+            continue
+        seen["admitted"] += 1
+        seen[admitted.task] += 1
+        for request in admitted.requests:
+            seen["prompts"] += 1
+            seen["tokens"] += request.tokens
+            prompts.add(key_of(request.conversation))
     scale = plan.rows / seen["rows"] if seen["rows"] else 0.0
     share = len(prompts) / seen["prompts"] if seen["prompts"] else 0.0
     judged = round(seen["prompts"] * share * scale)

@@ -5,7 +5,7 @@ Each factory is called in an actor, and the rest of `workers.audit` knows only w
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from pipelines.guard import Guard
 from schemas.errors import ModerationError
@@ -74,17 +74,27 @@ def used_policy(settings: Settings) -> PolicyUsed:
     return PolicyUsed(name=policy.name, version=policy.version, sha256=policy.sha256, length=length.signature)
 
 
-def topic_range(settings: Settings) -> ReadTopic:
+def topic_range(settings: Settings) -> "TopicRange":
     """What reads offsets of a partition; connects when it is called."""
-    return _TopicRange(settings)
+    return TopicRange(settings)
 
 
-class _TopicRange:
-    """Reads offsets of a partition with a client of its own: of no group, and it commits nothing."""
+class TopicRange:
+    """Reads offsets of a partition with a client of its own: of no group, and it commits nothing.
+
+    A context manager, for who does not keep it as long as its process.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._reader: TopicReader | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._reader is not None:
+            self._reader.close()
 
     def __call__(self, topic: str, partition: int, start: int, end: int) -> Iterator[SourceRecord]:
         from workers.kafka.errors import kafka_faults
