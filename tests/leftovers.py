@@ -75,7 +75,9 @@ def _watch() -> None:
 
 def _living() -> set[Any]:
     with _lock:
-        found: set[Any] = {made for made in _sockets if made.fileno() != -1} | set(_clients)
+        # A loop of asyncio has a pair of its own: an audit's actor keeps its loop as long as its process.
+        found: set[Any] = {made for made in _sockets if made.fileno() != -1 and made.family != socket.AF_UNIX}
+        found |= set(_clients)
     found |= {thread for thread in threading.enumerate() if not thread.name.startswith(_OF_THE_PROCESS)}
     ray = sys.modules.get("ray")
     if ray is not None and getattr(ray, "is_initialized", bool)():
