@@ -30,7 +30,7 @@ def test_life_of_a_message_names_files_that_a_record_enters(way: dict[str, list[
     named = set(re.findall(r"`((?:schemas|pipelines|workers)/[a-z_/]+\.py)`", section[1]))
 
     assert {name for name in named if not name.startswith(BEYOND_THE_STUB)} - way.keys() == set()
-    assert {"workers/stream/loop.py", "workers/stream/intake.py", "workers/stream/commits.py"} <= named
+    assert {"workers/stream/loop.py", "workers/stream/commits.py"} <= named
 
 
 def test_the_way_begins_with_a_poll_and_ends_with_a_commit(way: dict[str, list[str]]) -> None:

@@ -121,7 +121,7 @@ MUTANTS = (
     ),
     Mutant(
         "takes in without a limit",
-        "workers/stream/intake.py",
+        "workers/stream/loop.py",
         "is_full = self._limits.is_full or self._breaker.is_open\n",
         "is_full = self._breaker.is_open\n",
         "tests/workers/stream/test_delivery.py::test_p9_a_stalled_guard_bounds_what_is_in_flight",

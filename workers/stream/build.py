@@ -30,11 +30,11 @@ from workers.stream.commits import Commits
 from workers.stream.decisions import Decisions, GuardCalls
 from workers.stream.delivery import AtLeastOnce
 from workers.stream.exactly_once import ExactlyOnce
-from workers.stream.intake import Intake
 from workers.stream.loop import Loop, Mailbox
 from workers.stream.measures import observe_worker
 from workers.stream.progress import OutcomeCounts, Progress
 from workers.stream.publisher import Publisher
+from workers.stream.unreadable import UnreadablePartitions
 from workers.stream.worker import StreamWorker
 from workers.telemetry.export import Tracing
 from workers.telemetry.message_trace import LateSampling, StreamTracer
@@ -73,7 +73,7 @@ def stream_worker(
         guard_calls=judge.calls,
         breaker=breaker,
     )
-    intake = Intake(settings, consumer, limits, breaker, assignment, stopping.wait, clock)
+    unreadable = UnreadablePartitions(clock)
     calls = GuardCalls(judge, loop)
     publisher = _publisher(settings, consumer, breaker, tracer, progress, acknowledged)
     commits = Commits(
@@ -87,13 +87,13 @@ def stream_worker(
         clock=clock,
     )
     turns = Loop(
+        settings,
         consumer=consumer,
         limits=limits,
         assignment=assignment,
-        intake=intake,
+        unreadable=unreadable,
         decisions=Decisions(moderation, assignment, tracer, breaker, clock),
         calls=calls,
-        chunk_size=settings.delivery.chunk_size,
         publisher=publisher,
         acknowledged=acknowledged,
         commits=commits,
@@ -102,6 +102,7 @@ def stream_worker(
         backlog=backlog,
         tracer=tracer,
         breaker=breaker,
+        wait=stopping.wait,
         clock=clock,
     )
     return StreamWorker(
@@ -110,7 +111,7 @@ def stream_worker(
         consumer=consumer,
         limits=limits,
         assignment=assignment,
-        intake=intake,
+        unreadable=unreadable,
         calls=calls,
         publisher=publisher,
         commits=commits,

@@ -10,20 +10,26 @@ from collections.abc import Callable
 
 from pipelines.breaker.breaker import Breaker
 from pipelines.in_flight import InFlightLimits
+from schemas.errors import UnreadableRecordsError
 from schemas.record import SourceRecord
 from workers.kafka.consumer import Consumer
-from workers.kafka.errors import KafkaError
+from workers.kafka.errors import KafkaError, Meaning, meaning_of
+from workers.kafka.topic_lives import TopicLives
+from workers.settings.loading import Settings
 from workers.stream.assignment import Assignment
 from workers.stream.backlog import Backlog
 from workers.stream.commits import Commits
 from workers.stream.decisions import Decisions, GuardCalls, Items
-from workers.stream.intake import Intake
 from workers.stream.progress import OutcomeCounts, Progress
 from workers.stream.publisher import Publisher
+from workers.stream.unreadable import UnreadablePartitions
 from workers.telemetry.log import log_event
 from workers.telemetry.message_trace import StreamTracer
 
 log = logging.getLogger(__name__)
+BUSY_POLL_MS = 5
+IDLE_POLL_MS = 100
+JOIN_POLL_MS = 700  # a join that ends between two polls is begun again (3.0.12): few polls, none ending at Kafka's 3 s
 BASELINES = 8  # of so many partitions, which is enough: all hold their workers' baselines of the same traffic
 Mailbox = queue.SimpleQueue[Items]
 
@@ -32,13 +38,13 @@ class Loop:
     """The parts of one worker, at work.
 
     Args:
+        settings: all settings.
         consumer: a member of the group.
-        limits: what is in flight, and how much may be.
+        limits: what is in flight, and how much more may be.
         assignment: the partitions that are owned.
-        intake: polls.
+        unreadable: those of them that cannot be read for now.
         decisions: what is decided before and after the guard.
         calls: asks the guard.
-        chunk_size: records of one call.
         publisher: publishes what is decided.
         acknowledged: where the publisher puts what the broker has.
         commits: commits offsets.
@@ -47,19 +53,20 @@ class Loop:
         backlog: measures what is unfinished.
         tracer: spans of messages.
         breaker: while it is open, nothing is taken in, released or committed.
+        wait: waits for seconds, or until the worker is to stop.
         clock: seconds, monotonic.
     """
 
     def __init__(
         self,
+        settings: Settings,
         *,
         consumer: Consumer,
         limits: InFlightLimits,
         assignment: Assignment,
-        intake: Intake,
+        unreadable: UnreadablePartitions,
         decisions: Decisions,
         calls: GuardCalls,
-        chunk_size: int,
         publisher: Publisher,
         acknowledged: Mailbox,
         commits: Commits,
@@ -68,15 +75,18 @@ class Loop:
         backlog: Backlog,
         tracer: StreamTracer,
         breaker: Breaker,
+        wait: Callable[[float], object],
         clock: Callable[[], float],
     ) -> None:
+        self._kafka = settings.kafka
+        self._chunk_size = settings.delivery.chunk_size
+        self._lives = TopicLives(settings.topics.events)
         self._consumer = consumer
         self._limits = limits
         self._assignment = assignment
-        self._intake = intake
+        self._unreadable = unreadable
         self._decisions = decisions
         self._calls = calls
-        self._chunk_size = chunk_size
         self._publisher = publisher
         self._acknowledged = acknowledged
         self._commits = commits
@@ -85,14 +95,19 @@ class Loop:
         self._backlog = backlog
         self._tracer = tracer
         self._breaker = breaker
+        self._wait = wait
         self._clock = clock
         self._has_recalled = False
         self._measure_at = -float("inf")
 
     def turn(self) -> None:
-        """Move everything on by what can be done now."""
-        self._intake.apply_pressure()
-        records = self._intake.poll()
+        """Move everything on by what can be done now.
+
+        Raises:
+            KafkaError: no retry can help.
+        """
+        self._apply_pressure()
+        records = self._poll()
         with self._publisher.held_off():
             self._take(records)
             self.advance()
@@ -103,10 +118,53 @@ class Loop:
 
     def drain(self) -> None:
         """Take nothing more in, and move on what is there; polling keeps the member in the group."""
-        self._intake.pause_all()
-        self._take(self._intake.poll())
+        self._consumer.pause(self._consumer.assignment())
+        self._take(self._poll())
         self.advance()
         self._progress.beat()
+
+    def _apply_pressure(self) -> None:
+        """Pause what is not to be fetched, resume what is."""
+        paused, assigned = self._consumer.paused(), self._consumer.assignment()
+        is_full = self._limits.is_full or self._breaker.is_open
+        wanted = assigned if is_full else self._unreadable.waiting(self._consumer) if self._unreadable.held else set()
+        if resumed := paused - wanted:
+            self._consumer.resume(resumed)
+        self._consumer.pause(wanted - paused)
+
+    def _poll(self) -> list[SourceRecord]:
+        """The next records of partitions that are not paused.
+
+        Where a partition goes back, or its topic was created again, what was in flight of it is forgotten.
+        """
+        consumer = self._consumer
+        for topic in consumer.recreated(self._lives):
+            partitions = [partition for partition in consumer.assignment() if partition.topic == topic]
+            self._assignment.begin_anew(partitions)
+            consumer.begin_anew(partitions)
+        idle_ms = IDLE_POLL_MS if consumer.assignment() else JOIN_POLL_MS
+        room = min(self._kafka.max_poll_records, self._limits.room) or 1  # paused when 0: nothing comes
+        try:
+            polled = consumer.poll(BUSY_POLL_MS if self._limits.records else idle_ms, room)
+        except UnreadableRecordsError as error:
+            self._unreadable.hold(error)
+            return []
+        except KafkaError as error:
+            if meaning_of(error) is Meaning.FATAL:
+                raise
+            log.warning(log_event("poll_failed", error=str(error)))
+            self._wait(self._kafka.heartbeat_interval_ms / 3000)
+            return []
+        taken: list[SourceRecord] = []
+        for partition, records in polled.items():
+            if (back_to := self._assignment.went_back(partition, records[0].offset)) is None:
+                taken += records
+                continue
+            topic, number = partition
+            log.warning(log_event("partition_went_back", topic=topic, partition=number, offset=back_to))
+            self._assignment.begin_anew([partition])
+            consumer.seek(partition, back_to)
+        return taken
 
     def _take(self, records: list[SourceRecord]) -> None:
         if not records:

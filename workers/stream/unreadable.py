@@ -1,6 +1,6 @@
 """Partitions whose next records cannot be read: each is held and tried again, while all others go on.
 
-The intake pauses them.
+`workers.stream.loop` pauses them.
 """
 
 import logging

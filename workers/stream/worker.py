@@ -18,11 +18,11 @@ from workers.stream.assignment import Assignment
 from workers.stream.backlog import Backlog
 from workers.stream.commits import Commits
 from workers.stream.decisions import GuardCalls
-from workers.stream.intake import Intake
 from workers.stream.loop import Loop
 from workers.stream.progress import Progress
 from workers.stream.publisher import Publisher
 from workers.stream.rebalance import Rebalance
+from workers.stream.unreadable import UnreadablePartitions
 from workers.telemetry.log import log_event
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class StreamWorker:
         consumer: a member of the group, not yet connected.
         limits: what is in flight, and how much may be.
         assignment: the partitions that are owned.
-        intake: polls.
+        unreadable: partitions that cannot be read for now.
         calls: asks the guard.
         publisher: publishes what is decided.
         commits: commits offsets.
@@ -56,7 +56,7 @@ class StreamWorker:
         consumer: Consumer,
         limits: InFlightLimits,
         assignment: Assignment,
-        intake: Intake,
+        unreadable: UnreadablePartitions,
         calls: GuardCalls,
         publisher: Publisher,
         commits: Commits,
@@ -71,7 +71,7 @@ class StreamWorker:
         self._consumer = consumer
         self._limits = limits
         self._assignment = assignment
-        self._intake = intake
+        self._unreadable = unreadable
         self._calls = calls
         self._publisher = publisher
         self._commits = commits
@@ -121,7 +121,7 @@ class StreamWorker:
         waiting_for_us = 0 if self._calls.under_way else self._limits.records
         health = self._settings.health
         stuck = self.progress.stuck_reason(health.progress_timeout_s, waiting_for_us, health.progress_factor)
-        return stuck or self._intake.stuck_reason(health.progress_timeout_s)
+        return stuck or self._unreadable.stuck_reason(health.progress_timeout_s)
 
     # -- the worker's own thread -------------------------------------------------------------------------------------
 
