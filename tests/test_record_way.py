@@ -36,4 +36,4 @@ def test_life_of_a_message_names_files_that_a_record_enters(way: dict[str, list[
 def test_the_way_begins_with_a_poll_and_ends_with_a_commit(way: dict[str, list[str]]) -> None:
     entered = {function for functions in way.values() for function in functions}
 
-    assert {"Consumer.poll", "Moderation.decide", "AtLeastOnce.send", "Commits._answered"} <= entered
+    assert {"PollingConsumer.poll", "Moderation.decide", "AtLeastOnce.send", "Commits._answered"} <= entered

@@ -14,7 +14,7 @@ from kafka.errors import for_code
 from schemas.errors import ModerationError
 from schemas.record import Partition
 from workers.kafka.connection import CONNECT_S, connection
-from workers.kafka.patches import TidyAdminClient
+from workers.kafka.unbounded_waits import TidyAdminClient
 from workers.settings.sections import KafkaSettings
 
 _UNKNOWN_TOPIC = 3

@@ -3,14 +3,17 @@
 Decides nothing: `workers.settings.sections` says what a setting means.
 """
 
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from kafka import KafkaConsumer
+from kafka import KafkaConsumer, TopicPartition
+from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.net.sasl.oauth import AbstractTokenProvider
 
 from schemas.errors import ConfigurationError
+from schemas.record import Partition
 from workers.kafka.decoding import read_leniently
 from workers.kafka.patches import MemberConsumer
 from workers.settings.sections import KafkaSettings
@@ -48,6 +51,42 @@ class CooperativeAssignor(CooperativeStickyAssignor):
         owned = self.consumer.assignment() if self.consumer is not None else ()
         self.member_assignment = sorted(owned) or None
         return super().metadata(topics)
+
+
+class Listener(Protocol):
+    """What is told, and awaited, when the group moves partitions. Only kafka-python's own futures can be awaited."""
+
+    async def assigned(self, partitions: Collection[Partition]) -> None:
+        """These are owned from now on."""
+
+    async def revoked(self, partitions: Collection[Partition]) -> None:
+        """These go to another member once this returns."""
+
+    async def lost(self, partitions: Collection[Partition]) -> None:
+        """Another member owns these already."""
+
+
+class KafkaListener(AsyncConsumerRebalanceListener):
+    """What kafka-python calls of a listener; `tell` is told first what has happened."""
+
+    def __init__(self, listener: Listener, tell: Callable[[str], None]) -> None:
+        self._listener = listener
+        self._tell = tell
+
+    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        """Tell of partitions that are owned from now on."""
+        self._tell("assigned")
+        await self._listener.assigned([Partition(*tp) for tp in assigned])
+
+    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
+        """Tell of partitions that go to another member."""
+        self._tell("revoked")
+        await self._listener.revoked([Partition(*tp) for tp in revoked])
+
+    async def on_partitions_lost(self, lost: Collection[TopicPartition]) -> None:
+        """Tell of partitions that another member owns already."""
+        self._tell("lost")
+        await self._listener.lost([Partition(*tp) for tp in lost])
 
 
 def connection(settings: KafkaSettings) -> dict[str, Any]:

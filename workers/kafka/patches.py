@@ -1,6 +1,6 @@
-"""Repairs of kafka-python 3.0.12; each says what it mends.
+"""Repairs of kafka-python 3.0.12 that every poll and every send goes through; each says what it mends.
 
-Most of what reaches into that library is here, and a test lists all of it.
+A test lists all that reaches into that library.
 """
 
 import time
@@ -9,13 +9,15 @@ from functools import lru_cache
 from math import inf
 from typing import Any
 
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
-from kafka.errors import KafkaConnectionError, KafkaError
+from kafka import KafkaConsumer
+from kafka.errors import KafkaConnectionError
 from kafka.future import Future
 from kafka.net.compat import KafkaNetClient
 from kafka.net.manager import KafkaConnectionManager
 from kafka.net.selector import NetworkSelector
 from kafka.partitioner.default import DefaultPartitioner, murmur2
+
+from workers.kafka.unbounded_waits import TidyConsumer
 
 RECONNECT_S = 0.05
 _MAX_REMEMBERED_KEY = 64  # bytes, so that the memory of it all is bounded
@@ -45,36 +47,6 @@ class ConsumerClient(KafkaNetClient):
     def __init__(self, **config: Any) -> None:
         net = NetworkSelector(**config)
         super().__init__(net, ForgetfulConnections(net, **config))
-
-
-class TidyConsumer(KafkaConsumer):
-    """A consumer that leaves nothing behind when it cannot reach its brokers.
-
-    kafka-python has started a thread by then, which nobody could end and which would go on connecting and logging.
-    """
-
-    def __init__(self, **config: Any) -> None:
-        try:
-            super().__init__(**config)
-        except KafkaError:
-            _end_unfinished(self)
-            raise
-
-
-class TidyAdminClient(KafkaAdminClient):
-    """The same of an admin client."""
-
-    def __init__(self, **config: Any) -> None:
-        try:
-            super().__init__(**config)
-        except KafkaError:
-            _end_unfinished(self)
-            raise
-
-
-def _end_unfinished(client: KafkaConsumer | KafkaAdminClient) -> None:
-    if (connections := getattr(client, "_client", None)) is not None:
-        connections.close()
 
 
 class MemberConsumer(TidyConsumer):
@@ -160,33 +132,6 @@ def forget_wakes(consumer: KafkaConsumer) -> None:
     """
     for future in tuple(consumer._fetcher._fetch_futures):  # noqa: SLF001
         _leave(future, lambda callback: getattr(callback, "__name__", "") == "_wake")
-
-
-def close_at_once(producer: KafkaProducer, timeout_s: float) -> None:
-    """Close a producer; what it has not delivered is not delivered later, either.
-
-    kafka-python's `close(timeout)` alone leaves its sender's thread delivering.
-    """
-    producer._sender.force_close()  # noqa: SLF001
-    producer.close(timeout=timeout_s)
-
-
-def send_offsets(producer: KafkaProducer, offsets: dict[Any, Any], member: object) -> Any:
-    """Ask that offsets become part of the open transaction; what is returned can be waited for.
-
-    kafka-python's public method waits for ever for a broker.
-    """
-    return _asked(producer, producer._transaction_manager.send_offsets_to_transaction(offsets, member))  # noqa: SLF001
-
-
-def begin_commit(producer: KafkaProducer) -> Any:
-    """Ask that the open transaction be committed; what is returned can be waited for."""
-    return _asked(producer, producer._transaction_manager.begin_commit())  # noqa: SLF001
-
-
-def _asked(producer: KafkaProducer, result: Any) -> Any:
-    producer._sender.wakeup()  # noqa: SLF001 - as its public methods do
-    return result
 
 
 def _leave(future: Future, is_over: Callable[[Any], bool]) -> None:

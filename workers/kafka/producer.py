@@ -11,8 +11,9 @@ from kafka.serializer import Serializer
 
 from schemas.record import Partition
 from workers.kafka.connection import connection
-from workers.kafka.consumer import stored_with
-from workers.kafka.patches import ProducerClient, RememberingPartitioner, begin_commit, close_at_once, send_offsets
+from workers.kafka.patches import ProducerClient, RememberingPartitioner
+from workers.kafka.polling import stored_with
+from workers.kafka.unbounded_waits import begin_commit, close_at_once, send_offsets
 from workers.settings.sections import KafkaSettings
 
 TRANSACTION_TIMEOUT_MS = 10_000  # what a worker that died left open keeps readers waiting for so long, as Kafka Streams

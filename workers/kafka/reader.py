@@ -13,7 +13,7 @@ from schemas.errors import ModerationError
 from schemas.record import Partition, SourceRecord
 from workers.kafka.connection import CONNECT_S, connection
 from workers.kafka.decoding import read_leniently
-from workers.kafka.patches import TidyConsumer
+from workers.kafka.unbounded_waits import TidyConsumer
 from workers.settings.sections import KafkaSettings
 
 STALL_S = 30.0

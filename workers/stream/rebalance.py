@@ -18,7 +18,7 @@ STEP_S = 0.005
 
 
 class Rebalance:
-    """A `workers.kafka.consumer.Listener`.
+    """A `workers.kafka.connection.Listener`.
 
     Args:
         consumer: the worker's.

@@ -13,15 +13,6 @@ FOLDER = Path(__file__).parents[3] / "workers" / "kafka"
 SEEN_IN = "3.0.12"
 # Each private attribute by the module of kafka-python that has it.
 INTERNALS = {
-    "consumer.py": {
-        "_cluster": "kafka.consumer.group",
-        "_coordinator": "kafka.consumer.group",
-        "_fetch_offsets_by_times_async": "kafka.consumer.fetcher",
-        "_fetcher": "kafka.consumer.group",
-        "_manager": "kafka.consumer.fetcher",
-        "_net": "kafka.consumer.group",
-        "_subscription": "kafka.consumer.group",
-    },
     "decoding.py": {
         "_buffer": "kafka.record.default_records",
         "_decompressed": "kafka.record.default_records",
@@ -35,7 +26,6 @@ INTERNALS = {
     },
     "patches.py": {
         "_callbacks": "kafka.future",
-        "_client": "kafka.consumer.group",
         "_coordinator": "kafka.consumer.group",
         "_errbacks": "kafka.future",
         "_fetch_futures": "kafka.consumer.fetcher",
@@ -43,9 +33,19 @@ INTERNALS = {
         "_join_task": "kafka.coordinator.base",
         "_lock": "kafka.future",
         "_next_partition_records": "kafka.consumer.fetcher",
-        "_sender": "kafka.producer.kafka",
-        "_transaction_manager": "kafka.producer.kafka",
         "_wake": "kafka.consumer.fetcher",
+    },
+    "unbounded_waits.py": {
+        "_client": "kafka.consumer.group",
+        "_cluster": "kafka.consumer.group",
+        "_coordinator": "kafka.consumer.group",
+        "_fetch_offsets_by_times_async": "kafka.consumer.fetcher",
+        "_fetcher": "kafka.consumer.group",
+        "_manager": "kafka.consumer.fetcher",
+        "_net": "kafka.consumer.group",
+        "_sender": "kafka.producer.kafka",
+        "_subscription": "kafka.consumer.group",
+        "_transaction_manager": "kafka.producer.kafka",
     },
 }
 

@@ -1,0 +1,101 @@
+"""Ways around kafka-python 3.0.12 where it would wait without bound, or go on after its end.
+
+What every poll and every send goes through is in `workers.kafka.patches`.
+"""
+
+from collections.abc import Collection
+from typing import Any
+
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.errors import KafkaError
+
+ENDS_TIMEOUT_MS = 10_000
+_LATEST = -1  # ListOffsets' word for the log end
+
+
+class TidyConsumer(KafkaConsumer):
+    """A consumer that leaves nothing behind when it cannot reach its brokers.
+
+    kafka-python has started a thread by then, which nobody could end and which would go on connecting and logging.
+    """
+
+    def __init__(self, **config: Any) -> None:
+        try:
+            super().__init__(**config)
+        except KafkaError:
+            _end_unfinished(self)
+            raise
+
+
+class TidyAdminClient(KafkaAdminClient):
+    """The same of an admin client."""
+
+    def __init__(self, **config: Any) -> None:
+        try:
+            super().__init__(**config)
+        except KafkaError:
+            _end_unfinished(self)
+            raise
+
+
+def _end_unfinished(client: KafkaConsumer | KafkaAdminClient) -> None:
+    if (connections := getattr(client, "_client", None)) is not None:
+        connections.close()
+
+
+def close_at_once(producer: KafkaProducer, timeout_s: float) -> None:
+    """Close a producer; what it has not delivered is not delivered later, either.
+
+    kafka-python's `close(timeout)` alone leaves its sender's thread delivering.
+    """
+    producer._sender.force_close()  # noqa: SLF001
+    producer.close(timeout=timeout_s)
+
+
+def send_offsets(producer: KafkaProducer, offsets: dict[Any, Any], member: object) -> Any:
+    """Ask that offsets become part of the open transaction; what is returned can be waited for.
+
+    kafka-python's public method waits for ever for a broker.
+    """
+    return _asked(producer, producer._transaction_manager.send_offsets_to_transaction(offsets, member))  # noqa: SLF001
+
+
+def begin_commit(producer: KafkaProducer) -> Any:
+    """Ask that the open transaction be committed; what is returned can be waited for."""
+    return _asked(producer, producer._transaction_manager.begin_commit())  # noqa: SLF001
+
+
+def _asked(producer: KafkaProducer, result: Any) -> Any:
+    producer._sender.wakeup()  # noqa: SLF001 - as its public methods do
+    return result
+
+
+def ask_ends(consumer: KafkaConsumer, partitions: Collection[TopicPartition]) -> Any:
+    """Ask for log ends; a future of {partition: something with the `offset`}.
+
+    What `end_offsets` waits for, without waiting: it may be a broker that is down.
+    """
+    fetcher = consumer._fetcher  # noqa: SLF001
+    ask = fetcher._fetch_offsets_by_times_async  # noqa: SLF001
+    return fetcher._manager.call_soon(ask, dict.fromkeys(partitions, _LATEST), ENDS_TIMEOUT_MS)  # noqa: SLF001
+
+
+def position_of(consumer: KafkaConsumer, partition: tuple[str, int]) -> int | None:
+    """Offset of the next record to be polled; `position()` may wait for the coordinator."""
+    state = consumer._subscription.assignment.get(partition)  # noqa: SLF001
+    return None if state is None or state.position is None else int(state.position.offset)
+
+
+def cluster_of(consumer: KafkaConsumer) -> Any:
+    """What is known of topics now; public questions may wait."""
+    return consumer._cluster  # noqa: SLF001
+
+
+def heartbeat_of(consumer: KafkaConsumer) -> Any:
+    """When the coordinator was asked and has answered; the same object as long as the consumer lives."""
+    return consumer._coordinator.heartbeat  # noqa: SLF001
+
+
+async def sleep(consumer: KafkaConsumer, seconds: float) -> None:
+    """Wait in a listener; it is the only sleep of kafka-python's loop."""
+    await consumer._net.sleep(seconds)  # noqa: SLF001
