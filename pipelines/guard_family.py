@@ -16,8 +16,12 @@ from pipelines.guard_parser import (
     Classification,
     parse_verdict,
 )
+from schemas.errors import ItemError
 from schemas.event import Task
-from schemas.verdict import Category, Severity
+from schemas.reasons import Reason
+from schemas.verdict import Category, Scores, Severity
+
+_ROUNDING = 1e-3
 
 
 class FrameTokens(NamedTuple):
@@ -72,3 +76,24 @@ QWEN3GUARD_GEN = GuardFamily(
     frames={Task.PROMPT: FrameTokens(201, 95, 0, 7, 1), Task.RESPONSE: FrameTokens(267, 118, 4, 12, 2)},
     context_tokens=32_768,
 )
+
+
+def scores_of(scores: Mapping[str, Mapping[str, float]], family: GuardFamily) -> Scores:
+    """Probabilities by label, of each head.
+
+    Raises:
+        ItemError: one is no probability.
+    """
+    refusal = scores.get("refusal")
+    return Scores(
+        severity={family.severities[label]: _probability(value) for label, value in scores["safety"].items()},
+        categories={label: _probability(value) for label, value in scores["category"].items()},
+        refusal=None if refusal is None else _probability(refusal[family.refusal_label]),
+    )
+
+
+def _probability(value: float) -> float:
+    """A probability out of floating-point arithmetic: at most a rounding error outside of 0 to 1, or an error."""
+    if not -_ROUNDING <= value <= 1 + _ROUNDING:  # NaN, too
+        raise ItemError(Reason.NON_FINITE_LOGITS, "a score is not a probability")
+    return min(1.0, max(0.0, value))

@@ -1,9 +1,95 @@
-"""Bounds on what is in flight, in records, bytes and tokens, with hysteresis (P9).
+"""What is in flight: the offsets of a partition, the order in which its outcomes may leave, and bounds on all of it.
 
-Says when to pause and when to resume; pauses nothing itself.
+The words, here and everywhere else:
+
+* in flight: delivered by the broker, not completed.
+* completed: its outcome was acknowledged by the broker.
+* committable: the next offset to read when everything before it is completed.
+* committed: what the group coordinator has stored.
+
+Offsets have gaps (compaction, transaction markers), so only delivered ones are tracked.
+Knows nothing of Kafka clients or of what an outcome is; says when to pause, and pauses nothing itself.
 """
 
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+
+class Tracked(Protocol):
+    """What is tracked of one delivered record. Whoever decides and acknowledges it sets the two flags."""
+
+    @property
+    def offset(self) -> int: ...
+
+    @property
+    def is_decided(self) -> bool: ...
+
+    @property
+    def is_completed(self) -> bool: ...
+
+
+T = TypeVar("T", bound=Tracked)
+
+
+class PartitionOffsets(Generic[T]):
+    """Tracks one partition from delivery to commit."""
+
+    def __init__(self) -> None:
+        self._unreleased: deque[T] = deque()
+        self._in_flight: deque[T] = deque()
+        self._delivered_to: int | None = None
+        self.committed: int | None = None
+
+    def deliver(self, item: T) -> None:
+        """Take a record in.
+
+        Raises:
+            ValueError: its offset is not above the last one delivered.
+        """
+        if self._delivered_to is not None and item.offset < self._delivered_to:
+            raise ValueError(f"offset {item.offset} delivered after {self._delivered_to - 1}")
+        if self.committed is None:
+            self.committed = item.offset  # where the group stood, so there is nothing to commit yet
+        self._delivered_to = item.offset + 1
+        self._unreleased.append(item)
+        self._in_flight.append(item)
+
+    @property
+    def delivered_to(self) -> int | None:
+        """The offset after the last one delivered; None before the first delivery."""
+        return self._delivered_to
+
+    def release(self) -> Iterator[T]:
+        """Yield decided records in offset order, each once, up to the first undecided one (P8)."""
+        while self._unreleased and self._unreleased[0].is_decided:
+            yield self._unreleased.popleft()
+
+    @property
+    def committable(self) -> int | None:
+        """Next offset to read when everything before it is completed; None before the first delivery (P2)."""
+        while self._in_flight and self._in_flight[0].is_completed:
+            self._in_flight.popleft()
+        return self._in_flight[0].offset if self._in_flight else self._delivered_to
+
+    @property
+    def uncommitted(self) -> int | None:
+        """The committable offset where it is ahead of the committed one, else None."""
+        committable = self.committable
+        if committable is None or (self.committed is not None and committable <= self.committed):
+            return None
+        return committable
+
+    @property
+    def exposed(self) -> int:
+        """Offsets from the committed to the last delivered one: what would come again. May be asked from any thread."""
+        delivered_to, committed = self._delivered_to, self.committed
+        return 0 if delivered_to is None or committed is None else max(0, delivered_to - committed)
+
+    def in_flight(self) -> list[T]:
+        """Records delivered and not completed, in offset order."""
+        return [item for item in self._in_flight if not item.is_completed]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +105,7 @@ LIMIT = Load(records=4_096, bytes=64 * 2**20, tokens=1_048_576)  # the default
 
 
 class InFlightLimits:
-    """Says when to stop taking records in, and when to go on.
+    """Says when to stop taking records in, and when to go on, with hysteresis (P9).
 
     Args:
         limit: pause when any figure reaches this.

@@ -1,23 +1,74 @@
-"""Gets every request of a chunk an answer: holds while the guard is down, isolates a record that breaks a call.
+"""Judges a batch, the same in every lane: records in, one ruling for each out, in order.
 
-A call that raised is split in two until the culprit is alone (P6). A record that fails alone is blamed only if a
-known-good conversation passes at the same time; otherwise the guard is broken, not the record (P5).
-Does not read the answers.
+`Judge` gets every request of a chunk an answer: it holds while the guard is down, and splits a call that raised in two
+until the culprit is alone (P6), which is then `pipelines.isolation`'s to blame or not.
+The stream worker and the shadow lane take the same steps on two threads, and ask with `ask_batch`.
+Knows nothing of where records come from or what becomes of rulings.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import Protocol
 
 from pipelines.backoff import Backoff
 from pipelines.guard import Guard, GuardReply, GuardRequest, Judged
-from schemas.errors import GuardCallFailedError, GuardCrashError, GuardUnavailableError, ItemError
-from schemas.reasons import Reason
+from pipelines.isolation import Isolation, Sleep
+from pipelines.moderation import Admitted, Moderation, Ruling, is_mixed, timestamp
+from schemas.dead_letter import DeadLetter
+from schemas.errors import GuardCallFailedError, GuardCrashError, GuardUnavailableError
+from schemas.record import SourceRecord
 from schemas.verdict import Provenance
 
-PROBE = GuardRequest(({"role": "user", "content": "hello"},), 1, {})
-Sleep = Callable[[float], Awaitable[None]]
+
+class RequestJudge(Protocol):
+    """Gets every request a result: `pipelines.judging.Judge`, or what asks one about fewer of them."""
+
+    async def judge(self, requests: Sequence[GuardRequest]) -> list[Judged]:
+        """One result per request, in their order."""
+        ...
+
+
+async def judge_batch(
+    batch: Sequence[SourceRecord | Admitted | DeadLetter],
+    moderation: Moderation,
+    judge: RequestJudge,
+    judged_at: str | None = None,
+) -> list[Ruling]:
+    """Take a batch to its outcomes.
+
+    Args:
+        batch: records, or what `Moderation.admit` made of them.
+        moderation: what is done before and after the model.
+        judge: gets answers from the guard; asked once about the whole batch.
+        judged_at: RFC 3339 time of the answers; their arrival if not given.
+
+    Returns:
+        One ruling each, in order. Nothing that a record holds and nothing that the model says about it raises.
+    """
+    items = [moderation.admit(item) if isinstance(item, SourceRecord) else item for item in batch]
+    answers = iter(await ask_batch([item for item in items if isinstance(item, Admitted)], judge))
+    judged_at = judged_at or timestamp()
+    return [
+        moderation.decide(item, next(answers), judged_at) if isinstance(item, Admitted) else Ruling(item)
+        for item in items
+    ]
+
+
+async def ask_batch(batch: Sequence[Admitted], judge: RequestJudge) -> list[list[Judged]]:
+    """The results of each record's requests. A record whose windows two models judged is asked about again."""
+    answers = await _ask(batch, judge)
+    while mixed := [index for index, judged in enumerate(answers) if is_mixed(judged)]:
+        again = await _ask([batch[index] for index in mixed], judge)
+        for index, judged in zip(mixed, again, strict=True):
+            answers[index] = judged
+    return answers
+
+
+async def _ask(batch: Sequence[Admitted], judge: RequestJudge) -> list[list[Judged]]:
+    judged = iter(await judge.judge([request for item in batch for request in item.requests]))
+    return [list(islice(judged, len(item.requests))) for item in batch]
 
 
 class Judge:
@@ -47,12 +98,11 @@ class Judge:
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._guard = guard
-        self._max_attempts = max_attempts
         self._max_crashes = max_crashes
         self._new_backoff = new_backoff
         self._sleep = sleep
-        self._suspects = asyncio.Lock()
         self._held = held
+        self._isolation = Isolation(self._call, max_attempts, max_crashes, held, sleep)
         self.calls: Counter[str] = Counter()
         self.provenance: Provenance | None = None
 
@@ -62,56 +112,24 @@ class Judge:
 
     async def _judge(self, requests: Sequence[GuardRequest], tries: int) -> list[Judged]:
         """Judge requests in one call; in halves once a call has raised or `tries` replicas have died of it."""
-        if len(requests) == 1:
-            return [await self._judge_alone(requests[0])]
         backoff = self._new_backoff()
         crashes = 0
         while crashes < tries:
             try:
                 reply = await self._call(requests, backoff)
-            except GuardCrashError:
+            except (GuardCrashError, GuardCallFailedError) as error:
+                if len(requests) == 1:
+                    return [await self._isolation.judge(requests[0], error, backoff)]
+                if isinstance(error, GuardCallFailedError):
+                    break
                 crashes += 1
                 await self._sleep(backoff.next_wait_s())
-            except GuardCallFailedError:
-                break
             else:
                 return [Judged(answer, reply.provenance, 1) for answer in reply.answers]
         # One half holds the culprit: each further death only tells which, and costs the start of a replica.
         tries = 1 if crashes else tries
         middle = len(requests) // 2
         return await self._judge(requests[:middle], tries) + await self._judge(requests[middle:], tries)
-
-    async def _judge_alone(self, request: GuardRequest) -> Judged:
-        backoff = self._new_backoff()
-        failures = crashes = 0
-        suspected = False
-        while True:
-            # All calls on a dying replica see its death. So after the first one this request waits for its turn among
-            # those that are suspected too, and only a death in its own turn is counted.
-            async with self._suspects if suspected else nullcontext():
-                try:
-                    reply = await self._call([request], backoff)
-                except (GuardCrashError, GuardCallFailedError) as error:
-                    crashed = isinstance(error, GuardCrashError)
-                else:
-                    return Judged(reply.answers[0], reply.provenance, failures + crashes + 1)
-                await self._sleep(backoff.next_wait_s())
-                try:
-                    probe = await self._call([PROBE], backoff)
-                except (GuardCrashError, GuardCallFailedError):
-                    self._held()
-                    continue
-            if crashed and not suspected:
-                suspected = True
-                continue
-            crashes += crashed
-            failures += not crashed
-            if crashes >= self._max_crashes:
-                crash = ItemError(Reason.REPLICA_CRASH, f"alone in its call, the replica died {crashes} times")
-                return Judged(crash, probe.provenance, failures + crashes)
-            if failures >= self._max_attempts:
-                failure = ItemError(Reason.INFERENCE_FAILED, f"alone in its call, it raised {failures} times")
-                return Judged(failure, probe.provenance, failures + crashes)
 
     async def _call(self, requests: Sequence[GuardRequest], backoff: Backoff) -> GuardReply:
         while True:

@@ -1,24 +1,22 @@
-"""What happens to a conversation that is too long for the model: refuse it, cut it, or judge it in windows.
+"""How long a conversation is, estimated without a tokenizer; what is short enough is judged whole.
 
-The last message is judged; earlier turns are context, and the oldest go first. Counts are estimates of the
-conversation's own text and turns; the template's fixed tokens come on top. What is cut out of a middle is not judged,
-and the verdict says so; windows cover all of the last message.
-Does not tokenise and does not render.
+The estimate is a weight for each UTF-8 byte, tuned on Qwen's own BPE. Against the true count of 71 short samples it is
+0.8 to 1.8 times as high, over 34 languages, code, JSON, URLs and emoji. It is 0.5 times at worst (the rarest ideographs
+and syllables; random letters 0.6, base64 0.7), and far too high only for runs of white space or of one letter.
+Weights add up: cutting a text changes nothing but the rounding. The template's fixed tokens come on top.
+What is too long is `pipelines.length_policy`'s to shorten.
 """
 
-from typing import Literal, NamedTuple, Protocol
+import string
+from typing import NamedTuple, Protocol
 
 from pipelines.guard import Conversation
-from pipelines.shortening import context_of, cut_middle, slide, with_text
-from pipelines.token_estimate import ESTIMATE_VERSION, UNITS_PER_TOKEN, conversation_units, text_units, tokens_of
-from schemas.errors import ConfigurationError, EventError
-from schemas.reasons import Reason
 from schemas.verdict import Handling
 
-Mode = Literal["dead_letter", "truncate_middle", "window"]
-
-MIN_TOKENS = 64
-MAX_TOKENS = 4_096  # the default
+ESTIMATE_VERSION = "1"
+UNITS_PER_TOKEN = 16
+MIN_CHARACTER_UNITS = 5
+TURN_UNITS = 5 * UNITS_PER_TOKEN  # "\n\nASSISTANT: " and what its borders cost
 
 
 class Fitted(NamedTuple):
@@ -35,22 +33,21 @@ class Fitted(NamedTuple):
     tokens: tuple[int, ...]
 
 
-def estimate_tokens(text: str) -> int:
-    """Estimated tokens of one text; `pipelines.token_estimate` says how well."""
-    return tokens_of(text_units(text))
-
-
 class LengthRule(Protocol):
-    """What is done with long conversations: `LengthPolicy`, or `JudgedWhole`.
+    """What is done with long conversations: `pipelines.length_policy.LengthPolicy`, or `JudgedWhole`.
 
     Attributes:
         signature: all that decides what is judged in place of a conversation; part of a verdict's id.
+        limit: most units that are judged whole.
     """
 
     signature: str
 
-    def fit(self, conversation: Conversation) -> Fitted:
-        """Fit one conversation.
+    @property
+    def limit(self) -> float: ...
+
+    def shorten(self, conversation: Conversation, units: int) -> Fitted:
+        """Fit a conversation of more units than the limit.
 
         Raises:
             EventError: the rule refuses it.
@@ -62,81 +59,91 @@ class JudgedWhole:
     """No rule: every conversation is judged as it is, as published figures are made."""
 
     signature = "whole"
+    limit = float("inf")
 
-    def fit(self, conversation: Conversation) -> Fitted:
-        """Never refuses; the guard may."""
-        return Fitted((conversation,), "whole", 0, (tokens_of(conversation_units(conversation)),))
+    def shorten(self, conversation: Conversation, units: int) -> Fitted:
+        """Never asked; the guard may refuse."""
+        return whole(conversation, units)
 
 
-class LengthPolicy:
-    """The rule for long conversations. Immutable.
-
-    Args:
-        mode: `dead_letter` refuses; `truncate_middle` cuts; `window` judges overlapping windows of the last message.
-        max_tokens: most estimated tokens of one conversation, at least 64.
-        overlap_tokens: how much of its predecessor a window repeats, at most half of `max_tokens`.
-        max_windows: most windows of one message; a longer one is refused.
-
-    Attributes:
-        signature: all that decides what is judged in place of a conversation; part of a verdict's id.
+def fit(conversation: Conversation, rule: LengthRule) -> Fitted:
+    """What is judged in place of a conversation, whose roles are those that `decode_event` lets through.
 
     Raises:
-        ConfigurationError: naming the parameter and its value.
+        EventError: the rule refuses it.
     """
-
-    def __init__(self, mode: Mode, max_tokens: int, overlap_tokens: int = 0, max_windows: int = 16) -> None:
-        if max_tokens < MIN_TOKENS:
-            raise ConfigurationError(f"max_tokens: {max_tokens}, at least {MIN_TOKENS} are needed")
-        if not 0 <= overlap_tokens * 2 <= max_tokens:
-            raise ConfigurationError(
-                f"overlap_tokens: {overlap_tokens}, must be from 0 to half of max_tokens ({max_tokens})"
-            )
-        if max_windows < 1:
-            raise ConfigurationError(f"max_windows: {max_windows}, at least 1 is needed")
-        self.mode = mode
-        self.max_tokens = max_tokens
-        self.overlap_tokens = overlap_tokens
-        self.max_windows = max_windows
-        self._limit = max_tokens * UNITS_PER_TOKEN
-        self.signature = f"{mode}:{max_tokens}:{overlap_tokens}:{max_windows}:{ESTIMATE_VERSION}"
-
-    def fit(self, conversation: Conversation) -> Fitted:
-        """Fit one conversation, whose roles are those that `schemas.event_codec` lets through.
-
-        Raises:
-            EventError: `too_long`, naming the estimate and the limit.
-        """
-        units = conversation_units(conversation)
-        if units <= self._limit:
-            return Fitted((conversation,), "whole", 0, (tokens_of(units),))
-        if self.mode == "dead_letter":
-            raise self._too_long(units, "")
-        context, room = context_of(conversation, self._limit, cuts_middle=self.mode == "truncate_middle")
-        last = conversation[-1]
-        text = last["content"]
-        if self.mode == "truncate_middle":
-            handling: Handling = "truncated_middle"
-            pieces = [cut_middle(text, room)]
-            if not pieces[0].strip():
-                raise self._too_long(units, ", and its two ends are blank")
-            kept = len(pieces[0])
-        else:
-            handling = "windowed"
-            pieces = []
-            for window in slide(text, room, self.overlap_tokens * UNITS_PER_TOKEN):
-                if len(pieces) == self.max_windows:
-                    raise self._too_long(units, f" in each of {self.max_windows} windows")
-                pieces.append(window)
-            kept = len(text)
-        dropped = _characters(conversation) - _characters(context) - kept
-        fitted = tuple((*context, with_text(last, piece)) for piece in pieces)
-        return Fitted(fitted, handling, dropped, tuple(tokens_of(conversation_units(turns)) for turns in fitted))
-
-    def _too_long(self, units: int, why: str) -> EventError:
-        return EventError(
-            Reason.TOO_LONG, f"messages: about {tokens_of(units)} tokens, the limit is {self.max_tokens}{why}"
-        )
+    units = conversation_units(conversation)
+    return whole(conversation, units) if units <= rule.limit else rule.shorten(conversation, units)
 
 
-def _characters(conversation: Conversation) -> int:
-    return sum(len(turn["content"]) for turn in conversation)
+def whole(conversation: Conversation, units: int) -> Fitted:
+    """A conversation as it is."""
+    return Fitted((conversation,), "whole", 0, (tokens_of(units),))
+
+
+def _weights() -> bytes:
+    weight = [0] * 256  # continuation bytes weigh nothing: the lead byte stands for the character
+
+    def put(first: int, last: int, units: int) -> None:
+        weight[first : last + 1] = [units] * (last + 1 - first)
+
+    put(0x00, 0x1F, 16)
+    put(0x20, 0x7E, 10)
+    for characters, units in ((" ", 6), ("\t\n\r", 8), (string.ascii_lowercase, 5), (string.ascii_uppercase, 9)):
+        for character in characters:
+            weight[ord(character)] = units
+    put(ord("0"), ord("9"), 16)  # one token each, always
+    put(0x7F, 0x7F, 16)
+    put(0xC2, 0xC9, 16)  # Latin with accents
+    put(0xCA, 0xCD, 32)  # phonetic letters, combining marks
+    put(0xCE, 0xCF, 18)  # Greek
+    put(0xD0, 0xD1, 8)  # Cyrillic
+    put(0xD2, 0xD6, 20)  # rarer Cyrillic, Armenian
+    put(0xD7, 0xD9, 9)  # Hebrew, Arabic
+    put(0xDA, 0xDB, 16)  # letters of Persian, Urdu
+    put(0xDC, 0xDF, 32)
+    put(0xE0, 0xE2, 24)  # India, South-East Asia, Georgian, Ethiopic; symbols and zero-width characters
+    put(0xE3, 0xE3, 13)  # kana
+    put(0xE4, 0xED, 16)  # ideographs, Hangul
+    put(0xEE, 0xEF, 28)
+    put(0xF0, 0xF0, 36)
+    put(0xF1, 0xF4, 64)
+    return bytes(weight)
+
+
+_WEIGHTS = _weights()
+_LIGHTER = (
+    (b"\xe0\xb8", 14),  # Thai
+    (b"\xe0\xb9", 14),
+    (b"\xe1\xba", 14),  # Vietnamese
+    (b"\xe1\xbb", 14),
+    (b"\xef\xbc", 10),  # full-width forms
+    (b"\xf0\x9f", 10),  # emoji
+)
+
+
+def text_units(text: str) -> int:
+    """Sixteenths of a token; of two texts together, exactly the sum of both."""
+    data = text.encode("utf-8", "surrogatepass")
+    units = sum(data.translate(_WEIGHTS))
+    if len(data) != len(text):
+        units -= sum(less * data.count(pair) for pair, less in _LIGHTER)
+    return units
+
+
+def conversation_units(conversation: Conversation) -> int:
+    """Sixteenths of a token of all texts and turns."""
+    units = len(conversation) * TURN_UNITS
+    for turn in conversation:
+        units += text_units(turn["content"])
+    return units
+
+
+def tokens_of(units: int) -> int:
+    """Units as whole tokens, rounded up."""
+    return -(-units // UNITS_PER_TOKEN)
+
+
+def estimate_tokens(text: str) -> int:
+    """Estimated tokens of one text."""
+    return tokens_of(text_units(text))

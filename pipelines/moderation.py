@@ -1,33 +1,31 @@
 """One record before and after the model: decode, fit; parse, decide. Every record ends as a verdict or a dead letter.
 
-Does not call the guard; `pipelines.judge_batch` does. Knows nothing of Kafka clients or Ray.
+Does not call the guard; `pipelines.judging` does. Knows nothing of Kafka clients or Ray.
 """
 
 import hashlib
-import logging
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import repeat
 from typing import NamedTuple
 
+from pipelines.failure import failure_of, terminal
 from pipelines.guard import GuardAnswer, GuardRequest, Judged
-from pipelines.guard_family import QWEN3GUARD_GEN, GuardFamily
+from pipelines.guard_family import QWEN3GUARD_GEN, GuardFamily, scores_of
 from pipelines.guard_parser import Classification, worst
-from pipelines.length import LengthRule
+from pipelines.length import LengthRule, fit
 from pipelines.policy import Policy
 from schemas.dead_letter import DeadLetter, dead_letter
-from schemas.errors import ItemError, TerminalError, UnparsableOutputError
-from schemas.event import ChatEvent, Task
-from schemas.event_codec import decode_event
+from schemas.errors import ItemError, UnparsableOutputError
+from schemas.event import ChatEvent, Task, decode_event
 from schemas.reasons import Reason
 from schemas.record import SourceRecord
-from schemas.verdict import AppliedPolicy, Handling, Provenance, Scores, Severity
-from schemas.verdict_writer import Kind, VerdictText, VerdictWriter, verdict_id, verdict_id_base
+from schemas.verdict import AppliedPolicy, Handling, Provenance, Severity
+from schemas.verdict_form import Kind
+from schemas.verdict_writer import VerdictText, VerdictWriter, verdict_id, verdict_id_base
 
 Outcome = VerdictText | DeadLetter
-log = logging.getLogger(__name__)
 NO_TRACE: Mapping[str, str] = {}
-_ROUNDING = 1e-3
 _MOST_WRITERS = 8  # models that answer at one time: two, while one replaces the other
 
 
@@ -101,8 +99,8 @@ class Moderation:
         """
         try:
             event = decode_event(record, self._max_event_bytes)
-        except Exception as error:  # noqa: BLE001 - see _terminal
-            return dead_letter(record, _terminal(error, record), group=self._group)
+        except Exception as error:  # noqa: BLE001 - see pipelines.failure
+            return dead_letter(record, terminal(error, record), group=self._group)
         return self.admit_event(record, event, carrier, received_at)
 
     def admit_event(
@@ -114,9 +112,9 @@ class Moderation:
     ) -> Admitted | DeadLetter:
         """Fit the event of a record, which is not looked into; see `admit`."""
         try:
-            fitted = self._length.fit(event.messages)
-        except Exception as error:  # noqa: BLE001 - see _terminal
-            return dead_letter(record, _terminal(error, record), group=self._group)
+            fitted = fit(event.messages, self._length)
+        except Exception as error:  # noqa: BLE001 - see pipelines.failure
+            return dead_letter(record, terminal(error, record), group=self._group)
         requests = tuple(map(GuardRequest, fitted.conversations, fitted.tokens, repeat(carrier)))
         return Admitted(
             record,
@@ -145,18 +143,9 @@ class Moderation:
                 answers.append(_answer(item))
                 classifications.append(_parse(answers[-1], admitted.task, self._family))
             return self._rule(admitted, answers, classifications, judged[0].provenance, judged_at or timestamp())
-        except Exception as error:  # noqa: BLE001 - see _terminal
-            unparsable = isinstance(error, UnparsableOutputError)
-            return Ruling(
-                dead_letter(
-                    admitted.record,
-                    _terminal(error, admitted.record),
-                    group=self._group,
-                    attempts=max(item.attempts for item in judged),
-                    provenance=judged[0].provenance,
-                    raw_output_sha256=_digest(answers[-1].text) if unparsable else None,
-                )
-            )
+        except Exception as error:  # noqa: BLE001 - see pipelines.failure
+            text = answers[-1].text if answers else None
+            return Ruling(failure_of(admitted.record, error, judged, text, self._group))
 
     def _rule(
         self,
@@ -186,7 +175,7 @@ class Moderation:
                 event_id,
                 conversation_id,
                 tenant,
-                None if scores is None else _scores(scores, self._family),
+                None if scores is None else scores_of(scores, self._family),
                 record.topic,
                 record.partition,
                 record.offset,
@@ -212,21 +201,6 @@ class Moderation:
             self._seen, self._last = provenance, self._writers[provenance]
         assert self._last is not None
         return self._last
-
-
-def _terminal(error: Exception, record: SourceRecord) -> TerminalError:
-    """What a record's dead letter says.
-
-    An unforeseen error is a bug of ours that this record has met. Raising it would stop the partition at this record
-    for ever, and its neighbours with it (P6). So it is logged as an error, and the record becomes a dead letter.
-    """
-    if isinstance(error, TerminalError):
-        return error
-    if isinstance(error, MemoryError):
-        raise error
-    told = {"event": "internal_error", "error": type(error).__name__, "record_id": record.record_id}
-    log.error("internal error: %s, record %s", told["error"], told["record_id"], exc_info=error, extra={"fields": told})
-    return TerminalError(Reason.INTERNAL_ERROR, f"internal error: {type(error).__name__}")
 
 
 def timestamp() -> str:
@@ -256,24 +230,3 @@ def _parse(answer: GuardAnswer, task: Task, family: GuardFamily) -> Classificati
             f"output cut off after {answer.output_tokens} tokens without a stop token", Reason.OUTPUT_CUT_OFF
         )
     return family.parse(answer.text, task)
-
-
-def _digest(text: str) -> str:
-    # Whatever was written, also lone surrogates: a digest must not be what stops a worker.
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _scores(scores: Mapping[str, Mapping[str, float]], family: GuardFamily) -> Scores:
-    refusal = scores.get("refusal")
-    return Scores(
-        severity={family.severities[label]: _probability(value) for label, value in scores["safety"].items()},
-        categories={label: _probability(value) for label, value in scores["category"].items()},
-        refusal=None if refusal is None else _probability(refusal[family.refusal_label]),
-    )
-
-
-def _probability(value: float) -> float:
-    """A probability out of floating-point arithmetic: at most a rounding error outside of 0 to 1, or an error."""
-    if not -_ROUNDING <= value <= 1 + _ROUNDING:  # NaN, too
-        raise ItemError(Reason.NON_FINITE_LOGITS, "a score is not a probability")
-    return min(1.0, max(0.0, value))

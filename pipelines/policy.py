@@ -1,103 +1,21 @@
 """What is done about a classification: treatment of Controversial, action, extra topics, per tenant; from a YAML file.
 
-    name: community
-    version: "7"
-    controversial: as_is            # strict (as Unsafe), loose (as Safe), as_is; or
-    # controversial: {default: as_is, categories: {Jailbreak: strict, Politically Sensitive Topics: loose}}
-    actions: {Safe: allow, Controversial: review, Unsafe: block}
-    category_actions:
-      Suicide & Self-Harm: {Controversial: review, Unsafe: review}
-    topics: {block: [moderation.blocked]}
-    tenants:
-      kids: {controversial: strict, topics: {review: [kids.review]}}
-
-A tenant's `actions`, `category_actions` and `topics` replace the general ones key by key; its `controversial` replaces
-the general one whole.
-An unknown key, a key given twice or a value of the wrong type is refused by name.
-
 Takes a `Classification` and nothing else, so that output which did not parse can never reach it (P3).
-Knows nothing of text, scores or Kafka.
+Knows nothing of text, scores or Kafka. `pipelines.policy_rules` says what the file may hold.
 """
 
 import hashlib
-import itertools
 import reprlib
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+from pydantic import ValidationError
 
 from pipelines import strict_yaml
 from pipelines.guard_parser import Classification
+from pipelines.policy_rules import DEFAULT_ACTIONS, ControversialRules, Decision, PolicyFile, merged, table_of
 from schemas.errors import ConfigurationError
-from schemas.event import Identifier
-from schemas.verdict import ACTION_RANK, SEVERITY_RANK, Action, Category, Severity
-
-Label = Annotated[str, StringConstraints(strict=True, pattern=r"^[^\s\x00-\x1f][^\x00-\x1f]*$", max_length=128)]
-TopicName = Annotated[
-    str, StringConstraints(strict=True, pattern=r"^[A-Za-z0-9._-]*[A-Za-z0-9_-][A-Za-z0-9._-]*$", max_length=249)
-]
-# A category's action for Safe could only come from loosely treated text, which is to be treated like any safe text.
-CategoryActions = dict[Category, dict[Literal[Severity.CONTROVERSIAL, Severity.UNSAFE], Action]]
-
-
-class Treatment(StrEnum):
-    """What Controversial counts as."""
-
-    STRICT = "strict"
-    LOOSE = "loose"
-    AS_IS = "as_is"
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ControversialRules(_Part):
-    """Treatment of Controversial, by category where one is named."""
-
-    default: Treatment = Treatment.AS_IS
-    categories: dict[Category, Treatment] = {}
-
-
-class Rules(_Part):
-    """What holds for all tenants, or replaces it for one; what is not given is None or missing."""
-
-    controversial: ControversialRules | None = None
-    actions: dict[Severity, Action] = {}
-    category_actions: CategoryActions = {}
-    topics: dict[Action, tuple[TopicName, ...]] = {}
-
-    @field_validator("controversial", mode="before")
-    @classmethod
-    def _expand_word(cls, value: Any) -> Any:
-        return {"default": value} if isinstance(value, str) else value
-
-
-class PolicyFile(Rules):
-    """One policy file."""
-
-    name: Label
-    version: Label = Field(description="the operator's own; in YAML a number needs quotes")
-    tenants: dict[Identifier, Rules] = {}
-
-
-_DEFAULT_ACTIONS = {Severity.SAFE: Action.ALLOW, Severity.CONTROVERSIAL: Action.REVIEW, Severity.UNSAFE: Action.BLOCK}
-_TREATED_AS = {
-    Treatment.STRICT: Severity.UNSAFE,
-    Treatment.LOOSE: Severity.SAFE,
-    Treatment.AS_IS: Severity.CONTROVERSIAL,
-}
-
-
-class Decision(NamedTuple):
-    """What to do; `topics` are the extra topics that the verdict goes to."""
-
-    action: Action
-    treated_as: Severity
-    topics: tuple[str, ...]
+from schemas.verdict import ACTION_RANK, SEVERITY_RANK
 
 
 class Policy:
@@ -112,8 +30,8 @@ class Policy:
         self.name = rules.name
         self.version = rules.version
         self.sha256 = sha256
-        self._general = _table(rules)
-        self._tenants = {tenant: _table(_merged(rules, own)) for tenant, own in rules.tenants.items()}
+        self._general = table_of(rules)
+        self._tenants = {tenant: table_of(merged(rules, own)) for tenant, own in rules.tenants.items()}
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -136,9 +54,6 @@ class Policy:
         return Decision(strictest.action, treated_as, strictest.topics)
 
 
-_Table = dict[tuple[Severity, Category | None], Decision]
-
-
 def load_policy(path: Path | None) -> Policy:
     """The policy of a file, or the built-in one (`as_is`; Safe allow, Controversial review, Unsafe block).
 
@@ -148,7 +63,7 @@ def load_policy(path: Path | None) -> Policy:
     if path is not None:
         rules, content = _read(path)
         return Policy(rules, hashlib.sha256(content).hexdigest())
-    rules = PolicyFile(name="default", version="1", controversial=ControversialRules(), actions=_DEFAULT_ACTIONS)
+    rules = PolicyFile(name="default", version="1", controversial=ControversialRules(), actions=DEFAULT_ACTIONS)
     return Policy(rules, hashlib.sha256(rules.model_dump_json().encode()).hexdigest())
 
 
@@ -175,34 +90,3 @@ def _read(path: Path) -> tuple[PolicyFile, bytes]:
             for fault in error.errors(include_url=False)
         )
     raise ConfigurationError(f"policy file {path}: {faults}")
-
-
-def _merged(general: Rules, own: Rules) -> Rules:
-    categories = general.category_actions.keys() | own.category_actions.keys()
-    return Rules(
-        controversial=own.controversial or general.controversial,
-        actions={**general.actions, **own.actions},
-        category_actions={
-            category: {**general.category_actions.get(category, {}), **own.category_actions.get(category, {})}
-            for category in categories
-        },
-        topics={**general.topics, **own.topics},
-    )
-
-
-def _table(rules: Rules) -> _Table:
-    controversial = rules.controversial or ControversialRules()
-    actions = {**_DEFAULT_ACTIONS, **rules.actions}
-
-    def decision(severity: Severity, category: Category | None) -> Decision:
-        treated_as = severity
-        if severity is Severity.CONTROVERSIAL:
-            treatment = controversial.categories.get(category) if category else None
-            treated_as = _TREATED_AS[treatment or controversial.default]
-        action = actions[treated_as]
-        if category is not None and treated_as is not Severity.SAFE:
-            action = rules.category_actions.get(category, {}).get(treated_as, action)
-        return Decision(action, treated_as, rules.topics.get(action, ()))
-
-    pairs = itertools.product(Severity, (None, *Category))
-    return {(severity, category): decision(severity, category) for severity, category in pairs}

@@ -1,35 +1,21 @@
 """Writes verdicts as JSON without building a pydantic model for each.
 
 The model is validated and serialised once for each kind of verdict, with marks where records differ. After that,
-writing a verdict is filling in the marks. Building and dumping models took a sixth of a stream worker's time. A test
-holds that the bytes are those of `Verdict.to_bytes`, for every verdict that there can be.
+writing a verdict is filling in the marks. Building and dumping models took a sixth of a stream worker's time.
 """
 
 import hashlib
-import re
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pydantic_core import to_json
 
-from schemas.event import Task
 from schemas.record import SourceRecord
-from schemas.verdict import Action, AppliedPolicy, Category, Handling, Provenance, Scores, Severity, Verdict
+from schemas.verdict import Action, AppliedPolicy, Provenance, Severity, Verdict
+from schemas.verdict_form import Kind, Particulars, form_of
 
 MOST_KINDS = 1_024
 _json_of = lru_cache(4_096)(to_json)  # of tenants and topics, which come again
-
-
-class Kind(NamedTuple):
-    """All of a verdict that other verdicts have, too."""
-
-    task: Task
-    severity: Severity
-    categories: tuple[Category, ...]
-    refusal: bool | None
-    action: Action
-    treated_as: Severity
-    length_policy: Handling
 
 
 class VerdictText(NamedTuple):
@@ -50,20 +36,6 @@ class VerdictText(NamedTuple):
     def read(self) -> Verdict:
         """The model of it."""
         return Verdict.model_validate_json(self.value)
-
-
-# All of a verdict that is its own, in the order of `PARTICULARS`. No class of its own: one is made for each message.
-Particulars = tuple[
-    str, str, str | None, str, Scores | None, str, int, int, int, int, int, int, str, str, float, float
-]  # fmt: skip
-PARTICULARS = (
-    "verdict_id", "event_id", "conversation_id", "tenant", "scores", "topic", "partition", "offset", "prompt_tokens",
-    "output_tokens", "windows", "characters_dropped", "received_at", "judged_at", "queue_ms", "guard_ms",
-)  # fmt: skip
-_ANY: Particulars = ("-", "-", "-", "-", None, "-", 0, 0, 0, 0, 1, 0, "-", "-", 0.0, 0.0)
-# A quote within a string has a backslash before it, so this finds fields and nothing that stands in a value.
-_FIELD = re.compile(rf'"({"|".join(PARTICULARS)})":("-"|null|[0-9.]+)')
-_ESCAPED = {"event_id", "conversation_id", "tenant", "scores", "topic", "queue_ms", "guard_ms"}
 
 
 class VerdictWriter:
@@ -89,7 +61,7 @@ class VerdictWriter:
         if form is None:
             if len(self._forms) >= MOST_KINDS:
                 self._forms.clear()
-            form = self._forms[kind] = self._form(kind)
+            form = self._forms[kind] = form_of(kind, self.provenance, self._policies[kind.treated_as])
         name, event_id, conversation_id, tenant, scores, topic, *numbers, received_at, judged_at, queue_ms, guard_ms = (
             own
         )
@@ -107,30 +79,6 @@ class VerdictWriter:
             to_json(guard_ms),
         )
         return VerdictText(value, name, kind.severity, kind.action, self.provenance, kind, tenant)
-
-    def _form(self, kind: Kind) -> bytes:
-        """The bytes of a kind, with a mark for each particular, in order, as `%` fills them in."""
-        rest: dict[str, Any] = dict(zip(PARTICULARS, _ANY, strict=True))
-        parts = {
-            "source": ("topic", "partition", "offset"),
-            "usage": ("prompt_tokens", "output_tokens", "windows", "characters_dropped"),
-            "timing": ("received_at", "judged_at", "queue_ms", "guard_ms"),
-        }
-        fields: dict[str, Any] = {part: {name: rest.pop(name) for name in names} for part, names in parts.items()}
-        fields["usage"]["length_policy"] = kind.length_policy
-        fields["policy"] = self._policies[kind.treated_as]
-        fields["provenance"] = self.provenance
-        shared = kind._asdict()
-        del shared["treated_as"], shared["length_policy"]
-        verdict = Verdict.model_validate({**rest, **fields, **shared})
-        return _FIELD.sub(_mark, verdict.to_bytes().decode().replace("%", "%%")).encode()
-
-
-def _mark(field: re.Match[str]) -> str:
-    name, value = field[1], field[2]
-    if name in _ESCAPED:
-        return f'"{name}":%b'
-    return f'"{name}":"%b"' if value == '"-"' else f'"{name}":%d'
 
 
 def verdict_id_base(provenance: Provenance | None, policy_sha256: str, length_signature: str) -> "hashlib._Hash":

@@ -22,7 +22,7 @@ from pipelines.capacity.load import Assumptions, Workload, refuse_impossible
 from pipelines.capacity.work import new_tokens, prompt_tokens, sequence_gb, weights_gb, work_of
 from pipelines.guard import BATCH_SIZE, CHUNK_SIZE
 from pipelines.in_flight import LIMIT
-from pipelines.length import MAX_TOKENS
+from pipelines.length_policy import MAX_TOKENS
 from schemas.errors import ConfigurationError
 from schemas.event import Task
 

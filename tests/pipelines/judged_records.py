@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from pipelines.guard import GuardAnswer, Judged
-from pipelines.length import LengthPolicy
+from pipelines.length_policy import LengthPolicy
 from pipelines.moderation import Admitted, Moderation, Outcome
 from pipelines.policy import Policy, load_policy
 from schemas.dead_letter import DeadLetter

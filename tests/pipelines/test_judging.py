@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from pipelines.backoff import Backoff
 from pipelines.guard import GuardAnswer, GuardReply, GuardRequest, Judged
-from pipelines.judging import PROBE, Judge
+from pipelines.isolation import PROBE
+from pipelines.judging import Judge
 from schemas.errors import GuardCallFailedError, GuardCrashError, GuardUnavailableError, ItemError
 from schemas.reasons import Reason
 from schemas.verdict import Provenance

@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.length import MIN_TOKENS, Conversation, Fitted, LengthPolicy, Mode, estimate_tokens
-from pipelines.shortening import reach
-from pipelines.token_estimate import MIN_CHARACTER_UNITS, text_units, tokens_of
+from pipelines.length import MIN_CHARACTER_UNITS, Conversation, Fitted, estimate_tokens, fit, text_units, tokens_of
+from pipelines.length_policy import MIN_TOKENS, LengthPolicy, Mode, reach
 from schemas.errors import ConfigurationError, EventError
 from schemas.reasons import Reason, Stage
 
@@ -80,31 +79,31 @@ def test_reach_takes_all_that_fits_and_no_more(text: str, units: int, from_end: 
 def test_what_fits_is_handed_on_as_it_is() -> None:
     conversation = (system("be kind"), user("hi"), assistant("hello"))
     for mode in ("dead_letter", "truncate_middle", "window"):
-        fitted = policy(mode).fit(conversation)
+        fitted = fit(conversation, policy(mode))
         assert fitted.conversations[0] is conversation
         assert fitted[1:] == ("whole", 0, (sum(text_units(turn["content"]) + 80 for turn in conversation) // 16 + 1,))
 
 
 def test_dead_letter_names_estimate_and_limit_but_not_the_text() -> None:
     with pytest.raises(EventError, match=r"about \d{3} tokens, the limit is 100$") as raised:
-        policy("dead_letter").fit((user(WORDS * 20),))
+        fit((user(WORDS * 20),), policy("dead_letter"))
     assert (raised.value.reason, raised.value.stage) == (Reason.TOO_LONG, Stage.RENDER)
     assert "quick" not in raised.value.detail
 
 
 def test_more_windows_than_allowed_are_refused() -> None:
     text = WORDS * 20
-    count = len(policy("window").fit((user(text),)).conversations)
-    assert policy("window", windows=count).fit((user(text),)).handling == "windowed"
+    count = len(fit((user(text),), policy("window")).conversations)
+    assert fit((user(text),), policy("window", windows=count)).handling == "windowed"
     with pytest.raises(EventError, match="the limit is 100 in each of") as raised:
-        policy("window", windows=count - 1).fit((user(text),))
+        fit((user(text),), policy("window", windows=count - 1))
     assert raised.value.reason is Reason.TOO_LONG
 
 
 @pytest.mark.parametrize("mode", ["truncate_middle", "window"])
 def test_the_oldest_context_goes_first(mode: Mode) -> None:
     old, newer, answer, last = user("old " + WORDS * 4), user("newer"), assistant("answer"), user("last")
-    fitted = policy(mode).fit((old, assistant("yes"), newer, answer, last))
+    fitted = fit((old, assistant("yes"), newer, answer, last), policy(mode))
     assert fitted.conversations == ((newer, answer, last),)
     assert fitted.characters_dropped == len(old["content"]) + len("yes")
     assert fitted.handling == ("windowed" if mode == "window" else "truncated_middle")
@@ -113,16 +112,16 @@ def test_the_oldest_context_goes_first(mode: Mode) -> None:
 @pytest.mark.parametrize("mode", ["truncate_middle", "window"])
 def test_a_leading_system_turn_stays_if_it_fits(mode: Mode) -> None:
     rules, last = system("rules"), user("last")
-    fitted = policy(mode).fit((rules, user(WORDS * 5), assistant("a"), last))
+    fitted = fit((rules, user(WORDS * 5), assistant("a"), last), policy(mode))
     assert fitted.conversations == ((rules, last),)
-    fitted = policy(mode).fit((system(WORDS * 5), user("q"), assistant("a"), last))
+    fitted = fit((system(WORDS * 5), user("q"), assistant("a"), last), policy(mode))
     assert fitted.conversations == ((user("q"), assistant("a"), last),)
 
 
 @pytest.mark.parametrize("mode", ["truncate_middle", "window"])
 def test_an_answer_keeps_its_question_even_where_that_has_to_be_cut(mode: Mode) -> None:
     question = "START" + WORDS * 20 + "END"
-    fitted = policy(mode).fit((user("old"), assistant("old"), user(question), assistant(WORDS * 10)))
+    fitted = fit((user("old"), assistant("old"), user(question), assistant(WORDS * 10)), policy(mode))
     for conversation in fitted.conversations:
         assert [turn["role"] for turn in conversation] == ["user", "assistant"]
         assert conversation[0]["content"].startswith("START")
@@ -132,7 +131,7 @@ def test_an_answer_keeps_its_question_even_where_that_has_to_be_cut(mode: Mode) 
 
 def test_truncation_keeps_both_ends() -> None:
     text = "START" + WORDS * 50 + "END"
-    fitted = policy("truncate_middle").fit((user(text),))
+    fitted = fit((user(text),), policy("truncate_middle"))
     kept = fitted.conversations[0][0]["content"]
     assert kept.startswith("START")
     assert kept.endswith("END")
@@ -142,7 +141,7 @@ def test_truncation_keeps_both_ends() -> None:
 
 def test_truncation_that_leaves_nothing_to_judge_is_refused() -> None:
     with pytest.raises(EventError, match="blank") as raised:
-        policy("truncate_middle").fit((user(" " * 5000 + "something bad" + " " * 5000),))
+        fit((user(" " * 5000 + "something bad" + " " * 5000),), policy("truncate_middle"))
     assert raised.value.reason is Reason.TOO_LONG
 
 
@@ -150,13 +149,13 @@ def test_truncation_that_leaves_nothing_to_judge_is_refused() -> None:
 @pytest.mark.parametrize("mode", ["truncate_middle", "window"])
 def test_cuts_keep_marks_and_joined_emoji_with_their_base(piece: str, mode: Mode) -> None:
     for padding in range(8):
-        for conversation in policy(mode, overlap=20).fit((user("x" * padding + piece * 300),)).conversations:
+        for conversation in fit((user("x" * padding + piece * 300),), policy(mode, overlap=20)).conversations:
             assert conversation[-1]["content"].lstrip("x").replace(piece, "") == ""
 
 
 def test_neighbouring_windows_overlap_and_nothing_is_between_them() -> None:
     text = "".join(f"<{number}>" for number in range(400))
-    windows = [turns[-1]["content"] for turns in policy("window", overlap=20).fit((user(text),)).conversations]
+    windows = [turns[-1]["content"] for turns in fit((user(text),), policy("window", overlap=20)).conversations]
     assert text.startswith(windows[0])
     assert text.endswith(windows[-1])
     for one, following in itertools.pairwise(windows):
@@ -200,7 +199,7 @@ def test_windows_cover_every_character_and_are_within_the_limit(
     conversation: Conversation, limit: int, overlap: int
 ) -> None:
     rule = policy("window", limit, overlap, 10_000)
-    fitted = rule.fit(conversation)
+    fitted = fit(conversation, rule)
     _check(conversation, fitted, limit)
     text = conversation[-1]["content"]
     pieces = [turns[-1]["content"] for turns in fitted.conversations]
@@ -211,7 +210,7 @@ def test_windows_cover_every_character_and_are_within_the_limit(
         ends = {start + len(piece) for start in range(max(ends) + 1) if text.startswith(piece, start)}
         assert ends, "characters were skipped"
     assert len(text) in ends
-    assert fitted == rule.fit(conversation)
+    assert fitted == fit(conversation, rule)
 
 
 @settings(deadline=None)
@@ -219,7 +218,7 @@ def test_windows_cover_every_character_and_are_within_the_limit(
 def test_truncation_is_within_the_limit_and_counts_what_it_dropped(conversation: Conversation, limit: int) -> None:
     rule = policy("truncate_middle", limit)
     try:
-        fitted = rule.fit(conversation)
+        fitted = fit(conversation, rule)
     except EventError as error:
         assert "blank" in error.detail  # noqa: PT017
         return
@@ -227,14 +226,14 @@ def test_truncation_is_within_the_limit_and_counts_what_it_dropped(conversation:
     (turns,) = fitted.conversations
     given_characters = sum(len(turn["content"]) for turn in conversation)
     assert given_characters - sum(len(turn["content"]) for turn in turns) == fitted.characters_dropped
-    assert fitted == rule.fit(conversation)
+    assert fitted == fit(conversation, rule)
 
 
 @pytest.mark.parametrize("mode", ["truncate_middle", "window"])
 def test_p9_a_100k_token_text_is_cut_into_bounded_pieces(mode: Mode) -> None:
     conversation = (user("context " * 1000), assistant("x" * 100_000), user((WORDS + "日本語😀") * 4_000))
     assert estimate_tokens(conversation[-1]["content"]) > 100_000
-    fitted = policy(mode, 4096, 256).fit(conversation)
+    fitted = fit(conversation, policy(mode, 4096, 256))
     assert max(fitted.tokens) <= 4096
 
 

@@ -8,9 +8,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipelines.guard import GuardAnswer, Judged
-from pipelines.length import LengthPolicy
+from pipelines.length_policy import LengthPolicy
 from pipelines.moderation import Admitted
-from pipelines.policy import Policy, PolicyFile
+from pipelines.policy import Policy
+from pipelines.policy_rules import PolicyFile
 from schemas.dead_letter import DeadLetter
 from schemas.errors import ItemError
 from schemas.event import Task

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.guard_parser import Classification
-from pipelines.policy import Decision, Policy, PolicyFile, Treatment, load_policy
+from pipelines.policy import Policy, load_policy
+from pipelines.policy_rules import Decision, PolicyFile, Treatment
 from schemas.errors import ConfigurationError
 from schemas.verdict import Action, Category, Severity
 

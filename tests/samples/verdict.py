@@ -2,7 +2,8 @@
 
 from schemas.event import Task
 from schemas.verdict import Action, AppliedPolicy, Provenance, Severity, Source, Timing, Usage, Verdict
-from schemas.verdict_writer import Kind, VerdictText
+from schemas.verdict_form import Kind
+from schemas.verdict_writer import VerdictText
 
 
 def text_of(verdict: Verdict) -> VerdictText:

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from schemas.event import Task
 from schemas.verdict import Action, AppliedPolicy, Category, Provenance, Scores, Severity, Verdict
-from schemas.verdict_writer import MOST_KINDS, PARTICULARS, Kind, Particulars, VerdictWriter
+from schemas.verdict_form import PARTICULARS, Kind, Particulars
+from schemas.verdict_writer import MOST_KINDS, VerdictWriter
 
 # Whatever would be taken for a field, a place or a value of one, if it were not escaped; and what JSON escapes.
 TRAPS = [

@@ -10,10 +10,10 @@ import pytest
 from pipelines.evaluation.examples import Label, LabelledExample
 from pipelines.evaluation.predicting import Predictor
 from pipelines.guard import GuardAnswer
-from pipelines.judge_batch import judge_batch
+from pipelines.judging import judge_batch
 from pipelines.moderation import Admitted, Outcome
 from schemas.dead_letter import DeadLetter
-from schemas.event_codec import decode_event
+from schemas.event import decode_event
 from schemas.reasons import Reason
 from schemas.record import SourceRecord
 from schemas.verdict import Verdict

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from pipelines.guard import GuardAnswer, GuardRequest, Judged
 from pipelines.guard_family import QWEN3GUARD_GEN
-from pipelines.judge_batch import judge_batch
-from pipelines.judging import PROBE, Judge
+from pipelines.isolation import PROBE
+from pipelines.judging import Judge, judge_batch
 from pipelines.moderation import Admitted, Moderation, Outcome
 from schemas.dead_letter import DeadLetter
 from schemas.errors import ConfigurationError
@@ -132,7 +132,7 @@ class _AskedOnce:
         self._guard_ms = 0.0
 
     async def judge(self, requests: Sequence[GuardRequest]) -> list[Judged]:
-        """See `pipelines.judge_batch.RequestJudge`."""
+        """See `pipelines.judging.RequestJudge`."""
         keys = [key_of(request.conversation) for request in requests]
         answers: dict[bytes, Judged] = {}
         asked: dict[bytes, GuardRequest] = {}

@@ -14,7 +14,7 @@ from typing import Any
 
 from pipelines.moderation import Admitted
 from schemas.dead_letter import DeadLetter
-from schemas.event_codec import decode_event
+from schemas.event import decode_event
 from schemas.record import SourceRecord
 from schemas.verdict import Provenance
 from schemas.verdict_writer import VerdictText

@@ -11,8 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from pipelines.judge_batch import judge_batch
-from pipelines.judging import Judge
+from pipelines.judging import Judge, judge_batch
 from pipelines.moderation import Moderation, Outcome
 from schemas.dead_letter import DeadLetter
 from schemas.record import SourceRecord

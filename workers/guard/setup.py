@@ -9,7 +9,7 @@ from functools import partial
 from pipelines.backoff import Backoff
 from pipelines.guard import Guard
 from pipelines.judging import Judge
-from pipelines.length import LengthPolicy
+from pipelines.length_policy import LengthPolicy
 from pipelines.moderation import Moderation
 from pipelines.policy import Policy, load_policy
 from schemas.errors import ConfigurationError

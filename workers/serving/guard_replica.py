@@ -18,7 +18,7 @@ from secrets import token_bytes
 from time import perf_counter
 
 from pipelines.guard import GuardAnswer, GuardReply, GuardRequest
-from pipelines.judging import PROBE
+from pipelines.isolation import PROBE
 from schemas.errors import GuardUnavailableError
 from workers.serving.answers import answer_of
 from workers.serving.backlog_policy import BUSY

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from time import perf_counter
 
 from pipelines.guard import GuardReply, GuardRequest
-from pipelines.judging import PROBE
+from pipelines.isolation import PROBE
 from schemas.errors import GuardCallFailedError, ModerationError
 from workers.serving.answers import answer_of
 from workers.serving.engine.completion import Engine

@@ -12,7 +12,7 @@ from pydantic_settings import NoDecode
 from pipelines.breaker.rules import BreakerRules
 from pipelines.guard import BATCH_SIZE, CHUNK_SIZE
 from pipelines.in_flight import LIMIT
-from pipelines.length import MAX_TOKENS, MIN_TOKENS, Mode
+from pipelines.length_policy import MAX_TOKENS, MIN_TOKENS, Mode
 
 Positive = Annotated[int, Field(gt=0)]
 PositiveSeconds = Annotated[float, Field(gt=0)]

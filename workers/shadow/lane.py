@@ -18,9 +18,8 @@ from typing import NamedTuple
 from uuid import uuid4
 
 from pipelines.guard import Judged
-from pipelines.judge_batch import ask_batch
-from pipelines.judging import Judge
-from pipelines.length import LengthPolicy
+from pipelines.judging import Judge, ask_batch
+from pipelines.length_policy import LengthPolicy
 from pipelines.moderation import Admitted, Moderation, Outcome, Ruling, timestamp
 from pipelines.policy import Policy
 from pipelines.shadow import AgreementCounts, disagreement, is_sampled

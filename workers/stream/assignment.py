@@ -1,13 +1,12 @@
 """The partitions that this member owns, and what is in flight of them.
 
-Does not consume, publish or commit. What the offsets of one partition mean is said in `pipelines.offsets`.
+Does not consume, publish or commit. What the offsets of one partition mean is said in `pipelines.in_flight`.
 """
 
 from collections.abc import Collection, Iterator, Sequence
 
-from pipelines.in_flight import InFlightLimits
+from pipelines.in_flight import InFlightLimits, PartitionOffsets
 from pipelines.moderation import Admitted, Ruling
-from pipelines.offsets import PartitionOffsets
 from schemas.record import Partition, SourceRecord
 from workers.telemetry.log import ids_of
 from workers.telemetry.message_trace import MessageTrace

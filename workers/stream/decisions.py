@@ -14,8 +14,7 @@ from concurrent.futures import Future
 from pipelines.breaker.alarms import Alarm
 from pipelines.breaker.breaker import Breaker, counted
 from pipelines.guard import Judged
-from pipelines.judge_batch import ask_batch
-from pipelines.judging import Judge
+from pipelines.judging import Judge, ask_batch
 from pipelines.moderation import Moderation, Outcome, Ruling, timestamp
 from schemas.dead_letter import DeadLetter
 from schemas.record import Partition, SourceRecord

@@ -10,7 +10,8 @@ from collections.abc import Callable, Collection, Sequence
 
 from schemas.dead_letter import DeadLetter
 from schemas.reasons import Reason
-from schemas.verdict_writer import Kind, VerdictText
+from schemas.verdict_form import Kind
+from schemas.verdict_writer import VerdictText
 from workers.settings.sections import TopicSettings
 from workers.stream.assignment import InFlightRecord
 from workers.telemetry.metrics.table import OTHER_TENANT

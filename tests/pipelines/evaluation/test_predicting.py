@@ -8,8 +8,9 @@ import pytest
 from pipelines.evaluation.examples import Label, LabelledExample, Prediction, Verdict
 from pipelines.evaluation.predicting import Predictor
 from pipelines.guard import GuardAnswer
-from pipelines.judging import PROBE
-from pipelines.length import JudgedWhole, LengthPolicy, LengthRule
+from pipelines.isolation import PROBE
+from pipelines.length import JudgedWhole, LengthRule
+from pipelines.length_policy import LengthPolicy
 from schemas.event import Task
 from schemas.reasons import Reason
 from schemas.verdict import Severity

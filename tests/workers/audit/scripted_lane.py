@@ -14,8 +14,9 @@ from pyarrow import parquet
 
 from pipelines.backoff import Backoff
 from pipelines.guard import GuardAnswer, GuardReply, GuardRequest
-from pipelines.judging import PROBE, Judge
-from pipelines.length import LengthPolicy
+from pipelines.isolation import PROBE
+from pipelines.judging import Judge
+from pipelines.length_policy import LengthPolicy
 from pipelines.moderation import Moderation
 from pipelines.policy import load_policy
 from schemas.record import SourceRecord

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from pipelines.guard import GuardReply, GuardRequest
-from pipelines.judging import PROBE
-from pipelines.length import LengthPolicy
+from pipelines.isolation import PROBE
+from pipelines.length_policy import LengthPolicy
 from pipelines.moderation import Moderation
 from pipelines.policy import load_policy
 from schemas.errors import GuardCallFailedError, ModerationError

@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from pipelines.guard import GuardAnswer, GuardReply, GuardRequest, Judged
-from pipelines.judging import PROBE
+from pipelines.isolation import PROBE
 from schemas.errors import GuardCallFailedError, ItemError
 from schemas.reasons import Reason
 from tests.guards.answering_guard import judge_without_waits

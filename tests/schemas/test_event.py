@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import EventError
-from schemas.event import ChatEvent, Task
-from schemas.event_codec import MAX_DEPTH, decode_event
+from schemas.event import ChatEvent, Task, decode_event
+from schemas.event_faults import MAX_DEPTH
 from schemas.reasons import STAGE_OF, Reason, Stage
 from schemas.record import Headers, SourceRecord
 

@@ -1,21 +1,111 @@
-"""Shortens a conversation that is too long: less context, a middle cut out, or windows of the last message.
+"""What happens to a conversation that is too long for the model: refuse it, cut it, or judge it in windows.
 
-The last message is judged; earlier turns are context, and the oldest go first. Cuts keep a base character with its
-marks and an emoji with its parts. Units are those of `pipelines.token_estimate`. `pipelines.length` decides which of
-these is done.
+The last message is judged; earlier turns are context, and the oldest go first. What is cut out of a middle is not
+judged, and the verdict says so; windows cover all of the last message. Cuts keep a base character with its marks and
+an emoji with its parts. Units are those of `pipelines.length`.
+Does not tokenise and does not render.
 """
 
 import unicodedata
 from collections.abc import Iterator
+from typing import Literal
 
 from pipelines.guard import Conversation
-from pipelines.token_estimate import MIN_CHARACTER_UNITS, TURN_UNITS, conversation_units, text_units
+from pipelines.length import (
+    ESTIMATE_VERSION,
+    MIN_CHARACTER_UNITS,
+    TURN_UNITS,
+    UNITS_PER_TOKEN,
+    Fitted,
+    conversation_units,
+    text_units,
+    tokens_of,
+)
+from schemas.errors import ConfigurationError, EventError
 from schemas.event import Message
+from schemas.reasons import Reason
+from schemas.verdict import Handling
 
+Mode = Literal["dead_letter", "truncate_middle", "window"]
+
+MIN_TOKENS = 64
+MAX_TOKENS = 4_096  # the default
 CONTEXT_SHARE = 4
 _ZERO_WIDTH_JOINER = "\u200d"
 _JOINED = frozenset((_ZERO_WIDTH_JOINER, *map(chr, range(0x1F3FB, 0x1F400))))  # and skin tones
 _MAX_STEPS = 6
+
+
+class LengthPolicy:
+    """The rule for long conversations. Immutable.
+
+    Args:
+        mode: `dead_letter` refuses; `truncate_middle` cuts; `window` judges overlapping windows of the last message.
+        max_tokens: most estimated tokens of one conversation, at least 64.
+        overlap_tokens: how much of its predecessor a window repeats, at most half of `max_tokens`.
+        max_windows: most windows of one message; a longer one is refused.
+
+    Attributes:
+        signature: all that decides what is judged in place of a conversation; part of a verdict's id.
+        limit: most units that are judged whole.
+
+    Raises:
+        ConfigurationError: naming the parameter and its value.
+    """
+
+    def __init__(self, mode: Mode, max_tokens: int, overlap_tokens: int = 0, max_windows: int = 16) -> None:
+        if max_tokens < MIN_TOKENS:
+            raise ConfigurationError(f"max_tokens: {max_tokens}, at least {MIN_TOKENS} are needed")
+        if not 0 <= overlap_tokens * 2 <= max_tokens:
+            raise ConfigurationError(
+                f"overlap_tokens: {overlap_tokens}, must be from 0 to half of max_tokens ({max_tokens})"
+            )
+        if max_windows < 1:
+            raise ConfigurationError(f"max_windows: {max_windows}, at least 1 is needed")
+        self.mode = mode
+        self.max_tokens = max_tokens
+        self.overlap_tokens = overlap_tokens
+        self.max_windows = max_windows
+        self.limit = max_tokens * UNITS_PER_TOKEN
+        self.signature = f"{mode}:{max_tokens}:{overlap_tokens}:{max_windows}:{ESTIMATE_VERSION}"
+
+    def shorten(self, conversation: Conversation, units: int) -> Fitted:
+        """See `pipelines.length.LengthRule`.
+
+        Raises:
+            EventError: `too_long`, naming the estimate and the limit.
+        """
+        if self.mode == "dead_letter":
+            raise self._too_long(units, "")
+        context, room = context_of(conversation, self.limit, cuts_middle=self.mode == "truncate_middle")
+        last = conversation[-1]
+        text = last["content"]
+        if self.mode == "truncate_middle":
+            handling: Handling = "truncated_middle"
+            pieces = [cut_middle(text, room)]
+            if not pieces[0].strip():
+                raise self._too_long(units, ", and its two ends are blank")
+            kept = len(pieces[0])
+        else:
+            handling = "windowed"
+            pieces = []
+            for window in slide(text, room, self.overlap_tokens * UNITS_PER_TOKEN):
+                if len(pieces) == self.max_windows:
+                    raise self._too_long(units, f" in each of {self.max_windows} windows")
+                pieces.append(window)
+            kept = len(text)
+        dropped = _characters(conversation) - _characters(context) - kept
+        fitted = tuple((*context, with_text(last, piece)) for piece in pieces)
+        return Fitted(fitted, handling, dropped, tuple(tokens_of(conversation_units(turns)) for turns in fitted))
+
+    def _too_long(self, units: int, why: str) -> EventError:
+        return EventError(
+            Reason.TOO_LONG, f"messages: about {tokens_of(units)} tokens, the limit is {self.max_tokens}{why}"
+        )
+
+
+def _characters(conversation: Conversation) -> int:
+    return sum(len(turn["content"]) for turn in conversation)
 
 
 def context_of(conversation: Conversation, limit: int, *, cuts_middle: bool) -> tuple[Conversation, int]:
