@@ -3,13 +3,13 @@
 Counts nothing.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 from pipelines.breaker.drift import Drift
 from pipelines.breaker.rules import BreakerRules
-from pipelines.breaker.window import DeadLetterWindow, Limits
 from schemas.reasons import Reason
 from schemas.verdict import Severity
 
@@ -37,6 +37,32 @@ class Alarm(NamedTuple):
     reason: str
     opens: bool
     at_s: float
+
+
+class Limits(NamedTuple):
+    """For one kind of dead letter: the share, once there are enough records, and how many in a row."""
+
+    ratio: float
+    min_records: int
+    consecutive: int
+
+
+class DeadLetters(Protocol):
+    """What an alarm asks of a window.
+
+    Attributes:
+        records: records in the window.
+        dead: dead letters among them.
+        letters: those by reason.
+        run: dead letters in a row.
+        run_letters: those by reason.
+    """
+
+    records: int
+    dead: int
+    letters: Counter[Reason]
+    run: int
+    run_letters: Counter[Reason]
 
 
 class DeadLetterCounts(NamedTuple):
@@ -67,14 +93,14 @@ class BreakerView(NamedTuple):
     drift: Drift | None
 
 
-def failure_alarm(window: DeadLetterWindow, rules: BreakerRules, now_s: float) -> Alarm | None:
+def failure_alarm(window: DeadLetters, rules: BreakerRules, now_s: float) -> Alarm | None:
     """Where too many judged records became dead letters."""
     limits = Limits(rules.failure_ratio, rules.failure_min_records, rules.consecutive_failures)
     causes = Cause.FAILURE_RATIO, Cause.CONSECUTIVE_FAILURES
     return _too_many(window, limits, causes, ("judged records", "dead letters and no verdict"), now_s)
 
 
-def input_error_alarm(window: DeadLetterWindow, rules: BreakerRules, now_s: float) -> Alarm | None:
+def input_error_alarm(window: DeadLetters, rules: BreakerRules, now_s: float) -> Alarm | None:
     """Where too many records were refused before the guard was asked."""
     limits = Limits(rules.input_error_ratio, rules.input_error_min_records, rules.consecutive_input_errors)
     causes = Cause.INPUT_ERROR_RATIO, Cause.CONSECUTIVE_INPUT_ERRORS
@@ -93,7 +119,7 @@ def drift_alarm(drift: Drift, rules: BreakerRules, now_s: float) -> Alarm:
 
 
 def _too_many(
-    window: DeadLetterWindow, limits: Limits, causes: tuple[Cause, Cause], words: tuple[str, str], now_s: float
+    window: DeadLetters, limits: Limits, causes: tuple[Cause, Cause], words: tuple[str, str], now_s: float
 ) -> Alarm | None:
     """An alarm where a window holds too large a share of dead letters, or too many in a row; the first counts first."""
     if window.records >= limits.min_records and window.dead >= limits.ratio * window.records:
@@ -105,12 +131,12 @@ def _too_many(
     return None
 
 
-def counts_of(window: DeadLetterWindow) -> DeadLetterCounts:
+def counts_of(window: DeadLetters) -> DeadLetterCounts:
     """The figures of a window."""
     return DeadLetterCounts(window.records, window.dead, window.run, dict(window.letters))
 
 
-def _share(window: DeadLetterWindow, of: str, limit: float) -> str:
+def _share(window: DeadLetters, of: str, limit: float) -> str:
     share = window.dead / window.records
     return f"{window.dead} of the last {window.records} {of} are dead letters ({share:.3f}, limit {limit:g})"
 

@@ -8,13 +8,12 @@ Has no clock; stops nothing itself. May be called from several threads.
 """
 
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 
 from pipelines.breaker.alarms import Alarm, BreakerView, counts_of, drift_alarm, failure_alarm, input_error_alarm
-from pipelines.breaker.drift import VerdictMix
+from pipelines.breaker.drift import LABELS, VerdictMix, VerdictSlice
 from pipelines.breaker.rules import BreakerRules
-from pipelines.breaker.window import DeadLetterWindow, VerdictSlices
 from schemas.dead_letter import DeadLetter
 from schemas.reasons import STAGE_OF, Reason, Stage
 from schemas.verdict import Severity
@@ -25,6 +24,8 @@ from schemas.verdict_writer import VerdictText
 INPUT_ERRORS = frozenset(
     {reason for reason, stage in STAGE_OF.items() if stage in (Stage.DECODE, Stage.VALIDATE)} | {Reason.TOO_LONG}
 )
+_SLICES = 32
+_VERDICT_SLICES = 16
 _NO_LETTERS: Mapping[Reason, int] = {}
 _NO_VERDICTS: Mapping[Severity, int] = {}
 
@@ -158,6 +159,112 @@ class Breaker:
         if not alarm.opens:
             self._warning = alarm
         return alarm
+
+
+class _Slice:
+    """What came in a stretch of time."""
+
+    __slots__ = ("letters", "records", "started_s")
+
+    def __init__(self, started_s: float) -> None:
+        self.started_s = started_s
+        self.records = 0
+        self.letters: Counter[Reason] = Counter()
+
+
+class DeadLetterWindow:
+    """The last records, forgotten a slice at a time, so it may be one part in 32 longer or shorter than asked.
+
+    Args:
+        window_records: records to look at.
+        window_s: seconds to look back at most.
+
+    Attributes:
+        records: records in the window.
+        letters: dead letters among them, by reason.
+        dead: number of those.
+        run: dead letters since a batch last held a record that is none; any length, any age.
+        run_letters: those by reason.
+    """
+
+    def __init__(self, window_records: int, window_s: float) -> None:
+        self._window_records = window_records
+        self._window_s = window_s
+        self._slices: deque[_Slice] = deque()
+        self.records = 0
+        self.dead = 0
+        self.letters: Counter[Reason] = Counter()
+        self.run = 0
+        self.run_letters: Counter[Reason] = Counter()
+
+    def add(self, now_s: float, passed: int, letters: Mapping[Reason, int]) -> None:
+        """Take a batch in: records that passed, and dead letters by reason. The order within a batch is not known,
+        so one record that passed ends the run for all of it.
+        """
+        newest = self._slices[-1] if self._slices else None
+        if (
+            newest is None
+            or newest.records * _SLICES >= self._window_records
+            or (now_s - newest.started_s) * _SLICES >= self._window_s
+        ):
+            newest = _Slice(now_s)
+            self._slices.append(newest)
+        dead = sum(letters.values())
+        newest.records += passed + dead
+        self.records += passed + dead
+        if passed and self.run:
+            self.run = 0
+            self.run_letters.clear()
+        if dead:
+            self.dead += dead
+            newest.letters.update(letters)
+            self.letters.update(letters)
+            if not passed:
+                self.run += dead
+                self.run_letters.update(letters)
+        self._forget(now_s)
+
+    def _forget(self, now_s: float) -> None:
+        while (
+            now_s - self._slices[0].started_s > self._window_s
+            or self.records - self._slices[0].records >= self._window_records
+        ):
+            old = self._slices.popleft()
+            self.records -= old.records
+            self.dead -= old.letters.total()
+            self.letters -= old.letters
+
+
+class VerdictSlices:
+    """Gathers verdicts into slices, of which sixteen make a window.
+
+    Args:
+        window_records: a window has at least so many verdicts,
+        window_s: of at least so many seconds.
+
+    Attributes:
+        open: the slice that is not full yet; None before its first verdict.
+    """
+
+    def __init__(self, window_records: int, window_s: float) -> None:
+        self._window_records = window_records
+        self._window_s = window_s
+        self.open: VerdictSlice | None = None
+
+    def add(self, now_s: float, severities: Mapping[Severity, int]) -> VerdictSlice | None:
+        """Take verdicts in; returns the slice that is full with them, or None."""
+        newest = self.open = self.open or VerdictSlice(now_s)
+        for index, label in enumerate(LABELS):
+            if count := severities.get(label, 0):
+                newest.counts[index] += count
+                newest.records += count
+        if (
+            newest.records * _VERDICT_SLICES < self._window_records
+            or (now_s - newest.started_s) * _VERDICT_SLICES < self._window_s
+        ):
+            return None
+        self.open = None
+        return newest
 
 
 def counted(outcomes: Sequence[VerdictText | DeadLetter]) -> tuple[Counter[Severity], Counter[Reason]]:

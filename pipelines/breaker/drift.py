@@ -16,9 +16,9 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from pipelines.breaker.window import LABELS, VerdictSlice
 from schemas.verdict import Severity
 
+LABELS = tuple(Severity)
 _BASELINE_SPANS = 10  # of the recent window, before a baseline counts: what one fetch brings may be of one tenant
 _CHANCE = 1e-9  # of a false alarm, per look and side: of a million windows, 16 looks each, 3 % would see one
 _SPREAD = math.log((2 ** len(Severity) - 2) / _CHANCE) / 2
@@ -41,6 +41,17 @@ class Drift(NamedTuple):
     recent: dict[Severity, float]
     baseline: dict[Severity, float]
     records: int
+
+
+class VerdictSlice:
+    """Verdicts of a stretch of time, by label."""
+
+    __slots__ = ("counts", "records", "started_s")
+
+    def __init__(self, started_s: float) -> None:
+        self.started_s = started_s
+        self.counts = [0] * len(LABELS)
+        self.records = 0
 
 
 class VerdictMix:

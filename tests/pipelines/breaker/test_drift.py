@@ -14,10 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.breaker.alarms import Alarm, Cause
-from pipelines.breaker.breaker import Breaker
+from pipelines.breaker.breaker import Breaker, VerdictSlices
 from pipelines.breaker.drift import Drift, VerdictMix
 from pipelines.breaker.rules import BreakerRules
-from pipelines.breaker.window import VerdictSlices
 from schemas.verdict import Severity
 
 DEFAULTS = BreakerRules()

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.breaker.alarms import Cause
-from pipelines.breaker.breaker import INPUT_ERRORS, Breaker
-from pipelines.breaker.window import DeadLetterWindow
+from pipelines.breaker.breaker import INPUT_ERRORS, Breaker, DeadLetterWindow
 from schemas.reasons import Reason
 from tests.pipelines.breaker.breaker_rules import DEFAULTS, NOT_JSON, SAFE, SMALL, UNPARSABLE
 
