@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.workers.serving.engine.random_models import full_logits
-from workers.serving.engine import layer_pieces, one_pass
+from workers.serving.engine import layer_pieces, one_pass, suffix_forward
 from workers.serving.engine.completion import Conversation
 from workers.serving.engine.layer_pieces import PLAIN, LayerPieces, compiled_pieces
 from workers.serving.engine.loading import LoadedModel, load_model
@@ -55,18 +55,25 @@ def test_p13_compiled_pieces_change_no_verdict_and_nobody_waits_for_them(
         used.append(forward._pieces)  # noqa: SLF001
         return run(forward, *inputs)
 
+    judged_meanwhile = threading.Event()
+
+    def compiled_at_leisure(try_out: Callable[[LayerPieces], torch.Tensor]) -> LayerPieces | None:
+        assert judged_meanwhile.wait(120)
+        return compiled_pieces(try_out)
+
     expected = OnePassEngine(loaded, max_new_tokens=8, compiled=False).judge(CHATS)
     engine = OnePassEngine(loaded, max_new_tokens=8)
     monkeypatch.setattr(SuffixForward, "_run", watched)
+    monkeypatch.setattr(suffix_forward, "compiled_pieces", compiled_at_leisure)
     assert engine.judge(CHATS) == expected
     assert threads_of_compiling == []
     assert engine.judge(CHATS[:20]) == expected[:20]
     (compiling,) = threads_of_compiling
-    rounds = 0
+    assert engine.judge(CHATS) == expected
+    assert compiling.is_alive()
+    judged_meanwhile.set()
     while compiling.is_alive():
         assert engine.judge(CHATS) == expected
-        rounds += 1
-    assert rounds > 1
     used.clear()
     assert engine.judge(CHATS) == expected
     assert used
