@@ -25,8 +25,8 @@ MUTANTS = (
     Mutant(
         "commits before the acknowledgement",
         "workers/stream/loop.py",
-        "            self._publisher.publish(released)\n",
-        "            self._publisher.publish(released)\n            self._complete(released)\n",
+        "            self.publisher.publish(released)\n",
+        "            self.publisher.publish(released)\n            self._complete(released)\n",
         "tests/workers/stream/test_delivery.py::test_p2_nothing_is_committed_while_the_broker_acknowledges_nothing",
     ),
     Mutant(
@@ -38,7 +38,7 @@ MUTANTS = (
     ),
     Mutant(
         "acknowledges what has only been sent",
-        "workers/stream/delivery.py",
+        "workers/stream/publisher.py",
         "if all(map(Future.succeeded, futures))]",
         "if futures]",
         "tests/workers/stream/test_publisher.py::test_p2_nothing_is_acknowledged_that_the_broker_has_not_stored",
@@ -121,15 +121,15 @@ MUTANTS = (
     Mutant(
         "takes in without a limit",
         "workers/stream/loop.py",
-        "is_full = self._limits.is_full or self._breaker.is_open\n",
-        "is_full = self._breaker.is_open\n",
+        "is_full = self.limits.is_full or self.breaker.is_open\n",
+        "is_full = self.breaker.is_open\n",
         "tests/workers/stream/test_delivery.py::test_p9_a_stalled_guard_bounds_what_is_in_flight",
     ),
     Mutant(
         "drops what comes while its queue is full",
         "workers/stream/loop.py",
         "        if not self._has_recalled:\n",
-        "        if self._limits.records > 8:\n            return\n        if not self._has_recalled:\n",
+        "        if self.limits.records > 8:\n            return\n        if not self._has_recalled:\n",
         "tests/workers/stream/test_delivery.py::test_p9_a_stalled_guard_bounds_what_is_in_flight",
     ),
     Mutant(
@@ -141,7 +141,7 @@ MUTANTS = (
     ),
     Mutant(
         "forgets the trace between input and outcome",
-        "workers/telemetry/message_trace.py",
+        "workers/telemetry/message_sampling.py",
         "        parent = _parent_of(incoming)\n",
         "        parent = None\n",
         "tests/workers/stream/test_telemetry_promises.py::test_p11_every_outcome_leads_back_to_its_producer_s_span",
@@ -177,8 +177,8 @@ MUTANTS = (
     Mutant(
         "releases behind an open breaker",
         "workers/stream/loop.py",
-        "        elif released := self._assignment.release():\n",
-        "        if released := self._assignment.release():\n",
+        "        elif released := self.assignment.release():\n",
+        "        if released := self.assignment.release():\n",
         "tests/workers/stream/test_breaker_in_worker.py::test_an_open_breaker_holds_everything_back_and_a_reset_lets_it_go_on",
     ),
     Mutant(

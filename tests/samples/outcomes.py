@@ -20,7 +20,7 @@ from schemas.verdict import (
 from schemas.verdict_writer import verdict_id, verdict_id_base
 from tests.samples.verdict import text_of
 from workers.settings.sections import TopicSettings
-from workers.stream.delivery import outcome_records
+from workers.stream.publisher import outcome_records
 
 
 def verdict_of(

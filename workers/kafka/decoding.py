@@ -20,6 +20,7 @@ from kafka.record import MemoryRecords
 from kafka.record.default_records import ControlRecord, DefaultRecord, DefaultRecordBatch
 
 from schemas.errors import UnreadableRecordsError
+from workers.kafka.header_name import HeaderName
 
 MAX_BATCH_BYTES = 128 * 2**20  # decompressed: a megabyte of gzip makes a thousand, of zstd ten thousand
 _GZIP, _LZ4, _ZSTD = 1, 3, 4  # snappy makes twenty times at most
@@ -31,23 +32,6 @@ _DECOMPRESS: dict[int, Callable[[memoryview, int], bytes]] = {
 _LAST_OFFSET_DELTA, _FIRST_TIMESTAMP, _MAX_TIMESTAMP, _COUNT = 6, 7, 8, 12  # indices in a batch's header
 _INT, _LONG = 5, 10  # bytes of a number at most
 _MASK = {_INT: 2**32 - 1, _LONG: 2**64 - 1}
-
-
-class HeaderName(str):
-    """A header's name that is not UTF-8: text with backslashes for us, its original bytes for Kafka."""
-
-    __slots__ = ("raw",)
-    raw: bytes
-
-    def __new__(cls, raw: bytes) -> "HeaderName":
-        """The name of some bytes."""
-        name = super().__new__(cls, raw.decode("utf-8", "backslashreplace"))
-        name.raw = raw
-        return name
-
-    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:  # noqa: ARG002 - str's own
-        """What kafka-python sends."""
-        return self.raw
 
 
 class _Batch(DefaultRecordBatch):

@@ -20,6 +20,7 @@ from workers.guard.setup import judge_of, moderation_of
 from workers.kafka.consumer import Consumer
 from workers.kafka.producer import producer, transactional_id
 from workers.kafka.reader import committed_offsets
+from workers.kafka.topic_lives import TopicLives
 from workers.settings.loading import Settings
 from workers.shadow.lane import ShadowedModeration, ShadowLane
 from workers.shadow.measures import observe_shadow
@@ -28,16 +29,17 @@ from workers.stream.assignment import Assignment
 from workers.stream.backlog import Backlog
 from workers.stream.commits import Commits
 from workers.stream.decisions import Decisions, GuardCalls
-from workers.stream.delivery import AtLeastOnce
 from workers.stream.exactly_once import ExactlyOnce
 from workers.stream.loop import Loop, Mailbox
 from workers.stream.measures import observe_worker
 from workers.stream.progress import OutcomeCounts, Progress
-from workers.stream.publisher import Publisher
+from workers.stream.publisher import AtLeastOnce, Publisher
 from workers.stream.unreadable import UnreadablePartitions
 from workers.stream.worker import StreamWorker
 from workers.telemetry.export import Tracing
-from workers.telemetry.message_trace import LateSampling, StreamTracer
+from workers.telemetry.message_sampling import LateSampling, MessageSampling
+from workers.telemetry.message_spans import StreamSpans
+from workers.telemetry.message_trace import StreamTracer
 
 
 def stream_worker(
@@ -87,12 +89,14 @@ def stream_worker(
         clock=clock,
     )
     turns = Loop(
-        settings,
+        kafka=settings.kafka,
         consumer=consumer,
+        lives=TopicLives(settings.topics.events),
         limits=limits,
         assignment=assignment,
         unreadable=unreadable,
         decisions=Decisions(moderation, assignment, tracer, breaker, clock),
+        chunk_size=settings.delivery.chunk_size,
         calls=calls,
         publisher=publisher,
         acknowledged=acknowledged,
@@ -117,6 +121,7 @@ def stream_worker(
         commits=commits,
         progress=progress,
         backlog=backlog,
+        tracer=tracer,
         breaker=breaker,
         stopping=stopping,
         clock=clock,
@@ -132,15 +137,16 @@ def _limits(settings: Settings) -> InFlightLimits:
 
 def _tracer(settings: Settings, tracing: Tracing) -> StreamTracer:
     telemetry = settings.telemetry
-    return StreamTracer(
-        tracing.emit,
+    as_child = telemetry.process_span == "child"
+    spans = StreamSpans(tracing.emit, as_child=as_child, group=settings.kafka.group_id)
+    sampling = MessageSampling(
+        spans,
         tracing.samples,
-        enabled=tracing.enabled,
         parent_decides=tracing.parent_decides,
-        as_child=telemetry.process_span == "child",
-        group=settings.kafka.group_id,
+        as_child=as_child,
         late=LateSampling(telemetry.always_sample, telemetry.slow_s),
     )
+    return StreamTracer(spans, sampling, enabled=tracing.enabled)
 
 
 def _publisher(

@@ -1,16 +1,16 @@
-"""Decides when an offset may be committed; all commits of a worker are made here.
+"""Decides when an offset may be committed. `workers.stream.rebalance` commits once more as it hands partitions over.
 
 Runs on the polling thread, because kafka-python answers a commit from inside `poll`.
 """
 
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
 from pipelines.breaker.breaker import Breaker
 from schemas.record import Partition
 from workers.kafka.consumer import Consumer
-from workers.kafka.errors import KafkaError, Meaning, meaning_of
+from workers.kafka.errors import Meaning, meaning_of
 from workers.stream.assignment import Assignment
 from workers.telemetry.log import log_event
 from workers.telemetry.message_trace import StreamTracer
@@ -121,20 +121,6 @@ class Commits:
         """Told when outcomes were acknowledged: in a transaction, their offsets are stored by now."""
         if self._in_transaction:
             self._stored(self._assignment.committable(), time.time_ns())
-
-    async def hand_over(self, partitions: Collection[Partition]) -> None:
-        """Stop owning revoked partitions, and commit what is completed of them before another member reads on."""
-        offsets = self._assignment.committable(partitions)
-        self._assignment.forget(partitions)
-        if not offsets:
-            return
-        started_ns = time.time_ns()
-        try:
-            await self._consumer.commit_and_wait(offsets, self._breaker.baseline())
-        except KafkaError as error:
-            log.warning(log_event("commit_on_revoke_failed", error=type(error).__name__))
-        else:
-            self._tracer.committed({partition.topic for partition in offsets}, started_ns)
 
     def finished(self) -> bool:
         """True once nothing is in flight and all of it is committed; asked between polls by a worker that stops.

@@ -15,7 +15,7 @@ from workers.kafka.errors import CommitFailedError, KafkaError, KafkaTimeoutErro
 from workers.kafka.producer import TRANSACTION_TIMEOUT_MS, Answer, Producer
 from workers.settings.sections import TopicSettings
 from workers.stream.assignment import InFlightRecord
-from workers.stream.delivery import AtLeastOnce, Sent, Settled
+from workers.stream.publisher import AtLeastOnce, Sent, Settled
 from workers.telemetry.log import log_event
 
 log = logging.getLogger(__name__)

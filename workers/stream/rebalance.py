@@ -5,13 +5,16 @@ return. So they may act on the worker's state; heartbeats go on.
 """
 
 import logging
+import time
 from collections.abc import Callable, Collection
 
+from pipelines.breaker.breaker import Breaker
 from schemas.record import Partition
 from workers.kafka.consumer import Consumer
+from workers.kafka.errors import KafkaError
 from workers.stream.assignment import Assignment
-from workers.stream.commits import Commits
 from workers.telemetry.log import log_event
+from workers.telemetry.message_trace import StreamTracer
 
 log = logging.getLogger(__name__)
 STEP_S = 0.005
@@ -23,7 +26,8 @@ class Rebalance:
     Args:
         consumer: the worker's.
         assignment: the worker's partitions.
-        commits: hands partitions over.
+        breaker: its baseline goes along with what is committed.
+        tracer: told of each commit that the coordinator has stored.
         advance: lets the worker decide, release and complete without waiting.
         drain_deadline: until when a drain that begins now may wait; what is left is judged again by the next owner.
         clock: seconds, monotonic.
@@ -33,14 +37,16 @@ class Rebalance:
         self,
         consumer: Consumer,
         assignment: Assignment,
-        commits: Commits,
+        breaker: Breaker,
+        tracer: StreamTracer,
         advance: Callable[[], None],
         drain_deadline: Callable[[], float],
         clock: Callable[[], float],
     ) -> None:
         self._consumer = consumer
         self._assignment = assignment
-        self._commits = commits
+        self._breaker = breaker
+        self._tracer = tracer
         self._advance = advance
         self._drain_deadline = drain_deadline
         self._clock = clock
@@ -58,8 +64,22 @@ class Rebalance:
             await self._consumer.sleep(STEP_S)
         self._advance()
         left = self._assignment.in_flight(partitions)
-        await self._commits.hand_over(partitions)
+        await self._hand_over(partitions)
         log.info(log_event("partitions_revoked", count=len(partitions), left_in_flight=left))
+
+    async def _hand_over(self, partitions: Collection[Partition]) -> None:
+        """Stop owning revoked partitions, and commit what is completed of them before another member reads on."""
+        offsets = self._assignment.committable(partitions)
+        self._assignment.forget(partitions)
+        if not offsets:
+            return
+        started_ns = time.time_ns()
+        try:
+            await self._consumer.commit_and_wait(offsets, self._breaker.baseline())
+        except KafkaError as error:
+            log.warning(log_event("commit_on_revoke_failed", error=type(error).__name__))
+        else:
+            self._tracer.committed({partition.topic for partition in offsets}, started_ns)
 
     async def lost(self, partitions: Collection[Partition]) -> None:
         """Forget: another member owns them already, and a commit of ours would be wrong."""

@@ -24,6 +24,7 @@ from workers.stream.publisher import Publisher
 from workers.stream.rebalance import Rebalance
 from workers.stream.unreadable import UnreadablePartitions
 from workers.telemetry.log import log_event
+from workers.telemetry.message_trace import StreamTracer
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class StreamWorker:
         commits: commits offsets.
         progress: signs of life.
         backlog: measures what is unfinished.
+        tracer: spans of messages.
         breaker: while it is open, a drain waits for nothing.
         stopping: set when the worker is to stop.
         clock: seconds, monotonic.
@@ -62,6 +64,7 @@ class StreamWorker:
         commits: Commits,
         progress: Progress,
         backlog: Backlog,
+        tracer: StreamTracer,
         breaker: Breaker,
         stopping: threading.Event,
         clock: Callable[[], float],
@@ -77,6 +80,7 @@ class StreamWorker:
         self._commits = commits
         self.progress = progress
         self.backlog = backlog
+        self._tracer = tracer
         self.breaker = breaker
         self._stopping = stopping
         self._clock = clock
@@ -162,7 +166,13 @@ class StreamWorker:
 
     def _subscribe(self) -> None:
         listener = Rebalance(
-            self._consumer, self._assignment, self._commits, self._loop.advance, self._drain_deadline, self._clock
+            self._consumer,
+            self._assignment,
+            self.breaker,
+            self._tracer,
+            self._loop.advance,
+            self._drain_deadline,
+            self._clock,
         )
         self._consumer.subscribe(self._settings.topics.events, listener)
 

@@ -1,22 +1,18 @@
-"""Trace state of messages: what came with them, whether they are sampled, and for what end they are traced although
-nobody asked for it: dead letters, verdicts that are not Safe, and slow messages. Decision 0011 says why.
+"""Trace state of messages: what came with them, whether they are sampled, and what happens to those that are.
 
-A message whose producer decided against sampling costs one look at its headers; if it ends in a way that is always
-kept, its spans are made then. Makes no spans itself; `workers.telemetry.message_spans` does.
+A message whose producer decided against sampling costs one look at its headers. `workers.telemetry.message_sampling`
+decides about all others, and `workers.telemetry.message_spans` makes the spans.
 """
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from schemas.dead_letter import DeadLetter
 from schemas.record import SourceRecord
-from schemas.verdict import Severity
 from schemas.verdict_writer import VerdictText
-from workers.settings.sections import MessageEnd
+from workers.telemetry.message_sampling import MessageSampling, TraceHeaders
 from workers.telemetry.message_spans import MessageSpans, StreamSpans
-from workers.telemetry.span_encoding import Emit, SpanContext, new_root, read_traceparent
 
-TraceHeaders = tuple[tuple[str, bytes], ...]
 MAX_BAGGAGE = 8_192  # bytes, as W3C has it
 _NO_CARRIER: Mapping[str, str] = {}
 _TRACEPARENT_LENGTH = 55
@@ -59,93 +55,44 @@ class MessageTrace:
             self.spans.end()
 
 
-class LateSampling:
-    """The rule.
-
-    Args:
-        ends: those that are always traced.
-        slow_s: a message that took this long from its poll to its verdict is slow.
-
-    Attributes:
-        slow_ns: the same in nanoseconds; centuries where slow messages are not always traced.
-    """
-
-    def __init__(self, ends: Collection[MessageEnd], slow_s: float) -> None:
-        self._dead_letters = "dead_letter" in ends
-        self._not_safe = "not_safe" in ends
-        self.slow_ns = int(slow_s * 1e9) if "slow" in ends else 1 << 63
-
-    def why(self, outcome: VerdictText | DeadLetter, took_ns: int) -> MessageEnd | None:
-        """The end that this message has to be traced for; None where it has none."""
-        if type(outcome) is VerdictText:  # not isinstance: pydantic answers that of a dead letter in Python
-            if self._not_safe and outcome.severity is not Severity.SAFE:
-                return "not_safe"
-        elif self._dead_letters:
-            return "dead_letter"
-        return "slow" if took_ns >= self.slow_ns else None
-
-
 class StreamTracer:
-    """Decides what is traced of one consumer's messages, and hands on what happens to those that are.
+    """Begins the traces of one consumer's messages, and hands on what happens to those that are sampled.
 
     Args:
-        emit: takes finished spans.
-        samples: what the sampler says of a trace that begins here.
+        spans: of the consumer.
+        sampling: decides which messages are traced.
         enabled: False where no exporter is configured; then nothing is created.
-        parent_decides: True where the sampler follows the parent's decision.
-        as_child: the process span is the producer span's child, else linked to it.
-        group: consumer group.
-        late: which messages are traced for their end.
     """
 
-    def __init__(
-        self,
-        emit: Emit,
-        samples: Callable[[bytes], bool],
-        *,
-        enabled: bool,
-        parent_decides: bool,
-        as_child: bool,
-        group: str,
-        late: LateSampling,
-    ) -> None:
-        self._samples = samples
+    def __init__(self, spans: StreamSpans, sampling: MessageSampling, *, enabled: bool) -> None:
+        self._spans = spans
+        self._sampling = sampling
         self._enabled = enabled
-        self._parent_decides = parent_decides
-        self._as_child = as_child
-        self._late = late
-        self._spans = StreamSpans(emit, as_child=as_child, group=group)
         self._completed: list[bytes] = []
 
     def start(self, record: SourceRecord, polled_ns: int) -> MessageTrace:
         """Trace state of a consumed record. Its process span begins when the poll returned."""
         incoming = _trace_headers(record)
         message = MessageTrace(incoming, polled_ns)
-        if not self._enabled or (self._parent_decides and incoming and _is_unsampled(incoming[0][1])):
+        if not self._enabled or (self._sampling.parent_decides and incoming and _is_unsampled(incoming[0][1])):
             return message
-        parent = _parent_of(incoming)
-        # A parent that decides and has not decided against it has decided for it.
-        own = parent.child() if parent is not None and self._as_child else new_root()
-        if (parent is not None and self._as_child and self._parent_decides) or self._samples(own.trace):
-            message.sample(self._spans.of_message(record, parent, own, polled_ns))
+        if (spans := self._sampling.at_poll(record, incoming, polled_ns)) is not None:
+            message.sample(spans)
         return message
 
     def slow_before_ns(self, now_ns: int) -> int:
         """A message that was polled by then is slow now."""
-        return now_ns - self._late.slow_ns
+        return now_ns - self._sampling.late.slow_ns
 
     def sample_late(
         self, message: MessageTrace, record: SourceRecord, outcome: VerdictText | DeadLetter, now_ns: int
     ) -> None:
         """Make the spans of a message that was not sampled after all, where it ends in a way that is always kept."""
-        why = self._late.why(outcome, now_ns - message.started_ns) if self._enabled else None
-        if why is None:
+        if not self._enabled:
             return
-        parent = _parent_of(message.incoming)
-        own = parent.child() if parent is not None and self._as_child else new_root()
-        spans = self._spans.of_message(record, parent, own, message.started_ns)
-        spans.note("moderation.sampled_for", why)
-        message.sample(spans)
+        spans = self._sampling.for_end(record, message.incoming, message.started_ns, outcome, now_ns)
+        if spans is not None:
+            message.sample(spans)
 
     def replaced(self, message: MessageTrace, record: SourceRecord, outcome: DeadLetter) -> None:
         """Say what became of a message after all: its outcome could not be published and gave way to this one."""
@@ -200,10 +147,3 @@ def _trace_headers(record: SourceRecord) -> TraceHeaders:
 
 def _is_unsampled(traceparent: bytes) -> bool:
     return len(traceparent) == _TRACEPARENT_LENGTH and traceparent[-1] in _EVEN_DIGITS
-
-
-def _parent_of(incoming: TraceHeaders) -> SpanContext | None:
-    if not incoming or incoming[0][0] != "traceparent":
-        return None
-    state = incoming[1][1] if len(incoming) > 1 and incoming[1][0] == "tracestate" else b""
-    return read_traceparent(incoming[0][1], state)

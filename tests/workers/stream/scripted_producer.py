@@ -21,8 +21,7 @@ from schemas.record import Partition, SourceRecord
 from tests.samples.verdict import VERDICT, text_of
 from workers.settings.sections import TopicSettings
 from workers.stream.assignment import AssignedPartition, InFlightRecord
-from workers.stream.delivery import AtLeastOnce
-from workers.stream.publisher import Publisher
+from workers.stream.publisher import AtLeastOnce, Publisher
 from workers.telemetry.message_trace import MessageTrace
 
 WAIT_S = 20.0

@@ -54,7 +54,7 @@ def test_p2_nothing_is_committed_while_the_broker_acknowledges_nothing(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     acknowledges = threading.Event()
-    monkeypatch.setattr("workers.stream.delivery.AtLeastOnce._flush", lambda _: acknowledges.wait(60))
+    monkeypatch.setattr("workers.stream.publisher.AtLeastOnce._flush", lambda _: acknowledges.wait(60))
     site.produce([event(f"e{i}") for i in range(40)])
     worker = site.start(ScriptedGuard())
     wait_until(lambda: worker.in_flight == 40, "all to be in flight")

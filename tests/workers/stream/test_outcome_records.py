@@ -14,7 +14,7 @@ from schemas.reasons import Reason
 from schemas.record import Headers, OutputRecord, SourceRecord
 from tests.samples.verdict import VERDICT, VERDICT_TEXT
 from workers.settings.sections import TopicSettings
-from workers.stream.delivery import outcome_records, outcome_topic
+from workers.stream.publisher import outcome_records, outcome_topic
 
 TOPICS = TopicSettings(events=("in",), verdicts="out", dead_letters="dlq")
 SEND_TRACE = [("traceparent", b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01")]

@@ -9,7 +9,9 @@ from opentelemetry.sdk.trace.sampling import Sampler
 from schemas.record import Headers, SourceRecord
 from tests.workers.telemetry.recorded_tracing import ROOT_ON, RecordedTracing
 from workers.settings.sections import MessageEnd
-from workers.telemetry.message_trace import LateSampling, MessageTrace, StreamTracer
+from workers.telemetry.message_sampling import LateSampling, MessageSampling
+from workers.telemetry.message_spans import StreamSpans
+from workers.telemetry.message_trace import MessageTrace, StreamTracer
 
 TRACE_ID, SPAN_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SAMPLED = f"00-{TRACE_ID}-{SPAN_ID}-01".encode()
@@ -31,15 +33,15 @@ class Consumer:
         always: tuple[MessageEnd, ...] = (),
     ) -> None:
         self.tracing = RecordedTracing(sampler, enabled=enabled, parent_decides=parent_decides)
-        self.tracer = StreamTracer(
-            self.tracing.emit,
+        spans = StreamSpans(self.tracing.emit, as_child=as_child, group="weir")
+        sampling = MessageSampling(
+            spans,
             self.tracing.samples,
-            enabled=enabled,
             parent_decides=parent_decides,
             as_child=as_child,
-            group="weir",
             late=LateSampling(always, 1.0),
         )
+        self.tracer = StreamTracer(spans, sampling, enabled=enabled)
 
     def start(self, *headers: tuple[str, bytes], offset: int = 9) -> MessageTrace:
         """A message that came with these headers."""

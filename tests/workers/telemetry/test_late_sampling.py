@@ -17,7 +17,7 @@ from tests.workers.telemetry.recorded_spans import (
     attributes,
     record,
 )
-from workers.telemetry.message_trace import LateSampling
+from workers.telemetry.message_sampling import LateSampling
 
 ALL = ("dead_letter", "not_safe", "slow")
 SAFE = VERDICT_TEXT._replace(severity=Severity.SAFE)
