@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from schemas.record import SourceRecord
+
 
 class Tracked(Protocol):
     """What is tracked of one delivered record. Whoever decides and acknowledges it sets the two flags."""
@@ -102,6 +104,14 @@ class Load:
 
 
 LIMIT = Load(records=4_096, bytes=64 * 2**20, tokens=1_048_576)  # the default
+
+
+def bytes_of(record: SourceRecord) -> int:
+    """Bytes held in memory for key, value and headers."""
+    size = len(record.key or b"") + len(record.value or b"")
+    for name, value in record.headers:
+        size += len(name) + len(value or b"")
+    return size
 
 
 class InFlightLimits:

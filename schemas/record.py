@@ -37,14 +37,6 @@ class SourceRecord(NamedTuple):
         """`topic-partition-offset`: unique, and safe to log."""
         return f"{self.topic}-{self.partition}-{self.offset}"
 
-    @property
-    def size_bytes(self) -> int:
-        """Bytes held in memory for key, value and headers."""
-        size = len(self.key or b"") + len(self.value or b"")
-        for name, value in self.headers:
-            size += len(name) + len(value or b"")
-        return size
-
     def header(self, name: str) -> bytes | None:
         """Last value of a header, as Kafka's `lastHeader` does; None where there is none."""
         for key, value in reversed(self.headers):

@@ -148,9 +148,9 @@ MUTANTS = (
     ),
     Mutant(
         "calls a worker well that turns without progress",
-        "workers/stream/progress.py",
-        "        if in_flight and now - max(self._advanced, self._held) > timeout_s:\n",
-        "        if in_flight < 0:\n",
+        "workers/stream/health.py",
+        "    if in_flight and now - max(progress.advanced_at, progress.held_at) > timeout_s:\n",
+        "    if in_flight < 0:\n",
         "tests/workers/stream/test_progress.py::test_p12_a_loop_that_turns_without_completing_anything_is_stuck",
     ),
     Mutant(

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from uuid import uuid4
 
 from pipelines.guard import Judged
+from pipelines.in_flight import bytes_of
 from pipelines.judging import Judge, ask_batch
 from pipelines.length_policy import LengthPolicy
 from pipelines.moderation import Admitted, Moderation, Outcome, Ruling, timestamp
@@ -112,7 +113,7 @@ class ShadowLane:
         """Show the lane one decided event, on the worker's thread. Never waits and never raises."""
         if not is_sampled(admitted.event_id, self._settings.share):
             return
-        counts, size = self.counts, admitted.record.size_bytes
+        counts, size = self.counts, bytes_of(admitted.record)
         if (
             self._stopping.is_set()
             or counts.offered - counts.done >= self._settings.queue_records
@@ -203,7 +204,7 @@ class ShadowLane:
                 log.error(log_event("shadow_failed", error=type(error).__name__))
             finally:
                 self.counts.done += 1
-                self.counts.done_bytes += item.admitted.record.size_bytes
+                self.counts.done_bytes += bytes_of(item.admitted.record)
 
     def _compare(self, item: Offered, candidate: Outcome) -> None:
         self.totals.add(item.outcome, candidate)

@@ -5,7 +5,7 @@ Does not consume, publish or commit. What the offsets of one partition mean is s
 
 from collections.abc import Collection, Iterator, Sequence
 
-from pipelines.in_flight import InFlightLimits, PartitionOffsets
+from pipelines.in_flight import InFlightLimits, PartitionOffsets, bytes_of
 from pipelines.moderation import Admitted, Ruling
 from schemas.record import Partition, SourceRecord
 from workers.telemetry.log import ids_of
@@ -35,7 +35,7 @@ class InFlightRecord:
         self.record = record
         self.offset = record.offset
         self.trace = trace
-        self.size_bytes = record.size_bytes
+        self.size_bytes = bytes_of(record)
         self.tokens = 0
         self.admitted: Admitted | None = None  # while it is judged
         self.ruling: Ruling | None = None

@@ -29,8 +29,6 @@ class Commits:
     """Commits of one worker.
 
     Args:
-        consumer: the worker's.
-        assignment: the worker's partitions.
         breaker: while it is open, nothing is committed.
         tracer: told of each commit that the coordinator has stored.
         interval_s: time between two commits.

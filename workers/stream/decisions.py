@@ -35,9 +35,6 @@ class Decisions:
     """Moderation of one worker's records.
 
     Args:
-        moderation: what is decided before and after the model.
-        assignment: the worker's partitions.
-        tracer: spans of messages.
         breaker: is shown every outcome before it can be released.
         clock: seconds, monotonic.
     """

@@ -1,8 +1,6 @@
-"""Whether the worker makes progress (P12): its loop turns, and outcomes are acknowledged.
+"""A worker's progress: its loop turns, and outcomes are acknowledged, which are counted.
 
-How long is too long is learnt: a worker whose records complete within milliseconds is stuck long before one whose
-records take a minute. Waiting for a guard or broker that is known to be down is not being stuck (P5).
-Does not act on the answer.
+`workers.stream.health` says when there is too little of it.
 """
 
 from collections import Counter
@@ -16,7 +14,6 @@ from workers.settings.sections import TopicSettings
 from workers.stream.assignment import InFlightRecord
 from workers.telemetry.metrics.table import OTHER_TENANT
 
-FLOOR_S = 10.0  # pauses of a busy machine are no reason to replace a worker
 DECAY = 0.99  # of the longest wait remembered, at each sign of progress
 
 
@@ -25,15 +22,19 @@ class Progress:
 
     Args:
         clock: seconds, monotonic.
+
+    Attributes:
+        beat_at: when the loop turned.
+        advanced_at: when records were completed, or the first ones came in.
+        held_at: when something around the records was known to be down.
+        usual_s: the longest recent wait for completed records; None before the first.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        now = clock()
-        self._beat = now
-        self._advanced = now
-        self._held = -float("inf")
-        self._usual: float | None = None
+        self.beat_at = self.advanced_at = clock()
+        self.held_at = -float("inf")
+        self.usual_s: float | None = None
         self.completed = 0
         self.turns = 0
         self.publish_waits = 0
@@ -41,41 +42,24 @@ class Progress:
     def beat(self) -> None:
         """The loop has turned."""
         self.turns += 1
-        self._beat = self._clock()
+        self.beat_at = self._clock()
 
     def advanced(self, completed: int = 0) -> None:
         """Records were completed, or the first ones came in after an idle time."""
         now = self._clock()
         if completed:
             self.completed += completed
-            self._usual = max(now - max(self._advanced, self._held), DECAY * (self._usual or 0.0))
-        self._advanced = now
+            self.usual_s = max(now - max(self.advanced_at, self.held_at), DECAY * (self.usual_s or 0.0))
+        self.advanced_at = now
 
     def held(self) -> None:
         """Something around the records is known to be down."""
-        self._held = self._clock()
+        self.held_at = self._clock()
 
     def publish_held(self) -> None:
         """The broker is what holds outcomes up."""
         self.publish_waits += 1
         self.held()
-
-    def stuck_reason(self, timeout_s: float, in_flight: int, factor: float = float("inf")) -> str | None:
-        """Why this worker counts as stuck, or None.
-
-        Args:
-            timeout_s: longest time without a sign of life.
-            in_flight: records in flight.
-            factor: this many times the longest recent wait for a completed record is too long as well, from 10 s on.
-        """
-        now = self._clock()
-        if now - self._beat > timeout_s:
-            return f"the loop has not turned for {now - self._beat:.0f} s"
-        if self._usual is not None:
-            timeout_s = min(timeout_s, max(FLOOR_S, factor * self._usual))
-        if in_flight and now - max(self._advanced, self._held) > timeout_s:
-            return f"{in_flight} records in flight and none completed for {now - self._advanced:.0f} s"
-        return None
 
 
 class OutcomeCounts:

@@ -18,6 +18,7 @@ from workers.stream.assignment import Assignment
 from workers.stream.backlog import Backlog
 from workers.stream.commits import Commits
 from workers.stream.decisions import GuardCalls
+from workers.stream.health import stuck_reason
 from workers.stream.loop import Loop
 from workers.stream.progress import Progress
 from workers.stream.publisher import Publisher
@@ -124,7 +125,9 @@ class StreamWorker:
         # While a guard call is out, waiting is not this worker's doing: the guard has a health check of its own.
         waiting_for_us = 0 if self._calls.under_way else self._limits.records
         health = self._settings.health
-        stuck = self.progress.stuck_reason(health.progress_timeout_s, waiting_for_us, health.progress_factor)
+        stuck = stuck_reason(
+            self.progress, self._clock(), health.progress_timeout_s, waiting_for_us, health.progress_factor
+        )
         return stuck or self._unreadable.stuck_reason(health.progress_timeout_s)
 
     # -- the worker's own thread -------------------------------------------------------------------------------------

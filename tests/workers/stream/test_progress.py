@@ -2,6 +2,7 @@
 
 import pytest
 
+from workers.stream.health import stuck_reason
 from workers.stream.progress import Progress
 
 TIMEOUT_S = 60.0
@@ -29,26 +30,26 @@ def progress(clock: Clock) -> Progress:
 
 def test_p12_a_loop_that_does_not_turn_is_stuck_with_or_without_work(clock: Clock, progress: Progress) -> None:
     clock.now += TIMEOUT_S
-    assert progress.stuck_reason(TIMEOUT_S, 0) is None
+    assert stuck_reason(progress, clock.now, TIMEOUT_S, 0) is None
 
     clock.now += 1
 
-    assert progress.stuck_reason(TIMEOUT_S, 0) == "the loop has not turned for 61 s"
-    assert progress.stuck_reason(TIMEOUT_S, 5) == "the loop has not turned for 61 s"
+    assert stuck_reason(progress, clock.now, TIMEOUT_S, 0) == "the loop has not turned for 61 s"
+    assert stuck_reason(progress, clock.now, TIMEOUT_S, 5) == "the loop has not turned for 61 s"
 
 
 def test_p12_a_loop_that_turns_without_completing_anything_is_stuck(clock: Clock, progress: Progress) -> None:
     clock.now += TIMEOUT_S + 1
     progress.beat()
 
-    assert progress.stuck_reason(TIMEOUT_S, 7) == "7 records in flight and none completed for 61 s"
+    assert stuck_reason(progress, clock.now, TIMEOUT_S, 7) == "7 records in flight and none completed for 61 s"
 
 
 def test_p12_an_idle_worker_is_not_stuck(clock: Clock, progress: Progress) -> None:
     clock.now += 1_000_000
     progress.beat()
 
-    assert progress.stuck_reason(TIMEOUT_S, 0) is None
+    assert stuck_reason(progress, clock.now, TIMEOUT_S, 0) is None
 
 
 def test_p12_a_completed_record_is_progress(clock: Clock, progress: Progress) -> None:
@@ -56,7 +57,7 @@ def test_p12_a_completed_record_is_progress(clock: Clock, progress: Progress) ->
     progress.beat()
     progress.advanced(3)
 
-    assert progress.stuck_reason(TIMEOUT_S, 7) is None
+    assert stuck_reason(progress, clock.now, TIMEOUT_S, 7) is None
     assert progress.completed == 3
 
 
@@ -65,7 +66,7 @@ def test_p12_the_first_record_after_an_idle_time_has_the_whole_time(clock: Clock
     progress.advanced()
     progress.beat()
 
-    assert progress.stuck_reason(TIMEOUT_S, 1) is None
+    assert stuck_reason(progress, clock.now, TIMEOUT_S, 1) is None
     assert progress.completed == 0
 
 
@@ -76,7 +77,7 @@ def test_p5_a_hold_on_what_is_down_is_not_being_stuck_as_long_as_it_is_renewed(
         clock.now += TIMEOUT_S - 1
         progress.beat()
         progress.held()
-        assert progress.stuck_reason(TIMEOUT_S, 7) is None
+        assert stuck_reason(progress, clock.now, TIMEOUT_S, 7) is None
 
 
 def test_p12_a_hold_that_is_not_renewed_does_not_excuse_for_ever(clock: Clock, progress: Progress) -> None:
@@ -84,14 +85,14 @@ def test_p12_a_hold_that_is_not_renewed_does_not_excuse_for_ever(clock: Clock, p
     clock.now += TIMEOUT_S + 1
     progress.beat()
 
-    assert progress.stuck_reason(TIMEOUT_S, 7) is not None
+    assert stuck_reason(progress, clock.now, TIMEOUT_S, 7) is not None
 
 
 def test_p12_a_hold_does_not_excuse_a_loop_that_does_not_turn(clock: Clock, progress: Progress) -> None:
     clock.now += TIMEOUT_S + 1
     progress.held()
 
-    assert progress.stuck_reason(TIMEOUT_S, 7) == "the loop has not turned for 61 s"
+    assert stuck_reason(progress, clock.now, TIMEOUT_S, 7) == "the loop has not turned for 61 s"
 
 
 def test_p12_a_worker_that_is_used_to_quick_records_is_stuck_sooner(clock: Clock, progress: Progress) -> None:
@@ -100,11 +101,11 @@ def test_p12_a_worker_that_is_used_to_quick_records_is_stuck_sooner(clock: Clock
         progress.advanced(10)
     clock.now += 15
     progress.beat()
-    assert progress.stuck_reason(TIMEOUT_S, 7, 20) is None
+    assert stuck_reason(progress, clock.now, TIMEOUT_S, 7, 20) is None
     clock.now += 0.125
 
-    assert progress.stuck_reason(TIMEOUT_S, 7, 20) == "7 records in flight and none completed for 15 s"
-    assert progress.stuck_reason(TIMEOUT_S, 0, 20) is None
+    assert stuck_reason(progress, clock.now, TIMEOUT_S, 7, 20) == "7 records in flight and none completed for 15 s"
+    assert stuck_reason(progress, clock.now, TIMEOUT_S, 0, 20) is None
 
 
 def test_p12_nobody_is_stuck_within_ten_seconds(clock: Clock, progress: Progress) -> None:
@@ -113,7 +114,7 @@ def test_p12_nobody_is_stuck_within_ten_seconds(clock: Clock, progress: Progress
     clock.now += 10
     progress.beat()
 
-    assert progress.stuck_reason(TIMEOUT_S, 7, 20) is None
+    assert stuck_reason(progress, clock.now, TIMEOUT_S, 7, 20) is None
 
 
 def test_p12_a_long_wait_is_remembered_for_a_while_but_not_for_ever(clock: Clock, progress: Progress) -> None:
@@ -125,7 +126,7 @@ def test_p12_a_long_wait_is_remembered_for_a_while_but_not_for_ever(clock: Clock
             progress.advanced(1)
         clock.now += 20
         progress.beat()
-        assert progress.stuck_reason(TIMEOUT_S, 7, 20) == expected
+        assert stuck_reason(progress, clock.now, TIMEOUT_S, 7, 20) == expected
         progress.advanced()
 
 
@@ -137,4 +138,4 @@ def test_p5_waiting_for_what_is_down_is_not_what_a_record_usually_takes(clock: C
     clock.now += 11
     progress.beat()
 
-    assert progress.stuck_reason(TIMEOUT_S, 7, 20) is not None
+    assert stuck_reason(progress, clock.now, TIMEOUT_S, 7, 20) is not None

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
+from pipelines.in_flight import bytes_of
 from schemas.errors import ModerationError
 from schemas.record import Partition, SourceRecord
 from workers.kafka.errors import (
@@ -216,7 +217,7 @@ class Redrive:
         self._batch.append(handled)
         if handled.outgoing is not None:
             self._outgoing += 1
-            self._bytes += record.size_bytes
+            self._bytes += bytes_of(record)
 
     def _is_full(self) -> bool:
         return self._outgoing >= self._pace.most or self._bytes >= BATCH_BYTES or len(self._batch) >= MAX_LOOKED_AT
