@@ -14,7 +14,7 @@ from tests.guards.scripted_guard import ScriptedGuard
 from tests.integration.letter_site import PARTITIONS, LetterSite, foreign, ids, once, order
 from tests.site import event, wait_until
 from workers.kafka.reader import TopicReader
-from workers.stream.smaller_outcome import without_value
+from workers.stream.dead_letters import without_value
 from workers.tools.dead_letters.dead_letters import Filters
 from workers.tools.dead_letters.redrive.letters import CONNECT
 from workers.tools.dead_letters.redrive.redrive import redrive

@@ -184,8 +184,8 @@ MUTANTS = (
     Mutant(
         "leaves the group without its last commit",
         "workers/stream/commits.py",
-        "        if not self._assignment.committable():\n",
-        "        if self._assignment.is_idle:\n",
+        "        if not self.assignment.committable():\n",
+        "        if self.assignment.is_idle:\n",
         "tests/workers/stream/test_commits.py::test_p2_what_is_done_is_committed_before_a_worker_leaves_also_where_a_rebalance_refuses_it",
     ),
     Mutant(

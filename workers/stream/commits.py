@@ -6,6 +6,10 @@ Runs on the polling thread, because kafka-python answers a commit from inside `p
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+from opentelemetry.metrics import Histogram
 
 from pipelines.breaker.breaker import Breaker
 from schemas.record import Partition
@@ -25,6 +29,7 @@ NEVER = -float("inf")
 COMMIT = {"messaging.system": "kafka", "messaging.operation.name": "commit"}
 
 
+@dataclass(eq=False)
 class Commits:
     """Commits of one worker.
 
@@ -38,32 +43,20 @@ class Commits:
         clock: seconds, monotonic.
     """
 
-    def __init__(
-        self,
-        consumer: Consumer,
-        assignment: Assignment,
-        breaker: Breaker,
-        tracer: StreamTracer,
-        *,
-        interval_s: float,
-        is_named: bool,
-        in_transaction: bool,
-        clock: Callable[[], float],
-    ) -> None:
-        self._consumer = consumer
-        self._assignment = assignment
-        self._breaker = breaker
-        self._tracer = tracer
-        self._interval_s = interval_s
-        self._is_named = is_named
-        self._in_transaction = in_transaction
-        self._clock = clock
-        self._next = NEVER
-        self._next_try = NEVER
-        self._next_sign = 0.0
-        self._answer_due = NEVER
-        self._refusal: BaseException | None = None
-        self._duration = histogram(OPERATION_DURATION)
+    consumer: Consumer
+    assignment: Assignment
+    breaker: Breaker
+    tracer: StreamTracer
+    interval_s: float
+    is_named: bool
+    in_transaction: bool
+    clock: Callable[[], float]
+    _next: float = field(default=NEVER, init=False)
+    _next_try: float = field(default=NEVER, init=False)
+    _next_sign: float = field(default=0.0, init=False)
+    _answer_due: float = field(default=NEVER, init=False)
+    _refusal: BaseException | None = field(default=None, init=False)
+    _duration: Histogram = field(default_factory=partial(histogram, OPERATION_DURATION), init=False)
 
     def commit_when_due(self) -> None:
         """Begin a commit if it is time for one.
@@ -71,10 +64,10 @@ class Commits:
         Raises:
             KafkaError: the last commit was refused in a way that no retry can help.
         """
-        now = self._clock()
+        now = self.clock()
         is_due = now >= self._next or self._refusal is not None
-        if is_due and not self._breaker.is_open and self._commit(now):
-            self._next = now + self._interval_s
+        if is_due and not self.breaker.is_open and self._commit(now):
+            self._next = now + self.interval_s
 
     def _commit(self, now: float) -> bool:
         """Begin a commit of all that may go; False while one is under way."""
@@ -85,17 +78,17 @@ class Commits:
         if now < self._answer_due:
             return False
         # 3. Of each partition, offsets up to the first record whose outcome the broker has not acknowledged (P2).
-        offsets = self._assignment.committable()
+        offsets = self.assignment.committable()
         # 4. A static member with nothing new commits again, to learn whether the name is still its own.
-        if not offsets and self._is_named and now >= self._next_sign:
-            offsets = self._assignment.committed()
+        if not offsets and self.is_named and now >= self._next_sign:
+            offsets = self.assignment.committed()
         # 5. The breaker's baseline goes along, for the worker that comes next; a later poll brings the answer.
         if offsets:
             self._next_sign = now + SIGN_S
             self._answer_due = now + ANSWER_S
             started_ns = time.time_ns()
-            self._consumer.commit(
-                offsets, self._breaker.baseline(), lambda error: self._answered(offsets, started_ns, error)
+            self.consumer.commit(
+                offsets, self.breaker.baseline(), lambda error: self._answered(offsets, started_ns, error)
             )
         return True
 
@@ -112,13 +105,13 @@ class Commits:
             self._refusal = error
 
     def _stored(self, offsets: dict[Partition, int], started_ns: int) -> None:
-        self._assignment.stored(offsets)
-        self._tracer.committed({partition.topic for partition in offsets}, started_ns)
+        self.assignment.stored(offsets)
+        self.tracer.committed({partition.topic for partition in offsets}, started_ns)
 
     def completed(self) -> None:
         """Told when outcomes were acknowledged: in a transaction, their offsets are stored by now."""
-        if self._in_transaction:
-            self._stored(self._assignment.committable(), time.time_ns())
+        if self.in_transaction:
+            self._stored(self.assignment.committable(), time.time_ns())
 
     def finished(self) -> bool:
         """True once nothing is in flight and all of it is committed; asked between polls by a worker that stops.
@@ -131,10 +124,10 @@ class Commits:
         """
         if self._refusal is not None:
             raise self._refusal
-        now = self._clock()
-        if not self._assignment.is_idle or now < self._answer_due:
+        now = self.clock()
+        if not self.assignment.is_idle or now < self._answer_due:
             return False
-        if not self._assignment.committable():
+        if not self.assignment.committable():
             return True
         if now >= self._next_try:
             self._next_try = now + RETRY_S

@@ -10,6 +10,7 @@ import queue
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 
 from pipelines.breaker.alarms import Alarm
 from pipelines.breaker.breaker import Breaker, counted
@@ -31,6 +32,7 @@ Items = Sequence[InFlightRecord]
 PROCESS = {"messaging.system": "kafka", "messaging.operation.name": "process"}
 
 
+@dataclass(eq=False)
 class Decisions:
     """Moderation of one worker's records.
 
@@ -39,19 +41,11 @@ class Decisions:
         clock: seconds, monotonic.
     """
 
-    def __init__(
-        self,
-        moderation: Moderation,
-        assignment: Assignment,
-        tracer: StreamTracer,
-        breaker: Breaker,
-        clock: Callable[[], float],
-    ) -> None:
-        self._moderation = moderation
-        self._assignment = assignment
-        self._tracer = tracer
-        self._breaker = breaker
-        self._clock = clock
+    moderation: Moderation
+    assignment: Assignment
+    tracer: StreamTracer
+    breaker: Breaker
+    clock: Callable[[], float]
 
     def admit(self, records: Sequence[SourceRecord]) -> list[InFlightRecord]:
         """Take polled records in; those without a ruling have to be judged."""
@@ -60,13 +54,13 @@ class Decisions:
         taken: list[InFlightRecord] = []
         letters: list[Outcome] = []
         for record in records:
-            partition = self._assignment.get(Partition(record.topic, record.partition))
+            partition = self.assignment.get(Partition(record.topic, record.partition))
             if partition is None:
                 continue  # revoked between the fetch and now: its next owner reads it
-            item = InFlightRecord(partition, record, self._tracer.start(record, polled_ns))
+            item = InFlightRecord(partition, record, self.tracer.start(record, polled_ns))
             partition.offsets.deliver(item)
             taken.append(item)
-            admitted = self._moderation.admit(record, item.trace.carrier, received_at)
+            admitted = self.moderation.admit(record, item.trace.carrier, received_at)
             if isinstance(admitted, DeadLetter):
                 item.ruling = Ruling(admitted)
                 self._trace(item, item.ruling, (), polled_ns)
@@ -75,23 +69,23 @@ class Decisions:
                 item.admitted = admitted
                 item.tokens = sum([request.tokens for request in admitted.requests])
         if any(item.trace.is_sampled for item in taken):
-            self._tracer.polled(polled_ns, [item.record for item in taken], [item.trace for item in taken])
+            self.tracer.polled(polled_ns, [item.record for item in taken], [item.trace for item in taken])
         by_reason = counted(letters)[1] if letters else {}
-        self._tell(self._breaker.observe(self._clock(), admitted=len(taken) - len(letters), letters=by_reason))
+        self._tell(self.breaker.observe(self.clock(), admitted=len(taken) - len(letters), letters=by_reason))
         return taken
 
     def decide(self, items: Items, judged: Sequence[Sequence[Judged]]) -> None:
         """Decide records by the answers to the requests of each."""
         judged_at = timestamp()
         started_ns = time.time_ns()
-        slow_before_ns = self._tracer.slow_before_ns(started_ns)
+        slow_before_ns = self.tracer.slow_before_ns(started_ns)
         outcomes: list[Outcome] = []
         for item, answers in zip(items, judged, strict=True):
             admitted = item.admitted
             assert admitted is not None
             if item.partition.is_lost:
                 continue
-            ruling = self._moderation.decide(admitted, answers, judged_at)
+            ruling = self.moderation.decide(admitted, answers, judged_at)
             item.admitted = None
             item.ruling = ruling
             outcome, trace = ruling.outcome, item.trace
@@ -104,13 +98,13 @@ class Decisions:
             ):
                 self._trace(item, ruling, answers, started_ns)
             outcomes.append(outcome)
-        self._tracer.parsed(started_ns, [item.trace for item in items if item.trace.is_sampled], len(items))
+        self.tracer.parsed(started_ns, [item.trace for item in items if item.trace.is_sampled], len(items))
         severities, letters = counted(outcomes)
-        self._tell(self._breaker.observe(self._clock(), severities=severities, letters=letters))
+        self._tell(self.breaker.observe(self.clock(), severities=severities, letters=letters))
 
     def _trace(self, item: InFlightRecord, ruling: Ruling, answers: Sequence[Judged], now_ns: int) -> None:
         if not item.trace.is_sampled:
-            self._tracer.sample_late(item.trace, item.record, ruling.outcome, now_ns)
+            self.tracer.sample_late(item.trace, item.record, ruling.outcome, now_ns)
         if item.trace.spans is not None:
             item.trace.spans.judged(answers)
             item.trace.spans.decided(ruling.outcome)

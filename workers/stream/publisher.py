@@ -15,13 +15,13 @@ from typing import NamedTuple
 
 from pipelines.backoff import Backoff
 from pipelines.moderation import Ruling
-from schemas.dead_letter import TRACE_HEADERS, DeadLetter
+from schemas.dead_letter import DeadLetter
 from schemas.record import JSON_CONTENT, OutputRecord, SourceRecord
 from workers.kafka.errors import KafkaError, KafkaTimeoutError, Meaning, UnknownError, meaning_of
 from workers.kafka.producer import Future, Producer
 from workers.settings.sections import TopicSettings
 from workers.stream.assignment import InFlightRecord
-from workers.stream.smaller_outcome import smaller_outcome
+from workers.stream.dead_letters import letter_record, smaller_outcome
 from workers.telemetry.log import log_event
 from workers.telemetry.message_trace import StreamTracer
 from workers.telemetry.metrics.instruments import histogram
@@ -63,7 +63,6 @@ class AtLeastOnce:
 
     Args:
         new_producer: makes a producer; called again when one is finished.
-        topics: topic names.
         held: called when the broker is what holds outcomes up.
         stopping: set when nothing is to be waited for any more.
     """
@@ -152,10 +151,8 @@ class Publisher:
     """The thread that publishes.
 
     Args:
-        delivery: sends a batch, and tells what of it the broker has.
-        group: consumer group, named in dead letters made here.
+        group: named in dead letters made here.
         linger_s: wait for more outcomes before a small batch is sent.
-        backoff: waits between attempts while something is down.
         acknowledged: called on the publisher's thread with the outcomes that the broker has stored.
         held: called on the publisher's thread when the broker is what holds outcomes up.
         is_member: False while the group may have given the partitions to others; then nothing is sent. A process that
@@ -306,18 +303,13 @@ def outcome_records(
     Args:
         ruling: what became of the record, and the topics that the policy routes it to besides the result topic.
         topics: topic names.
-        record: the event's record.
+        record: the event's.
         trace_headers: W3C trace context of the send span.
         partitions_of: tells how many partitions a topic has; not asked where a key chooses.
     """
     outcome = ruling.outcome
     if isinstance(outcome, DeadLetter):
-        headers = outcome.record_headers
-        if not any(name in TRACE_HEADERS for name, _ in headers):
-            headers += [(name, text) for name, text in trace_headers if name in TRACE_HEADERS]  # baggage it has
-        value = b"" if outcome.value is None and outcome.key is None else outcome.value
-        partition = outcome.source.partition % partitions_of(topics.dead_letters)
-        return [OutputRecord(topics.dead_letters, partition, outcome.key, value, headers)]
+        return [letter_record(outcome, topics.dead_letters, trace_headers, partitions_of(topics.dead_letters))]
     headers = [JSON_CONTENT, *trace_headers]
     names = (topics.verdicts, *ruling.topics)
     if record.key is not None:

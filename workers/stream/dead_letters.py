@@ -1,17 +1,36 @@
-"""Makes the outcome that is published in place of one that is too large for its topic.
+"""Dead letters on their way out: the record of one, and the one that replaces an outcome too large for its topic.
 
-Does not publish it.
+Does not publish them.
 """
 
 import logging
 
-from schemas.dead_letter import DeadLetter, dead_letter
+from schemas.dead_letter import TRACE_HEADERS, DeadLetter, dead_letter
 from schemas.errors import TerminalError
 from schemas.reasons import Reason
+from schemas.record import OutputRecord
 from workers.stream.assignment import InFlightRecord
 from workers.telemetry.log import log_event
 
 log = logging.getLogger(__name__)
+
+
+def letter_record(
+    letter: DeadLetter, topic: str, trace_headers: list[tuple[str, bytes]], partitions: int
+) -> OutputRecord:
+    """The record to produce; copies of a letter share a partition, which their source's chooses.
+
+    Args:
+        letter: the dead letter.
+        topic: that of dead letters.
+        trace_headers: W3C trace context of the send span, for a letter without any.
+        partitions: of the topic.
+    """
+    headers = letter.record_headers
+    if not any(name in TRACE_HEADERS for name, _ in headers):
+        headers += [(name, text) for name, text in trace_headers if name in TRACE_HEADERS]  # baggage it has
+    value = b"" if letter.value is None and letter.key is None else letter.value
+    return OutputRecord(topic, letter.source.partition % partitions, letter.key, value, headers)
 
 
 def smaller_outcome(item: InFlightRecord, group: str) -> DeadLetter | None:
