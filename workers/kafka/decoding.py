@@ -138,9 +138,8 @@ class _PartitionRecords(Fetcher.PartitionRecords):
 
 
 def read_leniently(consumer: KafkaConsumer) -> None:
-    """Have a consumer read its fetches here.
+    """Have a consumer read here.
 
-    Its `poll` raises `UnreadableRecordsError` where the next records of a partition cannot be read, and fetches them
-    again at the next call.
+    Its `poll` raises `UnreadableRecordsError` where a partition's next records cannot be read, and fetches them anew.
     """
     consumer._fetcher.PartitionRecords = _PartitionRecords  # noqa: SLF001

@@ -63,7 +63,7 @@ class Decisions:
             admitted = self.moderation.admit(record, item.trace.carrier, received_at)
             if isinstance(admitted, DeadLetter):
                 item.ruling = Ruling(admitted)
-                self._trace(item, item.ruling, (), polled_ns)
+                self.tracer.decided(item.trace, record, admitted, polled_ns)
                 letters.append(admitted)
             else:
                 item.admitted = admitted
@@ -96,18 +96,11 @@ class Decisions:
                 or outcome.severity is not Severity.SAFE
                 or trace.started_ns <= slow_before_ns
             ):
-                self._trace(item, ruling, answers, started_ns)
+                self.tracer.decided(trace, item.record, outcome, started_ns, answers)
             outcomes.append(outcome)
         self.tracer.parsed(started_ns, [item.trace for item in items if item.trace.is_sampled], len(items))
         severities, letters = counted(outcomes)
         self._tell(self.breaker.observe(self.clock(), severities=severities, letters=letters))
-
-    def _trace(self, item: InFlightRecord, ruling: Ruling, answers: Sequence[Judged], now_ns: int) -> None:
-        if not item.trace.is_sampled:
-            self.tracer.sample_late(item.trace, item.record, ruling.outcome, now_ns)
-        if item.trace.spans is not None:
-            item.trace.spans.judged(answers)
-            item.trace.spans.decided(ruling.outcome)
 
     def _tell(self, alarm: Alarm | None) -> None:
         if alarm is not None:
@@ -120,7 +113,6 @@ class GuardCalls:
     """Asks a guard about chunks of records, and does not read its answers.
 
     Args:
-        judge: gets answers from the guard.
         loop: running asyncio loop, not the caller's thread.
     """
 

@@ -23,6 +23,7 @@ from workers.stream.commits import Commits
 from workers.stream.decisions import Decisions, GuardCalls, Items
 from workers.stream.progress import OutcomeCounts, Progress
 from workers.stream.publisher import Publisher
+from workers.stream.rebalance import recall_baseline
 from workers.stream.unreadable import UnreadablePartitions
 from workers.telemetry.log import log_event
 from workers.telemetry.message_trace import StreamTracer
@@ -31,7 +32,6 @@ log = logging.getLogger(__name__)
 BUSY_POLL_MS = 5
 IDLE_POLL_MS = 100
 JOIN_POLL_MS = 700  # a join that ends between two polls is begun again (3.0.12): few polls, none ending at Kafka's 3 s
-BASELINES = 8  # of so many partitions, which is enough: all hold their workers' baselines of the same traffic
 Mailbox = queue.SimpleQueue[Items]
 
 
@@ -142,7 +142,8 @@ class Loop:
         if not self.limits.records:
             self.progress.advanced()
         if not self._has_recalled:
-            self._recall()
+            self._has_recalled = True
+            recall_baseline(self.consumer, self.breaker)
         taken = self.decisions.admit(records)
         self.limits.add(sum([item.size_bytes for item in taken]), sum([item.tokens for item in taken]), len(taken))
         undecided = [item for item in taken if not item.is_decided]
@@ -171,13 +172,3 @@ class Loop:
                 self.tracer.completed(item.trace)
         self.progress.advanced(len(items))
         self.commits.completed()
-
-    def _recall(self) -> None:
-        """Begin with the mix of verdicts that the workers before this one saw: it stands beside their offsets."""
-        self._has_recalled = True
-        try:
-            stored = self.consumer.committed_texts(sorted(self.consumer.assignment())[:BASELINES])
-        except KafkaError as error:
-            log.warning(log_event("baseline_not_read", error=type(error).__name__))
-            return
-        self.breaker.restore(stored)

@@ -66,7 +66,6 @@ class OutcomeCounts:
     """Counts since the start of one worker.
 
     Args:
-        topics: topic names.
         tenants: those that are counted apart from all others.
 
     Attributes:

@@ -10,7 +10,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from time import perf_counter
+from time import perf_counter, time_ns
 from typing import NamedTuple
 
 from pipelines.backoff import Backoff
@@ -158,7 +158,6 @@ class Publisher:
         is_member: False while the group may have given the partitions to others; then nothing is sent. A process that
             was frozen finds out here that it was away.
         tracer: told of a record whose outcome had to give way to a smaller one.
-        stopping: set by `stop`.
     """
 
     def __init__(
@@ -250,7 +249,10 @@ class Publisher:
             done, error, culprit = self._attempt(batch)
             if done:
                 self._acknowledged(done)
-                remaining = remaining[len(done) :] if len(done) == len(batch) else _without(remaining, done)
+                if len(done) == len(batch):
+                    remaining = remaining[len(done) :]
+                else:
+                    remaining = [item for item in remaining if item not in done]
             if error is not None:
                 if culprit is None:
                     alone = True
@@ -271,15 +273,11 @@ class Publisher:
     def _handle(self, item: InFlightRecord, error: BaseException) -> None:
         if meaning_of(error) is Meaning.TOO_LARGE and (smaller := smaller_outcome(item, self._group)) is not None:
             item.ruling = Ruling(smaller)
-            self._tracer.replaced(item.trace, item.record, smaller)
+            self._tracer.decided(item.trace, item.record, smaller, time_ns())
             return
         self._held()
         log.warning(log_event("publish_held", **item.log_fields, error=type(error).__name__))
         self._stopping.wait(self._backoff.next_wait_s())
-
-
-def _without(items: list[InFlightRecord], done: list[InFlightRecord]) -> list[InFlightRecord]:
-    return [item for item in items if item not in done]
 
 
 def outcome_topic(ruling: Ruling, topics: TopicSettings) -> str:

@@ -1,4 +1,4 @@
-"""What happens when the group moves partitions: drain and commit on revoke, forget on loss.
+"""What happens when the group moves partitions: drain and commit on revoke, forget on loss, recall what came with them.
 
 The worker's thread sits inside `poll` or `close` meanwhile, and partitions are not handed over before these callbacks
 return. So they may act on the worker's state; heartbeats go on.
@@ -18,6 +18,7 @@ from workers.telemetry.message_trace import StreamTracer
 
 log = logging.getLogger(__name__)
 STEP_S = 0.005
+BASELINES = 8  # of so many partitions, which is enough: all hold their workers' baselines of the same traffic
 
 
 class Rebalance:
@@ -85,3 +86,13 @@ class Rebalance:
         """Forget: another member owns them already, and a commit of ours would be wrong."""
         self._assignment.forget(partitions)
         log.warning(log_event("partitions_lost", count=len(partitions)))
+
+
+def recall_baseline(consumer: Consumer, breaker: Breaker) -> None:
+    """Begin with the mix of verdicts that the workers before this one saw: it stands beside their offsets."""
+    try:
+        stored = consumer.committed_texts(sorted(consumer.assignment())[:BASELINES])
+    except KafkaError as error:
+        log.warning(log_event("baseline_not_read", error=type(error).__name__))
+        return
+    breaker.restore(stored)

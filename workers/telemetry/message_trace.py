@@ -4,9 +4,9 @@ A message whose producer decided against sampling costs one look at its headers.
 decides about all others, and `workers.telemetry.message_spans` makes the spans.
 """
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 
+from pipelines.guard import Judged
 from schemas.dead_letter import DeadLetter
 from schemas.record import SourceRecord
 from schemas.verdict_writer import VerdictText
@@ -59,8 +59,6 @@ class StreamTracer:
     """Begins the traces of one consumer's messages, and hands on what happens to those that are sampled.
 
     Args:
-        spans: of the consumer.
-        sampling: decides which messages are traced.
         enabled: False where no exporter is configured; then nothing is created.
     """
 
@@ -84,21 +82,24 @@ class StreamTracer:
         """A message that was polled by then is slow now."""
         return now_ns - self._sampling.late.slow_ns
 
-    def sample_late(
-        self, message: MessageTrace, record: SourceRecord, outcome: VerdictText | DeadLetter, now_ns: int
+    def decided(
+        self,
+        message: MessageTrace,
+        record: SourceRecord,
+        outcome: VerdictText | DeadLetter,
+        now_ns: int,
+        answers: Sequence[Judged] = (),
     ) -> None:
-        """Make the spans of a message that was not sampled after all, where it ends in a way that is always kept."""
-        if not self._enabled:
-            return
-        spans = self._sampling.for_end(record, message.incoming, message.started_ns, outcome, now_ns)
-        if spans is not None:
-            message.sample(spans)
+        """Say what became of a message, and how the guard answered; the last call counts.
 
-    def replaced(self, message: MessageTrace, record: SourceRecord, outcome: DeadLetter) -> None:
-        """Say what became of a message after all: its outcome could not be published and gave way to this one."""
-        if message.spans is None:
-            self.sample_late(message, record, outcome, time.time_ns())
+        One that was not sampled gets its spans now, if it ends in a way that is always traced.
+        """
+        if message.spans is None and self._enabled:
+            spans = self._sampling.for_end(record, message.incoming, message.started_ns, outcome, now_ns)
+            if spans is not None:
+                message.sample(spans)
         if message.spans is not None:
+            message.spans.judged(answers)
             message.spans.decided(outcome)
 
     def polled(self, started_ns: int, records: Sequence[SourceRecord], traces: Sequence[MessageTrace]) -> None:

@@ -49,7 +49,7 @@ def test_p11_an_unsampled_message_that_ends_so_is_traced_from_its_poll_on(as_chi
     consumer = Consumer(as_child=as_child, always=ALL)
     message = consumer.start(("traceparent", UNSAMPLED), ("tracestate", b"a=1"))
     assert not message.is_sampled
-    consumer.tracer.sample_late(message, record(), LETTER, POLLED_NS)
+    consumer.tracer.decided(message, record(), LETTER, POLLED_NS)
     assert message.is_sampled
     headers = dict(message.headers_of_send("dlq"))
     consumer.tracer.acknowledged([message])
@@ -70,7 +70,7 @@ def test_p11_an_unsampled_message_that_ends_so_is_traced_from_its_poll_on(as_chi
 def test_p11_a_verdict_that_gives_way_to_a_dead_letter_is_traced_as_that(headers: bytes) -> None:
     consumer = Consumer(always=ALL)
     message = consumer.start(("traceparent", headers))
-    consumer.tracer.replaced(message, record(), LETTER)
+    consumer.tracer.decided(message, record(), LETTER, POLLED_NS)
     consumer.tracer.acknowledged([message])
     told = attributes(consumer.spans()["process in"])
 
@@ -82,8 +82,8 @@ def test_p11_one_without_a_trace_begins_its_own_and_one_that_ends_well_stays_wit
     consumer = Consumer(always=ALL)
     letter, verdict = consumer.start(("traceparent", UNSAMPLED)), consumer.start(("traceparent", UNSAMPLED))
     letter.incoming = ()
-    consumer.tracer.sample_late(letter, record(), LETTER, POLLED_NS)
-    consumer.tracer.sample_late(verdict, record(), SAFE, POLLED_NS)
+    consumer.tracer.decided(letter, record(), LETTER, POLLED_NS)
+    consumer.tracer.decided(verdict, record(), SAFE, POLLED_NS)
     consumer.tracer.acknowledged([letter, verdict])
 
     assert not verdict.is_sampled

@@ -141,7 +141,7 @@ def test_p11_where_the_sampler_does_not_follow_the_parent_an_unsampled_one_is_tr
 def test_p11_switched_off_nothing_is_created_and_headers_are_passed_on() -> None:
     consumer = Consumer(enabled=False, always=("dead_letter", "not_safe", "slow"))
     message = consumer.start(("traceparent", SAMPLED))
-    consumer.tracer.sample_late(message, record(), VERDICT_TEXT, 1 << 60)
+    consumer.tracer.decided(message, record(), VERDICT_TEXT, 1 << 60)
 
     assert sent(message, VERDICT_TEXT, "out") == [("traceparent", SAMPLED)]
     assert not message.is_sampled
