@@ -53,11 +53,7 @@ class InFlightRecord:
 
 
 class Assignment:
-    """Owned partitions.
-
-    Args:
-        limits: counts what is in flight.
-    """
+    """Owned partitions; `limits` counts what is in flight of them."""
 
     def __init__(self, limits: InFlightLimits) -> None:
         self._limits = limits

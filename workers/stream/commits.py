@@ -35,7 +35,6 @@ class Commits:
 
     Args:
         breaker: while it is open, nothing is committed.
-        tracer: told of each commit that the coordinator has stored.
         interval_s: time between two commits.
         is_named: a static member's: what is committed is committed again every few seconds of idleness. kafka-python
             3.0.12 does not tell a member that another one has taken its name, and lets it consume on; a commit does.

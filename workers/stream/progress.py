@@ -18,10 +18,7 @@ DECAY = 0.99  # of the longest wait remembered, at each sign of progress
 
 
 class Progress:
-    """Times of the last signs of life.
-
-    Args:
-        clock: seconds, monotonic.
+    """Times of the last signs of life, by a monotonic clock in seconds.
 
     Attributes:
         beat_at: when the loop turned.

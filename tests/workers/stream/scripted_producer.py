@@ -153,7 +153,7 @@ class Stage:
         self.replaced: list[tuple[int, DeadLetter]] = []
         self.on_hold: Callable[[int], None] = lambda _: None
         self.partition = AssignedPartition(Partition("in", 0))
-        tracer: Any = SimpleNamespace(replaced=lambda _, record, to: self.replaced.append((record.offset, to)))
+        tracer: Any = SimpleNamespace(decided=lambda _, record, to, __: self.replaced.append((record.offset, to)))
         made: Any = broker.new_producer
         self.publisher = Publisher(
             delivery(self) if delivery else AtLeastOnce(made, TOPICS, self.held, self.stopping),
