@@ -4,12 +4,13 @@ import logging
 import os
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch._inductor.async_compile import AsyncCompile
 
 from tests.workers.serving.engine.random_models import full_logits
 from workers.serving.engine import layer_pieces, one_pass, suffix_forward
@@ -25,6 +26,15 @@ CHATS: list[Conversation] = [[{"role": "user", "content": "hello " * count}] for
 @pytest.fixture(scope="module")
 def loaded(model_folder: Path) -> LoadedModel:
     return load_model(str(model_folder), device="cpu", dtype="fp32")
+
+
+@pytest.fixture(autouse=True)
+def _torchs_pool_ends() -> Iterator[None]:
+    """Torch compiles on threads that it keeps for the process."""
+    yield
+    if AsyncCompile.pool.cache_info().currsize:
+        AsyncCompile.pool().shutdown()
+        AsyncCompile.pool.cache_clear()
 
 
 @pytest.fixture
