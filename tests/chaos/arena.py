@@ -223,6 +223,7 @@ class Arena:
         self.fleet.close()
         self.site.heal()
         self.view.delete(*self.topics.values())
+        self.view.close()
 
     def tell(self) -> str:
         """What to know of a scenario that failed."""

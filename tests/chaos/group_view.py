@@ -164,12 +164,13 @@ class GroupView:
                     )
                 return question(self._clients.admin)
             except KafkaError:
-                self._forget_client()  # it would go on asking a coordinator that has died (kafka-python 3.0.12)
+                self.close()  # it would go on asking a coordinator that has died (kafka-python 3.0.12)
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.1)
 
-    def _forget_client(self) -> None:
+    def close(self) -> None:
+        """Close the client of the thread that calls; each has one of its own."""
         if (admin := self._clients.__dict__.pop("admin", None)) is not None:
             admin.close()
 

@@ -62,3 +62,4 @@ class Timeline:
                 for worker in list(self._fleet.workers)
             }
             self.samples.append(Sample(time.monotonic(), state, owners, committed, ends, instances))
+        self._view.close()
