@@ -148,9 +148,9 @@ def mock_broker() -> Iterator[Broker]:
         yield Broker(running.bootstrap_servers, running.api_version, running.create_topic)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def kafka_broker(kafka: KafkaCluster) -> Iterator[Broker]:
-    """One real broker for all tests."""
+    """The one real broker of all tests, with an admin client of the test's own."""
     from kafka.admin import KafkaAdminClient, NewTopic
 
     from tests.site import Broker
