@@ -45,8 +45,8 @@ test-integration: setup ## all that needs real Apache Kafka, CI's chaos scenario
 	REQUIRE_INTEGRATION=1 $(BIN)/pytest -m "integration and not slow"
 
 .PHONY: test-gpu
-test-gpu: setup ## the engine's tests that need a GPU
-	$(BIN)/pytest tests/workers/serving/engine -m gpu
+test-gpu: setup ## the engine's tests that need a GPU; without make, tests/README.md
+	$(BIN)/pytest --confcutdir=tests/workers/serving/engine tests/workers/serving/engine -m gpu
 
 .PHONY: test-helm
 test-helm: setup ## the chart, the images and the local cluster; builds Helm and its checkers, needs Go, Java 17, Maven

@@ -84,4 +84,5 @@ class PrefixAttention:
             attended = self._weigh((folded @ keys.mT)[0], mask[0, 0], self._scale) @ values[0]
         else:
             attended = weighed(folded @ keys.mT, mask, self._scale) @ values
-        return attended.view(rows, heads, tokens, size).transpose(1, 2).flatten(2)
+        # Not a view: a fused kernel chooses the strides of its result, on a GPU others for each dtype.
+        return attended.reshape(rows, heads, tokens, size).transpose(1, 2).flatten(2)
