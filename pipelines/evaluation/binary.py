@@ -1,13 +1,14 @@
-"""Precision, recall and F1 of yes-or-no answers, and bootstrap intervals of them.
+"""Precision, recall and F1 of yes-or-no answers, and their intervals: Wilson's of shares, a bootstrap's of F1.
 
 A figure whose denominator is zero is None: nothing was flagged, or there was nothing to find. That is what
 scikit-learn gives with `zero_division=nan`; its default of 0 would pass for a measurement.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
+from pipelines.evaluation.agreement import wilson_interval
 from pipelines.evaluation.bootstrap import interval, resampled_counts
 from pipelines.evaluation.examples import NoVerdict
 
@@ -17,7 +18,7 @@ Answer = tuple[bool, bool | None]
 
 
 class Bootstrap(NamedTuple):
-    """How intervals are made: `level` is their coverage; 0 resamples give none."""
+    """How intervals are made: `level` is their coverage; 0 resamples give none, of shares neither."""
 
     resamples: int = 1_000
     level: float = 0.95
@@ -36,12 +37,12 @@ class BinaryCounts(NamedTuple):
     @property
     def precision(self) -> float | None:
         """Of what was flagged, the share that is positive."""
-        return _ratio(self.true_positives, self.true_positives + self.false_positives)
+        return _ratio(*self.shares()["precision"])
 
     @property
     def recall(self) -> float | None:
         """Of what is positive, the share that was flagged."""
-        return _ratio(self.true_positives, self.true_positives + self.false_negatives)
+        return _ratio(*self.shares()["recall"])
 
     @property
     def f1(self) -> float | None:
@@ -51,13 +52,22 @@ class BinaryCounts(NamedTuple):
     @property
     def accuracy(self) -> float | None:
         """Share of right answers."""
-        total = self.true_positives + self.false_positives + self.false_negatives + self.true_negatives
-        return _ratio(self.true_positives + self.true_negatives, total)
+        return _ratio(*self.shares()["accuracy"])
 
     @property
     def false_positive_rate(self) -> float | None:
         """Of what is negative, the share that was flagged."""
-        return _ratio(self.false_positives, self.false_positives + self.true_negatives)
+        return _ratio(*self.shares()["false_positive_rate"])
+
+    def shares(self) -> dict[str, tuple[int, int]]:
+        """The figures that are shares of examples: how many, of how many."""
+        found, false, missed, passed = self[:4]
+        return {
+            "precision": (found, found + false),
+            "recall": (found, found + missed),
+            "accuracy": (found + passed, found + false + missed + passed),
+            "false_positive_rate": (false, false + passed),
+        }
 
 
 METRICS = ("precision", "recall", "f1", "accuracy", "false_positive_rate")
@@ -126,15 +136,30 @@ def binary_figures(
     figures = {}
     for name, counts in whole.items():
         estimates = {
-            metric: Estimate(
-                getattr(counts, metric),
-                *interval([getattr(draw[name], metric) for draw in draws], bootstrap.level),
-            )
+            metric: Estimate(getattr(counts, metric), *_ends(metric, counts, [draw[name] for draw in draws], bootstrap))
             for metric in METRICS
         }
         positives = sum(times for (truth, _), times in zip(answers[name], cells.values(), strict=True) if truth)
         figures[name] = BinaryFigures(sum(cells.values()), positives, counts, **estimates)
     return figures
+
+
+def _ends(
+    metric: str, counts: BinaryCounts, draws: Sequence[BinaryCounts], bootstrap: Bootstrap
+) -> tuple[float | None, float | None]:
+    """The interval of a figure; None where it is undefined."""
+    if not draws or getattr(counts, metric) is None:
+        return None, None
+    if metric != "f1":
+        return wilson_interval(*counts.shares()[metric], bootstrap.level)
+    low, high = interval([draw.f1 for draw in draws], bootstrap.level)
+    if low != high:
+        return low, high
+    # All examples are alike, so that resamples say nothing of others. F1 rises with the share of hits among all that
+    # is positive or flagged, J: F1 = 2J / (1 + J).
+    found, false, missed = counts[:3]
+    low, high = wilson_interval(found, found + false + missed, bootstrap.level)
+    return 2 * low / (1 + low), 2 * high / (1 + high)
 
 
 def _ratio(part: int, whole: int) -> float | None:

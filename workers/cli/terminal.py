@@ -17,6 +17,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 _PIPE_WIDTH = 200
+NOTHING_JUDGED = 3
+"""Exit code of a run that ended in order with no verdict at all."""
 
 
 def show_json(content: Any) -> None:

@@ -4,7 +4,7 @@ A reader returns the examples of one row, or the reason why there are none. Rows
 WildGuard, whose settings the Qwen3Guard report "generally follow[s]".
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from math import isnan
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,14 +18,18 @@ Found = list[LabelledExample] | str
 
 
 class RowSource(NamedTuple):
-    """Where a row stands; examples are named after it, because not all benchmarks have ids of their own."""
+    """Where a row stands; examples are named after it, because not all benchmarks have ids of their own.
+
+    `file` is the file's name among those that are read.
+    """
 
     path: Path
     number: int
+    file: str = ""
 
     def name(self, part: str = "") -> str:
         """The id of an example made of this row."""
-        return f"{self.path.name}:{self.number}{part and '/'}{part}"
+        return f"{self.file or self.path.name}:{self.number}{part and '/'}{part}"
 
 
 Reader = Callable[[Row, RowSource], Found]
@@ -257,9 +261,9 @@ FORMATS = (
 )
 
 
-def format_of(row: Row) -> Format | None:
+def format_of(names: Iterable[str]) -> Format | None:
     """The benchmark that has these columns; None if none has."""
-    columns = set(row)
+    columns = set(names)
     for known in FORMATS[:-1]:
         if known.columns <= columns:
             return known

@@ -8,7 +8,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
-from itertools import chain, islice
 from pathlib import Path
 
 from pipelines.evaluation.examples import Prediction
@@ -57,10 +56,10 @@ async def judge_files(
         settings = settings.with_guard(score_temperature=1.0)  # calibration and thresholds need probabilities
     guard, labelled = settings.guard, order.labelled
     with PredictionWriter(order.predictions) if order.predictions else nullcontext() as writer:
-        examples = islice(labelled.read(), order.limit)
-        first = next(examples, None)
-        if first is None:
-            raise ConfigurationError("the files hold no labelled example")  # before minutes of loading
+        # All of them before minutes of loading and hours of judging: what is wrong with a last row is said first.
+        examples = list(labelled.read())[: order.limit]
+        if not examples:
+            raise ConfigurationError("the files hold no labelled example")
         length: LengthRule = JudgedWhole() if order.whole else length_policy_of(settings.length)
         engine = load_engine(guard)
         started = datetime.now(UTC).isoformat(timespec="seconds")
@@ -81,11 +80,11 @@ async def judge_files(
             )
 
         judged: list[Prediction] = []
-        async for chunk in predictor.predict(chain([first], examples)):
+        async for chunk in predictor.predict(examples):
             if writer is not None:
                 if not judged:
                     writer.write_run(record())
                 writer.write(chunk)
             judged += chunk
-            progress(len(judged), order.limit)
+            progress(len(judged), len(examples))
         return record(), judged

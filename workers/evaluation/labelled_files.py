@@ -4,15 +4,14 @@ Judges nothing.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from itertools import chain
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from pipelines.evaluation.examples import LabelledExample
 from schemas.errors import ConfigurationError
 from workers.evaluation.benchmark_rows import FORMATS, Reader, RowSource, format_of
 from workers.evaluation.labelled_rows import BENCHMARK, COLUMNS, Mapped
-from workers.evaluation.row_files import Row, read_rows
+from workers.evaluation.row_files import read_rows
 
 AUTO = "auto"
 _BY_NAME = {known.name: known for known in FORMATS}
@@ -24,12 +23,12 @@ class LabelledFiles:
 
     Args:
         paths: the files; each may have another form.
-        form: one of `FORMAT_NAMES`; `auto` goes by the columns of a file's first row.
+        form: one of `FORMAT_NAMES`; `auto` goes by the columns of a file's rows.
         mapped: how a user's own columns are read; any mapping makes all files the user's own.
 
     Attributes:
         skipped: why rows are no examples, and how many; complete once all are read.
-        forms: the form of each file that has been opened.
+        forms: the form of each file that has been opened, which its rows' columns tell, all together.
 
     Raises:
         ConfigurationError: no such form.
@@ -44,7 +43,7 @@ class LabelledFiles:
             if form not in (AUTO, BENCHMARK):
                 raise ConfigurationError(f"format {form!r} has columns and labels of its own, which cannot be mapped")
             form = BENCHMARK
-        self._paths = paths
+        self._names = _names(paths)
         self._form = form
         self._mapped = mapped
         self.skipped: Counter[str] = Counter()
@@ -54,40 +53,62 @@ class LabelledFiles:
         """The examples, file by file, in order.
 
         Raises:
-            ConfigurationError: a file cannot be read or a row has another form; two examples have one id.
+            ConfigurationError: a file cannot be read or a row has another form; two examples have one id; after the
+                last example, that a column or a label was given which no row has.
         """
         seen: set[str] = set()
-        for path in self._paths:
-            for example in self._read_file(path):
+        self._unmet = set(self._mapped.unsafe)
+        for path, name in self._names.items():
+            for example in self._read_file(path, name):
                 if example.example_id in seen:
                     raise ConfigurationError(f"{path}: two examples have the id {example.example_id!r}")
                 seen.add(example.example_id)
                 yield example
+        if self._unmet:
+            raise ConfigurationError(f"--unsafe {min(self._unmet)}: no row has this label")
 
-    def _read_file(self, path: Path) -> Iterator[LabelledExample]:
-        rows = read_rows(path)
-        first = next(rows, None)
-        if first is None:
+    def _read_file(self, path: Path, name: str) -> Iterator[LabelledExample]:
+        columns: dict[str, None] = {}
+        for _, row in read_rows(path):
+            columns.update(dict.fromkeys(row))
+        if not columns:
             raise ConfigurationError(f"{path}: holds no row")
-        form, read = self._reader(path, first[1])
+        form, read = self._reader(path, columns)
         self.forms[str(path)] = form
-        for number, row in chain([first], rows):
+        for number, row in read_rows(path):
             try:
-                found = read(row, RowSource(path, number))
+                found = read(row, RowSource(path, number, name))
             except (KeyError, TypeError, ValueError, AttributeError):
                 raise ConfigurationError(f"{path}: row {number} does not have the form of {form}") from None
+            if self._unmet:
+                self._unmet.discard(self._mapped.label_of(row))
             if isinstance(found, str):
                 self.skipped[found] += 1
             else:
                 yield from found
 
-    def _reader(self, path: Path, row: Row) -> tuple[str, Reader]:
+    def _reader(self, path: Path, columns: Collection[str]) -> tuple[str, Reader]:
+        for given, column in self._mapped.columns.items():
+            if column not in columns:
+                raise ConfigurationError(f"{path}: --column {given}={column}: no row has the column {column!r}")
         if self._form == BENCHMARK:
             return BENCHMARK, self._mapped.read
-        known = format_of(row) if self._form == AUTO else _BY_NAME[self._form]
+        known = format_of(columns) if self._form == AUTO else _BY_NAME[self._form]
         if known is not None:
             return known.name, known.read
-        if COLUMNS["label"] in row or COLUMNS["refusal"] in row:
+        if COLUMNS["label"] in columns or COLUMNS["refusal"] in columns:
             return BENCHMARK, self._mapped.read
-        names = ", ".join(sorted(map(str, row))[:12])
+        names = ", ".join(sorted(map(str, columns))[:12])
         raise ConfigurationError(f"{path}: no benchmark has the columns {names}; map them with --column")
+
+
+def _names(paths: Sequence[Path]) -> dict[Path, str]:
+    """What rows of each file are called by: its name, with as many of its folders as tell it from the others."""
+    names = {}
+    for path in dict.fromkeys(paths):
+        parts, depth = path.absolute().parts, 1
+        others = [other.absolute().parts for other in paths if other.absolute() != path.absolute()]
+        while depth < len(parts) and any(other[-depth:] == parts[-depth:] for other in others):
+            depth += 1
+        names[path] = "/".join(parts[-depth:])
+    return names

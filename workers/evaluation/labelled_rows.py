@@ -4,9 +4,11 @@ The judged text is `text` (a user message), `response` too where there is one, o
 content. Labels are the guard's severities, or the usual words and numbers for two of them.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, get_args
+from math import isnan
+from typing import Any, Self, get_args
 
 from pipelines.evaluation.examples import Label, LabelledExample
 from pipelines.guard import Conversation
@@ -28,11 +30,22 @@ COLUMNS = {
     "refusal": "refusal",
 }
 """What can be mapped, and the column that it is read from by default."""
+_NUMBER = re.compile(r"-?[0-9]+\.0+")
 _ROLES = frozenset(get_args(Role))
 _UNSAFE_WORDS = frozenset({"unsafe", "harmful", "toxic", "1", "1.0", "true", "yes"})
 _SAFE_WORDS = frozenset({"safe", "unharmful", "harmless", "benign", "0", "0.0", "false", "no"})
 _REFUSAL_WORDS = frozenset({"refusal", "refused", "true", "1", "1.0", "yes"})
 _NO_REFUSAL_WORDS = frozenset({"compliance", "complied", "false", "0", "0.0", "no"})
+
+
+def word_of(value: Any) -> str:
+    """A label as one word, the same in every form of file: JSON's true, a table's 1.0 and a CSV's 1 are `1`."""
+    if isinstance(value, bool):
+        return str(int(value))
+    word = str(value).strip()
+    if _NUMBER.fullmatch(word):
+        return word.partition(".")[0]
+    return {"true": "1", "false": "0"}.get(word.lower(), word)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +54,21 @@ class Mapped:
 
     Args:
         columns: column by name, for names of `COLUMNS`; what is left out has its default.
-        unsafe: values of the label that mean unsafe, all others meaning safe; empty for the usual words.
+        unsafe: values of the label that mean unsafe, all others meaning safe; empty for the usual words. Compared by
+            `word_of`.
     """
 
     columns: Mapping[str, str]
     unsafe: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, columns: Mapping[str, str], unsafe: Iterable[str]) -> Self:
+        """With such columns, and labels as they were given."""
+        return cls(columns, frozenset(map(word_of, unsafe)))
+
+    def label_of(self, row: Row) -> str:
+        """The row's label, as `unsafe` has it."""
+        return word_of(self._value(row, "label"))
 
     def read(self, row: Row, source: RowSource) -> Found:
         """The example of one row, or why it is none.
@@ -69,7 +92,8 @@ class Mapped:
 
     def _value(self, row: Row, name: str) -> Any:
         value = row.get(self.columns.get(name, COLUMNS[name]))
-        return None if value == "" else value  # CSV knows no null
+        # CSV knows no null, and a table of numbers has NaN for it.
+        return None if value == "" or (isinstance(value, float) and isnan(value)) else value
 
     def _wrong(self, source: RowSource, name: str, what: str) -> ConfigurationError:
         column = self.columns.get(name, COLUMNS[name])
@@ -111,8 +135,8 @@ class Mapped:
         if value is None:
             return None
         if self.unsafe:
-            return severity_of(str(value) in self.unsafe)
-        word = str(value).strip().lower()
+            return severity_of(word_of(value) in self.unsafe)
+        word = word_of(value).lower()
         if word in _UNSAFE_WORDS or word in _SAFE_WORDS:
             return severity_of(word in _UNSAFE_WORDS)
         if word == Severity.CONTROVERSIAL.lower():
@@ -122,7 +146,7 @@ class Mapped:
     def _refusal(self, value: Any, source: RowSource) -> bool | None:
         if value is None:
             return None
-        word = str(value).strip().lower()
+        word = word_of(value).lower()
         if word not in _REFUSAL_WORDS | _NO_REFUSAL_WORDS:
             raise self._wrong(source, "refusal", "neither a truth value nor refusal or compliance")
         return word in _REFUSAL_WORDS

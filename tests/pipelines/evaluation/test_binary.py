@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
 
-from pipelines.evaluation.binary import BinaryCounts, Bootstrap, binary_figures, count_answers
+from pipelines.evaluation.binary import BinaryCounts, BinaryFigures, Bootstrap, binary_figures, count_answers
 from pipelines.evaluation.examples import Mode, NoVerdict
 from pipelines.evaluation.report import ReportOptions, evaluate
 from schemas.event import Task
@@ -97,6 +97,21 @@ def test_intervals_are_those_of_a_bootstrap_over_the_examples() -> None:
     f1 = evaluate(predictions, ReportOptions(bootstrap=Bootstrap(4_000))).tasks["response"].safety["strict"].f1
     assert f1.low == pytest.approx(low, abs=0.006)
     assert f1.high == pytest.approx(high, abs=0.006)
+
+
+def test_a_share_of_few_examples_has_wilsons_interval_and_no_figure_is_certain_of_one() -> None:
+    def figures(severity: Severity, count: int) -> BinaryFigures:
+        predictions = [prediction(str(number), Severity.UNSAFE, severity) for number in range(count)]
+        return evaluate(predictions, ReportOptions()).tasks["prompt"].safety["strict"]
+
+    missed, found = figures(Severity.SAFE, 1), figures(Severity.UNSAFE, 10)
+
+    assert (missed.recall.value, missed.recall.low) == (0.0, 0.0)
+    assert missed.recall.high == pytest.approx(0.7935, abs=1e-4)
+    assert missed.f1.high == pytest.approx(2 * 0.7935 / 1.7935, abs=1e-4)
+    assert found.recall.low == found.precision.low == pytest.approx(0.7225, abs=1e-4)
+    assert found.f1.low == pytest.approx(2 * 0.7225 / 1.7225, abs=1e-4)
+    assert (missed.precision.low, missed.precision.high) == (None, None)
 
 
 def test_intervals_are_the_same_for_the_same_seed() -> None:

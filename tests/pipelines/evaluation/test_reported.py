@@ -53,7 +53,7 @@ def test_what_the_report_does_not_have_is_not_made_up() -> None:
 def test_figures_are_laid_beside_by_benchmark_and_task() -> None:
     unsafe = Severity.UNSAFE
     wild = [
-        prediction("p", unsafe, Severity.CONTROVERSIAL, benchmark="wildguard"),
+        *(prediction(f"p{number}", unsafe, Severity.CONTROVERSIAL, benchmark="wildguard") for number in range(10)),
         prediction("r", unsafe, unsafe, benchmark="wildguard", task=Task.RESPONSE, label_refusal=True, refusal=True),
         prediction("own", unsafe, unsafe),
     ]
@@ -70,6 +70,8 @@ def test_figures_are_laid_beside_by_benchmark_and_task() -> None:
     assert rows[Task.PROMPT, "loose"].measured.value == 0.0
     assert rows[Task.PROMPT, "loose"].difference == pytest.approx(-85.6)
     assert rows[Task.PROMPT, "loose"].within is False
+    few = evaluate(wild[9:], options).beside_report
+    assert [row.within for row in few if row.figure == "loose"] == [True, True], "one item contradicts nobody"
     assert evaluate(wild, ReportOptions(bootstrap=Bootstrap(20))).beside_report == ()
 
 

@@ -65,6 +65,12 @@ def mine(folder: Path) -> str:
     return labelled(folder, [*rows, {"id": "o", "text": "off", "label": 0}])
 
 
+def test_a_run_without_any_verdict_exits_with_3(tmp_path: Path, asked: list[Any]) -> None:
+    result = Result("eval", "run", labelled(tmp_path, [{"text": "off", "label": 1}]), "--json")
+    assert (result.code, result.json["tasks"]["prompt"]["failures"]) == (3, {"unparsable_output": 1})
+    assert asked
+
+
 def test_figures_of_a_file_with_known_answers(tmp_path: Path, asked: list[Any]) -> None:
     result = Result("eval", "run", mine(tmp_path), "--model", "Qwen3Guard-Gen-4B", "--resamples", "50", "--json")
     assert result.code == 0

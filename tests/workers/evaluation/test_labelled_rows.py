@@ -19,7 +19,7 @@ def read(
 ) -> list[LabelledExample]:
     path = folder / "mine.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return list(LabelledFiles([path], form, Mapped(columns or {}, frozenset(unsafe))).read())
+    return list(LabelledFiles([path], form, Mapped.of(columns or {}, unsafe)).read())
 
 
 def test_the_default_columns(tmp_path: Path) -> None:
@@ -40,9 +40,12 @@ def test_the_default_columns(tmp_path: Path) -> None:
 
 
 def test_columns_are_mapped(tmp_path: Path) -> None:
-    (example,) = read(
+    example, _ = read(
         tmp_path,
-        [{"chat line": "a", "verdict": "ban", "lang": "fr", "label": "x", "text": "no"}],
+        [
+            {"chat line": "a", "verdict": "ban", "lang": "fr", "label": "x", "text": "no"},
+            {"chat line": "b", "verdict": "warn"},
+        ],
         {"text": "chat line", "label": "verdict", "language": "lang"},
         "ban",
         "warn",
@@ -132,3 +135,38 @@ def test_unknown_columns_names_and_formats_are_refused_by_name(tmp_path: Path) -
 def test_an_id_that_stands_for_two_examples_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="two examples have the id '7'"):
         read(tmp_path, [{"id": 7, "text": "a", "label": 1}, {"id": "7", "text": "b", "label": 1}])
+
+
+@pytest.mark.parametrize("given", ["1", "1.0", "true", "True"])
+@pytest.mark.parametrize("labels", [(1.0, 0.0, None), (True, False, ""), ("1", "0", None), ("true", "false", None)])
+def test_a_given_label_is_met_in_every_form_that_files_have_of_it(
+    tmp_path: Path, labels: tuple[Any, ...], given: str
+) -> None:
+    found = read(tmp_path, [{"text": "a", "label": label} for label in labels], None, given)
+
+    assert [example.label.severity for example in found] == [Severity.UNSAFE, Severity.SAFE]
+
+
+def test_what_is_given_and_met_by_no_row_is_an_error(tmp_path: Path) -> None:
+    rows = [{"text": "a", "label": "Toxic"}, {"text": "b", "label": "Non-Toxic", "lang": "de"}]
+    with pytest.raises(ConfigurationError, match="--unsafe toxic: no row has this label"):
+        read(tmp_path, rows, None, "Toxic", "toxic")
+    with pytest.raises(ConfigurationError, match="--column language=tongue: no row has the column 'tongue'"):
+        read(tmp_path, rows, {"language": "tongue"}, "Toxic")
+    assert [example.language for example in read(tmp_path, rows, {"language": "lang"}, "Toxic")] == [None, "de"]
+
+
+def test_the_columns_of_a_file_are_those_of_all_its_rows(tmp_path: Path) -> None:
+    rows = [{"text": "a"}, {"text": "b", "label": 1}]
+    assert [example.conversation[0]["content"] for example in read(tmp_path, rows)] == ["b"]
+    assert [example.conversation[0]["content"] for example in read(tmp_path, rows[::-1])] == ["b"]
+
+
+def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    paths = [tmp_path / folder / "test.jsonl" for folder in ("a", "b")]
+    for path in paths:
+        path.parent.mkdir()
+        path.write_text('{"text": "a", "label": 1}\n')
+    found = LabelledFiles(paths, AUTO, Mapped({})).read()
+
+    assert [example.example_id for example in found] == ["a/test.jsonl:1", "b/test.jsonl:1"]

@@ -18,6 +18,8 @@ from workers.audit.rows.blocks import Block
 from workers.audit.rows.columns import Columns
 from workers.audit.rows.cursors import Row, Values
 
+_Asked = dict[tuple[str | None, str | None], tuple[int, Any]]
+"""By tenant and conversation: the last row of a user, and its text."""
 LOOKBACK_ROWS = 1_000
 MAX_ID = 256  # of schemas.event.Identifier
 _MOMENT = TypeAdapter(datetime)
@@ -52,7 +54,7 @@ class EventRows:
 
     def records(self, block: Block, rows: Sequence[Row], before: Sequence[Row]) -> Iterator[AuditRecord]:
         """The records of a block's rows; `before` are up to `lookback` rows that stand before them."""
-        asked: dict[str, tuple[int, Any]] = {}  # by conversation: the last row of a user, and its text
+        asked: _Asked = {}
         for number, row in enumerate(before, block.start - len(before)):
             self._note(asked, number, row)
         for number, row in enumerate(rows, block.start):
@@ -62,11 +64,13 @@ class EventRows:
             yield self._read(block, number, row, asked)
             self._note(asked, number, row)
 
-    def _note(self, asked: dict[str, tuple[int, Any]], number: int, row: Row) -> None:
-        if self.lookback and not isinstance(row, bytes) and self._role(row) == "user":
-            asked[self._conversation(row)] = number, self._value(row, "text")
+    def _note(self, asked: _Asked, number: int, row: Row) -> None:
+        if not self.lookback or isinstance(row, bytes) or self._role(row) != "user":
+            return
+        if (key := self._conversation(row)) is not None:
+            asked[key] = number, self._value(row, "text")
 
-    def _read(self, block: Block, number: int, row: Values, asked: dict[str, tuple[int, Any]]) -> AuditRecord:
+    def _read(self, block: Block, number: int, row: Values, asked: _Asked) -> AuditRecord:
         event_id = _identifier(self._value(row, "id"))
         if event_id is None:
             event_id = sha256(f"{block.name}\x1f{number}".encode()).hexdigest()[:32]
@@ -93,7 +97,7 @@ class EventRows:
             stratum,
         )
 
-    def _messages(self, number: int, row: Values, asked: dict[str, tuple[int, Any]]) -> dict[str, Any]:
+    def _messages(self, number: int, row: Values, asked: _Asked) -> dict[str, Any]:
         if "messages" in self._index_of:
             messages = self._value(row, "messages")
             if isinstance(messages, str):  # a column of JSON, as CSV has to have it
@@ -108,15 +112,21 @@ class EventRows:
             return {"text": text}
         messages = [{"role": role, "content": text}]
         if role == "assistant":
-            found = asked.get(self._conversation(row))
-            alone = "conversation" in self._index_of and self._value(row, "conversation") is None
-            if found is not None and number - found[0] <= self.lookback and not alone:
+            key = self._conversation(row)
+            found = None if key is None else asked.get(key)
+            if found is not None and number - found[0] <= self.lookback:
                 messages.insert(0, {"role": "user", "content": found[1]})
         return {"messages": messages}
 
-    def _conversation(self, row: Values) -> str:
-        """By which messages belong together; without such a column, a file is one conversation."""
-        return str(self._value(row, "conversation"))
+    def _conversation(self, row: Values) -> tuple[str | None, str | None] | None:
+        """By which messages belong together; None: the row's conversation is not known.
+
+        Without a column of conversations, a tenant's rows of a file are one.
+        """
+        conversation = _identifier(self._value(row, "conversation"))
+        if conversation is None and "conversation" in self._index_of:
+            return None
+        return _identifier(self._value(row, "tenant")), conversation
 
     def _role(self, row: Values) -> str | None:
         role = self._value(row, "role")

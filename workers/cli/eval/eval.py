@@ -21,7 +21,7 @@ from pipelines.evaluation.reported import SIZES, size_of
 from workers.cli.eval.tables import show_comparison, show_evaluation
 from workers.cli.option_objects import with_objects
 from workers.cli.options import AsJson, Config, Model, by_name
-from workers.cli.terminal import progress_bar, show_json
+from workers.cli.terminal import NOTHING_JUDGED, progress_bar, show_json
 from workers.evaluation.labelled_files import AUTO, FORMAT_NAMES, LabelledFiles
 from workers.evaluation.labelled_rows import COLUMNS, Mapped
 from workers.evaluation.prediction_files import read_predictions
@@ -61,7 +61,7 @@ class _LabelOptions:
     def labelled(self, files: Sequence[Path]) -> LabelledFiles:
         """The files, to be read so."""
         columns = by_name(self.column, "--column", "NAME=COLUMN")
-        return LabelledFiles(files, self.form, Mapped(columns, frozenset(self.unsafe or [])))
+        return LabelledFiles(files, self.form, Mapped.of(columns, self.unsafe or []))
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def run(
     """Judge labelled files with the engine in this process and print its figures.
 
     Decoding is greedy. Strict counts Controversial as unsafe, loose as safe. Formats, and what is left out of each:
-    infra/runbooks/evaluation.md.
+    infra/runbooks/evaluation.md. Exits with 3 if no example got a verdict.
     """
     if length not in (_WHOLE, _SET):
         raise typer.BadParameter(f"{length}: neither {_WHOLE} nor {_SET}", param_hint="--length")
@@ -138,6 +138,8 @@ def run(
         show_json({"run": _plain(record), "skipped": dict(labelled.skipped), **_plain(evaluation)})
     else:
         show_evaluation(record, labelled.skipped, evaluation)
+    if all(item.verdict is None for item in judged):
+        raise typer.Exit(NOTHING_JUDGED)
 
 
 @app.command()

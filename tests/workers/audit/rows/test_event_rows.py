@@ -209,3 +209,20 @@ def test_a_mapping_file_is_a_mapping_of_fields_to_columns(tmp_path: Path) -> Non
         path.write_text(content, encoding="utf-8")
         with pytest.raises(ConfigurationError, match=said):
             read_mapping(path)
+
+
+def test_no_tenant_is_judged_with_another_tenants_question_and_null_is_no_conversation() -> None:
+    fields = {"id": "i", "conversation": "c", "tenant": "t", "role": "r", "text": "x"}
+    found = records(
+        fields,
+        ("1", "42", "bank", "user", "secret of the bank"),
+        ("2", "42", "game", "assistant", "sure, done"),
+        ("3", None, "bank", "user", "asked in no conversation"),
+        ("4", "None", "bank", "assistant", "said in one called None"),
+        ("5", None, "bank", "assistant", "said in none"),
+        ("6", "42", "bank", "assistant", "of the bank"),
+    )
+
+    alone = [said(found[number])["messages"] for number in (1, 3, 4)]
+    assert [[turn["role"] for turn in messages] for messages in alone] == [["assistant"]] * 3
+    assert [turn["content"] for turn in said(found[5])["messages"]] == ["secret of the bank", "of the bank"]
