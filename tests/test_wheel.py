@@ -1,60 +1,35 @@
-"""The installed wheel works wherever it is called: in an empty folder, and beside packages named like ours."""
+"""The installed wheel works wherever it is called: in an empty folder, and beside packages named like ours.
+
+The chart's pods run it too: tests/helm/test_installed.py.
+"""
 
 import json
 import signal
 import subprocess
-import sys
-import sysconfig
-import venv
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.installed_wheel import install_wheel, put_packages_named_like_ours
 from tests.server_process import ServerProcess
 from workers.demo.broker import EmbeddedBroker
 
-ROOT = Path(__file__).parents[1]
-PACKAGES = ("schemas", "pipelines", "workers")
 MINUTES = 60.0
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(10 * MINUTES)]
 
 
 @pytest.fixture(scope="module")
 def weir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The command of a fresh environment with the wheel in it; what it depends on is found in this one."""
-    folder = tmp_path_factory.mktemp("installed")
-    built = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
-    subprocess.run(built, cwd=ROOT, check=True, capture_output=True)
-    venv.create(folder / "environment", symlinks=True)
-    python = folder / "environment" / "bin" / "python"
-    (site,) = (folder / "environment").glob("lib/python*/site-packages")
-    with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
-        wheel.extractall(site)
-    # A folder on the path of one that is: its own .pth files, such as that of our editable install, are not read.
-    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib"), encoding="utf-8")
-    command = python.with_name("weir")
-    command.write_text(f"#!{python}\nfrom workers.cli.app import main\nmain()\n", encoding="utf-8")
-    command.chmod(0o755)
-    found = subprocess.run(
-        [python, "-c", "import workers; print(workers.__file__)"],
-        cwd=folder,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    assert Path(found.stdout.strip()).is_relative_to(site)
-    return command
+    """The command of the installed wheel."""
+    return install_wheel(tmp_path_factory.mktemp("installed")) / "weir"
 
 
 @pytest.fixture(params=[pytest.param("empty", marks=pytest.mark.slow), "with packages named like ours"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """Where the command is called."""
-    for name in PACKAGES if request.param != "empty" else ():
-        package = tmp_path / name
-        package.mkdir()
-        (package / "__init__.py").write_text("raise AssertionError('not ours')\n", encoding="utf-8")
+    if request.param != "empty":
+        put_packages_named_like_ours(tmp_path)
     return tmp_path
 
 

@@ -25,7 +25,7 @@ TOKEN = "0123456789abcdef0123456789abcdef"
 GCS, DASHBOARD, AGENT, CLIENT, PROXY = 26379, 28265, 25365, 20001, 28000
 
 
-def until(condition: Callable[[], bool], what: str, timeout_s: float = 90.0) -> None:
+def until(condition: Callable[[], bool], what: str, timeout_s: float = 240.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, f"waited {timeout_s} s for: {what}"
@@ -33,9 +33,15 @@ def until(condition: Callable[[], bool], what: str, timeout_s: float = 90.0) -> 
 
 
 class Cluster:
-    """A Ray cluster of three nodes on this machine, as the chart's pods would be."""
+    """A Ray cluster of three nodes on this machine, as the chart's pods would be.
 
-    def __init__(self, rendered: dict[str, Any]) -> None:
+    Args:
+        rendered: the RayService.
+        commands: folder of `ray` and `serve`.
+    """
+
+    def __init__(self, rendered: dict[str, Any], commands: Path = BIN) -> None:
+        self._commands = commands
         self._spec = rendered["spec"]["rayClusterConfig"]
         self.folder = Path(tempfile.mkdtemp(prefix="wray-", dir="/tmp"))
         self._nodes: list[subprocess.Popen[bytes]] = []
@@ -43,7 +49,13 @@ class Cluster:
         given = {item["name"]: item["value"] for item in pod["env"] if "value" in item}
         clean = {key: value for key, value in os.environ.items() if not key.startswith(("WEIR_", "RAY_", "OTEL_"))}
         own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, "RAY_TMPDIR": str(self.folder)}
-        self.environment = {**clean, **given, **own, "HOME": str(self.folder), "PATH": f"{BIN}:{os.environ['PATH']}"}
+        self.environment = {
+            **clean,
+            **given,
+            **own,
+            "HOME": str(self.folder),
+            "PATH": f"{commands}:{os.environ['PATH']}",
+        }
 
     def start(self) -> None:
         head, groups = self._spec["headGroupSpec"], self._spec["workerGroupSpecs"]
@@ -64,7 +76,7 @@ class Cluster:
 
     def _node(self, name: str, arguments: list[str]) -> None:
         with (self.folder / f"{name}.log").open("wb") as log:
-            command = [str(BIN / "ray"), "start", *arguments]
+            command = [str(self._commands / "ray"), "start", *arguments]
             self._nodes.append(
                 subprocess.Popen(
                     command, env=self.environment, cwd=self.folder, stdout=log, stderr=log, start_new_session=True
@@ -92,7 +104,7 @@ class Cluster:
 
     def serve(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         environment = {**self.environment, "RAY_DASHBOARD_ADDRESS": f"http://127.0.0.1:{DASHBOARD}"}
-        command = [str(BIN / "serve"), *arguments]
+        command = [str(self._commands / "serve"), *arguments]
         return subprocess.run(
             command, env=environment, cwd=self.folder, capture_output=True, text=True, timeout=60, check=False
         )

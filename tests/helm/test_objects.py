@@ -118,6 +118,8 @@ def test_every_pod_is_fit_for_the_restricted_standard_and_says_what_it_needs(val
             assert {"cpu", "memory"} <= set(container["resources"]["requests"]), name
             assert "memory" in container["resources"]["limits"], name
             assert {"name": "tmp", "mountPath": "/tmp"} in container["volumeMounts"], name
+            assert container["workingDir"] == "/tmp", f"{name}: Ray imports from there first"
+            assert {"name": "tmp", "emptyDir": {}} in spec["volumes"], name
 
 
 @pytest.mark.parametrize("values", EVERY, ids=name_of)

@@ -29,6 +29,7 @@ spec:
     - name: weir
       image: {{ include "weir.image" $root }}
       imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+      workingDir: /tmp
       command:
         - weir
         {{- toYaml .args | nindent 8 }}

@@ -1,4 +1,7 @@
-{{/* Pieces of pods. All pods are fit for the restricted pod security standard. */}}
+{{/*
+Pieces of pods. All pods are fit for the restricted pod security standard. They work in /tmp, which is empty: Ray puts
+its nodes' working directory in front of its workers' path, where another image's packages would be taken for ours.
+*/}}
 
 {{- define "weir.podSecurity" -}}
 runAsNonRoot: true
@@ -211,6 +214,7 @@ initContainers:
   - name: model
     image: {{ include "weir.image" $ }}
     imagePullPolicy: {{ $.Values.image.pullPolicy }}
+    workingDir: /tmp
     command: [sh, /etc/weir-model/download.sh]
     env:
       - {name: HOME, value: /tmp}

@@ -42,6 +42,7 @@ spec:
     - name: ray
       image: {{ include "weir.image" $root }}
       imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+      workingDir: /tmp
       env:
         {{- include "weir.rayEnv" $root | nindent 8 }}
       ports:
