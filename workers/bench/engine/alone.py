@@ -14,13 +14,12 @@ from workers.bench.engine.machine import seconds_of
 from workers.bench.engine.shapes import END, FRAMES, VERDICT_TOKENS
 from workers.serving.engine.completion import PreparedPrompt
 from workers.serving.engine.output import completion_of
-from workers.serving.engine.suffix_forward import SuffixForward
-from workers.serving.engine.verdict_decoder import VerdictDecoder
+from workers.serving.engine.verdict_decoder import Forward, VerdictDecoder
 
 
 def measure_alone(
     decoder: VerdictDecoder,
-    forward: SuffixForward,
+    forward: Forward,
     tokenizer: Tokenizer,
     prompts: Sequence[PreparedPrompt],
     *,

@@ -15,11 +15,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from workers.serving.engine.completion import PreparedPrompt, Task
-from workers.serving.engine.kept_cache import KeptCache, PrefixCache
+from workers.serving.engine.forward.kept_cache import KeptCache, PrefixCache
 from workers.serving.engine.loading import LoadedModel
 from workers.serving.engine.passes import PassLimits
-from workers.serving.engine.suffix_forward import SuffixForward
-from workers.serving.engine.verdict_decoder import VerdictDecoder
+from workers.serving.engine.verdict_decoder import Forward, VerdictDecoder
 from workers.serving.engine.verdict_draft import VerdictDrafts
 from workers.serving.engine.verdict_format import QWEN3GUARD_GEN
 
@@ -136,7 +135,7 @@ class ScriptedForward:
     """
 
     def __init__(
-        self, forward: SuffixForward, prompts: Sequence[PreparedPrompt], tokens: VerdictTokens, *, accepted: float
+        self, forward: Forward, prompts: Sequence[PreparedPrompt], tokens: VerdictTokens, *, accepted: float
     ) -> None:
         self._forward = forward
         task = prompts[0].task
@@ -202,7 +201,7 @@ class ScriptedForward:
 
 
 def scripted_decoder(
-    forward: SuffixForward, prompts: Sequence[PreparedPrompt], limits: PassLimits, *, accepted: float
+    forward: Forward, prompts: Sequence[PreparedPrompt], limits: PassLimits, *, accepted: float
 ) -> VerdictDecoder:
     """A decoder of these prompts on random weights; see `ScriptedForward`."""
     tokens = VerdictTokens()

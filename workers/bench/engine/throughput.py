@@ -35,11 +35,12 @@ from workers.bench.engine.shapes import (
 )
 from workers.bench.engine.tokenising import Tokenising
 from workers.serving.engine.completion import PreparedPrompt, Task
+from workers.serving.engine.forward.graphs import with_graphs
+from workers.serving.engine.forward.suffix_forward import SuffixForward
 from workers.serving.engine.loading import resolve_device, resolve_dtype
 from workers.serving.engine.one_pass import limits_of
 from workers.serving.engine.passes import PassLimits, cut_into_passes
 from workers.serving.engine.reference import ReferenceEngine
-from workers.serving.engine.suffix_forward import SuffixForward
 
 CONVERSATIONS: Final = 2_000
 # As many as a replica has for preparing prompts.
@@ -116,23 +117,26 @@ class EngineBench:
     `accepted` is the share of messages whose draft is right; with `batch_invariant`, the one-pass engine is run so.
     """
 
-    def __init__(self, work: Work, extent: Extent, *, accepted: float, batch_invariant: bool) -> None:
+    def __init__(self, work: Work, extent: Extent, *, accepted: float, batch_invariant: bool, compiled: bool) -> None:
         self._work = work
         self._extent = extent
         self._device: torch.device = work.network.device
         self._limits = limits_of(self._device, batch_invariant=batch_invariant)
-        self._forward = SuffixForward(work.network)
-        self._decoder = scripted_decoder(self._forward, work.prompts, self._limits, accepted=accepted)
+        self._compiled = compiled and not batch_invariant
+        plain = SuffixForward(work.network)
         # It shares the weights, but is never compiled.
+        invariant = with_graphs(copy.copy(plain), settled=True)
+        self._forward = with_graphs(plain, settled=not self._compiled)
+        self._decoder = scripted_decoder(self._forward, work.prompts, self._limits, accepted=accepted)
         one_by_one = limits_of(self._device, batch_invariant=True)
-        self._invariant = scripted_decoder(copy.copy(self._forward), work.prompts, one_by_one, accepted=accepted)
+        self._invariant = scripted_decoder(invariant, work.prompts, one_by_one, accepted=accepted)
         self._few = work.prompts[: extent.baselines]
         self._reference = ReferenceEngine(as_loaded(work.network, "random"), max_new_tokens=VERDICT_TOKENS[work.task])
         self._tokenising = Tokenising(work.task, CONVERSATIONS)
 
-    def measure(self, *, compiled: bool, advance: Callable[[float], None]) -> dict[str, Any]:
+    def measure(self, advance: Callable[[float], None]) -> dict[str, Any]:
         """Messages/s of each contender are its median round's; `runs` holds every round."""
-        seconds = self._warm_up(compiled)
+        seconds = self._warm_up()
         runs = [self._round(advance) for _ in range(self._extent.rounds)]
         alone = measure_alone(
             self._decoder,
@@ -158,11 +162,15 @@ class EngineBench:
             "runs": runs,
         }
 
-    def _warm_up(self, compiled: bool) -> dict[str, float]:
+    def _warm_up(self) -> dict[str, float]:
         prompts = self._work.prompts
         seconds = {"first_verdict": seconds_of(lambda: self._decoder.decode(prompts[:1]), self._device)}
-        if compiled:
+        if self._compiled:
             seconds["compiling"] = seconds_of(self._decoder.compile, self._device)
+        # A GPU has each size of pass captured when it comes again.
+        for _ in range(3 if self._device.type == "cuda" else 0):
+            self._decoder.decode(prompts)
+            self._invariant.decode(self._few)
         self._decoder.decode(prompts[:8])
         self._invariant.decode(prompts[:1])
         model_card_loop(self._work.network, self._few[:1], VERDICT_TOKENS[self._work.task])
@@ -223,9 +231,8 @@ def main(
         network = random_guard(shape, device=where, dtype=resolve_dtype(dtype, where, torch.bfloat16))
         prompts = random_prompts(asked, message_lengths(messages, mean=tokens, mixed=mixed))
         work = Work(network, prompts, asked)
-        measured = EngineBench(work, extent, accepted=accepted, batch_invariant=batch_invariant).measure(
-            compiled=compiled and not batch_invariant, advance=lambda steps: progress.advance(step, steps)
-        )
+        bench = EngineBench(work, extent, accepted=accepted, batch_invariant=batch_invariant, compiled=compiled)
+        measured = bench.measure(lambda steps: progress.advance(step, steps))
     dtype_name = str(network.dtype).removeprefix("torch.")
     report = {"shape": shape, "dtype": dtype_name, "task": task, "accepted": accepted, **measured, "machine": machine}
     if json_output:

@@ -19,13 +19,14 @@ from workers.serving.engine.completion import (
     EngineIdentity,
     PreparedPrompt,
 )
+from workers.serving.engine.forward.graphs import with_graphs
+from workers.serving.engine.forward.suffix_forward import SuffixForward, refuse_other_models
 from workers.serving.engine.loading import LoadedModel, load_model
 from workers.serving.engine.output import completion_of
 from workers.serving.engine.passes import PassLimits
 from workers.serving.engine.prefix import PromptFrame, derive_frames
 from workers.serving.engine.prompt import PromptBuilder
 from workers.serving.engine.scores import LabelScores
-from workers.serving.engine.suffix_forward import SuffixForward, refuse_other_models
 from workers.serving.engine.verdict_decoder import Answer, VerdictDecoder
 from workers.serving.engine.verdict_draft import VerdictDrafts
 from workers.serving.engine.verdict_format import QWEN3GUARD_GEN, VerdictFormat
@@ -80,7 +81,7 @@ class OnePassEngine(Engine):
             else LabelScores(self._encode, verdict_format.questions, score_temperature)
         )
         self._decoder = VerdictDecoder(
-            SuffixForward(loaded.model),
+            with_graphs(SuffixForward(loaded.model), settled=batch_invariant or not compiled),
             list({frame.prefix.tobytes(): frame.prefix for frame in self._frames}.values()),
             VerdictDrafts(self._encode, verdict_format.texts, adapts=not batch_invariant),
             end_ids=loaded.end_ids,

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 
 from workers.serving.engine.completion import DraftCounts, PreparedPrompt, Task
-from workers.serving.engine.kept_cache import KeptCache, PrefixCache
+from workers.serving.engine.forward.kept_cache import KeptCache, PrefixCache
 from workers.serving.engine.passes import PassLimits, cut_into_passes, run_in_halves
 
 # The rest of a verdict fits into this many more positions; a longer answer gets as many again, and again.
@@ -175,7 +175,7 @@ class VerdictDecoder:
         logits, cache = self._run_from_start(ids, positions, prefix)
         for row, tokens in zip(rows, own, strict=True):
             row.filled = len(tokens)
-        return self._read(rows, cache, logits, [draft] * len(rows))
+        return self._read(rows, cache, logits, [draft] * len(rows), lasting=False)
 
     def _run_from_start(
         self, ids: npt.NDArray[np.int64], positions: npt.NDArray[np.int64], prefix: PrefixCache
@@ -217,9 +217,18 @@ class VerdictDecoder:
         return self._drafts.after(task, written)[: self._max_new_tokens - len(written) - 1]
 
     def _read(
-        self, rows: Sequence[_Row], cache: KeptCache, logits: torch.Tensor, drafts: Sequence[Sequence[int]]
+        self,
+        rows: Sequence[_Row],
+        cache: KeptCache,
+        logits: torch.Tensor,
+        drafts: Sequence[Sequence[int]],
+        *,
+        lasting: bool = True,
     ) -> _Unfinished:
-        """Take from a pass what is certain now; the rows that need another one, with their part of the cache."""
+        """Take from a pass what is certain now; the rows that need another one, with their part of the cache.
+
+        `lasting` is False for a cache that the next pass may write into.
+        """
         # The first of equals, as in `argmax`, which takes six times as long on a CPU. NaN, if any, is every extreme.
         high, choices = logits.max(dim=-1)
         choices = torch.where(high.isfinite() & logits.amin(dim=-1).isfinite(), choices, _NOT_FINITE)
@@ -237,7 +246,7 @@ class VerdictDecoder:
             if not self._is_complete(row.answer):
                 row.filled += certain - 1
                 unfinished.append(index)
-        if len(unfinished) < len(rows):
+        if len(unfinished) < len(rows) or not lasting:
             cache = cache.selected(unfinished) if unfinished else KeptCache([], [])
         return _Unfinished([rows[index] for index in unfinished], cache)
 

@@ -22,8 +22,8 @@ from workers.bench.engine.shapes import (
 )
 from workers.bench.engine.tokenising import MadeUpTokenizer, Tokenising
 from workers.serving.engine.completion import PreparedPrompt
+from workers.serving.engine.forward.suffix_forward import SuffixForward
 from workers.serving.engine.passes import PassLimits
-from workers.serving.engine.suffix_forward import SuffixForward
 
 RATES = {"one_pass", "batch_invariant", "reference", "model_card_loop", "tokenising_per_core", "tokenising_together"}
 ALONE = {"alone_p50_ms", "alone_p99_ms", "forward_p50_ms", "forward_p99_ms", "alone_ratio", "alone_runs"}

@@ -20,9 +20,10 @@ from tests.workers.serving.engine.random_models import (
     random_model,
 )
 from workers.serving.engine.completion import PreparedPrompt, Task
+from workers.serving.engine.forward.graphs import with_graphs
+from workers.serving.engine.forward.suffix_forward import SuffixForward
 from workers.serving.engine.one_pass import OnePassEngine, limits_of
 from workers.serving.engine.reference import ReferenceEngine
-from workers.serving.engine.suffix_forward import SuffixForward
 from workers.serving.engine.verdict_decoder import Answer, VerdictDecoder
 
 _LOG = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ def decoder_of(
     model: Any, prompts: Sequence[PreparedPrompt], draft: Sequence[int], *, batch_invariant: bool = False
 ) -> VerdictDecoder:
     return VerdictDecoder(
-        SuffixForward(model),
+        with_graphs(SuffixForward(model), settled=True),
         [prompts[0].token_ids[:PREFIX]],
         _Drafts(draft),
         end_ids={VOCABULARY - 1},
@@ -100,9 +101,10 @@ def test_p13_answers_are_those_of_plain_greedy_decoding(shape: str, compiled: bo
     decoder = decoder_of(model, prompts, expected[0])  # right for the first, wrong for most
     if compiled:
         assert decoder.compile()
-    answers = decoder.decode(prompts)
-
-    assert [answer.ids for answer in answers] == expected
+    # As they are, then captured, then replayed.
+    for _ in range(3):
+        answers = decoder.decode(prompts)
+        assert [answer.ids for answer in answers] == expected
     truth = [
         full_logits(model, prompt.token_ids.tolist(), answer.ids)
         for prompt, answer in zip(prompts, answers, strict=True)
@@ -135,9 +137,22 @@ def test_p7_batch_invariance_leaves_not_a_bit_to_the_batch() -> None:
     shuffled = random.Random(2).sample(prompts, len(prompts))
     decoder = decoder_of(model, prompts, range(NEW_TOKENS), batch_invariant=True)
     first = {id(prompt): answer for prompt, answer in zip(prompts, decoder.decode(prompts), strict=True)}
-    again = {id(prompt): answer for prompt, answer in zip(shuffled, decoder.decode(shuffled), strict=True)}
+    # Captured and then replayed from graphs.
+    for _ in range(3):
+        again = {id(prompt): answer for prompt, answer in zip(shuffled, decoder.decode(shuffled), strict=True)}
+        assert all(torch.equal(logits_of([first[key]]), logits_of([again[key]])) for key in first)
 
-    assert all(torch.equal(logits_of([first[key]]), logits_of([again[key]])) for key in first)
+
+@pytest.mark.skipif(DEVICE.type != "cuda", reason="only a GPU has graphs")
+def test_p13_a_graph_changes_not_a_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, prompts = model_of("0.6B", torch.bfloat16), prompts_of(MESSAGES)
+    decoder = decoder_of(model, prompts, range(NEW_TOKENS))
+    replay, counted = torch.cuda.CUDAGraph.replay, []
+    monkeypatch.setattr(torch.cuda.CUDAGraph, "replay", lambda graph: (counted.append(1), replay(graph)))
+    before, *others = (logits_of(decoder.decode(prompts)) for _ in range(3))
+
+    assert counted, "nothing was replayed"
+    assert all(torch.equal(before, other) for other in others)
 
 
 @pytest.mark.skipif(DEVICE.type != "cuda", reason="only a GPU is waited for")

@@ -11,10 +11,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from tests.workers.serving.engine.random_models import as_loaded
 from workers.serving.engine.completion import Completion, Conversation, EngineIdentity, PreparedPrompt
+from workers.serving.engine.forward.suffix_forward import SuffixForward
 from workers.serving.engine.loading import LoadedModel, load_model
 from workers.serving.engine.one_pass import OnePassEngine
 from workers.serving.engine.reference import ReferenceEngine
-from workers.serving.engine.suffix_forward import SuffixForward
 
 NEW_TOKENS = 12
 Folders = Callable[..., Path]

@@ -11,8 +11,8 @@ import torch
 
 from tests.workers.serving.engine.random_models import full_logits, prefix_cached_logits, prompt_of, random_model
 from workers.serving.engine.completion import PreparedPrompt, Task
+from workers.serving.engine.forward.suffix_forward import SuffixForward
 from workers.serving.engine.passes import PassLimits
-from workers.serving.engine.suffix_forward import SuffixForward
 from workers.serving.engine.verdict_decoder import Answer, VerdictDecoder
 
 _LOG = logging.getLogger(__name__)

@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from tests.workers.serving.engine.random_models import as_loaded, full_logits, greedy, prompt_of, random_model
-from workers.serving.engine import suffix_forward
-from workers.serving.engine.attention import PrefixAttention
 from workers.serving.engine.completion import Conversation, PreparedPrompt
+from workers.serving.engine.forward import suffix_forward
+from workers.serving.engine.forward.attention import PrefixAttention
+from workers.serving.engine.forward.suffix_forward import SuffixForward
 from workers.serving.engine.loading import LoadedModel, load_model
 from workers.serving.engine.one_pass import OnePassEngine
 from workers.serving.engine.passes import PassLimits
 from workers.serving.engine.reference import ReferenceEngine
-from workers.serving.engine.suffix_forward import SuffixForward
 from workers.serving.engine.verdict_decoder import Answer, VerdictDecoder
 
 _LOG = logging.getLogger(__name__)
@@ -118,7 +118,7 @@ def test_p13_any_prefix_will_do(tiny: LoadedModel, truth: dict[tuple[int, ...], 
 def test_p13_the_fused_attention_of_gpus_is_as_exact(
     tiny: LoadedModel, truth: dict[tuple[int, ...], list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.serving.engine.attention._MOST_SCORES", 0)
+    monkeypatch.setattr("workers.serving.engine.forward.attention._MOST_SCORES", 0)
     prompts = [prompt_of(ids) for ids in PROMPTS]
     answers = _decoded(SuffixForward(tiny.model), prompts, _Told(truth, (1, 4)), 610)
     assert [answer.ids for answer in answers] == list(truth.values())

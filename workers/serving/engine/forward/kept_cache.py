@@ -37,6 +37,10 @@ class KeptCache:
         """Places per row."""
         return int(self.keys[0].shape[2])
 
+    def first(self, rows: int) -> "KeptCache":
+        """The first rows, in the memory of all."""
+        return KeptCache([keys[:rows] for keys in self.keys], [values[:rows] for values in self.values])
+
     def selected(self, rows: Sequence[int]) -> "KeptCache":
         """A copy of some rows, which lets the memory of the others go."""
         index = torch.tensor(rows, device=self.keys[0].device)

@@ -12,9 +12,9 @@ import torch
 from torch.nn import functional
 from transformers import PreTrainedModel, Qwen3ForCausalLM
 
-from workers.serving.engine.attention import PrefixAttention
-from workers.serving.engine.kept_cache import KeptCache, PrefixCache
-from workers.serving.engine.layer_pieces import PLAIN, LayerPieces, compiled_pieces
+from workers.serving.engine.forward.attention import PrefixAttention
+from workers.serving.engine.forward.kept_cache import KeptCache, PrefixCache
+from workers.serving.engine.forward.layer_pieces import PLAIN, LayerPieces, compiled_pieces
 
 
 def refuse_other_models(name: str, model: PreTrainedModel) -> None:
@@ -32,8 +32,8 @@ def refuse_other_models(name: str, model: PreTrainedModel) -> None:
 class SuffixForward:
     """One model's forward over rectangles of new tokens.
 
-    The model's query, key and value projections are made views of one merged weight, which computes the same products
-    in one call; the model itself goes on working.
+    The model's projections that have one input (query, key and value; gate and up) are made views of one merged weight,
+    which computes the same products in one call; the model itself goes on working.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -50,6 +50,7 @@ class SuffixForward:
         self._key_heads: int = network.config.num_key_value_heads
         self._device: torch.device = network.device
         self._qkv = [_merged(x.self_attn.q_proj, x.self_attn.k_proj, x.self_attn.v_proj) for x in self._layers]
+        self._gate_up = [_merged(x.mlp.gate_proj, x.mlp.up_proj) for x in self._layers]
         self._eps: float = network.config.rms_norm_eps
         self._pieces = PLAIN
 
@@ -57,6 +58,11 @@ class SuffixForward:
     def device(self) -> torch.device:
         """Where the model is."""
         return self._device
+
+    @property
+    def words(self) -> int:
+        """How many the logits of a position are."""
+        return int(self._head.weight.shape[0])
 
     def compile(self, prefix: PrefixCache) -> bool:
         """Compile what lies between the products, half a minute's work; False, and all as before, if it cannot be.
@@ -101,7 +107,7 @@ class SuffixForward:
         tokens = ids.shape[1]
         own = torch.arange(tokens, device=self._device)[None]
         cache = KeptCache([], [])
-        return self._run(ids, own, prefix, cache, positions, tokens), cache
+        return self._run(ids, own, prefix, cache, positions, tokens, in_order=True), cache
 
     def resume(
         self,
@@ -126,6 +132,8 @@ class SuffixForward:
         cache: KeptCache,
         positions: torch.Tensor | None,
         visible: int,
+        *,
+        in_order: bool = False,
     ) -> torch.Tensor | None:
         # One change of pieces, even if new ones are ready while this runs.
         pieces = self._pieces if ids.numel() > 1 else PLAIN
@@ -135,7 +143,7 @@ class SuffixForward:
         rotation = tuple(angle.expand(rows, -1, -1).flatten(0, 1).contiguous() for angle in (cos, sin))
         # A token sees its row's tokens up to itself; padding lies behind all of them.
         seen = torch.arange(visible, device=self._device) <= own[..., None]
-        attention = self._attention(seen, prefix, pieces)
+        attention = self._attention(seen, prefix, pieces, in_order=in_order)
         at = torch.arange(rows, device=self._device)[:, None]
         into = pieces.normed(hidden, self._layers[0].input_layernorm.weight, self._eps)
         for index, layer in enumerate(self._layers):
@@ -152,8 +160,7 @@ class SuffixForward:
             update = layer.self_attn.o_proj(attended)
             norm = layer.post_attention_layernorm.weight
             hidden, into = pieces.added_and_normed(hidden, update, norm, self._eps)
-            mlp = layer.mlp
-            update = mlp.down_proj(pieces.gated(mlp.gate_proj(into), mlp.up_proj(into)))
+            update = layer.mlp.down_proj(pieces.gated(functional.linear(into, *self._gate_up[index])))
             norm = (
                 self._layers[index + 1].input_layernorm.weight if index + 1 < len(self._layers) else self._norm.weight
             )
@@ -173,10 +180,13 @@ class SuffixForward:
         query, keys, values = (x.unflatten(0, (rows, -1)).transpose(1, 2) for x in (query, keys, values))
         return query, keys, values
 
-    def _attention(self, seen: torch.Tensor, prefix: PrefixCache, pieces: LayerPieces) -> PrefixAttention:
+    def _attention(
+        self, seen: torch.Tensor, prefix: PrefixCache, pieces: LayerPieces, *, in_order: bool = False
+    ) -> PrefixAttention:
         return PrefixAttention(
             seen,
             pieces.weighed,
+            in_order=in_order and self._head.weight.dtype in (torch.bfloat16, torch.float16),
             shared_keys=prefix.tokens,
             key_heads=self._key_heads,
             groups=self._query_heads // self._key_heads,

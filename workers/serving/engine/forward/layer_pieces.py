@@ -44,8 +44,9 @@ def rotated(
     return turned
 
 
-def gated(gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
-    """SwiGLU's product."""
+def gated(gate_up: torch.Tensor) -> torch.Tensor:
+    """SwiGLU's product of the first and the second half of each token's values."""
+    gate, up = gate_up.chunk(2, dim=-1)
     return functional.silu(gate) * up
 
 

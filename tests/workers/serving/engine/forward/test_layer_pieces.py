@@ -13,12 +13,13 @@ import torch
 from torch._inductor.async_compile import AsyncCompile
 
 from tests.workers.serving.engine.random_models import full_logits
-from workers.serving.engine import layer_pieces, one_pass, suffix_forward
+from workers.serving.engine import one_pass
 from workers.serving.engine.completion import Conversation
-from workers.serving.engine.layer_pieces import PLAIN, LayerPieces, compiled_pieces
+from workers.serving.engine.forward import layer_pieces, suffix_forward
+from workers.serving.engine.forward.layer_pieces import PLAIN, LayerPieces, compiled_pieces
+from workers.serving.engine.forward.suffix_forward import SuffixForward
 from workers.serving.engine.loading import LoadedModel, load_model
 from workers.serving.engine.one_pass import OnePassEngine
-from workers.serving.engine.suffix_forward import SuffixForward
 
 CHATS: list[Conversation] = [[{"role": "user", "content": "hello " * count}] for count in range(30)]
 
@@ -61,9 +62,9 @@ def test_p13_compiled_pieces_change_no_verdict_and_nobody_waits_for_them(
     used: list[LayerPieces] = []
     run = SuffixForward._run  # noqa: SLF001 - which pieces run is seen nowhere else
 
-    def watched(forward: SuffixForward, *inputs: Any) -> Any:
+    def watched(forward: SuffixForward, *inputs: Any, **how: Any) -> Any:
         used.append(forward._pieces)  # noqa: SLF001
-        return run(forward, *inputs)
+        return run(forward, *inputs, **how)
 
     judged_meanwhile = threading.Event()
 
