@@ -26,6 +26,7 @@ class Reason(StrEnum):
     EVENT_TOO_LARGE = "event_too_large"
     NOT_UTF8 = "not_utf8"
     INVALID_JSON = "invalid_json"
+    MALFORMED_ROW = "malformed_row"
     NESTED_TOO_DEEPLY = "nested_too_deeply"
     INVALID_CLOUDEVENT = "invalid_cloudevent"
     UNSUPPORTED_CONTENT_TYPE = "unsupported_content_type"
@@ -54,6 +55,7 @@ STAGE_OF: dict[Reason, Stage] = {
     Reason.EVENT_TOO_LARGE: Stage.DECODE,
     Reason.NOT_UTF8: Stage.DECODE,
     Reason.INVALID_JSON: Stage.DECODE,
+    Reason.MALFORMED_ROW: Stage.CONSUME,
     Reason.NESTED_TOO_DEEPLY: Stage.DECODE,
     Reason.INVALID_CLOUDEVENT: Stage.DECODE,
     Reason.UNSUPPORTED_CONTENT_TYPE: Stage.DECODE,

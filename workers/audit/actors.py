@@ -22,8 +22,8 @@ from workers.audit.block_judge import Lane
 from workers.audit.block_work import BlockWork, ReadTopic, RunWork
 from workers.audit.manifest import BlockMarker
 from workers.audit.rows.blocks import Block
-from workers.audit.rows.locations import reason_of
 from workers.audit.rows.selection import Keys
+from workers.files.locations import reason_of
 from workers.serving.ray_session import start_ray
 from workers.telemetry.log import log_event
 
@@ -64,7 +64,7 @@ class AuditActor:
         for text in batch["block"]:
             if not self._refusal:
                 try:
-                    markers.append(self._work.do(Block(*json.loads(text))).model_dump_json())
+                    markers.append(self._work.do(Block.loaded(text)).model_dump_json())
                     continue
                 except ModerationError as error:
                     self._refusal = str(error)

@@ -13,7 +13,8 @@ from hashlib import sha256
 from typing import Any
 
 from pipelines.moderation import Admitted
-from schemas.dead_letter import DeadLetter
+from schemas.dead_letter import DeadLetter, dead_letter
+from schemas.errors import EventError
 from schemas.event import decode_event
 from schemas.record import SourceRecord
 from schemas.verdict import Provenance
@@ -106,7 +107,7 @@ class BlockWork:
             if item.event_id is not None and not self._is_sampled(item, item.event_id):
                 counts["skipped"] += 1
                 continue
-            admitted = self._judge.admit(item.record)
+            admitted = self._admit(item)
             if item.event_id is None and not self._is_sampled(item, _name_of(admitted)):
                 counts["skipped"] += 1
             elif isinstance(admitted, DeadLetter):
@@ -153,6 +154,16 @@ class BlockWork:
         assert self._read_topic is not None
         for record in self._read_topic(block.name, block.partition, block.start, block.start + block.rows):
             yield AuditRecord(record, None, None, _time_of(record), None)
+
+    def _admit(self, item: AuditRecord) -> Admitted | DeadLetter:
+        """A record that can be judged; of a malformed row, a dead letter that names its line."""
+        row = item.malformed
+        if row is None:
+            return self._judge.admit(item.record)
+        reason, detail = row.reason, row.detail
+        if row.value is not None and isinstance(refused := self._judge.admit(item.record), DeadLetter):
+            reason, detail = refused.reason, refused.detail
+        return dead_letter(item.record, EventError(reason, f"line {row.line}: {detail}"), group="audit")
 
     def _is_sampled(self, item: AuditRecord, event_id: str) -> bool:
         return is_sampled(self._work.sample, event_id, item.stratum)

@@ -28,6 +28,15 @@ class FileInput(_Part):
     bytes: Count
     sha256: str
     rows: Count
+    malformed: Count = Field(0, description="rows that cannot be read, each a dead letter")
+    dialect: dict[str, str | None] | None = Field(None, description="of CSV and TSV, as it was told or found")
+
+
+class LeftOut(_Part):
+    """A file or folder among the inputs that was not read."""
+
+    uri: str
+    why: str
 
 
 class TopicInput(_Part):
@@ -103,6 +112,8 @@ class Manifest(_Part):
     finished_at: str | None = None
     attempts: tuple[str, ...] = Field(description="when it was started and taken up again, RFC 3339, UTC")
     inputs: tuple[FileInput | TopicInput, ...]
+    left_out: tuple[LeftOut, ...] = Field((), description="what the arguments name and was not read: the first 1,000")
+    left_out_in_all: Count = 0
     mapping: dict[str, str] = Field(description="column by field; empty for a topic")
     sample: SampleTaken | None
     since_run: str | None = Field(None, description="run whose verdicts were not made again")

@@ -19,6 +19,7 @@ from workers.audit.actors import LaneFactory, Pool, do_blocks
 from workers.audit.block_work import RunWork
 from workers.audit.manifest import (
     BlockMarker,
+    LeftOut,
     Manifest,
     PolicyUsed,
     SampleTaken,
@@ -34,6 +35,7 @@ from workers.audit.run_lock import StillOurs
 Told = Callable[[BlockMarker], None]
 # What must be unchanged when a run is resumed.
 _FIXED = ("inputs", "mapping", "sample", "since_run", "policy", "block_rows", "keep_text")
+_MOST_LEFT_OUT = 1_000
 _VERSIONS = {"weir": "weir-moderation", "ray": "ray", "torch": "torch", "transformers": "transformers"}
 
 
@@ -161,6 +163,8 @@ def _manifest(asked: Asked, begun: Manifest | None) -> Manifest:
         started_at=now,
         attempts=(now,),
         inputs=asked.plan.inputs,
+        left_out=tuple(LeftOut(**item._asdict()) for item in asked.plan.left_out[:_MOST_LEFT_OUT]),
+        left_out_in_all=len(asked.plan.left_out),
         mapping={} if asked.columns is None else asked.columns.by_field,
         sample=asked.sample,
         since_run=asked.since_run,

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from schemas.errors import ConfigurationError, ModerationError
 from workers.audit.manifest import BlockMarker, Cost, Counts, Manifest, total_cost, total_counts
-from workers.audit.rows.locations import filesystem_of, reason_of
+from workers.files.locations import filesystem_of, reason_of
 
 MANIFEST = "manifest.json"
 DRIVER = "driver.json"  # of `run_lock`, while a run is driven

@@ -24,8 +24,8 @@ from pyarrow import fs
 from pydantic import BaseModel, ValidationError
 
 from schemas.errors import ConfigurationError, ModerationError
-from workers.audit.rows.locations import filesystem_of, reason_of
 from workers.audit.run_folder import DRIVER
+from workers.files.locations import filesystem_of, reason_of
 from workers.telemetry.log import log_event
 
 log = logging.getLogger(__name__)

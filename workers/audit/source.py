@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from schemas.errors import ConfigurationError
 from workers.audit.manifest import SampleTaken, TopicInput
 from workers.audit.rows.block_rows import BlockRows
-from workers.audit.rows.blocks import Plan, plan_files, plan_topic
+from workers.audit.rows.blocks import HowAsked, Plan, plan_files, plan_topic, survey
 from workers.audit.rows.columns import Columns
 from workers.audit.rows.event_rows import EventRows
 from workers.audit.rows.selection import sample_of
 from workers.audit.run_folder import RunFolder
+from workers.files.csv_dialect import AS_FOUND, DialectAsked
 from workers.kafka.moments import AGE, milliseconds_of
 from workers.settings.loading import Settings
 
@@ -33,6 +34,7 @@ class AuditInput:
     mapping: dict[str, str]
     stratify: str | None
     block_rows: int
+    dialect: DialectAsked = AS_FOUND
 
     def plan(self, settings: Settings, run: str | None, progress: Progress) -> tuple[Plan, Columns | None]:
         """The blocks, and of files the columns.
@@ -54,8 +56,9 @@ class AuditInput:
         else:
             if self.begin or self.end:
                 raise ConfigurationError("--from and --to are about a topic; give the files that are wanted")
-            columns = Columns.resolve(self.mapping, self.files, self.stratify)
-            plan = plan_files(self.files, self.block_rows, EventRows(columns).lookback, progress)
+            surveyed = survey(self.files, self.block_rows, progress, HowAsked(self.dialect.checked()), run)
+            columns = Columns.resolve(self.mapping, surveyed.files, self.stratify)
+            plan = plan_files(surveyed, self.block_rows, EventRows(columns).lookback)
         if not plan.blocks:
             raise ConfigurationError("there is nothing to judge: no rows")
         return plan, columns

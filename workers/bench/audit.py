@@ -29,7 +29,7 @@ from workers.audit.block_judge import Lane
 from workers.audit.block_work import ReadTopic
 from workers.audit.lane import lane_of
 from workers.audit.manifest import PolicyUsed
-from workers.audit.rows.blocks import Block, plan_files
+from workers.audit.rows.blocks import Block, plan_files, survey
 from workers.audit.rows.columns import Columns
 from workers.audit.rows.event_rows import EventRows
 from workers.audit.rows.tables import VERDICT_SCHEMA, RowFacts, table_of, verdict_row
@@ -152,8 +152,9 @@ def _audit(
     factory: LaneFactory,
     max_event_bytes: int,
 ) -> None:
-    columns = Columns.resolve(_MAPPING, [str(source)], None)
-    plan = plan_files([str(source)], block_rows, 0, lambda _done, _all: None)
+    surveyed = survey([str(source)], block_rows, lambda _done, _all: None)
+    columns = Columns.resolve(_MAPPING, surveyed.files, None)
+    plan = plan_files(surveyed, block_rows, 0)
     asked = Asked(
         run=str(into),
         plan=plan,
@@ -171,7 +172,7 @@ def _audit(
 
 
 def _bare(source: Path, into: Path, pool: Pool, block_rows: int, factory: LaneFactory) -> None:
-    columns = Columns.resolve(_MAPPING, [str(source)], None)
+    columns = Columns.resolve(_MAPPING, survey([str(source)], _GROUP_ROWS, lambda _done, _all: None).files, None)
     ray.data.read_parquet(str(source), columns=list(columns.wanted)).map_batches(
         _BareActor,
         batch_size=block_rows,

@@ -24,12 +24,13 @@ from schemas.verdict import Provenance
 from workers.audit.block_judge import Lane
 from workers.audit.block_work import ReadTopic
 from workers.audit.manifest import PolicyUsed, SampleTaken
-from workers.audit.rows.blocks import Plan, plan_files
+from workers.audit.rows.blocks import HowAsked, Plan, Survey, plan_files, survey
 from workers.audit.rows.columns import Columns
 from workers.audit.rows.event_rows import EventRows
 from workers.audit.rows.tables import DEAD_LETTER_SCHEMA, VERDICT_SCHEMA
 from workers.audit.run import Asked
 from workers.audit.run_folder import DEAD_LETTERS, VERDICTS, RunFolder
+from workers.files.csv_dialect import AS_FOUND, DialectAsked
 
 MAX_BYTES = 100_000
 WORDS = ("hey", "team", "who", "is", "up", "for", "the", "raid", "tonight", "patch", "broke", "my", "aim")
@@ -137,8 +138,23 @@ def write_parquet(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 def planned(file: Path, block_rows: int, mapping: dict[str, str] = MAPPING) -> tuple[Plan, Columns]:
     """The blocks and columns of one file."""
-    columns = Columns.resolve(mapping, [str(file)], None)
-    return plan_files([str(file)], block_rows, EventRows(columns).lookback, lambda _done, _all: None), columns
+    columns = resolved(mapping, file)
+    return plan_of(file, block_rows, EventRows(columns).lookback), columns
+
+
+def surveyed(*paths: Path | str, block_rows: int = 10, dialect: DialectAsked = AS_FOUND) -> Survey:
+    """What is found of some paths."""
+    return survey([str(path) for path in paths], block_rows, lambda _done, _all: None, HowAsked(dialect))
+
+
+def resolved(mapping: dict[str, str], *paths: Path | str, stratum: str | None = None) -> Columns:
+    """The columns of some paths."""
+    return Columns.resolve(mapping, surveyed(*paths).files, stratum)
+
+
+def plan_of(path: Path | str, block_rows: int, lookback: int = 0) -> Plan:
+    """The blocks of one path."""
+    return plan_files(surveyed(path, block_rows=block_rows), block_rows, lookback)
 
 
 def asked(

@@ -14,9 +14,9 @@ from pyarrow import fs, parquet
 from pydantic import ValidationError
 
 from schemas.errors import ConfigurationError
-from workers.audit.rows.locations import filesystem_of
 from workers.audit.rows.tables import DEAD_LETTER_SCHEMA, VERDICT_SCHEMA
 from workers.audit.run_folder import DEAD_LETTERS, VERDICTS, RunFolder
+from workers.files.locations import filesystem_of
 
 Progress = Callable[[int], None]
 """Takes how many rows more have been read."""

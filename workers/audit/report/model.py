@@ -28,6 +28,9 @@ class RunFacts(_Figures):
     blocks: int
     inputs: int
     input_bytes: int
+    malformed: int
+    left_out: dict[str, int]
+    """Files and folders among the inputs that were not read, by why."""
     provenance: dict[str, str]
     policy: dict[str, str]
     versions: dict[str, str]

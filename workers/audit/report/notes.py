@@ -6,7 +6,7 @@ Computes no figure.
 from workers.audit.report.conversations import MOST_CANDIDATES
 from workers.audit.report.counts import MOST_GROUPS, MOST_HOURS
 from workers.audit.report.examples import MOST_CHARACTERS
-from workers.audit.report.model import AuditReport, Breakdown
+from workers.audit.report.model import AuditReport, Breakdown, RunFacts
 
 
 def warnings_of(report: AuditReport) -> list[str]:
@@ -29,6 +29,8 @@ def warnings_of(report: AuditReport) -> list[str]:
             f"The ledger is not closed: {run.rows:,} rows were read, {run.verdicts:,} became verdicts,"
             f" {run.dead_letters:,} dead letters, {run.skipped:,} were skipped."
         )
+    if run.finished and not run.verdicts:
+        warnings.append("Nothing was judged: no row got a verdict, and no share on this page says anything.")
     if report.comparison and not report.comparison.against.finished:
         warnings.append("The run that this one is compared with is not finished.")
     if report.comparison and not report.comparison.pairs:
@@ -57,6 +59,7 @@ def notes_of(report: AuditReport, text_wanted: bool, *, hours_cut: bool) -> list
             f"{report.times.earlier:,} verdicts lie before and {report.times.later:,} behind the time that the charts"
             " show: less than 0.1 % at either end, which would stretch the axis."
         )
+    notes += _unread(run)
     if run.sample is not None:
         notes.append(f"The run judged a sample ({run.sample}); {run.skipped:,} rows were left out.")
     if run.since_run is not None:
@@ -71,6 +74,16 @@ def notes_of(report: AuditReport, text_wanted: bool, *, hours_cut: bool) -> list
         )
     if comparison and comparison.groups_cut:
         notes.append(f"Of the changes by tenant and language only the first {MOST_GROUPS:,} names were looked at.")
+    return notes
+
+
+def _unread(run: RunFacts) -> list[str]:
+    notes = [
+        f"Of the input, {count:,} files or folders were not read: {why}. The manifest lists them."
+        for why, count in run.left_out.items()
+    ]
+    if run.malformed:
+        notes.append(f"{run.malformed:,} rows of the input cannot be read; each is a dead letter that names its line.")
     return notes
 
 

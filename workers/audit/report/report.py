@@ -150,6 +150,8 @@ def _facts(run: RunFiles) -> RunFacts:
         blocks=manifest.blocks,
         inputs=len(manifest.inputs),
         input_bytes=sum(item.bytes for item in manifest.inputs if isinstance(item, FileInput)),
+        malformed=sum(item.malformed for item in manifest.inputs if isinstance(item, FileInput)),
+        left_out=dict(sorted(Counter(item.why for item in manifest.left_out).items())),
         provenance=provenance.model_dump() if provenance else {},
         policy=manifest.policy.model_dump(),
         versions=manifest.versions,

@@ -3,15 +3,14 @@
 Knows nothing of what rows mean.
 """
 
-import csv
 from collections.abc import Sequence
 from typing import Any
 
 from schemas.errors import ModerationError
-from workers.audit.rows.blocks import Block
-from workers.audit.rows.cursors import Row, cursor_of
-from workers.audit.rows.file_formats import form_of
-from workers.audit.rows.locations import filesystem_of
+from workers.audit.rows.blocks import UNREADABLE, Block, constants_of, stamp_of
+from workers.files.cursors import cursor_of
+from workers.files.locations import filesystem_of
+from workers.files.row_values import Row
 
 _NEAR = 16  # blocks that are passed by rather than opening the file anew: other actors have them
 
@@ -36,13 +35,17 @@ class BlockRows:
         """A block's rows, and up to `lookback` rows that stand before them.
 
         Raises:
-            ModerationError: the file cannot be read, or has fewer rows than when the run was planned.
+            ModerationError: the file cannot be read, or is not what it was when the run was planned.
         """
         try:
             rows, before = self._read(block)
-        except (OSError, EOFError, ValueError, csv.Error) as error:
+            changed = stamp_of(block.uri) != block.stamp
+        except UNREADABLE as error:
             self._uri = ""
             raise ModerationError(f"{block.uri}: cannot be read any more: {type(error).__name__}") from None
+        if changed:
+            self._uri = ""
+            raise ModerationError(f"{block.uri}: has changed since the run was planned")
         if len(rows) < block.rows:
             raise ModerationError(f"{block.uri}: ends before row {block.start + block.rows}, which it had")
         return rows, before
@@ -77,8 +80,11 @@ class BlockRows:
             self._recent = [*self._recent, *rows][-self._lookback :]
 
     def _open(self, block: Block) -> None:
+        assert block.written is not None
         files, path = filesystem_of(block.uri)
-        form = form_of(block.name)
-        self._cursor = cursor_of(files, path, form, self._wanted, block.open_row, block.open_byte)
-        self._is_text = form.is_text
+        raw = files.open_input_file(path)
+        self._cursor = cursor_of(
+            raw, block.written, self._wanted, constants_of(block.uri), block.open_row, block.open_mark
+        )
+        self._is_text = block.written.form.is_text and block.written.form.kind != "json"
         self._uri, self._recent = block.uri, []

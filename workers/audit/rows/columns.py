@@ -3,8 +3,7 @@
 Reads no rows.
 """
 
-import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -12,9 +11,7 @@ import yaml
 
 from pipelines.strict_yaml import loaded
 from schemas.errors import ConfigurationError
-from workers.audit.rows.cursors import cursor_of
-from workers.audit.rows.file_formats import SUFFIXES, form_of
-from workers.audit.rows.locations import filesystem_of, find_files
+from workers.audit.rows.blocks import Surveyed
 
 # By field: the column that it is taken from where none is given and there is one.
 FIELDS = {
@@ -41,51 +38,59 @@ class Columns(NamedTuple):
         return tuple(dict.fromkeys((*self.by_field.values(), *([self.stratum] if self.stratum else []))))
 
     @classmethod
-    def resolve(cls, given: Mapping[str, str], arguments: Sequence[str], stratum: str | None) -> Self:
-        """What is given, completed from the columns that the files have.
+    def resolve(cls, given: Mapping[str, str], files: Sequence[Surveyed], stratum: str | None) -> Self:
+        """What is given, completed from the columns that the files have, all of their rows together.
+
+        A column that only some of them have is null in the others.
 
         Raises:
-            ConfigurationError: a field or a column that is not known, or nothing to judge.
+            ConfigurationError: a field that is not known; a column that no row has, or that a file has twice; nothing
+                to judge in a file.
         """
         if unknown := set(given) - set(FIELDS):
             raise ConfigurationError(f"mapping {min(unknown)}: not one of {', '.join(FIELDS)}")
         if {"text", "messages"} <= set(given):
             raise ConfigurationError(f"mapping text={given['text']} and messages={given['messages']}: one of them")
-        by_field: dict[str, str] = {}
-        for found in find_files(arguments, SUFFIXES):
-            there, optional = _columns_of(found.uri, found.name)
-            if not there:  # empty, as some writers leave them, and so without rows that could miss a column
-                continue
-            by_field = by_field or _completed(given, there)
-            missing = {*by_field.values(), *([stratum] if stratum else [])} - set(there)
-            if missing and not optional:
-                shown = ", ".join(there[:20])
-                raise ConfigurationError(f"{found.uri}: no column {min(missing)!r}; there are {shown}")
-            if not {"text", "messages"} & set(by_field):
-                raise ConfigurationError(f"{found.uri}: nothing to judge: map text or messages to one of {there[:20]}")
-        if not by_field:
-            raise ConfigurationError(f"{', '.join(arguments)}: there is nothing to judge: no columns")
-        return cls({field: by_field[field] for field in FIELDS if field in by_field}, stratum)
+        there = dict.fromkeys(name for item in files for name in item.columns)
+        if not there:
+            raise ConfigurationError("there is nothing to judge: no columns")
+        by_field = _completed(given, there)
+        shown = ", ".join(list(there)[:20])
+        for name in (*given.values(), *([stratum] if stratum else [])):
+            if name not in there:
+                raise ConfigurationError(f"{_named(files)}: no column {name!r}; there are {shown}")
+        if not {"text", "messages"} & set(by_field):
+            raise ConfigurationError(
+                f"{_named(files)}: nothing to judge: map text or messages to one of {list(there)[:20]}"
+            )
+        columns = cls({field: by_field[field] for field in FIELDS if field in by_field}, stratum)
+        for item in files:
+            if doubled := set(item.doubled) & set(columns.wanted):
+                raise ConfigurationError(f"{item.found.uri}: has the column {min(doubled)!r} twice")
+            judged = {by_field[field] for field in ("text", "messages") if field in by_field}
+            if item.columns and item.taken.rows > item.taken.malformed and not judged & set(item.columns):
+                raise ConfigurationError(
+                    f"{item.found.uri}: nothing to judge: no column {min(judged)!r}; there are"
+                    f" {', '.join(item.columns[:20])}"
+                )
+        return columns
 
 
-def _completed(given: Mapping[str, str], there: Sequence[str]) -> dict[str, str]:
-    """What is given, and the columns of the first file that have a field's usual name."""
+def _named(files: Sequence[Surveyed]) -> str:
+    return files[0].found.uri if len(files) == 1 else f"{files[0].found.uri} and {len(files) - 1} more"
+
+
+def _completed(given: Mapping[str, str], there: Collection[str]) -> dict[str, str]:
+    """What is given, and the columns that have a field's usual name.
+
+    Both text and messages, if there are both and neither is given: files of two years may differ in that.
+    """
     taken = {field: name for field, name in FIELDS.items() if name in there and field not in given}
-    if {"text", "messages"} & set(given) or "messages" in taken:
+    if "messages" in given:
         taken.pop("text", None)
     if "text" in given:
         taken.pop("messages", None)
     return {**given, **{field: name for field, name in taken.items() if name is not None}}
-
-
-def _columns_of(uri: str, name: str) -> tuple[tuple[str, ...], bool]:
-    """A file's columns, and whether some of its rows may have others."""
-    files, path = filesystem_of(uri)
-    form = form_of(name)
-    try:
-        return cursor_of(files, path, form, None).columns, form.kind == "jsonl"
-    except (OSError, EOFError, ValueError, csv.Error) as error:
-        raise ConfigurationError(f"{uri}: cannot be read as {form.kind}: {type(error).__name__}") from None
 
 
 def read_mapping(path: Path) -> dict[str, str]:

@@ -16,7 +16,7 @@ from pydantic_core import from_json, to_json
 from schemas.record import SourceRecord
 from workers.audit.rows.blocks import Block
 from workers.audit.rows.columns import Columns
-from workers.audit.rows.cursors import Row, Values
+from workers.files.row_values import Malformed, Row, Values
 
 _Asked = dict[tuple[str | None, str | None], tuple[int, Any]]
 """By tenant and conversation: the last row of a user, and its text."""
@@ -34,6 +34,7 @@ class AuditRecord(NamedTuple):
     occurred_at: datetime | None
     language: str | None
     stratum: str = ""
+    malformed: Malformed | None = None
 
 
 class EventRows:
@@ -58,14 +59,15 @@ class EventRows:
         for number, row in enumerate(before, block.start - len(before)):
             self._note(asked, number, row)
         for number, row in enumerate(rows, block.start):
-            if isinstance(row, bytes):
-                yield AuditRecord(_record(block, number, None, row), None, None, None, None)
+            if isinstance(row, Malformed):
+                record = _record(block, number, None, row.value or b"")
+                yield AuditRecord(record, None, None, None, None, malformed=row)
                 continue
             yield self._read(block, number, row, asked)
             self._note(asked, number, row)
 
     def _note(self, asked: _Asked, number: int, row: Row) -> None:
-        if not self.lookback or isinstance(row, bytes) or self._role(row) != "user":
+        if not self.lookback or isinstance(row, Malformed) or self._role(row) != "user":
             return
         if (key := self._conversation(row)) is not None:
             asked[key] = number, self._value(row, "text")
@@ -98,12 +100,14 @@ class EventRows:
         )
 
     def _messages(self, number: int, row: Values, asked: _Asked) -> dict[str, Any]:
-        if "messages" in self._index_of:
-            messages = self._value(row, "messages")
-            if isinstance(messages, str):  # a column of JSON, as CSV has to have it
-                with suppress(ValueError):  # a string then, which is refused
-                    messages = from_json(messages)
-            return {} if messages is None else {"messages": messages}
+        messages = self._value(row, "messages")
+        if isinstance(messages, str):  # a column of JSON, as CSV has to have it
+            with suppress(ValueError):  # a string then, which is refused
+                messages = from_json(messages)
+        said = {} if messages is None else {"messages": messages}
+        text = self._value(row, "text")
+        if messages is not None:  # and a text, perhaps, which the event's decoder refuses beside them
+            return said if text is None else {**said, "text": text}
         text = self._value(row, "text")
         if text is None:
             return {}

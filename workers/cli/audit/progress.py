@@ -16,9 +16,10 @@ from rich.table import Table
 
 from pipelines.capacity.capacity import shown
 from schemas.verdict import Severity
-from workers.audit.manifest import BlockMarker, Counts, Manifest
+from workers.audit.manifest import BlockMarker, Counts, FileInput, Manifest
 from workers.cli.terminal import console, plain
 
+_LISTED = 10
 _WINDOW_S = 120.0  # that rate and ETA go by: blocks come at once and then not for a while
 
 
@@ -95,12 +96,31 @@ def show_finished(run: str, manifest: Manifest) -> None:
     table = Table("", "", title=escape(plain(run)), show_header=False)
     for name, value in rows_of(counts):
         table.add_row(name, escape(plain(value)))
+    for name, value in inputs_of(manifest):
+        table.add_row(escape(plain(name)), escape(plain(value)))
     table.add_row("prompts judged", f"{counts.judged:,}")
     table.add_row("answered from the cache", f"{counts.deduplicated:,}")
     table.add_row("tokens", f"{cost.prompt_tokens:,} in, {cost.output_tokens:,} out")
     table.add_row("GPU seconds", f"{cost.gpu_seconds:,.1f}")
     table.add_row("seconds", f"{cost.wall_seconds:,.1f}")
     out.print(table)
+
+
+def inputs_of(manifest: Manifest) -> list[tuple[str, str]]:
+    """What was found of the input: dialects, malformed rows, and what was left out."""
+    files = [item for item in manifest.inputs if isinstance(item, FileInput)]
+    rows = []
+    dialects = Counter(
+        " ".join(f"{name} {value!r}" for name, value in item.dialect.items() if value is not None)
+        for item in files
+        if item.dialect is not None
+    )
+    rows += [(f"read with {name}", f"{count:,} files") for name, count in sorted(dialects.items())]
+    rows += [(f"malformed in {item.name}", f"{item.malformed:,} rows") for item in files if item.malformed][:_LISTED]
+    rows += [(f"not read: {item.why}", item.uri) for item in manifest.left_out[:_LISTED]]
+    if (more := manifest.left_out_in_all - _LISTED) > 0:
+        rows.append(("not read", f"{more:,} more; see the manifest"))
+    return rows
 
 
 def rows_of(counts: Counts) -> list[tuple[str, str]]:

@@ -13,7 +13,7 @@ import typer
 from workers.cli.audit.extra import need_extra
 from workers.cli.option_objects import with_objects
 from workers.cli.options import AsJson, Config, Model, by_name
-from workers.cli.terminal import progress_bar, show_json
+from workers.cli.terminal import NOTHING_JUDGED, progress_bar, show_json
 from workers.settings.loading import load_settings, prepare_ray
 from workers.telemetry.log import configure_logging
 
@@ -30,7 +30,8 @@ class _SourceOptions:
         list[str] | None,
         typer.Argument(
             metavar="[INPUT]...",
-            help="Files, folders, globs, URIs: .parquet, .jsonl, .csv, .tsv, .arrow, .feather; text also .gz, .zst.",
+            help="Files, folders, globs, URIs: .parquet, .jsonl, .json, .csv, .tsv, .arrow, .feather; text also .gz,"
+            " .zst, .bz2, .xz.",
         ),
     ] = None
     topic: Annotated[str | None, typer.Option(help="Events of this topic, in place of files.")] = None
@@ -42,7 +43,10 @@ class _SourceOptions:
     mapped: Annotated[
         list[str] | None,
         typer.Option(
-            "--map", metavar="FIELD=COLUMN", help="text, messages, role, conversation, tenant, time, id, language."
+            "--map",
+            metavar="FIELD=COLUMN",
+            help="text, messages, role, conversation, tenant, time, id, language. A column may be nested:"
+            " text=message.body, or a folder's: tenant=org, of org=kids/.",
         ),
     ] = None
     mapping: Annotated[Path | None, typer.Option(help="YAML file with the same: `text: body`.")] = None
@@ -57,15 +61,29 @@ class _SourceOptions:
     block_rows: Annotated[
         int, typer.Option(min=1, help="Rows that are done as a whole: what is done again if an actor dies.")
     ] = 4_096
+    delimiter: Annotated[
+        str | None, typer.Option(help="Of CSV and TSV: a character, or tab. Default: what fits a file's beginning.")
+    ] = None
+    quote: Annotated[str | None, typer.Option(help="Of CSV and TSV: a character, or none; default as above.")] = None
+    escape: Annotated[
+        str | None, typer.Option(help="Of CSV and TSV: a character before quotes, or none; default as above.")
+    ] = None
+    encoding: Annotated[
+        str | None, typer.Option(help="Of text files, as Python names it. Default: as their first bytes say, or UTF-8.")
+    ] = None
 
     def source(self) -> "AuditInput":
         """The same for the library."""
         from workers.audit.rows.columns import read_mapping
         from workers.audit.source import AuditInput
+        from workers.files.csv_dialect import DialectAsked
 
         given = {} if self.mapping is None else read_mapping(self.mapping)
         columns = {**given, **by_name(self.mapped, "--map", "FIELD=COLUMN")}
-        return AuditInput(self.inputs or [], self.topic, self.begin, self.end, columns, self.stratify, self.block_rows)
+        dialect = DialectAsked(self.delimiter, self.quote, self.escape, self.encoding)
+        return AuditInput(
+            self.inputs or [], self.topic, self.begin, self.end, columns, self.stratify, self.block_rows, dialect
+        )
 
 
 @dataclass(frozen=True)
@@ -127,6 +145,7 @@ def run(
 
     Killed at any moment and started again with the same arguments, it goes on; at most one block of each actor is done
     again. A finished run is never overwritten, and of two that write to one folder the second is refused.
+    Exits with 3 if no row got a verdict.
     """
     need_extra()
     settings = load_settings(config).with_model(model)
@@ -147,3 +166,5 @@ def run(
         with AuditBar(audit.rows, audit.markers, quiet=as_json) as bar:
             manifest = finished(audit, settings, order, bar.told, logs=not as_json)
     show_json(manifest.model_dump(mode="json")) if as_json else show_finished(str(judging.into), manifest)
+    if not manifest.counts.verdicts:
+        raise typer.Exit(NOTHING_JUDGED)

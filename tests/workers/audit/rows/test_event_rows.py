@@ -14,18 +14,18 @@ from pyarrow import ipc, parquet
 from pipelines.moderation import Admitted
 from schemas.dead_letter import DeadLetter
 from schemas.errors import ConfigurationError
-from tests.workers.audit.scripted_lane import moderation
+from schemas.reasons import Reason
+from tests.workers.audit.scripted_lane import moderation, plan_of, resolved
 from workers.audit.rows.block_rows import BlockRows
-from workers.audit.rows.blocks import Block, plan_files
+from workers.audit.rows.blocks import Block
 from workers.audit.rows.columns import Columns, read_mapping
 from workers.audit.rows.event_rows import AuditRecord, EventRows
+from workers.files.row_values import Malformed, Row
 
 BLOCK = Block(0, "", "log.csv", 0, 10, 4)
 
 
-def records(
-    by_field: dict[str, str], *rows: tuple[Any, ...] | bytes, before: tuple[Any, ...] = ()
-) -> list[AuditRecord]:
+def records(by_field: dict[str, str], *rows: Row, before: tuple[Any, ...] = ()) -> list[AuditRecord]:
     return list(EventRows(Columns(by_field)).records(BLOCK, rows, before))
 
 
@@ -45,7 +45,7 @@ def test_columns_become_the_fields_of_an_event() -> None:
         "text": "hello",
         "created_at": "2026-01-02T02:04:05+00:00",
     }
-    assert found[1:] == ("7", "acme", datetime(2026, 1, 2, 2, 4, 5, tzinfo=UTC), "en", "")
+    assert found[1:6] == ("7", "acme", datetime(2026, 1, 2, 2, 4, 5, tzinfo=UTC), "en", "")
     assert (found.record.topic, found.record.offset) == ("log.csv", 10)
 
 
@@ -99,8 +99,8 @@ def test_a_row_whose_time_no_calendar_has_is_one_dead_letter_and_its_neighbours_
     table = pa.table({"text": ["a", "b", "c"], "created_at": number.cast(kind)})
     with ipc.new_file(path, table.schema) as writer:
         writer.write_table(table)
-    columns = Columns.resolve({}, [str(path)], None)
-    (block,) = plan_files([str(path)], 10, 0, lambda _done, _all: None).blocks
+    columns = resolved({}, path)
+    (block,) = plan_of(path, 10, 0).blocks
     rows, _ = BlockRows(columns.wanted, 0).read(block)
     outcomes = [moderation().admit(item.record) for item in EventRows(columns).records(block, rows, ())]
 
@@ -123,13 +123,11 @@ def test_a_row_whose_time_no_calendar_has_is_one_dead_letter_and_its_neighbours_
         ({"role": "r", "text": "e"}, ("assistant", "a"), "unsupported_role"),
         ({"messages": "m"}, ("{",), "wrong_type"),
         ({"messages": "m"}, ([],), "empty_messages"),
-        ({"text": "e"}, b"{broken", "invalid_json"),
-        ({"text": "e"}, b"[1]", "wrong_type"),
+        ({"text": "e"}, Malformed(3, Reason.INVALID_JSON, "", b"{broken"), "invalid_json"),
+        ({"text": "e"}, Malformed(3, Reason.INVALID_JSON, "", b"[1]"), "wrong_type"),
     ],
 )
-def test_what_is_wrong_with_a_row_is_refused_as_live_refuses_it(
-    fields: dict[str, str], row: tuple[Any, ...] | bytes, reason: str
-) -> None:
+def test_what_is_wrong_with_a_row_is_refused_as_live_refuses_it(fields: dict[str, str], row: Row, reason: str) -> None:
     (found,) = records(fields, row)
     outcome = moderation().admit(found.record)
 
@@ -153,12 +151,12 @@ def test_an_answer_is_judged_with_the_last_question_of_its_conversation_whatever
     ]
     path = tmp_path / "a.parquet"
     parquet.write_table(pa.Table.from_pylist(rows), path)
-    columns = Columns.resolve({"role": "role"}, [str(path)], None)
+    columns = resolved({"role": "role"}, path)
     events = EventRows(columns)
     found: list[list[Any]] = []
     for block_rows in (1, 7, 40):
         reader = BlockRows(columns.wanted, events.lookback)
-        plan = plan_files([str(path)], block_rows, events.lookback, lambda _done, _all: None)
+        plan = plan_of(path, block_rows, events.lookback)
         found.append([said(item) for block in plan.blocks for item in events.records(block, *reader.read(block))])
 
     assert found[0] == found[1] == found[2]
@@ -170,29 +168,29 @@ def test_columns_are_found_by_their_names_and_refused_by_name(tmp_path: Path) ->
     path = tmp_path / "a.parquet"
     parquet.write_table(pa.table({"text": ["a"], "event_id": ["b"], "lang": ["en"]}), path)
 
-    assert Columns.resolve({}, [str(path)], None).by_field == {"id": "event_id", "text": "text"}
-    assert Columns.resolve({"language": "lang"}, [str(path)], "lang").wanted == ("event_id", "text", "lang")
+    assert resolved({}, path).by_field == {"id": "event_id", "text": "text"}
+    assert resolved({"language": "lang"}, path, stratum="lang").wanted == ("event_id", "text", "lang")
     with pytest.raises(ConfigurationError, match="no column 'body'; there are text, event_id, lang"):
-        Columns.resolve({"text": "body"}, [str(path)], None)
+        resolved({"text": "body"}, path)
     with pytest.raises(ConfigurationError, match="mapping txt: not one of id, conversation"):
-        Columns.resolve({"txt": "text"}, [str(path)], None)
+        resolved({"txt": "text"}, path)
     parquet.write_table(pa.table({"body": ["a"]}), path)
     with pytest.raises(ConfigurationError, match="nothing to judge"):
-        Columns.resolve({}, [str(path)], None)
+        resolved({}, path)
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "csv"])
 def test_empty_files_are_passed_by_wherever_they_stand(tmp_path: Path, suffix: str) -> None:
     for name, content in (("a", ""), ("b", '{"text": "x"}\n' if suffix == "jsonl" else "text\nx\n"), ("c", "")):
         (tmp_path / f"{name}.{suffix}").write_text(content, encoding="utf-8")
-    columns = Columns.resolve({}, [str(tmp_path)], None)
-    plan = plan_files([str(tmp_path)], 10, 0, lambda _done, _all: None)
+    columns = resolved({}, tmp_path)
+    plan = plan_of(tmp_path, 10, 0)
 
     assert columns.by_field == {"text": "text"}
     assert [(block.name, block.rows) for block in plan.blocks] == [(f"b.{suffix}", 1)]
     (tmp_path / f"b.{suffix}").unlink()
     with pytest.raises(ConfigurationError, match="nothing to judge"):
-        Columns.resolve({}, [str(tmp_path)], None)
+        resolved({}, tmp_path)
 
 
 def test_a_mapping_file_is_a_mapping_of_fields_to_columns(tmp_path: Path) -> None:

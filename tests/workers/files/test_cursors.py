@@ -19,11 +19,14 @@ from pyarrow import csv as arrow_csv
 from pyarrow import feather, fs, ipc, parquet
 
 from schemas.errors import ConfigurationError, ModerationError
-from workers.audit.rows import cursors as row_cursors
-from workers.audit.rows import locations
+from schemas.reasons import Reason
+from tests.workers.audit.scripted_lane import plan_of, surveyed
 from workers.audit.rows.block_rows import BlockRows
 from workers.audit.rows.blocks import plan_files
-from workers.audit.rows.locations import find_files
+from workers.files import csv_rows, locations
+from workers.files.csv_dialect import DialectAsked
+from workers.files.locations import find_files
+from workers.files.row_values import Malformed
 
 ROWS = [{"id": f"e{number}", "body": f'text, "{number}"\nünï', "other": str(number * 3)} for number in range(53)]
 WANTED = ("body", "id")
@@ -67,7 +70,7 @@ WRITERS: dict[str, Callable[[Path], Any]] = {
 @pytest.mark.parametrize("lookback", [0, 13])
 def test_blocks_are_the_rows_in_any_order_of_reading(tmp_path: Path, name: str, lookback: int) -> None:
     WRITERS[name](tmp_path / name)
-    plan = plan_files([str(tmp_path / name)], 5, lookback, lambda _done, _all: None)
+    plan = plan_of(tmp_path / name, 5, lookback)
     orders = [list(plan.blocks), list(reversed(plan.blocks)), Random(1).sample(plan.blocks, len(plan.blocks))]
     orders.append([*plan.blocks[::2]])
 
@@ -81,13 +84,16 @@ def test_blocks_are_the_rows_in_any_order_of_reading(tmp_path: Path, name: str, 
             assert before == EXPECTED[max(0, block.start - lookback) : block.start]
 
 
-def test_a_line_that_is_no_object_is_a_row_of_its_bytes(tmp_path: Path) -> None:
-    lines = [b'{"body": "a", "id": "1"}', b"{broken", b"[1]", b'\xff{"body"', b'{"id": "2"}']
+def test_a_line_that_is_no_object_is_named_by_its_number(tmp_path: Path) -> None:
+    lines = [b'{"body": "a", "id": "1"}', b"{broken", b"", b"[1]", b'\xff{"body"', b'{"id": "2"}']
     (tmp_path / "a.jsonl").write_bytes(b"\r\n".join(lines))
-    plan = plan_files([str(tmp_path / "a.jsonl")], 10, 0, lambda _done, _all: None)
+    plan = plan_of(tmp_path / "a.jsonl", 10, 0)
     rows, _ = BlockRows(WANTED, 0).read(plan.blocks[0])
 
-    assert rows == [("a", "1"), b"{broken", b"[1]", b'\xff{"body"', (None, "2")]
+    assert [rows[0], rows[-1]] == [("a", "1"), (None, "2")]
+    broken = [row for row in rows if isinstance(row, Malformed)]
+    assert [(row.line, row.value) for row in broken] == [(2, b"{broken"), (4, b"[1]"), (5, b'\xff{"body"')]
+    assert plan.inputs[0].malformed == 3  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
@@ -96,13 +102,13 @@ def test_a_line_that_is_no_object_is_a_row_of_its_bytes(tmp_path: Path) -> None:
         ("a.parquet", b"secret words"),
         ("a.feather", b"secret words"),
         ("a.jsonl.gz", b"secret words"),
-        ("a.csv", b'a,b\n"secret words'),
+        ("a.json", b"secret words"),
     ],
 )
 def test_p10_a_file_that_cannot_be_read_is_named_and_not_quoted(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ConfigurationError, match=f"{name}: cannot be read as") as caught:
-        plan_files([str(tmp_path / name)], 10, 0, lambda _done, _all: None)
+        plan_of(tmp_path / name, 10, 0)
 
     assert "secret" not in str(caught.value)
 
@@ -110,10 +116,10 @@ def test_p10_a_file_that_cannot_be_read_is_named_and_not_quoted(tmp_path: Path, 
 def test_a_file_that_lost_rows_since_it_was_planned_stops_the_run(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(_jsonl())
-    plan = plan_files([str(path)], 50, 0, lambda _done, _all: None)
+    plan = plan_of(path, 50, 0)
     path.write_bytes(b'{"body": "b"}\n')
 
-    with pytest.raises(ModerationError, match="ends before row 50"):
+    with pytest.raises(ModerationError, match="has changed since the run was planned"):
         BlockRows(WANTED, 0).read(plan.blocks[0])
 
 
@@ -124,7 +130,8 @@ def test_folders_and_globs_find_files_by_their_ends_and_leave_hidden_ones_out(tm
 
     def names(*arguments: str) -> list[str]:
         return [
-            found.name for found in find_files([f"{tmp_path}/{argument}" for argument in arguments], (".jsonl", ".csv"))
+            found.name
+            for found in find_files([f"{tmp_path}/{argument}" for argument in arguments], (".jsonl", ".csv")).found
         ]
 
     assert names("x") == ["a.jsonl", "y/b.csv"]
@@ -140,7 +147,7 @@ def test_uris_find_files_and_can_be_read_again_whatever_stands_in_their_names(tm
     (tmp_path / "a b#c").mkdir()
     WRITERS["a.csv"](tmp_path / "a b#c" / "50%?.csv")
     for argument in (f"file://{tmp_path}/a%20b%23c", f"file://{tmp_path}/**/*.csv", f"file://{tmp_path}/**/5[0]*.csv"):
-        plan = plan_files([argument], 60, 0, lambda _done, _all: None)
+        plan = plan_of(argument, 60, 0)
         rows, _ = BlockRows(WANTED, 0).read(plan.blocks[0])
 
         assert plan.blocks[0].uri == f"file://{tmp_path}/a%20b%23c/50%25%3F.csv"
@@ -156,7 +163,7 @@ def test_a_uri_keeps_its_options_and_none_has_a_password(monkeypatch: pytest.Mon
 
     WRITERS["a.csv"](tmp_path / "a.csv")
     monkeypatch.setattr(locations, "filesystem_of", filesystem_of)
-    (found,) = find_files(["s3://bucket/*.csv?region=eu-west-1&scheme=http"], (".csv",))
+    ((found,), _) = find_files(["s3://bucket/*.csv?region=eu-west-1&scheme=http"], (".csv",))
     monkeypatch.undo()
 
     assert asked == ["s3://bucket?region=eu-west-1&scheme=http"]
@@ -167,20 +174,24 @@ def test_a_uri_keeps_its_options_and_none_has_a_password(monkeypatch: pytest.Mon
         assert "secret" not in str(caught.value)
 
 
-def test_a_stray_quote_does_not_take_a_file_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(row_cursors, "_LARGEST_FIELD", 10_000)
-    stray = "b,2\n" * 5_000
-    (tmp_path / "a.csv").write_text(f'body,id\na,1\n"{stray}",3\n', encoding="utf-8")
+def test_a_stray_quote_takes_neither_other_rows_nor_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csv_rows, "LARGEST_ROW_BYTES", 1_000)
+    (tmp_path / "a.csv").write_text('body,id\na,1\n"oops,2\n' + "b,3\n" * 500, encoding="utf-8")
+    told = surveyed(tmp_path / "a.csv", block_rows=1_000, dialect=DialectAsked(quote='"'))
+    (block,) = plan_files(told, 1_000, 0).blocks
+    rows, _ = BlockRows(WANTED, 0).read(block)
 
-    with pytest.raises(ConfigurationError, match=r"a\.csv: cannot be read as csv"):
-        plan_files([str(tmp_path / "a.csv")], 10, 0, lambda _done, _all: None)
+    assert rows[0] == ("a", "1")
+    assert isinstance(rows[1], Malformed)
+    assert (rows[1].line, rows[1].reason) == (3, Reason.EVENT_TOO_LARGE)
+    assert rows[2:] == [("b", "3")] * 500
 
 
 def test_times_as_spark_and_hive_write_them_are_what_they_were(tmp_path: Path) -> None:
     moments = [datetime(1600, 1, 1), datetime(2026, 1, 2, 3, 4, 5, 6), datetime(9999, 12, 31, 23)]
     table = pa.table({"at": pa.array(moments, pa.timestamp("us"))})
     parquet.write_table(table, tmp_path / "a.parquet", use_deprecated_int96_timestamps=True)
-    plan = plan_files([str(tmp_path / "a.parquet")], 10, 0, lambda _done, _all: None)
+    plan = plan_of(tmp_path / "a.parquet", 10, 0)
     rows, _ = BlockRows(("at",), 0).read(plan.blocks[0])
 
     assert rows == [(moment,) for moment in moments]

@@ -1,4 +1,4 @@
-"""Which files the audit lane reads, by the suffix of their names.
+"""Which files are read, by the suffix of their names, in any case.
 
 Opens none.
 """
@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from schemas.errors import ConfigurationError
 
-Kind = Literal["parquet", "arrow", "jsonl", "csv", "tsv"]
+Kind = Literal["parquet", "arrow", "jsonl", "json", "csv", "tsv"]
 _KINDS: dict[str, Kind] = {
     ".parquet": "parquet",
     ".pq": "parquet",
@@ -16,11 +16,12 @@ _KINDS: dict[str, Kind] = {
     ".ipc": "arrow",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
+    ".json": "json",
     ".csv": "csv",
     ".tsv": "tsv",
 }
-_COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
-_TEXT = ("jsonl", "csv", "tsv")
+_COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2", ".xz": "xz"}
+_TEXT = ("jsonl", "json", "csv", "tsv")
 SUFFIXES = (
     *_KINDS,
     *(kind + packed for kind, name in _KINDS.items() if name in _TEXT for packed in _COMPRESSIONS),
@@ -35,7 +36,7 @@ class Form(NamedTuple):
 
     @property
     def is_text(self) -> bool:
-        """Whether its rows are lines, which only reading can count."""
+        """Whether its rows are text, which only reading can count."""
         return self.kind in _TEXT
 
 
@@ -45,7 +46,7 @@ def form_of(name: str) -> Form:
     Raises:
         ConfigurationError: names what would be read.
     """
-    ending = max((suffix for suffix in SUFFIXES if name.endswith(suffix)), key=len, default=None)
+    ending = max((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), key=len, default=None)
     if ending is None:
         raise ConfigurationError(f"{name}: not one of {', '.join(SUFFIXES)}")
     packed = next((packed for packed in _COMPRESSIONS if ending.endswith(packed)), "")

@@ -1,0 +1,85 @@
+"""What a row is: the values of the wanted columns in order, or what is wrong with its text.
+
+A column may be nested (`message.body`), and the folders of a file may hold columns (`org=kids`).
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+from urllib.parse import unquote
+
+from schemas.reasons import Reason
+
+Values = tuple[Any, ...]
+LARGEST_ROW_BYTES = 2**24
+"""Of one row's text: what is longer is not taken into memory."""
+_MOST_COLUMNS = 10_000
+_DEEPEST = 4
+_NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+
+
+class Malformed(NamedTuple):
+    """A row that cannot be read. `value` is its text if it is JSON of some kind, for the decoder to say what is wrong.
+
+    `line` counts from 1; of a document it is the number of the element.
+    """
+
+    line: int
+    reason: Reason
+    detail: str
+    value: bytes | None = None
+
+
+Row = Values | Malformed
+
+
+def getter_of(wanted: Sequence[str], constants: Mapping[str, str | None]) -> Callable[[Mapping[str, Any]], Values]:
+    """What takes the wanted values from a row's mapping; None for those that it does not have."""
+    if not constants and not any("." in name for name in wanted):
+        return lambda content: tuple(map(content.get, wanted))
+
+    def get(content: Mapping[str, Any]) -> Values:
+        return tuple(
+            content[name] if name in content else constants[name] if name in constants else within(content, name)
+            for name in wanted
+        )
+
+    return get
+
+
+def within(content: Any, path: str) -> Any:
+    """A value by its path; None where there is none. A key may have dots in it."""
+    name = path
+    while isinstance(content, Mapping):
+        if name in content:
+            rest = path[len(name) + 1 :]
+            return within(content[name], rest) if rest else content[name]
+        if "." not in name:
+            return None
+        name = name.rpartition(".")[0]
+    return None
+
+
+class ColumnNames:
+    """The columns of all rows that were noted, nested ones with them, in order of appearance."""
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        self._names = dict.fromkeys(names)
+
+    def note(self, content: Mapping[str, Any], prefix: str = "", depth: int = 1) -> None:
+        """Add a row's."""
+        for name, value in content.items():
+            path = f"{prefix}{name}"
+            if path not in self._names and len(self._names) < _MOST_COLUMNS:
+                self._names[path] = None
+            if value.__class__ is dict and depth < _DEEPEST:
+                self.note(value, f"{path}.", depth + 1)
+
+    def names(self) -> tuple[str, ...]:
+        """All so far."""
+        return tuple(self._names)
+
+
+def partitions_of(path: str) -> dict[str, str | None]:
+    """The columns that a file's folders hold, as Hive and Spark name them."""
+    pairs = (part.partition("=") for part in path.split("/")[:-1] if "=" in part)
+    return {name: None if value == _NULL_PARTITION else unquote(value) for name, _, value in pairs if name}
