@@ -3,13 +3,14 @@
 Every new token sees all of the shared keys. Knows nothing of layers, prompts or caches.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 import torch
 from torch.nn import functional
 from torch.nn.attention.bias import causal_lower_right
 
-from workers.serving.engine.forward.layer_pieces import LayerPieces, joined, weighed
+from workers.serving.engine.forward.layer_pieces import weighed
 
 # A row with more scores than this (1 GB at work) is left to the fused kernel, which never holds all at once.
 _MOST_SCORES: Final = 2**26
@@ -20,16 +21,16 @@ _SCORES_AT_ONCE: Final = 2**20
 class PrefixAttention:
     """Attention for one forward: `seen`, of shape (rows or 1, new tokens, own keys), says what each token may look at.
 
-    Of `pieces` it uses `weighed` and `joined`; `groups` query heads share a key head. With `in_order`, a token of a row
-    sees that row's own tokens up to itself and no others, and `seen` says just that: kernels that need no mask are used
-    where there are some. torch's fused kernels are three times slower on a CPU than two plain products
+    `weigh` is `layer_pieces.weighed` or the same compiled; `groups` query heads share a key head. With `in_order`, a
+    token of a row sees that row's own tokens up to itself and no others, and `seen` says just that: kernels that need
+    no mask are used where there are some. torch's fused kernels are three times slower on a CPU than two plain products
     (bfloat16, 300 keys), and have no rival on a GPU or for long prompts.
     """
 
     def __init__(
         self,
         seen: torch.Tensor,
-        pieces: LayerPieces,
+        weigh: Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor],
         *,
         in_order: bool = False,
         shared_keys: int,
@@ -37,9 +38,7 @@ class PrefixAttention:
         groups: int,
         scale: float,
     ) -> None:
-        self._weigh = pieces.weighed
-        # Compiled for a GPU's large passes only.
-        self._join = pieces.joined if seen.device.type == "cuda" and shared_keys else joined
+        self._weigh = weigh
         self._groups = groups
         self._scale = scale
         new, own = seen.shape[1:]
@@ -66,7 +65,7 @@ class PrefixAttention:
         (key heads, shared keys, head size) and (rows, key heads, own keys, head size).
         """
         if self._bias is not None:
-            keys, values = self._join(*shared, *own)
+            keys, values = _joined(shared, own, query.shape[0])
             attended = functional.scaled_dot_product_attention(
                 query, keys, values, attn_mask=self._bias, scale=self._scale, enable_gqa=True
             )
@@ -87,7 +86,7 @@ class PrefixAttention:
     ) -> torch.Tensor:
         rows, heads, tokens, size = query.shape
         folded = query.reshape(rows, heads // self._groups, self._groups * tokens, size)
-        keys, values = self._join(*shared, *own)
+        keys, values = _joined(shared, own, rows)
         if self._fused:
             attended = functional.scaled_dot_product_attention(folded, keys, values, attn_mask=mask, scale=self._scale)
         elif rows == 1:
@@ -97,3 +96,14 @@ class PrefixAttention:
             attended = weighed(folded @ keys.mT, mask, self._scale) @ values
         # Not a view: a fused kernel chooses the strides of its result, on a GPU others for each dtype.
         return attended.reshape(rows, heads, tokens, size).transpose(1, 2).flatten(2)
+
+
+def _joined(
+    shared: tuple[torch.Tensor, torch.Tensor], own: tuple[torch.Tensor, torch.Tensor], rows: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Keys and values of each row: those of all rows, then its own."""
+    keys, values = (
+        torch.cat([of_all.expand(rows, -1, -1, -1), of_each], dim=2)
+        for of_all, of_each in zip(shared, own, strict=True)
+    )
+    return keys, values

@@ -55,15 +55,6 @@ def weighed(scores: torch.Tensor, mask: torch.Tensor, scale: float) -> torch.Ten
     return (scores.float() * scale + mask).softmax(dim=-1).to(scores.dtype)
 
 
-def joined(
-    shared_keys: torch.Tensor, shared_values: torch.Tensor, own_keys: torch.Tensor, own_values: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Keys and values that all rows share, of shape (key heads, tokens, head size), before each row's own ones."""
-    rows = own_keys.shape[0]
-    keys = torch.cat([shared_keys.expand(rows, -1, -1, -1), own_keys], dim=2)
-    return keys, torch.cat([shared_values.expand(rows, -1, -1, -1), own_values], dim=2)
-
-
 @dataclass(frozen=True, slots=True)
 class LayerPieces:
     """One way to run the pieces: as they are, or compiled."""
@@ -73,7 +64,6 @@ class LayerPieces:
     rotated: Callable[..., tuple[torch.Tensor, torch.Tensor]] = rotated
     gated: Callable[..., torch.Tensor] = gated
     weighed: Callable[..., torch.Tensor] = weighed
-    joined: Callable[..., tuple[torch.Tensor, torch.Tensor]] = joined
 
 
 PLAIN: Final = LayerPieces()
@@ -95,7 +85,6 @@ def compiled_pieces(try_out: Callable[[LayerPieces], torch.Tensor]) -> LayerPiec
         rotated=compiled(rotated),
         gated=compiled(gated),
         weighed=compiled(weighed),
-        joined=compiled(joined),
     )
     try:
         with torch.inference_mode():

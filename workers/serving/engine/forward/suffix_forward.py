@@ -16,9 +16,6 @@ from workers.serving.engine.forward.attention import PrefixAttention
 from workers.serving.engine.forward.kept_cache import KeptCache, PrefixCache
 from workers.serving.engine.forward.layer_pieces import PLAIN, LayerPieces, compiled_pieces
 
-# Rows and tokens of the passes that compiled pieces are tried with. A GPU's kernels are chosen by the first.
-_TRIALS: Final = {"cpu": ((3, 37), (2, 53), (1, 41)), "cuda": ((64, 117), (2, 53), (1, 41))}
-
 
 def refuse_other_models(name: str, model: PreTrainedModel) -> None:
     """Raise ValueError for a model whose layers are not those that `SuffixForward` runs."""
@@ -77,7 +74,7 @@ class SuffixForward:
             trial = copy.copy(self)
             trial._pieces = pieces  # noqa: SLF001 - its own class
             logits = []
-            for rows, tokens in _TRIALS["cuda" if self._device.type == "cuda" else "cpu"]:
+            for rows, tokens in ((3, 37), (2, 53), (1, 41)):
                 ids = torch.arange(rows * tokens, device=self._device).view(rows, tokens)
                 positions = torch.arange(tokens - 7, tokens, device=self._device).expand(rows, -1)
                 found: Any = trial.start(ids, prefix, positions)[0]
@@ -188,7 +185,7 @@ class SuffixForward:
     ) -> PrefixAttention:
         return PrefixAttention(
             seen,
-            pieces,
+            pieces.weighed,
             in_order=in_order and self._head.weight.dtype in (torch.bfloat16, torch.float16),
             shared_keys=prefix.tokens,
             key_heads=self._key_heads,
