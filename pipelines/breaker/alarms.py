@@ -52,17 +52,13 @@ class DeadLetters(Protocol):
 
     Attributes:
         records: records in the window.
-        dead: dead letters among them.
-        letters: those by reason.
-        run: dead letters in a row.
-        run_letters: those by reason.
+        letters: dead letters among them, by reason.
+        run: dead letters in a row, by reason.
     """
 
     records: int
-    dead: int
     letters: Counter[Reason]
-    run: int
-    run_letters: Counter[Reason]
+    run: Counter[Reason]
 
 
 class DeadLetterCounts(NamedTuple):
@@ -79,7 +75,7 @@ class BreakerView(NamedTuple):
 
     Attributes:
         open_s: seconds since it opened.
-        warning: of a drift that shall only warn, while it lasts.
+        warning: of a drift that only warns, while it lasts.
         drift: None while there is too little to compare.
     """
 
@@ -107,38 +103,54 @@ def input_error_alarm(window: DeadLetters, rules: BreakerRules, now_s: float) ->
     return _too_many(window, limits, causes, ("records taken in", "records in a row refused"), now_s)
 
 
-def drift_alarm(drift: Drift, rules: BreakerRules, now_s: float) -> Alarm:
-    """Of a mix of verdicts that has moved."""
+def drift_alarm(
+    drift: Drift | None, rules: BreakerRules, now_s: float, warning: Alarm | None, *, is_ours: bool
+) -> Alarm | None:
+    """What is to be said of the mix of verdicts now.
+
+    Args:
+        drift: None while there is too little to compare.
+        rules: when it has moved.
+        now_s: monotonic seconds.
+        warning: the one that lasts, if one does; returned while it does.
+        is_ours: something of ours has changed with the mix; else it only warns.
+    """
     limit = rules.drift_distance
+    if drift is None or drift.distance - drift.chance < limit:
+        # Not at the first look below, or a warning at the limit would come and go.
+        return warning if drift is None or drift.distance >= limit else None
+    if warning is not None:
+        return warning
     moved = ", ".join(f"{label} {drift.baseline[label]:.3f} to {drift.recent[label]:.3f}" for label in Severity)
     reason = (
         f"the last {drift.records} verdicts are {drift.distance:.3f} away from their baseline"
         f" (limit {limit:g} and {drift.chance:.3f} for chance): {moved}"
     )
-    return Alarm(Cause.VERDICT_DRIFT, reason, opens=rules.drift_action == "trip", at_s=now_s)
+    return Alarm(Cause.VERDICT_DRIFT, reason, opens=rules.drift_action == "trip" and is_ours, at_s=now_s)
 
 
 def _too_many(
     window: DeadLetters, limits: Limits, causes: tuple[Cause, Cause], words: tuple[str, str], now_s: float
 ) -> Alarm | None:
     """An alarm where a window holds too large a share of dead letters, or too many in a row; the first counts first."""
-    if window.records >= limits.min_records and window.dead >= limits.ratio * window.records:
+    if window.records >= limits.min_records and window.letters.total() >= limits.ratio * window.records:
         reason = f"{_share(window, words[0], limits.ratio)}: {_listed(window.letters)}"
         return Alarm(causes[0], reason, opens=True, at_s=now_s)
-    if window.run >= limits.consecutive:
-        reason = f"{window.run} {words[1]} (limit {limits.consecutive}): {_listed(window.run_letters)}"
+    if (run := window.run.total()) >= limits.consecutive:
+        reason = f"{run} {words[1]} (limit {limits.consecutive}): {_listed(window.run)}"
         return Alarm(causes[1], reason, opens=True, at_s=now_s)
     return None
 
 
 def counts_of(window: DeadLetters) -> DeadLetterCounts:
     """The figures of a window."""
-    return DeadLetterCounts(window.records, window.dead, window.run, dict(window.letters))
+    return DeadLetterCounts(window.records, window.letters.total(), window.run.total(), dict(window.letters))
 
 
 def _share(window: DeadLetters, of: str, limit: float) -> str:
-    share = window.dead / window.records
-    return f"{window.dead} of the last {window.records} {of} are dead letters ({share:.3f}, limit {limit:g})"
+    dead = window.letters.total()
+    share = dead / window.records
+    return f"{dead} of the last {window.records} {of} are dead letters ({share:.3f}, limit {limit:g})"
 
 
 def _listed(letters: Mapping[Reason, int]) -> str:

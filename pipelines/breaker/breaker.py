@@ -1,8 +1,7 @@
 """The breaker: stops a worker whose outcomes have gone wrong, before it drains the topic into the dead letters.
 
-Open means that nothing is released or committed until a person says so; it never closes by itself. It opens at too
-large a share of dead letters, at too many in a row, and when the mix of verdicts has moved away from its baseline.
-Dead letters that the sender caused are counted apart from those that are ours: see `INPUT_ERRORS`.
+Open means that nothing is released or committed until a person says so; it never closes by itself. What opens it, and
+that nothing does which a stranger can cause by writing messages, is said in `pipelines.breaker.causes`.
 
 Has no clock; stops nothing itself. May be called from several threads.
 """
@@ -12,18 +11,14 @@ from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 
 from pipelines.breaker.alarms import Alarm, BreakerView, counts_of, drift_alarm, failure_alarm, input_error_alarm
+from pipelines.breaker.causes import Judges
 from pipelines.breaker.drift import LABELS, VerdictMix, VerdictSlice
 from pipelines.breaker.rules import BreakerRules
 from schemas.dead_letter import DeadLetter
-from schemas.reasons import STAGE_OF, Reason, Stage
+from schemas.reasons import Reason
 from schemas.verdict import Severity
 from schemas.verdict_writer import VerdictText
 
-# What the record itself is to blame for, known before the guard is asked. It is counted against the records taken in,
-# not against the verdicts: those stop while the guard is down, and bad input does not.
-INPUT_ERRORS = frozenset(
-    {reason for reason, stage in STAGE_OF.items() if stage in (Stage.DECODE, Stage.VALIDATE)} | {Reason.TOO_LONG}
-)
 _SLICES = 32
 _VERDICT_SLICES = 16
 _NO_LETTERS: Mapping[Reason, int] = {}
@@ -35,10 +30,13 @@ class Breaker:
 
     Args:
         rules: when to open.
+        policy: digest of the policy that the outcomes come from.
     """
 
-    def __init__(self, rules: BreakerRules) -> None:
+    def __init__(self, rules: BreakerRules, policy: str = "") -> None:
         self._rules = rules
+        self._judges = Judges(policy)
+        self._judge = ""
         self._lock = threading.Lock()
         self._alarm: Alarm | None = None
         self._warning: Alarm | None = None
@@ -55,6 +53,7 @@ class Breaker:
             rules.drift_baseline_records,
             rules.drift_baseline_half_life_s,
         )
+        self._mix.judge = self._judges.name
 
     @property
     def is_open(self) -> bool:
@@ -74,6 +73,7 @@ class Breaker:
         admitted: int = 0,
         letters: Mapping[Reason, int] = _NO_LETTERS,
         severities: Mapping[Severity, int] = _NO_VERDICTS,
+        judge: str = "",
     ) -> Alarm | None:
         """Take in what became of some records, before it is released; what an open breaker is shown does not count.
 
@@ -82,6 +82,7 @@ class Breaker:
             admitted: records just taken in that go to the guard.
             letters: records that became dead letters, by reason.
             severities: records that got their verdict, by severity.
+            judge: model and prompt that gave the outcomes, in any words; empty where none did.
 
         Returns:
             An alarm, once: the breaker is open now, or a warning has begun.
@@ -89,22 +90,25 @@ class Breaker:
         if not self._rules.enabled or self._alarm is not None:
             return None
         with self._lock:
-            if letters:
-                ours = {reason: count for reason, count in letters.items() if reason not in INPUT_ERRORS}
-                theirs = {reason: count for reason, count in letters.items() if reason in INPUT_ERRORS}
-            else:
-                ours = theirs = {}
+            if judge not in ("", self._judge):
+                self._judge = judge
+                self._mix.judge = self._judges.now(judge, now_s)
             judged = sum(severities.values())
-            alarm: Alarm | None = None
-            if ours or judged:
-                self._failures.add(now_s, judged, ours)
-                alarm = failure_alarm(self._failures, self._rules, now_s) if ours else None
-            if theirs or admitted:
-                self._input_errors.add(now_s, admitted, theirs)
-                alarm = alarm or (input_error_alarm(self._input_errors, self._rules, now_s) if theirs else None)
+            self._judges.is_proven |= judged > 0
+            failures = input_errors = _NO_LETTERS
+            if letters:
+                failures, input_errors = self._judges.counting(letters, now_s - self._rules.window_s)
+            self._failures.add(now_s, judged, failures)
+            self._input_errors.add(now_s, admitted, input_errors)
+            alarm = failure_alarm(self._failures, self._rules, now_s) if failures else None
+            if input_errors:
+                alarm = alarm or input_error_alarm(self._input_errors, self._rules, now_s)
             if judged and self._rules.drift_action != "off" and (full := self._verdicts.add(now_s, severities)):
                 self._mix.take(full, now_s)
-                alarm = alarm or self._drifted(now_s)
+                is_ours = self._judges.changed_since(self._mix.recent_since_s - self._rules.window_s)
+                drifted = drift_alarm(self._mix.measure(), self._rules, now_s, self._warning, is_ours=is_ours)
+                alarm = alarm or (None if drifted is self._warning else drifted)
+                self._warning = None if drifted is None or drifted.opens else drifted
             if alarm is not None and alarm.opens:
                 self._alarm = alarm
             return alarm
@@ -113,6 +117,7 @@ class Breaker:
         """Close it: all that was counted is forgotten, the baseline too. Returns what had opened it."""
         with self._lock:
             alarm, self._alarm, self._warning = self._alarm, None, None
+            self._judges.begin_anew()
             self._begin()
             return alarm
 
@@ -127,7 +132,9 @@ class Breaker:
             baselines: what `baseline` gave; texts that it did not give are left out.
         """
         with self._lock:
-            return self._verdicts.open is None and self._mix.restore(baselines)
+            is_restored = self._verdicts.open is None and self._mix.restore(baselines)
+            self._judges.restore(self._mix.judge)
+            return is_restored
 
     def view(self, now_s: float) -> BreakerView:
         """State and figures."""
@@ -143,22 +150,6 @@ class Breaker:
                 input_errors=counts_of(self._input_errors),
                 drift=self._mix.measure(),
             )
-
-    def _drifted(self, now_s: float) -> Alarm | None:
-        limit = self._rules.drift_distance
-        drift = self._mix.measure()
-        if drift is None:
-            return None
-        if drift.distance - drift.chance < limit:
-            if drift.distance < limit:  # not at the first look below, or a warning at the limit would come and go
-                self._warning = None
-            return None
-        if self._warning is not None:
-            return None
-        alarm = drift_alarm(drift, self._rules, now_s)
-        if not alarm.opens:
-            self._warning = alarm
-        return alarm
 
 
 class _Slice:
@@ -182,9 +173,7 @@ class DeadLetterWindow:
     Attributes:
         records: records in the window.
         letters: dead letters among them, by reason.
-        dead: number of those.
-        run: dead letters since a batch last held a record that is none; any length, any age.
-        run_letters: those by reason.
+        run: those since a batch last held a record that is none, by reason; any length, any age.
     """
 
     def __init__(self, window_records: int, window_s: float) -> None:
@@ -192,10 +181,8 @@ class DeadLetterWindow:
         self._window_s = window_s
         self._slices: deque[_Slice] = deque()
         self.records = 0
-        self.dead = 0
         self.letters: Counter[Reason] = Counter()
-        self.run = 0
-        self.run_letters: Counter[Reason] = Counter()
+        self.run: Counter[Reason] = Counter()
 
     def add(self, now_s: float, passed: int, letters: Mapping[Reason, int]) -> None:
         """Take a batch in: records that passed, and dead letters by reason. The order within a batch is not known,
@@ -209,29 +196,22 @@ class DeadLetterWindow:
         ):
             newest = _Slice(now_s)
             self._slices.append(newest)
-        dead = sum(letters.values())
-        newest.records += passed + dead
-        self.records += passed + dead
-        if passed and self.run:
-            self.run = 0
-            self.run_letters.clear()
-        if dead:
-            self.dead += dead
+        records = passed + sum(letters.values())
+        newest.records += records
+        self.records += records
+        if passed:
+            self.run.clear()
+        if letters:
             newest.letters.update(letters)
             self.letters.update(letters)
             if not passed:
-                self.run += dead
-                self.run_letters.update(letters)
-        self._forget(now_s)
-
-    def _forget(self, now_s: float) -> None:
+                self.run.update(letters)
         while (
             now_s - self._slices[0].started_s > self._window_s
             or self.records - self._slices[0].records >= self._window_records
         ):
             old = self._slices.popleft()
             self.records -= old.records
-            self.dead -= old.letters.total()
             self.letters -= old.letters
 
 

@@ -23,6 +23,7 @@ _BASELINE_SPANS = 10  # of the recent window, before a baseline counts: what one
 _CHANCE = 1e-9  # of a false alarm, per look and side: of a million windows, 16 looks each, 3 % would see one
 _SPREAD = math.log((2 ** len(Severity) - 2) / _CHANCE) / 2
 _KEY = "weir_mix"
+_JUDGE = "judge"
 _LONGEST = 256
 _HEAVIEST = 1e15
 
@@ -64,6 +65,7 @@ class VerdictMix:
         half_life_s: after so long a verdict counts half in the baseline.
 
     Attributes:
+        judge: what gives the verdicts, in a short name; kept beside the baseline, to be known again.
         baseline: the baseline as a short text for `restore`; empty while there is too little to keep.
     """
 
@@ -80,7 +82,13 @@ class VerdictMix:
         self._baseline_at_s = 0.0
         self._is_baseline_ready = False
         self._recent_to_s = 0.0
+        self.judge = ""
         self.baseline = ""
+
+    @property
+    def recent_since_s(self) -> float:
+        """When the oldest of the recent verdicts came."""
+        return self._recent[0].started_s if self._recent else self._recent_to_s
 
     def take(self, newest: VerdictSlice, now_s: float) -> None:
         """Take a full slice in; the oldest ones go over to the baseline."""
@@ -119,9 +127,11 @@ class VerdictMix:
         """
         if self._recent:
             return False
-        kept = [mix for text in baselines if (mix := _read(text)) is not None and sum(mix) >= self._baseline_records]
+        read = [found for text in baselines if (found := _read(text)) is not None]
+        kept = [mix for mix, _ in read if sum(mix) >= self._baseline_records]
         if not kept:
             return False
+        self.judge = next((judge for _, judge in read if judge), "")
         self._baseline = [sum(parts) / len(kept) for parts in zip(*kept, strict=True)]
         self._is_baseline_ready = True
         self.baseline = self._baseline_text()
@@ -130,7 +140,8 @@ class VerdictMix:
     def _baseline_text(self) -> str:
         if sum(self._baseline) < self._baseline_records or not self._is_baseline_ready:
             return ""
-        return json.dumps({_KEY: [round(part, 1) for part in self._baseline]}, separators=(",", ":"))
+        kept = {_KEY: [round(part, 1) for part in self._baseline], **({_JUDGE: self.judge} if self.judge else {})}
+        return json.dumps(kept, separators=(",", ":"))
 
     def _is_enough(self, records: int, span_s: float) -> bool:
         return records >= self._window_records and span_s >= self._window_s
@@ -148,15 +159,16 @@ class VerdictMix:
             self._is_baseline_ready = True
 
 
-def _read(text: str) -> Sequence[float] | None:
+def _read(text: str) -> tuple[Sequence[float], str] | None:
     """What `baseline` wrote, else None: other tools may write where it is kept."""
     if _KEY not in text or len(text) > _LONGEST:
         return None
     try:
-        mix = json.loads(text)[_KEY]
-    except (ValueError, TypeError, KeyError):
+        kept = json.loads(text)
+        mix, judge = kept[_KEY], kept.get(_JUDGE)
+    except (ValueError, TypeError, KeyError, AttributeError):
         return None
     is_mix = isinstance(mix, list) and len(mix) == len(LABELS)
     if not is_mix or not all(type(part) in (int, float) and 0 <= part <= _HEAVIEST for part in mix):
         return None
-    return [float(part) for part in mix]
+    return [float(part) for part in mix], judge if isinstance(judge, str) else ""

@@ -21,16 +21,18 @@ class BreakerRules(BaseModel):
     enabled: bool = Field(True, description="whether the breaker can open at all")
     window_records: Positive = Field(10_000, description="ratios are taken over this many last records")
     window_s: PositiveSeconds = Field(3_600.0, description="... and over this long at most")
-    failure_ratio: Ratio = Field(0.2, description="open at this share of dead letters that are not the sender's doing")
+    failure_ratio: Ratio = Field(0.2, description="open at this share of dead letters that can be our own doing")
     failure_min_records: Positive = Field(2_000, description="... once this many records have been judged")
     consecutive_failures: Positive = Field(
         500, description="open at this many such dead letters without a verdict between them"
     )
-    input_error_ratio: Ratio = Field(0.8, description="open at this share of records refused before the guard")
+    input_error_ratio: Ratio = Field(0.8, description="open at this share of records that break the contract")
     input_error_min_records: Positive = Field(5_000, description="... once this many have been taken in")
-    consecutive_input_errors: Positive = Field(5_000, description="open at this many refused in a row")
+    consecutive_input_errors: Positive = Field(5_000, description="open at this many of them in a row")
     drift_action: DriftAction = Field(
-        "trip", description="when the mix of severities has moved: open, only warn, or do not look"
+        "trip",
+        description="when the mix of severities has moved: open if model, prompt or policy have changed within window_s"
+        " and else warn; only warn; or do not look",
     )
     drift_distance: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.1, description="share of verdicts that changed their label, beyond chance, that counts as moved"

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Awaitable, Callable, Sequence
 
 from pipelines.guard import GuardAnswer, GuardReply, GuardRequest
+from schemas.reasons import Reason
 from schemas.verdict import Provenance
 
 SAFE = "Safety: Safe\nCategories: None"
@@ -21,11 +22,11 @@ class ScriptedGuard:
     """Answers every request with `answer(text)`, after `script` let the call pass.
 
     Args:
-        answer: model output for the judged text.
+        answer: model output for the judged text, or why there is none.
         script: awaited before each answer; may raise or wait.
     """
 
-    def __init__(self, answer: Callable[[str], str] = lambda _: SAFE, script: Script | None = None) -> None:
+    def __init__(self, answer: Callable[[str], str | Reason] = lambda _: SAFE, script: Script | None = None) -> None:
         self.answer = answer
         self.script = script
         self.calls: list[list[str]] = []
@@ -38,13 +39,15 @@ class ScriptedGuard:
         try:
             if self.script is not None:
                 await self.script(requests)
-            answers = [
-                GuardAnswer(self.answer(text_of(request)), None, None, 10, 8, True, {}, 0.0, 1.0)
-                for request in requests
-            ]
-            return GuardReply(answers, PROVENANCE)
+            said = [self.answer(text_of(request)) for request in requests]
+            return GuardReply([_answer(text) for text in said], PROVENANCE)
         finally:
             self.in_call -= len(requests)
+
+
+def _answer(said: str | Reason) -> GuardAnswer:
+    error = said if isinstance(said, Reason) else None
+    return GuardAnswer("" if error else said, error, None, 10, 8, True, {}, 0.0, 1.0)
 
 
 class Gate:

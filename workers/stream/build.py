@@ -16,7 +16,7 @@ from pipelines.in_flight import InFlightLimits, Load
 from pipelines.moderation import Moderation
 from pipelines.policy import load_policy
 from schemas.shadow import ShadowJudge
-from workers.guard.setup import judge_of, moderation_of
+from workers.guard.setup import judge_of, moderation_of, policy_of
 from workers.kafka.consumer import Consumer
 from workers.kafka.producer import producer, transactional_id
 from workers.kafka.reader import committed_offsets
@@ -57,7 +57,7 @@ def stream_worker(
     consumer = Consumer(settings.kafka)
     limits = _limits(settings)
     assignment = Assignment(limits)
-    breaker = Breaker(settings.breaker)
+    breaker = Breaker(settings.breaker, policy_of(settings).sha256)
     tracer = _tracer(settings, tracing)
     judge = judge_of(settings, guard, progress.held)
     moderation = moderation_of(settings, Moderation if shadow is None else partial(ShadowedModeration, shadow))

@@ -100,7 +100,9 @@ class Decisions:
             outcomes.append(outcome)
         self.tracer.parsed(started_ns, [item.trace for item in items if item.trace.is_sampled], len(items))
         severities, letters = counted(outcomes)
-        self._tell(self.breaker.observe(self.clock(), severities=severities, letters=letters))
+        by = judged[-1][-1].provenance
+        judge = f"{by.revision} {by.prompt_sha256}"
+        self._tell(self.breaker.observe(self.clock(), severities=severities, letters=letters, judge=judge))
 
     def _tell(self, alarm: Alarm | None) -> None:
         if alarm is not None:

@@ -15,5 +15,6 @@ SMALL = BreakerRules(
     input_error_min_records=50,
     consecutive_input_errors=30,
 )
-UNPARSABLE, NOT_JSON = Reason.UNPARSABLE_OUTPUT, Reason.INVALID_JSON
+# The first always counts as a failure, the second only while it may be our own doing.
+NOT_FINITE, UNPARSABLE, NOT_JSON = Reason.NON_FINITE_LOGITS, Reason.UNPARSABLE_OUTPUT, Reason.INVALID_JSON
 SAFE = Severity.SAFE

@@ -4,11 +4,11 @@ import re
 from collections import Counter
 
 from pipelines.breaker.alarms import Alarm, Cause
-from pipelines.breaker.breaker import INPUT_ERRORS, Breaker, counted
+from pipelines.breaker.breaker import Breaker, counted
 from pipelines.breaker.rules import BreakerRules
-from schemas.reasons import STAGE_OF, Reason, Stage
+from schemas.reasons import Reason
 from schemas.record import SourceRecord
-from tests.pipelines.breaker.breaker_rules import DEFAULTS, NOT_JSON, SAFE, SMALL, UNPARSABLE
+from tests.pipelines.breaker.breaker_rules import DEFAULTS, NOT_FINITE, NOT_JSON, SAFE, SMALL, UNPARSABLE
 from tests.samples.outcomes import letter_of
 from tests.samples.verdict import VERDICT_TEXT
 from workers.demo.sample import sample_records
@@ -18,25 +18,14 @@ def opened(breaker: Breaker) -> Cause | None:
     return breaker.view(0.0).cause
 
 
-def test_every_reason_is_the_senders_or_ours_by_its_stage() -> None:
-    before_the_guard = {reason for reason in Reason if STAGE_OF[reason] in (Stage.DECODE, Stage.VALIDATE)}
-
-    assert before_the_guard | {Reason.TOO_LONG} == INPUT_ERRORS
-    assert Reason.INTERNAL_ERROR not in INPUT_ERRORS
-
-
 def test_a_share_of_failures_opens_it_and_the_reason_has_the_figures() -> None:
     breaker = Breaker(SMALL)
-    alarms = [
-        breaker.observe(float(second), severities={SAFE: 1}, letters={UNPARSABLE: 1, Reason.INFERENCE_FAILED: 1})
-        for second in range(15)
-    ]
+    alarms = [breaker.observe(float(second), severities={SAFE: 1}, letters={NOT_FINITE: 2}) for second in range(15)]
 
     assert [alarm for alarm in alarms if alarm is not None] == [alarms[13]]
     assert alarms[13] == Alarm(
         Cause.FAILURE_RATIO,
-        "28 of the last 42 judged records are dead letters (0.667, limit 0.5):"
-        " unparsable_output 14, inference_failed 14",
+        "28 of the last 42 judged records are dead letters (0.667, limit 0.5): non_finite_logits 28",
         opens=True,
         at_s=13.0,
     )
@@ -48,19 +37,19 @@ def test_failures_in_a_row_open_it_however_slowly_they_come() -> None:
     breaker = Breaker(SMALL)
     day = 86_400.0
     for number in range(19):
-        assert breaker.observe(number * day, letters={UNPARSABLE: 1}) is None
+        assert breaker.observe(number * day, letters={NOT_FINITE: 1}) is None
 
-    alarm = breaker.observe(19 * day, letters={UNPARSABLE: 1})
+    alarm = breaker.observe(19 * day, letters={NOT_FINITE: 1})
 
     assert alarm is not None
     assert alarm.cause is Cause.CONSECUTIVE_FAILURES
-    assert alarm.reason == "20 dead letters and no verdict (limit 20): unparsable_output 20"
+    assert alarm.reason == "20 dead letters and no verdict (limit 20): non_finite_logits 20"
 
 
 def test_a_verdict_ends_a_run_of_failures() -> None:
     breaker = Breaker(SMALL)
     for number in range(10):
-        breaker.observe(number, letters={UNPARSABLE: 15})
+        breaker.observe(number, letters={NOT_FINITE: 15})
         breaker.observe(number, severities={SAFE: 40})
 
     assert not breaker.is_open
@@ -74,7 +63,9 @@ def test_bad_input_is_counted_apart_and_has_limits_of_its_own() -> None:
     run.observe(0.0, letters={NOT_JSON: 29})
 
     assert (opened(ratio), opened(run)) == (Cause.INPUT_ERROR_RATIO, None)
-    assert (opened(run) if run.observe(1.0, letters={Reason.TOMBSTONE: 1}) else None) is Cause.CONSECUTIVE_INPUT_ERRORS
+    assert (
+        opened(run) if run.observe(1.0, letters={Reason.MISSING_FIELD: 1}) else None
+    ) is Cause.CONSECUTIVE_INPUT_ERRORS
     assert ratio.view(0.0).failures.records == 0
 
 
@@ -91,7 +82,7 @@ def test_failures_that_are_older_than_the_window_are_forgotten() -> None:
     breaker = Breaker(SMALL)
     for number in range(3):
         breaker.observe(200.0 * number, severities={SAFE: 20})
-        breaker.observe(200.0 * number, letters={UNPARSABLE: 15})
+        breaker.observe(200.0 * number, letters={NOT_FINITE: 15})
     breaker.observe(600.0, severities={SAFE: 1})
 
     assert not breaker.is_open
@@ -153,8 +144,8 @@ def test_reasons_hold_figures_and_names_only() -> None:
 def test_the_demos_sample_never_comes_near_the_defaults() -> None:
     """Some 65 dead letters in 500 records, all at once, or one by one and each reason in a row."""
     expected = Counter(record.expected for record in sample_records())
-    refused = Counter({reason: n for reason, n in expected.items() if reason in INPUT_ERRORS})
-    failed = Counter({reason: n for reason, n in expected.items() if reason and reason not in INPUT_ERRORS})
+    failed = Counter({reason: n for reason, n in expected.items() if reason is Reason.UNPARSABLE_OUTPUT})
+    refused = Counter({reason: n for reason, n in expected.items() if reason and reason not in failed})
     at_once, one_by_one = Breaker(DEFAULTS), Breaker(DEFAULTS)
 
     at_once.observe(0.0, admitted=500 - refused.total(), letters=refused)

@@ -45,6 +45,7 @@ class Traffic:
         self._per_s = per_s
         self._rng = Random(seed)
         self.now_s = 0.0
+        self.judge = "the old model"
 
     def show(self, mixes: Iterator[Sequence[float]], count: int) -> tuple[int, Alarm | None]:
         """Show `count` verdicts, each chunk of the next mix; ends at an alarm. Returns how many were shown."""
@@ -53,7 +54,7 @@ class Traffic:
             shown += CHUNK
             self.now_s += CHUNK / self._per_s
             verdicts = Counter(self._rng.choices(tuple(Severity), mix, k=CHUNK))
-            if (alarm := self._breaker.observe(self.now_s, severities=verdicts)) is not None:
+            if (alarm := self._breaker.observe(self.now_s, severities=verdicts, judge=self.judge)) is not None:
                 return shown, alarm
         return shown, None
 
@@ -103,6 +104,7 @@ def test_a_deploy_that_makes_a_fifth_unsafe_opens_it_within_a_window(per_s: floa
     breaker = Breaker(DEFAULTS)
     traffic = Traffic(breaker, per_s, seed)
     assert traffic.show(cycle([BEFORE]), 200_000)[1] is None
+    traffic.judge = "the new model"
 
     shown, alarm = traffic.show(cycle([AFTER]), 100_000)
 

@@ -23,7 +23,7 @@ def breaker(*, is_open: bool) -> ReplicaBreaker:
     for second in range(40):
         made.observe(second, severities={Severity.SAFE if second < 30 else Severity.UNSAFE: 500})
     if is_open:
-        made.observe(40, letters={Reason.UNPARSABLE_OUTPUT: 500})
+        made.observe(40, letters={Reason.NON_FINITE_LOGITS: 500})
     return ReplicaBreaker("opened" if is_open else "closed", made.view(100.0))
 
 
@@ -55,7 +55,7 @@ def test_status_shows_the_figures_and_the_reason_of_an_open_breaker(monkeypatch:
     closed, opened = machine.json["breakers"]
     assert (closed["state"], closed["reason"], closed["open_s"]) == ("closed", None, None)
     assert (opened["state"], opened["cause"], opened["open_s"]) == ("open", "consecutive_failures", 60.0)
-    assert opened["failures"]["by_reason"] == {"unparsable_output": 500}
+    assert opened["failures"]["by_reason"] == {"non_finite_logits": 500}
     assert 0.7 < opened["drift"]["distance"] < 1
     assert opened["drift"]["recent"] == {"Safe": 0.0, "Controversial": 0.0, "Unsafe": 1.0}
     assert "away from their baseline" in closed["warning"]

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from kafka import KafkaConsumer, TopicPartition
 
+from schemas.reasons import Reason
 from tests.guards.scripted_guard import SAFE, ScriptedGuard
 from tests.site import Site, event, wait_until
 from workers.settings.loading import Settings
@@ -22,8 +23,8 @@ def spoiled(count: int) -> list[bytes | None]:
     return [event(f"bad{index}", GARBAGE) for index in range(count)]
 
 
-def answers_garbage(text: str) -> str:
-    return "no verdict" if text == GARBAGE else SAFE
+def answers_garbage(text: str) -> str | Reason:
+    return Reason.NON_FINITE_LOGITS if text == GARBAGE else SAFE
 
 
 @pytest.fixture(params=["at_least_once", pytest.param("exactly_once", marks=pytest.mark.integration)])
