@@ -1,8 +1,8 @@
-"""Judges a batch, the same in every lane: records in, one ruling for each out, in order.
+"""Gets the requests of a batch their answers, the same in every lane.
 
 `Judge` gets every request of a chunk an answer: it holds while the guard is down, and splits a call that raised in two
 until the culprit is alone (P6), which is then `pipelines.isolation`'s to blame or not.
-The stream worker and the shadow lane take the same steps on two threads, and ask with `ask_batch`.
+All lanes ask with `ask_batch`; those that wait for a batch are in `pipelines.lanes.batch`.
 Knows nothing of where records come from or what becomes of rulings.
 """
 
@@ -15,10 +15,8 @@ from typing import Protocol
 from pipelines.backoff import Backoff
 from pipelines.guard import Guard, GuardReply, GuardRequest, Judged
 from pipelines.isolation import Isolation, Sleep
-from pipelines.moderation import Admitted, Moderation, Ruling, is_mixed, timestamp
-from schemas.dead_letter import DeadLetter
+from pipelines.moderation import Admitted, is_mixed
 from schemas.errors import GuardCallFailedError, GuardCrashError, GuardUnavailableError
-from schemas.record import SourceRecord
 from schemas.verdict import Provenance
 
 
@@ -28,32 +26,6 @@ class RequestJudge(Protocol):
     async def judge(self, requests: Sequence[GuardRequest]) -> list[Judged]:
         """One result per request, in their order."""
         ...
-
-
-async def judge_batch(
-    batch: Sequence[SourceRecord | Admitted | DeadLetter],
-    moderation: Moderation,
-    judge: RequestJudge,
-    judged_at: str | None = None,
-) -> list[Ruling]:
-    """Take a batch to its outcomes.
-
-    Args:
-        batch: records, or what `Moderation.admit` made of them.
-        moderation: what is done before and after the model.
-        judge: gets answers from the guard; asked once about the whole batch.
-        judged_at: RFC 3339 time of the answers; their arrival if not given.
-
-    Returns:
-        One ruling each, in order. Nothing that a record holds and nothing that the model says about it raises.
-    """
-    items = [moderation.admit(item) if isinstance(item, SourceRecord) else item for item in batch]
-    answers = iter(await ask_batch([item for item in items if isinstance(item, Admitted)], judge))
-    judged_at = judged_at or timestamp()
-    return [
-        moderation.decide(item, next(answers), judged_at) if isinstance(item, Admitted) else Ruling(item)
-        for item in items
-    ]
 
 
 async def ask_batch(batch: Sequence[Admitted], judge: RequestJudge) -> list[list[Judged]]:

@@ -11,7 +11,7 @@ import string
 from typing import NamedTuple, Protocol
 
 from pipelines.guard import Conversation
-from schemas.verdict import Handling
+from schemas.verdict import LengthHandling
 
 ESTIMATE_VERSION = "1"
 UNITS_PER_TOKEN = 16
@@ -28,7 +28,7 @@ class Fitted(NamedTuple):
     """
 
     conversations: tuple[Conversation, ...]
-    handling: Handling
+    handling: LengthHandling
     characters_dropped: int
     tokens: tuple[int, ...]
 

@@ -24,7 +24,7 @@ from pipelines.length import (
 from schemas.errors import ConfigurationError, EventError
 from schemas.event import Message
 from schemas.reasons import Reason
-from schemas.verdict import Handling
+from schemas.verdict import LengthHandling
 
 Mode = Literal["dead_letter", "truncate_middle", "window"]
 
@@ -81,7 +81,7 @@ class LengthPolicy:
         last = conversation[-1]
         text = last["content"]
         if self.mode == "truncate_middle":
-            handling: Handling = "truncated_middle"
+            handling: LengthHandling = "truncated_middle"
             pieces = [cut_middle(text, room)]
             if not pieces[0].strip():
                 raise self._too_long(units, ", and its two ends are blank")

@@ -18,9 +18,10 @@ from pipelines.policy import Policy
 from schemas.dead_letter import DeadLetter, dead_letter
 from schemas.errors import ItemError, UnparsableOutputError
 from schemas.event import ChatEvent, Task, decode_event
+from schemas.handling import Handling
 from schemas.reasons import Reason
 from schemas.record import SourceRecord
-from schemas.verdict import AppliedPolicy, Handling, Provenance, Severity
+from schemas.verdict import AppliedPolicy, LengthHandling, Provenance, Severity
 from schemas.verdict_form import Kind
 from schemas.verdict_writer import VerdictText, VerdictWriter, verdict_id, verdict_id_base
 
@@ -42,8 +43,9 @@ class Admitted(NamedTuple):
     tenant: str
     task: Task
     requests: tuple[GuardRequest, ...]
-    handling: Handling
+    length_handling: LengthHandling
     characters_dropped: int
+    handling: Handling
     received_at: str
 
 
@@ -125,6 +127,7 @@ class Moderation:
             requests,
             fitted.handling,
             fitted.characters_dropped,
+            event.handling,
             received_at or timestamp(),
         )
 
@@ -155,7 +158,7 @@ class Moderation:
         provenance: Provenance,
         judged_at: str,
     ) -> Ruling:
-        record, event_id, conversation_id, tenant, task, _, handling, characters_dropped, received_at = admitted
+        record, event_id, conversation_id, tenant, task, _, length_handling, dropped, handling, received_at = admitted
         classification = worst(classifications)
         severity, categories, refusal = classification.severity, classification.categories, classification.refusal
         action, treated_as, topics = self._policy.decide(classification, tenant)
@@ -169,7 +172,7 @@ class Moderation:
             guard_ms = max(answer.guard_ms for answer in answers)
         writer, id_base = self._writer_for(provenance)
         verdict = writer.write(
-            Kind(task, severity, categories, refusal, action, treated_as, handling),
+            Kind(task, severity, categories, refusal, action, treated_as, length_handling),
             (
                 verdict_id(id_base, record, event_id),
                 event_id,
@@ -182,7 +185,8 @@ class Moderation:
                 prompt_tokens,
                 output_tokens,
                 len(answers),
-                characters_dropped,
+                dropped,
+                handling,
                 received_at,
                 judged_at,
                 queue_ms,

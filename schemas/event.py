@@ -1,19 +1,34 @@
 """The chat event: what a producer asks to have judged, as plain JSON or as a CloudEvent in binary or structured mode.
 
-Unknown fields of a known major version are ignored, so that a producer may add one without losing its topic.
+Unknown fields of a known major version are ignored, so that a producer may add one without losing its topic. What is
+not in the contract's own form is read by `schemas.reading`, which every lane shares and an ordinary event never enters.
 Each way in which bytes can be wrong raises `EventError` with a reason of its own. Does not decide what happens then.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
-from pydantic_core import PydanticCustomError, from_json
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)  # fmt: skip
+from pydantic_core import from_json
 from typing_extensions import TypedDict  # pydantic reads no other before Python 3.12
 
 from schemas import cloud_event, event_faults
 from schemas.errors import EventError
+from schemas.handling import UNTOUCHED, Handling
+from schemas.reading import envelope
+from schemas.reading.fields import normal_form
+from schemas.reading.moments import moment_or_none
 from schemas.reasons import Reason
 from schemas.record import Headers, SourceRecord
 
@@ -47,7 +62,9 @@ def _describe_shorthand(schema: dict[str, Any]) -> None:
 class ChatEvent(BaseModel):
     """One request to judge the last message of a conversation.
 
-    Give `messages`, or the shorthand `text` for one user message.
+    Give `messages`, or the shorthand `text` for one user message. Other usual forms are read as well and become this
+    one: content parts, roles of tools and developers, times and ids as numbers, and more; the verdict says what of it
+    was repaired, dropped or not assessed.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", json_schema_extra=_describe_shorthand)
@@ -58,10 +75,12 @@ class ChatEvent(BaseModel):
     event_id: Identifier = Field(description="unique id given by the producer")
     conversation_id: Identifier | None = Field(None, description="id of the conversation the messages belong to")
     tenant: Identifier = Field("default", description="whose policy applies")
-    messages: Annotated[tuple[Message, ...], Field(min_length=1, max_length=1024)] = Field(
+    messages: Annotated[tuple[Message, ...], Field(min_length=1)] = Field(
         description="turns, oldest first; the last one is judged (user: prompt task, assistant: response task)",
     )
-    created_at: datetime | None = Field(None, description="when the message was written, RFC 3339")
+    created_at: Annotated[datetime | None, BeforeValidator(moment_or_none)] = Field(
+        None, description="when the message was written, RFC 3339"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -70,25 +89,33 @@ class ChatEvent(BaseModel):
         if not isinstance(data, dict) or "text" not in data:
             return data
         if "messages" in data:
-            raise PydanticCustomError("text_and_messages", "text and messages exclude each other, both are given")
-        expanded = data.copy()
-        expanded["messages"] = ({"role": "user", "content": expanded.pop("text")},)
-        return expanded
-
-    @classmethod
-    def from_payload(cls, payload: dict[str, Any]) -> Self:
-        """Validate decoded JSON, as `model_validate` does, without its options: once for every message.
-
-        Raises:
-            ValidationError: pydantic's, naming each field.
-        """
-        event: Self = cls.__pydantic_validator__.validate_python(payload)
-        return event
+            raise ValueError
+        return {**data, "messages": ({"role": "user", "content": data["text"]},)}
 
     @property
     def task(self) -> Task:
         """Prompt task where the last role is user, response task where it is assistant."""
         return Task.RESPONSE if self.messages[-1]["role"] == "assistant" else Task.PROMPT
+
+    @property
+    def handling(self) -> Handling:
+        """What had to be done to what came, to make this event of it."""
+        return UNTOUCHED
+
+
+class MendedEvent(ChatEvent):
+    """An event that did not come in the contract's own form."""
+
+    _handling: Handling = PrivateAttr(default_factory=dict)
+
+    @property
+    def handling(self) -> Handling:
+        """See `ChatEvent`."""
+        return self._handling
+
+
+# As `model_validate`, without its options: once for every message.
+_read_ordinary = ChatEvent.__pydantic_validator__.validate_python
 
 
 def decode_event(record: SourceRecord, max_bytes: int) -> ChatEvent:
@@ -105,36 +132,53 @@ def decode_event(record: SourceRecord, max_bytes: int) -> ChatEvent:
         raise EventError(Reason.TOMBSTONE, "value: null (a tombstone)")
     if len(record.value) > max_bytes:
         raise EventError(Reason.EVENT_TOO_LARGE, f"value: {len(record.value)} bytes, the limit is {max_bytes}")
-    event = _validate(_payload(record, record.value))
-    _check_turns(event)
-    return event
+    return read_event(_payload(record, record.value))
+
+
+def read_event(payload: Mapping[str, Any]) -> ChatEvent:
+    """The event of decoded JSON, or of a file's row with Python's own values: the same in every lane.
+
+    Raises:
+        EventError: it cannot be judged; with the reason code, naming fields, never their content.
+    """
+    try:
+        event: ChatEvent = _read_ordinary(payload)
+        if _is_shown_whole(event.messages):
+            return event
+    except ValidationError:
+        pass  # not in the contract's own form
+    normal, handling = normal_form(payload, MAJOR_VERSION)
+    try:
+        mended = MendedEvent.model_validate(normal)
+    except ValidationError as error:
+        fault = event_faults.of_fields(error)
+    else:
+        mended._handling = handling  # noqa: SLF001
+        return mended
+    raise fault  # here, so that it does not hold pydantic's, which holds the content
 
 
 def _payload(record: SourceRecord, value: bytes) -> dict[str, Any]:
     content_type, is_binary = _mode(record.headers)
-    if content_type.startswith("application/cloudevents"):
-        return cloud_event.payload_of_structured(content_type, value, _parse_object)
-    if content_type and content_type != "application/json" and not content_type.endswith("+json"):
-        raise EventError(Reason.UNSUPPORTED_CONTENT_TYPE, "content-type: not a JSON type")
+    is_structured = content_type not in (None, b"application/json") and envelope.is_structured(content_type)
     payload = _parse_object(value)
+    if is_structured:
+        return cloud_event.payload_of_structured(payload, _parse_object)
     if is_binary:
         return cloud_event.payload_of_binary(record.headers, payload)
-    if "specversion" in payload:
-        raise EventError(
-            Reason.INVALID_CLOUDEVENT,
-            f"specversion: a structured CloudEvent needs the header content-type: {cloud_event.STRUCTURED_TYPE}",
-        )
+    if "event_id" not in payload or "specversion" in payload:
+        return envelope.opened(payload, _parse_object)
     return payload
 
 
-def _mode(headers: Headers) -> tuple[str, bool]:
+def _mode(headers: Headers) -> tuple[bytes | None, bool]:
     """The last content type, and whether there are attributes of a CloudEvent in binary mode."""
-    content_type, binary = "", False
+    content_type, binary = None, False
     for name, value in headers:
         lower = name.lower()
         if lower == "content-type" and value is not None:
-            content_type = value.decode("utf-8", "replace").split(";")[0].strip().lower()
-        elif lower.startswith(cloud_event.BINARY_PREFIX):
+            content_type = value
+        elif value is not None and lower.startswith(cloud_event.BINARY_PREFIX):
             binary = True
     return content_type, binary
 
@@ -146,35 +190,11 @@ def _parse_object(value: bytes) -> dict[str, Any]:
         payload = event_faults.read_slowly(value)
     if value.count(b"{") + value.count(b"[") > event_faults.MAX_DEPTH:
         event_faults.refuse_deep(payload)
-    if not isinstance(payload, dict):
-        raise EventError(Reason.WRONG_TYPE, f"value: a JSON object is needed, found {type(payload).__name__}")
-    return payload
+    return payload if isinstance(payload, dict) else envelope.object_in(payload, _parse_object)
 
 
-def _validate(payload: dict[str, Any]) -> ChatEvent:
-    version = payload.get("schema_version")
-    if isinstance(version, str):
-        major = version.partition(".")[0]
-        if major.isdecimal() and len(major) <= 4 and int(major) != MAJOR_VERSION:
-            raise EventError(
-                Reason.UNSUPPORTED_VERSION, f"schema_version: major {int(major)}, this worker reads {MAJOR_VERSION}"
-            )
-    try:
-        return ChatEvent.from_payload(payload)
-    except ValidationError as error:
-        fault = event_faults.of_fields(error)
-    raise fault  # here, so that it does not hold pydantic's, which holds the content
-
-
-def _check_turns(event: ChatEvent) -> None:
-    """Refuse what the chat template would drop without a word, so that nothing goes unjudged."""
-    roles = [message["role"] for message in event.messages]
-    last = len(roles) - 1
-    if roles[last] == "system":
-        raise EventError(Reason.UNSUPPORTED_ROLE, f"messages.{last}.role: system cannot be judged")
-    if roles[0] == "assistant":
-        raise EventError(Reason.UNSUPPORTED_ROLE, "messages.0.role: assistant cannot come first")
-    if "system" in roles[1:]:
-        raise EventError(Reason.UNSUPPORTED_ROLE, f"messages.{roles.index('system', 1)}.role: system only comes first")
-    if not event.messages[last]["content"].strip():
-        raise EventError(Reason.BLANK_TEXT, f"messages.{last}.content: empty or only white space")
+def _is_shown_whole(messages: tuple[Message, ...]) -> bool:
+    """Whether the chat template shows every turn, and there is something to judge."""
+    first, *others = [message["role"] for message in messages]
+    is_judgeable = first != "assistant" and "system" not in others and (others or first == "user")
+    return bool(is_judgeable and messages[-1]["content"].strip())

@@ -5,36 +5,30 @@ import json
 from pydantic import ValidationError
 
 from schemas.errors import EventError
+from schemas.reading.envelope import unframed
 from schemas.reasons import Reason
 
 MAX_DEPTH = 32
-_REASON_OF_ERROR = {
-    "missing": Reason.MISSING_FIELD,
-    "string_unicode": Reason.LONE_SURROGATE,
-    "literal_error": Reason.UNSUPPORTED_ROLE,
-    "too_short": Reason.EMPTY_MESSAGES,
-}
 
 
 def of_fields(error: ValidationError) -> EventError:
-    """The first field that pydantic refuses."""
+    """The first field that pydantic refuses, of an event in its normal form."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     field = ".".join(str(part) for part in first["loc"]) or "value"
-    kind = first["type"]
-    reason = _REASON_OF_ERROR.get(kind)
-    if reason is None:
-        reason = Reason.WRONG_TYPE if kind.endswith("_type") else Reason.INVALID_VALUE
-    return EventError(reason, f"{field}: {kind}")
+    return EventError(Reason.INVALID_VALUE, f"{field}: {first['type']}")
 
 
 def read_slowly(value: bytes) -> object:
-    """Name what is wrong with bytes that the fast reader refuses; a lone surrogate passes here and is refused later.
+    """Read what the fast reader refuses: framed, with a mark before it, with halves of characters; or name the fault.
 
     Raises:
-        EventError: not UTF-8, not JSON, or nested too deeply.
+        EventError: nothing there, not UTF-8, not JSON, or nested too deeply.
     """
+    value = unframed(value)
+    if not value.strip():
+        raise EventError(Reason.TOMBSTONE if not value else Reason.BLANK_TEXT, "value: empty or only white space")
     try:
-        text = value.decode("utf-8")
+        text = value.decode("utf-8", "surrogatepass")  # halves of characters are replaced later
     except UnicodeDecodeError as error:
         raise EventError(Reason.NOT_UTF8, f"value: not UTF-8 at byte {error.start}") from None
     try:

@@ -10,11 +10,12 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.event import Identifier, Task
+from schemas.handling import Handled
 
 SCHEMA_VERSION = "1.0"
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=0)]
-Handling = Literal["whole", "truncated_middle", "windowed"]
+LengthHandling = Literal["whole", "truncated_middle", "windowed"]
 
 
 class Severity(StrEnum):
@@ -90,7 +91,7 @@ class Usage(_Part):
     prompt_tokens: Count
     output_tokens: Count
     windows: Annotated[int, Field(ge=1)]
-    length_policy: Handling
+    length_policy: LengthHandling
     characters_dropped: Count
 
 
@@ -114,6 +115,8 @@ class Timing(_Part):
 class Verdict(_Part):
     """One judged event."""
 
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
+
     schema_version: Literal["1.0"] = "1.0"
     verdict_id: str = Field(description="equal for duplicates of one judgement, else unique")
     event_id: Identifier
@@ -129,6 +132,9 @@ class Verdict(_Part):
     source: Source
     provenance: Provenance
     usage: Usage
+    handling: dict[Handled, Annotated[int, Field(gt=0)]] = Field(
+        {}, description="what of the event was repaired, dropped or not assessed, by code, and how much of it"
+    )
     timing: Timing
 
     def to_bytes(self) -> bytes:

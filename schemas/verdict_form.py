@@ -7,7 +7,8 @@ import re
 from typing import Any, NamedTuple
 
 from schemas.event import Task
-from schemas.verdict import Action, AppliedPolicy, Category, Handling, Provenance, Scores, Severity, Verdict
+from schemas.handling import UNTOUCHED, Handling
+from schemas.verdict import Action, AppliedPolicy, Category, LengthHandling, Provenance, Scores, Severity, Verdict
 
 
 class Kind(NamedTuple):
@@ -19,21 +20,21 @@ class Kind(NamedTuple):
     refusal: bool | None
     action: Action
     treated_as: Severity
-    length_policy: Handling
+    length_policy: LengthHandling
 
 
 # All of a verdict that is its own, in the order of `PARTICULARS`. No class of its own: one is made for each message.
 Particulars = tuple[
-    str, str, str | None, str, Scores | None, str, int, int, int, int, int, int, str, str, float, float
+    str, str, str | None, str, Scores | None, str, int, int, int, int, int, int, Handling, str, str, float, float
 ]  # fmt: skip
 PARTICULARS = (
     "verdict_id", "event_id", "conversation_id", "tenant", "scores", "topic", "partition", "offset", "prompt_tokens",
-    "output_tokens", "windows", "characters_dropped", "received_at", "judged_at", "queue_ms", "guard_ms",
+    "output_tokens", "windows", "characters_dropped", "handling", "received_at", "judged_at", "queue_ms", "guard_ms",
 )  # fmt: skip
-_ANY: Particulars = ("-", "-", "-", "-", None, "-", 0, 0, 0, 0, 1, 0, "-", "-", 0.0, 0.0)
+_ANY: Particulars = ("-", "-", "-", "-", None, "-", 0, 0, 0, 0, 1, 0, UNTOUCHED, "-", "-", 0.0, 0.0)
 # A quote within a string has a backslash before it, so this finds fields and nothing that stands in a value.
-_FIELD = re.compile(rf'"({"|".join(PARTICULARS)})":("-"|null|[0-9.]+)')
-_ESCAPED = {"event_id", "conversation_id", "tenant", "scores", "topic", "queue_ms", "guard_ms"}
+_FIELD = re.compile(rf'"({"|".join(PARTICULARS)})":("-"|null|\{{\}}|[0-9.]+)')
+_ESCAPED = {"event_id", "conversation_id", "tenant", "scores", "topic", "handling", "queue_ms", "guard_ms"}
 
 
 def form_of(kind: Kind, provenance: Provenance, policy: AppliedPolicy) -> bytes:

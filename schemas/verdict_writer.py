@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from pydantic_core import to_json
 
+from schemas.handling import Handling
 from schemas.record import SourceRecord
 from schemas.verdict import Action, AppliedPolicy, Provenance, Severity, Verdict
 from schemas.verdict_form import Kind, Particulars, form_of
@@ -28,6 +29,7 @@ class VerdictText(NamedTuple):
     provenance: Provenance
     kind: Kind
     tenant: str
+    handling: Handling
 
     def to_bytes(self) -> bytes:
         """UTF-8 JSON, as `Verdict.to_bytes`."""
@@ -62,9 +64,7 @@ class VerdictWriter:
             if len(self._forms) >= MOST_KINDS:
                 self._forms.clear()
             form = self._forms[kind] = form_of(kind, self.provenance, self._policies[kind.treated_as])
-        name, event_id, conversation_id, tenant, scores, topic, *numbers, received_at, judged_at, queue_ms, guard_ms = (
-            own
-        )
+        name, event_id, conversation_id, tenant, scores, topic, *numbers, handling, received_at, judged_at = own[:-2]
         value = form % (
             name.encode(),
             to_json(event_id),
@@ -73,12 +73,12 @@ class VerdictWriter:
             b"null" if scores is None else scores.model_dump_json().encode(),
             _json_of(topic),
             *numbers,
+            to_json(handling) if handling else b"{}",
             received_at.encode(),
             judged_at.encode(),
-            to_json(queue_ms),
-            to_json(guard_ms),
+            *map(to_json, own[-2:]),
         )
-        return VerdictText(value, name, kind.severity, kind.action, self.provenance, kind, tenant)
+        return VerdictText(value, name, kind.severity, kind.action, self.provenance, kind, tenant, handling)
 
 
 def verdict_id_base(provenance: Provenance | None, policy_sha256: str, length_signature: str) -> "hashlib._Hash":

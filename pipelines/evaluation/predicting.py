@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Iterable
 from itertools import count, islice
 
 from pipelines.evaluation.examples import LabelledExample, Prediction, Verdict, conversation_digest
-from pipelines.judging import Judge, judge_batch
+from pipelines.judging import Judge
+from pipelines.lanes.batch import judge_batch
 from pipelines.length import LengthRule
 from pipelines.moderation import Admitted, Moderation, Outcome
 from pipelines.policy import load_policy

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from pipelines.guard import GuardReply, GuardRequest, Judged
-from pipelines.judging import judge_batch
+from pipelines.lanes.batch import judge_batch
 from pipelines.moderation import Admitted, is_mixed
 from schemas.dead_letter import DeadLetter
 from schemas.errors import GuardCallFailedError

@@ -25,6 +25,7 @@ def text_of(verdict: Verdict) -> VerdictText:
         verdict.provenance,
         kind,
         verdict.tenant,
+        verdict.handling,
     )
 
 

@@ -53,7 +53,7 @@ GOLDEN = (
     '"action":"block","policy":{"name":"default","version":"1","sha256":"aa","treated_as":"Unsafe"},'
     '"source":{"topic":"chat.events","partition":3,"offset":41},"provenance":{"model":"demo","revision":"r1",'
     '"prompt_sha256":"p1","engine":"reference","dtype":"float32","parser":"1"},"usage":{"prompt_tokens":300,'
-    '"output_tokens":13,"windows":1,"length_policy":"whole","characters_dropped":0},"timing":{"received_at":'
+    '"output_tokens":13,"windows":1,"length_policy":"whole","characters_dropped":0},"handling":{},"timing":{"received_at":'
     '"2026-01-02T03:04:05.000+00:00","judged_at":"2026-01-02T03:04:06.000+00:00","queue_ms":1.0,"guard_ms":2.0}}'
 )
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from schemas.event import Task
+from schemas.handling import UNTOUCHED, Handled
 from schemas.verdict import Action, AppliedPolicy, Category, Provenance, Scores, Severity, Verdict
 from schemas.verdict_form import PARTICULARS, Kind, Particulars
 from schemas.verdict_writer import MOST_KINDS, VerdictWriter
@@ -15,7 +16,7 @@ from schemas.verdict_writer import MOST_KINDS, VerdictWriter
 # Whatever would be taken for a field, a place or a value of one, if it were not escaped; and what JSON escapes.
 TRAPS = [
     '"offset":0', '\\"offset\\":0', '"event_id":"-"', "-", "%d %b %%", '"scores":null', "\u2028\x00\x1f", "é😀\\\"",
-    "null", "0.0",
+    "null", "0.0", '"handling":{}',
 ]  # fmt: skip
 TEXT = st.one_of(st.sampled_from(TRAPS), st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40))
 COUNT = st.integers(0, 2**63 - 1)
@@ -52,6 +53,7 @@ OWN = st.tuples(
     COUNT,
     st.integers(1, 1000),  # windows
     COUNT,
+    st.dictionaries(st.sampled_from(Handled), st.integers(1, 2**40)),
     STAMP,
     STAMP,
     MILLISECONDS,
@@ -98,7 +100,7 @@ def test_p3_no_kind_is_written_that_a_verdict_cannot_be() -> None:
     provenance = Provenance(**dict.fromkeys(Provenance.model_fields, "x"))
     severity: Any = "Fine"
     kind = Kind(Task.PROMPT, severity, (), None, Action.ALLOW, Severity.SAFE, "whole")
-    own: Particulars = ("0", "e", None, "t", None, "in", 0, 0, 1, 1, 1, 0, "a", "b", 0.0, 0.0)
+    own: Particulars = ("0", "e", None, "t", None, "in", 0, 0, 1, 1, 1, 0, UNTOUCHED, "a", "b", 0.0, 0.0)
 
     with pytest.raises(ValidationError):
         VerdictWriter(provenance, policies("p")).write(kind, own)
@@ -106,7 +108,7 @@ def test_p3_no_kind_is_written_that_a_verdict_cannot_be() -> None:
 
 def test_p9_the_forms_kept_are_bounded() -> None:
     writer = VerdictWriter(Provenance(**dict.fromkeys(Provenance.model_fields, "x")), policies("p"))
-    own: Particulars = ("0", "e", None, "t", None, "in", 0, 0, 1, 1, 1, 0, "a", "b", 0.0, 0.0)
+    own: Particulars = ("0", "e", None, "t", None, "in", 0, 0, 1, 1, 1, 0, UNTOUCHED, "a", "b", 0.0, 0.0)
     names = list(Category)
     for number in range(MOST_KINDS + 100):
         first, second, third = number % 9, number // 9 % 9, number // 81 % 9

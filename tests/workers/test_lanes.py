@@ -10,7 +10,7 @@ import pytest
 from pipelines.evaluation.examples import Label, LabelledExample
 from pipelines.evaluation.predicting import Predictor
 from pipelines.guard import GuardAnswer
-from pipelines.judging import judge_batch
+from pipelines.lanes.batch import judge_batch
 from pipelines.moderation import Admitted, Outcome
 from schemas.dead_letter import DeadLetter
 from schemas.event import decode_event

@@ -11,7 +11,8 @@ from typing import NamedTuple
 from pipelines.guard import GuardAnswer, GuardRequest, Judged
 from pipelines.guard_family import QWEN3GUARD_GEN
 from pipelines.isolation import PROBE
-from pipelines.judging import Judge, judge_batch
+from pipelines.judging import Judge
+from pipelines.lanes.batch import judge_batch
 from pipelines.moderation import Admitted, Moderation, Outcome
 from schemas.dead_letter import DeadLetter
 from schemas.errors import ConfigurationError

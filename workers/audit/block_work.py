@@ -170,7 +170,7 @@ class BlockWork:
 
     def _text(self, admitted: Admitted) -> str:
         """The text of the message that is judged, as it was before anything was cut."""
-        if admitted.handling == "whole":
+        if admitted.length_handling == "whole":
             return admitted.requests[0].conversation[-1]["content"]
         return decode_event(admitted.record, self._work.max_event_bytes).messages[-1]["content"]
 

@@ -22,7 +22,7 @@ import ray.data
 from pyarrow import parquet
 from ray.data import ActorPoolStrategy
 
-from pipelines.judging import judge_batch
+from pipelines.lanes.batch import judge_batch
 from schemas.verdict_writer import VerdictText
 from workers.audit.actors import LaneFactory, Pool
 from workers.audit.block_judge import Lane

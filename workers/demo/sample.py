@@ -100,7 +100,7 @@ def _bad_once(index: int) -> Iterator[tuple[bytes | None, list[tuple[str, bytes]
     yield _event(index, schema_version="newest"), [], Reason.INVALID_VALUE
     yield _json({"event_id": f"bad-{index}", "messages": []}), [], Reason.EMPTY_MESSAGES
     yield _event(index, text=" \n\t "), [], Reason.BLANK_TEXT
-    yield b'{"event_id": "bad", "text": "half a pair: \\ud83d"}', [], Reason.LONE_SURROGATE
+    yield b'{"event_id": "bad", "text": "half a pair: \\ud83d"}', [], None
     for role in ("system", "tool"):
         turns = [turn, {"role": role, "content": "hello"}]
         yield _json({"event_id": f"bad-{index}", "messages": turns}), [], Reason.UNSUPPORTED_ROLE

@@ -11,7 +11,8 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from pipelines.judging import Judge, judge_batch
+from pipelines.judging import Judge
+from pipelines.lanes.batch import judge_batch
 from pipelines.moderation import Moderation, Outcome
 from schemas.dead_letter import DeadLetter
 from schemas.record import SourceRecord

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from pydantic_core import from_json, to_json
 
-from pipelines.judging import judge_batch
+from pipelines.lanes.batch import judge_batch
 from schemas.errors import ConfigurationError, ModerationError
 from schemas.record import SourceRecord
 from schemas.verdict_writer import VerdictText

@@ -69,7 +69,7 @@ def test_every_line_gets_its_judgement_in_order() -> None:
     assert [entry.get("event_id") for entry, _ in results] == ["a", None, None, "b", "c", "d"]
     assert [is_error for _, is_error in results] == [False, True, True, True, True, False]
     reasons = [entry["error"]["reason"] for entry, is_error in results if is_error]
-    assert reasons == ["invalid_json", "invalid_json", "unparsable_output", "blank_text"]
+    assert reasons == ["invalid_json", "tombstone", "unparsable_output", "blank_text"]
     assert [entry["line"] for entry, is_error in results if is_error] == [2, 3, 4, 5]
     assert results[5][0]["source"] == {"topic": "stdin", "partition": 0, "offset": 6}
 

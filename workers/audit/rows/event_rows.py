@@ -4,15 +4,18 @@ A faulty row is written with its faults, so that the same decoder refuses it wit
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
+from schemas.errors import EventError
+from schemas.reading.fields import identifier
+from schemas.reading.moments import moment_or_none
 from schemas.record import SourceRecord
 from workers.audit.rows.blocks import Block
 from workers.audit.rows.columns import Columns
@@ -22,7 +25,6 @@ _Asked = dict[tuple[str | None, str | None], tuple[int, Any]]
 """By tenant and conversation: the last row of a user, and its text."""
 LOOKBACK_ROWS = 1_000
 MAX_ID = 256  # of schemas.event.Identifier
-_MOMENT = TypeAdapter(datetime)
 
 
 class AuditRecord(NamedTuple):
@@ -63,8 +65,12 @@ class EventRows:
                 record = _record(block, number, None, row.value or b"")
                 yield AuditRecord(record, None, None, None, None, malformed=row)
                 continue
-            yield self._read(block, number, row, asked)
-            self._note(asked, number, row)
+            try:
+                yield self._read(block, number, row, asked)
+            except UnicodeDecodeError as error:  # a column of bytes that are no text: the decoder says so
+                yield AuditRecord(_record(block, number, None, error.object), None, None, None, None)
+            else:
+                self._note(asked, number, row)
 
     def _note(self, asked: _Asked, number: int, row: Row) -> None:
         if not self.lookback or isinstance(row, Malformed) or self._role(row) != "user":
@@ -73,20 +79,20 @@ class EventRows:
             asked[key] = number, self._value(row, "text")
 
     def _read(self, block: Block, number: int, row: Values, asked: _Asked) -> AuditRecord:
-        event_id = _identifier(self._value(row, "id"))
-        if event_id is None:
-            event_id = sha256(f"{block.name}\x1f{number}".encode()).hexdigest()[:32]
+        said = self._value(row, "id")
+        if said is None:
+            said = sha256(f"{block.name}\x1f{number}".encode()).hexdigest()[:32]
+        event_id = _identifier(said) or ""
         tenant = _identifier(self._value(row, "tenant"))
-        conversation = _identifier(self._value(row, "conversation"))
-        moment, said = _moment(self._value(row, "time"))
-        payload: dict[str, Any] = {"event_id": event_id}
-        if conversation is not None:
-            payload["conversation_id"] = conversation
-        if tenant is not None:
-            payload["tenant"] = tenant
-        payload.update(self._messages(number, row, asked))
-        if said is not None:
-            payload["created_at"] = said
+        # Values as they are: the event's own reader makes ids, times and turns of them, as of live traffic's.
+        payload = {
+            "event_id": said,
+            "conversation_id": self._value(row, "conversation"),
+            "tenant": self._value(row, "tenant"),
+            **self._messages(number, row, asked),
+            "created_at": (time := self._value(row, "time")),
+        }
+        moment = _moment(time)
         stratum = "" if self._stratum is None else str(row[self._stratum])
         record = _record(block, number, moment, _json(payload))
         language = self._value(row, "language")
@@ -104,16 +110,12 @@ class EventRows:
         if isinstance(messages, str):  # a column of JSON, as CSV has to have it
             with suppress(ValueError):  # a string then, which is refused
                 messages = from_json(messages)
-        said = {} if messages is None else {"messages": messages}
         text = self._value(row, "text")
         if messages is not None:  # and a text, perhaps, which the event's decoder refuses beside them
-            return said if text is None else {**said, "text": text}
-        text = self._value(row, "text")
-        if text is None:
-            return {}
+            return {"messages": messages, "text": text}
         role = self._role(row)
         if role in (None, "user"):
-            return {"text": text}
+            return {"text": text} if "text" in self._index_of else {}
         messages = [{"role": role, "content": text}]
         if role == "assistant":
             key = self._conversation(row)
@@ -141,7 +143,7 @@ class EventRows:
         if index is None:
             return None
         value = row[index]
-        return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
+        return value.decode() if isinstance(value, bytes) else value
 
 
 def _record(block: Block, number: int, moment: datetime | None, value: bytes) -> SourceRecord:
@@ -150,22 +152,21 @@ def _record(block: Block, number: int, moment: datetime | None, value: bytes) ->
 
 
 def _identifier(value: Any) -> str | None:
-    return None if value is None else str(value)
+    """An id as the event has it; of what is no id, any text that tells it from others."""
+    if value is None or value == "":
+        return None
+    try:
+        return identifier("id", value, Counter())
+    except EventError:
+        return str(value)
 
 
-def _moment(value: Any) -> tuple[datetime | None, Any]:
-    """A row's time, and its text in the event; a value that is not a time stays as it is."""
-    if value is None:
-        return None, None
-    if isinstance(value, date) and not isinstance(value, datetime):
-        value = datetime(value.year, value.month, value.day, tzinfo=UTC)
-    if not isinstance(value, datetime):
-        try:
-            value = _MOMENT.validate_python(int(value) if isinstance(value, str) and value.isdecimal() else value)
-        except (ValidationError, ValueError, OverflowError):
-            return None, value
-    moment = in_utc(value)
-    return moment, (moment or value).isoformat()
+def _moment(value: Any) -> datetime | None:
+    """A row's time; None where it has none, or none that can be read."""
+    try:
+        return moment_or_none(value)
+    except ValueError:
+        return None
 
 
 def in_utc(moment: datetime) -> datetime | None:

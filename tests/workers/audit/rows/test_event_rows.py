@@ -14,6 +14,7 @@ from pyarrow import ipc, parquet
 from pipelines.moderation import Admitted
 from schemas.dead_letter import DeadLetter
 from schemas.errors import ConfigurationError
+from schemas.handling import Handled
 from schemas.reasons import Reason
 from tests.workers.audit.scripted_lane import moderation, plan_of, resolved
 from workers.audit.rows.block_rows import BlockRows
@@ -39,11 +40,11 @@ def test_columns_become_the_fields_of_an_event() -> None:
     (found,) = records(fields, (7, "c1", "acme", "2026-01-02T03:04:05+01:00", "hello", "en"))
 
     assert said(found) == {
-        "event_id": "7",
+        "event_id": 7,  # the event's reader makes a text of it, as of live traffic's
         "conversation_id": "c1",
         "tenant": "acme",
         "text": "hello",
-        "created_at": "2026-01-02T02:04:05+00:00",
+        "created_at": "2026-01-02T03:04:05+01:00",
     }
     assert found[1:6] == ("7", "acme", datetime(2026, 1, 2, 2, 4, 5, tzinfo=UTC), "en", "")
     assert (found.record.topic, found.record.offset) == ("log.csv", 10)
@@ -89,9 +90,7 @@ def test_a_time_that_utc_has_no_name_for_is_unknown_and_stops_nothing(value: str
 @pytest.mark.parametrize(
     "kind", [pa.timestamp("s"), pa.timestamp("ms", "UTC"), pa.timestamp("us", "-05:00"), pa.date32()]
 )
-def test_a_row_whose_time_no_calendar_has_is_one_dead_letter_and_its_neighbours_are_judged(
-    tmp_path: Path, kind: Any
-) -> None:
+def test_a_row_whose_time_no_calendar_has_is_judged_without_one(tmp_path: Path, kind: Any) -> None:
     number = pa.array(
         [1, 2**30 if kind == pa.date32() else 2**59, 1], pa.int32() if kind == pa.date32() else pa.int64()
     )
@@ -104,20 +103,17 @@ def test_a_row_whose_time_no_calendar_has_is_one_dead_letter_and_its_neighbours_
     rows, _ = BlockRows(columns.wanted, 0).read(block)
     outcomes = [moderation().admit(item.record) for item in EventRows(columns).records(block, rows, ())]
 
-    assert [isinstance(outcome, Admitted) for outcome in outcomes] == [True, False, True]
-    assert isinstance(outcomes[1], DeadLetter)
-    assert outcomes[1].reason == "invalid_value"
+    handling = [outcome.handling for outcome in outcomes if isinstance(outcome, Admitted)]
+    assert handling == [{}, {Handled.CREATED_AT_UNREADABLE: 1}, {}]
 
 
 @pytest.mark.parametrize(
     ("fields", "row", "reason"),
     [
-        ({"text": "e"}, (None,), "missing_field"),
+        ({"text": "e"}, (None,), "blank_text"),
         ({"text": "e"}, ("  ",), "blank_text"),
         ({"text": "e"}, (5,), "wrong_type"),
-        ({"text": "e"}, ("\udc80",), "lone_surrogate"),
-        ({"text": "e"}, (b"\xff",), "lone_surrogate"),
-        ({"time": "d", "text": "e"}, ("soon", "a"), "invalid_value"),
+        ({"text": "e"}, (b"\xff",), "not_utf8"),
         ({"id": "a", "text": "e"}, ("x" * 300, "a"), "invalid_value"),
         ({"role": "r", "text": "e"}, ("system", "a"), "unsupported_role"),
         ({"role": "r", "text": "e"}, ("assistant", "a"), "unsupported_role"),

@@ -1,0 +1,1 @@
+"""What the lanes beside live traffic share."""
