@@ -106,11 +106,16 @@ class Load:
 LIMIT = Load(records=4_096, bytes=64 * 2**20, tokens=1_048_576)  # the default
 
 
+MOST_HEADERS = 1_024  # of a record that is judged
+_RECORD_BYTES = 1_024  # of what is kept for each record, measured with tracemalloc
+_HEADER_BYTES = 160  # a tuple, a string and bytes, without what is in them
+
+
 def bytes_of(record: SourceRecord) -> int:
-    """Bytes held in memory for key, value and headers."""
-    size = len(record.key or b"") + len(record.value or b"")
+    """Bytes that a record takes in memory: its key, value and headers, and the objects that hold them."""
+    size = _RECORD_BYTES + len(record.key or b"") + len(record.value or b"")
     for name, value in record.headers:
-        size += len(name) + len(value or b"")
+        size += _HEADER_BYTES + len(name) + len(value or b"")
     return size
 
 
@@ -147,14 +152,16 @@ class InFlightLimits:
         self.records -= records
         self.bytes -= bytes_
         self.tokens -= tokens
-        if (
-            self.records <= self._resume_at.records
-            and self.bytes <= self._resume_at.bytes
-            and self.tokens <= self._resume_at.tokens
-        ):
+        low = self._resume_at
+        if self.records <= low.records and self.bytes <= low.bytes and self.tokens <= low.tokens:
             self.is_full = False
 
     @property
     def room(self) -> int:
         """Records that may still be taken in."""
         return 0 if self.is_full else self._limit.records - self.records
+
+    @property
+    def room_bytes(self) -> int:
+        """Bytes that may still be taken in."""
+        return self._limit.bytes - self.bytes

@@ -5,16 +5,18 @@ Knows nothing of text, scores or Kafka. `pipelines.policy_rules` says what the f
 """
 
 import hashlib
-import reprlib
 from pathlib import Path
 
-import yaml
-from pydantic import ValidationError
-
-from pipelines import strict_yaml
 from pipelines.guard_parser import Classification
-from pipelines.policy_rules import DEFAULT_ACTIONS, ControversialRules, Decision, PolicyFile, merged, table_of
-from schemas.errors import ConfigurationError
+from pipelines.policy_rules import (
+    DEFAULT_ACTIONS,
+    ControversialRules,
+    Decision,
+    PolicyFile,
+    merged,
+    read_policy,
+    table_of,
+)
 from schemas.verdict import ACTION_RANK, SEVERITY_RANK
 
 
@@ -61,32 +63,7 @@ def load_policy(path: Path | None) -> Policy:
         ConfigurationError: naming the file, and the key and value that are wrong.
     """
     if path is not None:
-        rules, content = _read(path)
+        rules, content = read_policy(path)
         return Policy(rules, hashlib.sha256(content).hexdigest())
     rules = PolicyFile(name="default", version="1", controversial=ControversialRules(), actions=DEFAULT_ACTIONS)
     return Policy(rules, hashlib.sha256(rules.model_dump_json().encode()).hexdigest())
-
-
-def _read(path: Path) -> tuple[PolicyFile, bytes]:
-    """Read and check a file; the model and the bytes that it was read from.
-
-    Raises:
-        ConfigurationError: naming the file, and the key and value that are wrong.
-    """
-    try:
-        content = path.read_bytes()
-        loaded = strict_yaml.loaded(content)
-    except OSError as error:
-        raise ConfigurationError(f"policy file {path}: cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigurationError(f"policy file {path}: not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(loaded, dict):
-        raise ConfigurationError(f"policy file {path}: a mapping is needed, found {type(loaded).__name__}")
-    try:
-        return PolicyFile.model_validate(loaded), content
-    except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}, found {reprlib.repr(fault['input'])}"
-            for fault in error.errors(include_url=False)
-        )
-    raise ConfigurationError(f"policy file {path}: {faults}")

@@ -14,16 +14,19 @@
 A tenant's `actions`, `category_actions` and `topics` replace the general ones key by key; its `controversial` replaces
 the general one whole.
 An unknown key, a key given twice or a value of the wrong type is refused by name.
-
-Reads no file; `pipelines.policy` does.
 """
 
 import itertools
+import reprlib
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 
+from pipelines import strict_yaml
+from schemas.errors import ConfigurationError
 from schemas.event import Identifier
 from schemas.verdict import Action, Category, Severity
 
@@ -126,3 +129,28 @@ def table_of(rules: Rules) -> Table:
 
     pairs = itertools.product(Severity, (None, *Category))
     return {(severity, category): decision(severity, category) for severity, category in pairs}
+
+
+def read_policy(path: Path) -> tuple[PolicyFile, bytes]:
+    """Read and check a file; the model and the bytes that it was read from.
+
+    Raises:
+        ConfigurationError: naming the file, and the key and value that are wrong.
+    """
+    try:
+        content = path.read_bytes()
+        loaded = strict_yaml.loaded(content)
+    except OSError as error:
+        raise ConfigurationError(f"policy file {path}: cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigurationError(f"policy file {path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(loaded, dict):
+        raise ConfigurationError(f"policy file {path}: a mapping is needed, found {type(loaded).__name__}")
+    try:
+        return PolicyFile.model_validate(loaded), content
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}, found {reprlib.repr(fault['input'])}"
+            for fault in error.errors(include_url=False)
+        )
+    raise ConfigurationError(f"policy file {path}: {faults}")

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation
 
+from schemas.cut_value import CutValue
 from schemas.errors import TerminalError
 from schemas.reasons import STAGE_OF, Reason, Stage
 from schemas.record import Headers, SourceRecord
@@ -84,10 +85,11 @@ def dead_letter(
     raw_output_sha256: str | None = None,
 ) -> DeadLetter:
     """The dead letter of a record for an error, stamped with the present time."""
+    is_cut = isinstance(record.value, CutValue)
     return DeadLetter(
         source=Source(topic=record.topic, partition=record.partition, offset=record.offset),
         key=record.key,
-        value=record.value,
+        value=b"" if is_cut else record.value,
         headers=record.headers,
         reason=error.reason,
         stage=error.stage,
@@ -99,6 +101,7 @@ def dead_letter(
         prompt_sha256=provenance.prompt_sha256 if provenance else None,
         raw_output_sha256=raw_output_sha256,
         redrive_count=redrive_count(record),
+        value_dropped=is_cut,
     )
 
 

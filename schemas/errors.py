@@ -10,6 +10,7 @@
     + UnparsableOutputError    the model's output is off the grammar (P3)
     + ItemError                the guard says so of this one item
   x UnreadableRecordsError     a partition's next records cannot be read: hold that partition, say so
+  x BatchTooLargeError         a compressed batch has more bytes than are read of one
   x ConfigurationError         a setting or file is wrong: the start is refused
 
 No message of an error holds message text or model output (P10).
@@ -91,6 +92,10 @@ class UnreadableRecordsError(ModerationError):
         self.partition = partition
         self.offset = offset
         self.fault = fault
+
+
+class BatchTooLargeError(ModerationError):
+    """A batch decompresses to more than is read of one."""
 
 
 class ConfigurationError(ModerationError):

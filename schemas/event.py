@@ -24,6 +24,7 @@ from pydantic_core import from_json
 from typing_extensions import TypedDict  # pydantic reads no other before Python 3.12
 
 from schemas import cloud_event, event_faults
+from schemas.cut_value import CutValue
 from schemas.errors import EventError
 from schemas.handling import UNTOUCHED, Handling
 from schemas.reading import envelope
@@ -130,8 +131,8 @@ def decode_event(record: SourceRecord, max_bytes: int) -> ChatEvent:
     """
     if record.value is None:
         raise EventError(Reason.TOMBSTONE, "value: null (a tombstone)")
-    if len(record.value) > max_bytes:
-        raise EventError(Reason.EVENT_TOO_LARGE, f"value: {len(record.value)} bytes, the limit is {max_bytes}")
+    if len(record.value) > max_bytes or isinstance(record.value, CutValue):
+        raise event_faults.too_large(record.value, max_bytes)
     return read_event(_payload(record, record.value))
 
 

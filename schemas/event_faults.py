@@ -4,11 +4,18 @@ import json
 
 from pydantic import ValidationError
 
+from schemas.cut_value import CutValue
 from schemas.errors import EventError
 from schemas.reading.envelope import unframed
 from schemas.reasons import Reason
 
 MAX_DEPTH = 32
+
+
+def too_large(value: bytes, most: int) -> EventError:
+    """A value above the limit, or one that was cut because its record would cost too much."""
+    detail = value.detail if isinstance(value, CutValue) else f"value: {len(value)} bytes, the limit is {most}"
+    return EventError(Reason.EVENT_TOO_LARGE, detail)
 
 
 def of_fields(error: ValidationError) -> EventError:

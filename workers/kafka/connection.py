@@ -14,7 +14,6 @@ from kafka.net.sasl.oauth import AbstractTokenProvider
 
 from schemas.errors import ConfigurationError
 from schemas.record import Partition
-from workers.kafka.decoding import read_leniently
 from workers.kafka.patches import MemberConsumer
 from workers.settings.sections import KafkaSettings
 
@@ -145,5 +144,4 @@ def group_consumer(settings: KafkaSettings) -> KafkaConsumer:
         bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS,
         metadata_max_age_ms=METADATA_MAX_AGE_MS,
     )
-    read_leniently(assignor.consumer)
     return assignor.consumer

@@ -11,6 +11,7 @@ from typing import Any
 
 from schemas.record import Partition
 from workers.kafka.connection import KafkaListener, Listener, group_consumer
+from workers.kafka.decoding import read_leniently
 from workers.kafka.polling import PollingConsumer, stored_with, to_kafka
 from workers.kafka.unbounded_waits import ask_ends, cluster_of, heartbeat_of, position_of, sleep
 from workers.settings.sections import KafkaSettings
@@ -21,6 +22,7 @@ class Consumer(PollingConsumer):
 
     Args:
         settings: where Kafka is, the group, sizes and times.
+        most_value_bytes: of a record; a longer value is cut while it is read.
 
     Attributes:
         rebalances: changes of the assignment by what happened: assigned, revoked, lost.
@@ -29,14 +31,16 @@ class Consumer(PollingConsumer):
         KafkaError: from all methods that ask the brokers.
     """
 
-    def __init__(self, settings: KafkaSettings) -> None:
+    def __init__(self, settings: KafkaSettings, most_value_bytes: int = 2**20) -> None:
         super().__init__()
+        self._most_value_bytes = most_value_bytes
         self._settings = settings
         self.rebalances: Counter[str] = Counter()
 
     def connect(self) -> None:
         """Connect to the brokers; nothing else works before."""
         self._kafka = group_consumer(self._settings)
+        self._fetcher = read_leniently(self._kafka, self._most_value_bytes)
         self._cluster = cluster_of(self._kafka)
         self._cluster.add_listener(self._see_metadata)
         self._heartbeat = heartbeat_of(self._kafka)

@@ -1,7 +1,4 @@
-"""Repairs of kafka-python 3.0.12 that every poll and every send goes through; each says what it mends.
-
-A test lists all that reaches into that library.
-"""
+"""Repairs of kafka-python 3.0.12 that every poll and every send goes through; each says what it mends."""
 
 import time
 from collections.abc import Callable
@@ -84,19 +81,12 @@ class RememberingPartitioner(DefaultPartitioner):
     A hash in pure Python costs several times as much as the rest of choosing a partition.
     """
 
-    def partition(
-        self,
-        topic: str,
-        key: Any,
-        serialized_key: bytes | None,
-        value: Any,
-        serialized_value: bytes | None,
-        cluster: Any,
-    ) -> int:
+    def partition(self, topic: str, key: Any, serialized_key: bytes | None, *others: Any) -> int:
         """The same choice as the default's, which every Kafka client makes for a key."""
         if serialized_key is None or len(serialized_key) > _MAX_REMEMBERED_KEY:
-            choice: int = super().partition(topic, key, serialized_key, value, serialized_value, cluster)
+            choice: int = super().partition(topic, key, serialized_key, *others)
             return choice
+        cluster = others[-1]
         known: int = (_hash_of(serialized_key) & 0x7FFFFFFF) % len(cluster.partitions_for_topic(topic))
         return known
 

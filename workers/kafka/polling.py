@@ -9,6 +9,7 @@ from typing import Any
 
 from kafka import OffsetAndMetadata, TopicPartition
 
+from pipelines.in_flight import LIMIT
 from schemas.record import Partition, SourceRecord
 from workers.kafka.patches import forget_wakes, goes_on_joining, unpark
 from workers.kafka.topic_lives import TopicLives
@@ -25,13 +26,14 @@ class PollingConsumer:
 
     def __init__(self) -> None:
         self._kafka: Any = None
+        self._fetcher: Any = None
         self._cluster: Any = None
         self._heartbeat: Any = None
         self._has_new_metadata = True
         self._assigned_at = -float("inf")
 
-    def poll(self, timeout_ms: int, most: int) -> dict[Partition, list[SourceRecord]]:
-        """The next records of partitions that are not paused, `most` at most.
+    def poll(self, timeout_ms: int, most: int, most_bytes: int = LIMIT.bytes) -> dict[Partition, list[SourceRecord]]:
+        """The next records of partitions that are not paused, `most` and `most_bytes` at most, or one.
 
         Raises:
             UnreadableRecordsError: of one partition; asked for again, it is raised again.
@@ -40,6 +42,7 @@ class PollingConsumer:
             timeout_ms = max(timeout_ms, JOINING_POLL_MS)
         unpark(self._kafka)
         forget_wakes(self._kafka)
+        self._fetcher.poll_bytes = most_bytes
         polled = self._kafka.poll(timeout_ms, max_records=most)
         return {
             Partition(topic, number): [

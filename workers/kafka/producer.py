@@ -5,10 +5,12 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 from kafka import KafkaProducer
+from kafka.errors import MessageSizeTooLargeError
 from kafka.future import Future as Future
 from kafka.partitioner.default import DefaultPartitioner
 from kafka.serializer import Serializer
 
+from schemas.cut_value import CutValue
 from schemas.record import Partition
 from workers.kafka.connection import connection
 from workers.kafka.patches import ProducerClient, RememberingPartitioner
@@ -122,7 +124,13 @@ class ExactProducer(Producer):
         headers: Sequence[tuple[str, bytes | None]],
         partition: int | None,
     ) -> Future:
-        """Send a record as it is."""
+        """Send a record as it is.
+
+        Raises:
+            MessageSizeTooLargeError: it was too large to be held when it was read.
+        """
+        if isinstance(value, CutValue):
+            raise MessageSizeTooLargeError(value.detail)
         marked = [(name, _NULL if content is None else content) for name, content in headers]
         has_nulls = any(content is None for _, content in headers)
         marked = _Headers(marked) if has_nulls else marked

@@ -114,7 +114,7 @@ class TopicReader(_Query):
             isolation_level=isolation,
         )
         self._isolation = isolation
-        read_leniently(self._consumer)
+        read_leniently(self._consumer, settings.max_request_bytes)
 
     def ranges(
         self, topics: Iterable[str], since_ms: int | None = None, until_ms: int | None = None

@@ -29,6 +29,7 @@ from workers.stream.assignment import Assignment
 from workers.stream.backlog import Backlog
 from workers.stream.commits import Commits
 from workers.stream.decisions import Decisions, GuardCalls
+from workers.stream.detours import Detours
 from workers.stream.exactly_once import ExactlyOnce
 from workers.stream.loop import Loop, Mailbox
 from workers.stream.measures import observe_worker
@@ -54,7 +55,7 @@ def stream_worker(
     stopping = threading.Event()
     acknowledged: Mailbox = queue.SimpleQueue()
     progress = Progress(clock)
-    consumer = Consumer(settings.kafka)
+    consumer = Consumer(settings.kafka, settings.limits.max_event_bytes)
     limits = _limits(settings)
     assignment = Assignment(limits)
     breaker = Breaker(settings.breaker, policy_of(settings).sha256)
@@ -95,6 +96,7 @@ def stream_worker(
         limits=limits,
         assignment=assignment,
         unreadable=unreadable,
+        detours=Detours(consumer, assignment, unreadable, settings.kafka.heartbeat_interval_ms / 3000, stopping.wait),
         decisions=Decisions(moderation, assignment, tracer, breaker, clock),
         chunk_size=settings.delivery.chunk_size,
         calls=calls,
@@ -106,7 +108,6 @@ def stream_worker(
         backlog=backlog,
         tracer=tracer,
         breaker=breaker,
-        wait=stopping.wait,
         clock=clock,
     )
     return StreamWorker(

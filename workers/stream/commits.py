@@ -113,13 +113,10 @@ class Commits:
             self._stored(self.assignment.committable(), time.time_ns())
 
     def finished(self) -> bool:
-        """True once nothing is in flight and all of it is committed; asked between polls by a worker that stops.
+        """True once nothing is in flight and all of it is committed; raises as `commit_when_due`.
 
-        kafka-python refuses commits while it waits for the group to rebalance, even those of a revocation in `close`.
-        So they are tried again before: uncommitted work that a worker leaves behind is published again by the next.
-
-        Raises:
-            KafkaError: the last commit was refused in a way that no retry can help.
+        A worker that stops asks between polls: kafka-python refuses commits while it waits for the group to rebalance,
+        even those of a revocation in `close`, and what is left uncommitted is published again by the next worker.
         """
         if self._refusal is not None:
             raise self._refusal

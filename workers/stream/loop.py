@@ -4,7 +4,6 @@ Guard calls run on an asyncio loop and the publisher on its own thread, and both
 else is done here, on the worker's thread, and only the poll waits.
 """
 
-import logging
 import queue
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,21 +13,20 @@ from pipelines.in_flight import InFlightLimits
 from schemas.errors import UnreadableRecordsError
 from schemas.record import SourceRecord
 from workers.kafka.consumer import Consumer
-from workers.kafka.errors import KafkaError, Meaning, meaning_of
+from workers.kafka.errors import KafkaError
 from workers.kafka.topic_lives import TopicLives
 from workers.settings.sections import KafkaSettings
 from workers.stream.assignment import Assignment
 from workers.stream.backlog import Backlog
 from workers.stream.commits import Commits
 from workers.stream.decisions import Decisions, GuardCalls, Items
+from workers.stream.detours import Detours
 from workers.stream.progress import OutcomeCounts, Progress
 from workers.stream.publisher import Publisher
 from workers.stream.rebalance import recall_baseline
 from workers.stream.unreadable import UnreadablePartitions
-from workers.telemetry.log import log_event
 from workers.telemetry.message_trace import StreamTracer
 
-log = logging.getLogger(__name__)
 BUSY_POLL_MS = 5
 IDLE_POLL_MS = 100
 JOIN_POLL_MS = 700  # a join that ends between two polls is begun again (3.0.12): few polls, none ending at Kafka's 3 s
@@ -44,7 +42,6 @@ class Loop:
         chunk_size: records of one call of the guard.
         acknowledged: where the publisher puts what the broker has.
         breaker: while it is open, nothing is taken in, released or committed.
-        wait: waits for seconds, or until the worker is to stop.
         clock: seconds, monotonic.
     """
 
@@ -54,6 +51,7 @@ class Loop:
     limits: InFlightLimits
     assignment: Assignment
     unreadable: UnreadablePartitions
+    detours: Detours
     decisions: Decisions
     chunk_size: int
     calls: GuardCalls
@@ -65,7 +63,6 @@ class Loop:
     backlog: Backlog
     tracer: StreamTracer
     breaker: Breaker
-    wait: Callable[[float], object]
     clock: Callable[[], float]
     _has_recalled: bool = field(default=False, init=False)
     _measure_at: float = field(default=-float("inf"), init=False)
@@ -109,31 +106,20 @@ class Loop:
         """
         consumer = self.consumer
         for topic in consumer.recreated(self.lives):
-            partitions = [partition for partition in consumer.assignment() if partition.topic == topic]
-            self.assignment.begin_anew(partitions)
-            consumer.begin_anew(partitions)
+            self.detours.begin_anew(topic)
         idle_ms = IDLE_POLL_MS if consumer.assignment() else JOIN_POLL_MS
         room = min(self.kafka.max_poll_records, self.limits.room) or 1  # paused when 0: nothing comes
         try:
-            polled = consumer.poll(BUSY_POLL_MS if self.limits.records else idle_ms, room)
-        except UnreadableRecordsError as error:
-            self.unreadable.hold(error)
-            return []
-        except KafkaError as error:
-            if meaning_of(error) is Meaning.FATAL:
-                raise
-            log.warning(log_event("poll_failed", error=str(error)))
-            self.wait(self.kafka.heartbeat_interval_ms / 3000)
+            polled = consumer.poll(BUSY_POLL_MS if self.limits.records else idle_ms, room, self.limits.room_bytes)
+        except (KafkaError, UnreadableRecordsError) as error:
+            self.detours.failed(error)
             return []
         taken: list[SourceRecord] = []
         for partition, records in polled.items():
             if (back_to := self.assignment.went_back(partition, records[0].offset)) is None:
                 taken += records
-                continue
-            topic, number = partition
-            log.warning(log_event("partition_went_back", topic=topic, partition=number, offset=back_to))
-            self.assignment.begin_anew([partition])
-            consumer.seek(partition, back_to)
+            else:
+                self.detours.go_back(partition, back_to)
         return taken
 
     def _take(self, records: list[SourceRecord]) -> None:

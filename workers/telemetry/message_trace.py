@@ -13,7 +13,7 @@ from schemas.verdict_writer import VerdictText
 from workers.telemetry.message_sampling import MessageSampling, TraceHeaders
 from workers.telemetry.message_spans import MessageSpans, StreamSpans
 
-MAX_BAGGAGE = 8_192  # bytes, as W3C has it
+MAX_BYTES = 8_192  # W3C's bound of baggage, and more than the others need; what is longer is not passed on
 _NO_CARRIER: Mapping[str, str] = {}
 _TRACEPARENT_LENGTH = 55
 _EVEN_DIGITS = b"02468ace"  # the last bit of the flags is the sampling decision; others, as the random id's, may be set
@@ -134,6 +134,8 @@ def _trace_headers(record: SourceRecord) -> TraceHeaders:
     state: bytes | None = None
     baggage: bytes | None = None
     for name, value in record.headers:  # the last of a name counts, as Kafka's lastHeader
+        if value is not None and len(value) > MAX_BYTES:
+            continue
         if name == "traceparent":
             parent = value
         elif name == "tracestate":
@@ -143,7 +145,7 @@ def _trace_headers(record: SourceRecord) -> TraceHeaders:
     own: TraceHeaders = () if parent is None else (("traceparent", parent),)
     if state is not None and own:
         own = (*own, ("tracestate", state))
-    return own if baggage is None or len(baggage) > MAX_BAGGAGE else (*own, ("baggage", baggage))
+    return own if baggage is None else (*own, ("baggage", baggage))
 
 
 def _is_unsampled(traceparent: bytes) -> bool:

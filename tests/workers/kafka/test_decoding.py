@@ -6,6 +6,7 @@ import tracemalloc
 from collections.abc import Iterable
 
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 from kafka import KafkaProducer, TopicPartition
@@ -14,12 +15,14 @@ from kafka.record import MemoryRecords, MemoryRecordsBuilder
 from kafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 from kafka.record.util import calc_crc32c, encode_varint
 
-from schemas.errors import UnreadableRecordsError
+from schemas.cut_value import CutValue
+from schemas.errors import BatchTooLargeError, UnreadableRecordsError
 from schemas.reasons import Reason, Stage
 from tests.guards.scripted_guard import ScriptedGuard
 from tests.site import Site, event, wait_until
-from workers.kafka import decoding as record_decoding
-from workers.kafka.decoding import HeaderName, _PartitionRecords
+from workers.kafka import decompression
+from workers.kafka.connection import group_consumer
+from workers.kafka.decoding import HeaderName, _PartitionRecords, read_leniently
 from workers.kafka.producer import producer
 from workers.stream import unreadable
 
@@ -181,18 +184,93 @@ def test_what_cannot_be_read_is_raised_once_with_its_place_behind_all_that_could
 def test_p9_a_batch_that_swells_without_measure_is_not_decompressed(
     compression: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    swollen = batch([[("zeros", b"0" * 5_000_000)]], compression)
+    swollen = batch([[("zeros", b"0" * 5_000_000)], []], compression)
     assert len(swollen) < 50_000
-    (record,) = reading(swollen).take(1)
-    assert len(record.headers[0][1]) == 5_000_000
+    cut, small = reading(swollen).take(2)
+    assert (cut.value, cut.headers, small.value) == (b"", [], b"value 1")
 
-    monkeypatch.setattr(record_decoding, "MAX_BATCH_BYTES", 500_000)
+    monkeypatch.setattr(decompression, "MAX_BATCH_BYTES", 500_000)
     tracemalloc.start()
-    with pytest.raises(UnreadableRecordsError, match="RecordListTooLargeError"):
+    with pytest.raises(UnreadableRecordsError, match="BatchTooLargeError"):
         reading(swollen).take(1)
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert most < 2_000_000
+
+
+@pytest.mark.parametrize("compression", [NONE, GZIP, SNAPPY, LZ4, ZSTD])
+def test_p9_a_record_that_would_cost_too_much_is_cut_while_it_is_read_and_its_neighbours_are_not(
+    compression: int,
+) -> None:
+    builder = MemoryRecordsBuilder(2, compression, 1 << 26)
+    for value, headers in (
+        (b"small", [("h", b"1")]),
+        (b"x" * 2_000_000, [("h", b"1")]),
+        (b"exactly".ljust(2**20), []),
+        (b"x" * 9_000_000, []),
+        (b"as many", [("h", None)] * 1_024),
+        (b"too many", [("h", None)] * 1_025),
+        (b"after", []),
+    ):
+        builder.append(1_700_000_000_000, b"key", value, headers)
+    builder.close()
+
+    read = reading(bytearray(builder.buffer())).take(10)
+
+    assert [record.offset for record in read] == list(range(7))
+    assert [record.value.detail if isinstance(record.value, CutValue) else record.value.strip() for record in read] == [
+        b"small",
+        "value: 2000000 bytes, the limit is 1048576",
+        b"exactly",
+        "record: 9000012 bytes",
+        b"as many",
+        "headers: more than 1024",
+        b"after",
+    ]
+    assert [len(record.headers) for record in read] == [1, 0, 0, 0, 1_024, 0, 0]
+    assert [record.key for record in read] == [b"key"] * 3 + [None] + [b"key"] * 3
+
+
+def test_p9_what_a_batch_holds_while_it_is_read_is_bounded_and_not_its_size() -> None:
+    records = reading(batch([[("zeros", b"0" * 500_000)]] * 30, ZSTD))
+    tracemalloc.start()
+
+    assert all(len(records.take(1)) == 1 for _ in range(30))
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert most < 3_000_000, "of 15 MB"
+
+
+def test_p6_a_frame_with_a_wide_window_is_read_if_it_is_not_long() -> None:
+    compressor = zstandard.ZstdCompressor(compression_params=zstandard.ZstdCompressionParameters(window_log=27))
+
+    def read(size: int) -> int:
+        stream = compressor.compressobj()
+        data = memoryview(stream.compress(b"0" * size) + stream.flush())
+        return len(decompression.SWELLING[ZSTD](data)[0 : size + 1])
+
+    assert read(15 * 2**20) == 15 * 2**20
+    with pytest.raises(BatchTooLargeError):
+        read(17 * 2**20)
+
+
+def test_p9_a_poll_takes_what_its_budget_holds_and_goes_on_from_there(site: Site) -> None:
+    site.produce([event(f"e{number}", "x" * 100_000) for number in range(40)])
+    consumer = group_consumer(site.settings.kafka)
+    fetcher = read_leniently(consumer, 2**20)
+    consumer.subscribe([site.names[0]])
+    polls: list[int] = []
+
+    def all_polled(budget: int = 150_000) -> bool:
+        fetcher.poll_bytes = budget
+        polls.append(sum(map(len, consumer.poll(100).values())))
+        return sum(polls) >= 40
+
+    wait_until(all_polled, "all records")
+    consumer.close()
+    assert sum(polls) == 40
+    assert max(polls) == 2, "one more than fits"
 
 
 def test_p6_a_header_name_that_is_no_text_harms_nobody_and_goes_into_the_dead_letter_as_it_came(site: Site) -> None:

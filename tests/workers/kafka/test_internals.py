@@ -14,6 +14,7 @@ SEEN_IN = "3.0.12"
 # Each private attribute by the module of kafka-python that has it.
 INTERNALS = {
     "decoding.py": {
+        "_append": "kafka.consumer.fetcher",
         "_buffer": "kafka.record.default_records",
         "_decompressed": "kafka.record.default_records",
         "_fetcher": "kafka.consumer.group",

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kafka import KafkaConsumer, TopicPartition
-from kafka.errors import KafkaConnectionError
+from kafka.errors import KafkaConnectionError, MessageSizeTooLargeError
 from kafka.net.compat import KafkaNetClient
 from kafka.partitioner.default import DefaultPartitioner
 
+from schemas.cut_value import CutValue
 from schemas.errors import ConfigurationError
 from tests.site import Site, wait_until
 from workers.kafka.connection import connection
@@ -108,3 +109,11 @@ def test_nulls_are_nulls_and_what_looks_like_one_is_not(site: Site) -> None:
     assert [(record.value, record.headers) for record in site.records(0)] == [
         (value, headers) for value in (None, b"", b"null")
     ]
+
+
+def test_p1_what_was_cut_when_it_was_read_is_not_sent_as_if_it_were_empty(site: Site) -> None:
+    sender = ExactProducer(site.settings.kafka)
+
+    with pytest.raises(MessageSizeTooLargeError, match="record: 9 bytes"):
+        sender.send_exactly(site.names[0], CutValue("record: 9 bytes"), b"key", [], None)
+    sender.close()
