@@ -146,9 +146,12 @@ def wanted_topics(
         if role == "events" and (topic := found.get(name)) is not None
     ]
     letter_bytes = max([event_bytes, *let_in]) + HEADER_BYTES
+    verdicts = {"max.message.bytes": str(letter_bytes)}  # with any key that an event topic lets in
     letters = {"max.message.bytes": str(letter_bytes), "retention.ms": str(DEAD_LETTER_RETENTION_MS)}
     of_role: dict[Role, dict[str, str]] = {
         "events": {"max.message.bytes": str(event_bytes)},
+        "verdicts": verdicts,
+        "routed verdicts": verdicts,
         "dead letters": letters,
         "parked letters": letters,
     }

@@ -35,6 +35,7 @@ from workers.stream.loop import Loop, Mailbox
 from workers.stream.measures import observe_worker
 from workers.stream.progress import OutcomeCounts, Progress
 from workers.stream.publisher import AtLeastOnce, Publisher
+from workers.stream.too_large import TooLarge
 from workers.stream.unreadable import UnreadablePartitions
 from workers.stream.worker import StreamWorker
 from workers.telemetry.export import Tracing
@@ -175,13 +176,12 @@ def _publisher(
         )
     return Publisher(
         way,
-        kafka.group_id,
         kafka.linger_ms / 1000,
         backoff,
         acknowledged.put,
         progress.publish_held,
         consumer.is_member,
-        tracer,
+        TooLarge(kafka.group_id, tracer),
         stopping,
     )
 

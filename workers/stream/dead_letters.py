@@ -1,18 +1,10 @@
-"""Dead letters on their way out: the record of one, and the one that replaces an outcome too large for its topic.
+"""Dead letters on their way out: the record of one, and its pointer form.
 
 Does not publish them.
 """
 
-import logging
-
-from schemas.dead_letter import TRACE_HEADERS, DeadLetter, dead_letter
-from schemas.errors import TerminalError
-from schemas.reasons import Reason
+from schemas.dead_letter import TRACE_HEADERS, DeadLetter
 from schemas.record import OutputRecord
-from workers.stream.assignment import InFlightRecord
-from workers.telemetry.log import log_event
-
-log = logging.getLogger(__name__)
 
 
 def letter_record(
@@ -31,25 +23,6 @@ def letter_record(
         headers += [(name, text) for name, text in trace_headers if name in TRACE_HEADERS]  # baggage it has
     value = b"" if letter.value is None and letter.key is None else letter.value
     return OutputRecord(topic, letter.source.partition % partitions, letter.key, value, headers)
-
-
-def smaller_outcome(item: InFlightRecord, group: str) -> DeadLetter | None:
-    """An outcome that fits better: a dead letter for a verdict, one without its value, one without its key.
-
-    Args:
-        item: a record whose outcome is too large for its topic.
-        group: consumer group, named in dead letters.
-    """
-    assert item.ruling is not None
-    outcome = item.ruling.outcome
-    if not isinstance(outcome, DeadLetter):
-        error = TerminalError(Reason.VERDICT_TOO_LARGE, "the verdict is larger than its topic allows")
-        return dead_letter(item.record, error, group=group, provenance=outcome.provenance)
-    smaller = without_value(outcome)
-    if smaller == outcome:
-        return None
-    log.warning(log_event("dead_letter_value_dropped", **item.log_fields, key=smaller.key is None))
-    return smaller
 
 
 def without_value(letter: DeadLetter) -> DeadLetter:

@@ -10,7 +10,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from time import perf_counter, time_ns
+from time import perf_counter
 from typing import NamedTuple
 
 from pipelines.backoff import Backoff
@@ -21,9 +21,9 @@ from workers.kafka.errors import KafkaError, KafkaTimeoutError, Meaning, Unknown
 from workers.kafka.producer import Future, Producer
 from workers.settings.sections import TopicSettings
 from workers.stream.assignment import InFlightRecord
-from workers.stream.dead_letters import letter_record, smaller_outcome
+from workers.stream.dead_letters import letter_record
+from workers.stream.too_large import TooLarge
 from workers.telemetry.log import log_event
-from workers.telemetry.message_trace import StreamTracer
 from workers.telemetry.metrics.instruments import histogram
 from workers.telemetry.metrics.table import OPERATION_DURATION
 
@@ -148,35 +148,32 @@ class Publisher:
     """The thread that publishes.
 
     Args:
-        group: named in dead letters made here.
         linger_s: wait for more outcomes before a small batch is sent.
         acknowledged: called on the publisher's thread with the outcomes that the broker has stored.
         held: called on the publisher's thread when the broker is what holds outcomes up.
         is_member: False while the group may have given the partitions to others; then nothing is sent. A process that
             was frozen finds out here that it was away.
-        tracer: told of a record whose outcome had to give way to a smaller one.
+        too_large: makes outcomes smaller that a topic refuses.
     """
 
     def __init__(
         self,
         delivery: AtLeastOnce,
-        group: str,
         linger_s: float,
         backoff: Backoff,
         acknowledged: Callable[[Sequence[InFlightRecord]], None],
         held: Callable[[], None],
         is_member: Callable[[], bool],
-        tracer: StreamTracer,
+        too_large: TooLarge,
         stopping: threading.Event,
     ) -> None:
         self._delivery = delivery
-        self._group = group
         self._linger_s = linger_s
         self._backoff = backoff
         self._acknowledged = acknowledged
         self._held = held
         self._is_member = is_member
-        self._tracer = tracer
+        self._too_large = too_large
         self._stopping = stopping
         self._queue: queue.SimpleQueue[Sequence[InFlightRecord]] = queue.SimpleQueue()
         self._processor = threading.Lock()
@@ -242,6 +239,7 @@ class Publisher:
                 continue
             remaining = [item for item in remaining if not item.partition.is_lost]
             batch = remaining[:1] if alone else remaining
+            self._too_large.fit(batch)
             done, error, culprit = self._attempt(batch)
             if done:
                 self._acknowledged(done)
@@ -250,10 +248,14 @@ class Publisher:
                 else:
                     remaining = [item for item in remaining if item not in done]
             if error is not None:
+                is_too_large = meaning_of(error) is Meaning.TOO_LARGE
+                culprit = culprit or (self._too_large.suspect(batch) if is_too_large else None)
                 if culprit is None:
                     alone = True
+                elif is_too_large and self._too_large.give_way(culprit):
+                    alone = False
                 else:
-                    self._handle(culprit, error)
+                    self._hold(culprit, error)
                 has_waited = True
         if has_waited:
             self._backoff.reset()
@@ -266,11 +268,7 @@ class Publisher:
         self._duration.record(perf_counter() - started, SEND)
         return settled
 
-    def _handle(self, item: InFlightRecord, error: BaseException) -> None:
-        if meaning_of(error) is Meaning.TOO_LARGE and (smaller := smaller_outcome(item, self._group)) is not None:
-            item.ruling = Ruling(smaller)
-            self._tracer.decided(item.trace, item.record, smaller, time_ns())
-            return
+    def _hold(self, item: InFlightRecord, error: BaseException) -> None:
         self._held()
         log.warning(log_event("publish_held", **item.log_fields, error=type(error).__name__))
         self._stopping.wait(self._backoff.next_wait_s())

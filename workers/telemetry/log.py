@@ -61,6 +61,7 @@ EventName = Literal[
     "topic_recreated",
     "transaction_failed",
     "verdict_drift",
+    "verdict_key_dropped",
     "worker_failed",
     "worker_red",
     "worker_stopped",

@@ -76,9 +76,10 @@ def test_another_replication_is_shown_and_left() -> None:
 
 
 def test_a_dead_letter_topic_holds_the_largest_event_and_its_headers() -> None:
-    events, _, letters = wanted_topics(SETTINGS, ROLES, 12, 3, NOTHING)
+    events, verdicts, letters = wanted_topics(SETTINGS, ROLES, 12, 3, NOTHING)
     assert events.configs["max.message.bytes"] == str(1000 + HEADER_BYTES)
     assert letters.configs["max.message.bytes"] == str(1000 + 2 * HEADER_BYTES)
+    assert verdicts.configs["max.message.bytes"] == str(1000 + 2 * HEADER_BYTES), "with any key of an event"
     assert letters.configs["retention.ms"] == str(DEAD_LETTER_RETENTION_MS)
 
 

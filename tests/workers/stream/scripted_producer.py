@@ -22,6 +22,7 @@ from tests.samples.verdict import VERDICT, text_of
 from workers.settings.sections import TopicSettings
 from workers.stream.assignment import AssignedPartition, InFlightRecord
 from workers.stream.publisher import AtLeastOnce, Publisher
+from workers.stream.too_large import TooLarge
 from workers.telemetry.message_trace import MessageTrace
 
 WAIT_S = 20.0
@@ -157,13 +158,12 @@ class Stage:
         made: Any = broker.new_producer
         self.publisher = Publisher(
             delivery(self) if delivery else AtLeastOnce(made, TOPICS, self.held, self.stopping),
-            "weir",
             0.0,
             Backoff(0.0001, 0.001, random.Random(1)),
             self.acknowledged.put,
             self.held,
             lambda: self.is_member,
-            tracer,
+            TooLarge("weir", tracer),
             self.stopping,
         )
 
@@ -171,8 +171,8 @@ class Stage:
         self.holds += 1
         self.on_hold(self.holds)
 
-    def verdict(self, offset: int, partition: AssignedPartition | None = None) -> InFlightRecord:
-        record = SourceRecord("in", 0, offset, 1, b"key", b"value", (("h", b"1"),))
+    def verdict(self, offset: int, partition: AssignedPartition | None = None, key: bytes = b"key") -> InFlightRecord:
+        record = SourceRecord("in", 0, offset, 1, key, b"value", (("h", b"1"),))
         item = InFlightRecord(partition or self.partition, record, MessageTrace((), None))
         source = VERDICT.source.model_copy(update={"offset": offset})
         item.ruling = Ruling(text_of(VERDICT.model_copy(update={"source": source})))

@@ -160,6 +160,36 @@ def test_p1_a_dead_letter_whose_key_alone_is_too_large_loses_it_as_well(stages: 
     assert (stage.broker.stored[0].key, stage.broker.stored[0].value) == (None, b"")
 
 
+@pytest.mark.parametrize("where", ["at_send", "at_ack"])
+@pytest.mark.parametrize("size", [2_000, 1_000_000])
+def test_p1_a_verdict_that_its_key_makes_too_large_loses_the_key_and_not_its_severity(
+    stages: Callable[[Broker], Stage], where: str, size: int
+) -> None:
+    broker = Broker()
+    broker.partitions["out"] = {0}
+    setattr(broker, where, too_large(lambda sent: len(sent.key or b"") > 1_000))
+    stage = stages(broker)
+    stage.publish([stage.verdict(number, key=b"k" * size if number == 3 else b"key") for number in range(6)])
+
+    assert stage.wait_for(6) == list(range(6))
+    assert [(sent.topic, sent.offset, sent.key) for sent in broker.stored] == [
+        ("out", number, None if number == 3 else b"key") for number in range(6)
+    ]
+
+
+def test_p6_after_one_that_was_too_large_the_batch_goes_on_as_a_batch_and_the_next_ones_do_not_fail(
+    stages: Callable[[Broker], Stage],
+) -> None:
+    broker = Broker(at_ack=too_large(lambda sent: len(sent.key or b"") > 100_000))
+    broker.partitions["out"] = {0}
+    stage = stages(broker)
+    stage.publish([stage.verdict(number, key=b"k" * (200_000 - number * (number % 50 == 49))) for number in range(400)])
+
+    assert stage.wait_for(400) == list(range(400))
+    assert broker.offsets == list(range(400))
+    assert broker.made == 2, "one failed, to learn from"
+
+
 def test_p5_a_topic_that_takes_not_even_that_holds_and_does_not_spin(stages: Callable[[Broker], Stage]) -> None:
     held = threading.Event()
     stage = stages(Broker(at_send=too_large(lambda _: True)))
