@@ -28,6 +28,7 @@ from workers.shadow.publisher import ShadowPublisher
 from workers.stream.assignment import Assignment
 from workers.stream.backlog import Backlog
 from workers.stream.commits import Commits
+from workers.stream.dead_letters import TooLarge
 from workers.stream.decisions import Decisions, GuardCalls
 from workers.stream.detours import Detours
 from workers.stream.exactly_once import ExactlyOnce
@@ -35,7 +36,6 @@ from workers.stream.loop import Loop, Mailbox
 from workers.stream.measures import observe_worker
 from workers.stream.progress import OutcomeCounts, Progress
 from workers.stream.publisher import AtLeastOnce, Publisher
-from workers.stream.too_large import TooLarge
 from workers.stream.unreadable import UnreadablePartitions
 from workers.stream.worker import StreamWorker
 from workers.telemetry.export import Tracing

@@ -21,8 +21,7 @@ from workers.kafka.errors import KafkaError, KafkaTimeoutError, Meaning, Unknown
 from workers.kafka.producer import Future, Producer
 from workers.settings.sections import TopicSettings
 from workers.stream.assignment import InFlightRecord
-from workers.stream.dead_letters import letter_record
-from workers.stream.too_large import TooLarge
+from workers.stream.dead_letters import TooLarge, letter_record
 from workers.telemetry.log import log_event
 from workers.telemetry.metrics.instruments import histogram
 from workers.telemetry.metrics.table import OPERATION_DURATION
@@ -239,7 +238,8 @@ class Publisher:
                 continue
             remaining = [item for item in remaining if not item.partition.is_lost]
             batch = remaining[:1] if alone else remaining
-            self._too_large.fit(batch)
+            if self._too_large.most:
+                self._too_large.fit(batch)
             done, error, culprit = self._attempt(batch)
             if done:
                 self._acknowledged(done)

@@ -21,8 +21,8 @@ from schemas.record import Partition, SourceRecord
 from tests.samples.verdict import VERDICT, text_of
 from workers.settings.sections import TopicSettings
 from workers.stream.assignment import AssignedPartition, InFlightRecord
+from workers.stream.dead_letters import TooLarge
 from workers.stream.publisher import AtLeastOnce, Publisher
-from workers.stream.too_large import TooLarge
 from workers.telemetry.message_trace import MessageTrace
 
 WAIT_S = 20.0
