@@ -31,6 +31,8 @@ OWNED: dict[str, str | None] = {
     "kafka.sasl_password": None,  # a secret: the chart gives the file
     "kafka.sasl_password_file": "kafka.sasl.passwordSecret",
     "kafka.sasl_oauth_token_file": "kafka.sasl.token",
+    "kafka.sasl_kerberos_service_name": None,  # a ticket has to be renewed beside the worker: an image of one's own
+    "kafka.sasl_kerberos_domain_name": None,
     "topics.events": "topics.events",
     "topics.verdicts": "topics.verdicts",
     "topics.dead_letters": "topics.deadLetters",
@@ -53,8 +55,22 @@ _REDIS = r"(rediss?://)?[^,:/@\s]+:[0-9]+"
 _QUANTITY = {"type": ["string", "number"], "pattern": r"^[0-9.]+(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"}
 _STRINGS = {"type": "object", "additionalProperties": {"type": "string"}}
 _RESOURCE_NAMES = {"cpu": _QUANTITY, "memory": _QUANTITY, "ephemeral-storage": _QUANTITY}
+# Kubernetes' own: the API server looks at what is in it.
+_THEIRS = {
+    "type": "object",
+    "additionalProperties": {"type": ["object", "array", "string", "number", "boolean", "null"]},
+}
+_SELECTED = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["name", "key"],
+    "properties": {"name": {"type": "string"}, "key": {"type": "string"}, "optional": {"type": "boolean"}},
+}
 DEFINITIONS: dict[str, Any] = {
     "strings": _STRINGS,
+    "theirs": _THEIRS,
+    "namedList": {"type": "array", "items": {**_THEIRS, "required": ["name"]}},
+    "mounts": {"type": "array", "items": {**_THEIRS, "required": ["name", "mountPath"]}},
     "resources": {
         kind: {"type": "object", "additionalProperties": False, "properties": _RESOURCE_NAMES}
         for kind in ("requests", "limits")
@@ -86,14 +102,13 @@ DEFINITIONS: dict[str, Any] = {
         "valueFrom": {
             "type": "object",
             "additionalProperties": False,
-            "required": ["secretKeyRef"],
+            "minProperties": 1,
+            "maxProperties": 1,
             "properties": {
-                "secretKeyRef": {
-                    "type": "object",
-                    "additionalProperties": False,
-                    "required": ["name", "key"],
-                    "properties": {"name": {"type": "string"}, "key": {"type": "string"}},
-                }
+                "secretKeyRef": _SELECTED,
+                "configMapKeyRef": _SELECTED,
+                "fieldRef": _THEIRS,
+                "resourceFieldRef": _THEIRS,
             },
         },
     },
@@ -107,8 +122,11 @@ KINDS: dict[str, dict[str, Any]] = {
     **{name: {"$ref": f"#/$defs/{name}"} for name in ("resources", "tolerations", "topologySpreadConstraints")},
     **{
         name: {"$ref": "#/$defs/strings"}
-        for name in ("commonLabels", "labels", "annotations", "podAnnotations", "nodeSelector")
+        for name in ("commonLabels", "labels", "annotations", "podAnnotations", "podLabels", "nodeSelector")
     },
+    **{name: {"$ref": "#/$defs/theirs"} for name in ("global", "affinity", "podSecurityContext", "securityContext")},
+    "volumes": {"$ref": "#/$defs/namedList"},
+    "volumeMounts": {"$ref": "#/$defs/mounts"},
     "name": _NAME,
     "extraEnv": {"$ref": "#/$defs/extraEnv"},
 }
@@ -215,7 +233,8 @@ def settings_schema() -> dict[str, Any]:
             if f"{section}.{name}" not in OWNED
         }
         if properties:
-            sections[section] = {"type": "object", "additionalProperties": False, "properties": properties}
+            # Null is an empty section: `delivery:` with nothing behind it.
+            sections[section] = {"type": ["object", "null"], "additionalProperties": False, "properties": properties}
     return {"type": "object", "additionalProperties": False, "properties": sections}
 
 
@@ -257,7 +276,7 @@ def _type_of(value: Any) -> dict[str, Any]:
 
 
 def _definition(name: str, body: dict[str, Any]) -> dict[str, Any]:
-    if name == "strings":
+    if name in ("strings", "theirs", "namedList", "mounts"):
         return body
     closed = {"type": "object", "additionalProperties": False, "properties": body}
     if name == "resources":

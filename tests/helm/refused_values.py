@@ -258,4 +258,13 @@ CONTRADICTORY: list[tuple[dict[str, Any], list[str]]] = [
         {"mode": "deployment", "deployment": {"replicas": 2}, "settings": {"kafka": {"group_instance_id": "a"}}},
         ["settings.kafka.group_instance_id=a", "deployment.replicas=2"],
     ),
+    ({"commonLabels": {"app.kubernetes.io/name": "x"}}, ["commonLabels.app.kubernetes.io/name"]),
+    ({"commonLabels": {"app.kubernetes.io/instance": "x"}}, ["commonLabels.app.kubernetes.io/instance"]),
+    ({"commonLabels": {"ray.io/cluster": "x"}}, ["commonLabels.ray.io/cluster"]),
+    ({"ray": {"guardGroup": {"podLabels": {"app.kubernetes.io/component": "x"}}}}, ["ray.guardGroup.podLabels.app"]),
+    ({"check": {"volumes": [{"name": "tmp", "emptyDir": {}}]}}, ["check.volumes: tmp"]),
+    ({"audit": {"volumeMounts": [{"name": "x", "mountPath": "/tmp/"}]}}, ["audit.volumeMounts: /tmp/"]),
+    ({"extraEnv": [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]}, ["extraEnv has A twice"]),
+    ({"networkPolicy": {"operatorNamespace": ""}}, ["networkPolicy.operatorNamespace must be chosen"]),
+    ({"enabled": False}, ["enabled=false"]),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import subprocess
 import tempfile
 from pathlib import Path
@@ -36,17 +37,21 @@ def helm(version: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def template(
-    version: str, *values: Path, apis: tuple[str, ...] = API_VERSIONS, extra: tuple[str, ...] = ()
+    version: str,
+    *values: Path,
+    apis: tuple[str, ...] = API_VERSIONS,
+    extra: tuple[str, ...] = (),
+    release: str = "weir",
 ) -> subprocess.CompletedProcess[str]:
     """`helm template`, as on a cluster that has the kinds `apis`."""
     arguments = [f"--values={path}" for path in values] + [f"--api-versions={api}" for api in apis]
-    return helm(version, "template", "weir", str(CHART), "--kube-version", KUBERNETES, *arguments, *extra)
+    return helm(version, "template", release, str(CHART), "--kube-version", KUBERNETES, *arguments, *extra)
 
 
 def template_of(version: str, values: dict[str, Any], **options: Any) -> subprocess.CompletedProcess[str]:
-    """The same for values that are in no file."""
+    """The same for values that are in no file. As JSON: PyYAML writes the texts 1e3 and y as others write no texts."""
     with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as file:
-        yaml.safe_dump(values, file)
+        json.dump(values, file)
         file.flush()
         return template(version, Path(file.name), **options)
 

@@ -12,12 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.cache import UnavailableError
 from tests.helm.api_server import ApiServer, binaries
 from tests.helm.go_tools import tool
+from tests.helm.hostile_values import HOSTILE
 from tests.helm.rendering import CHART, EXAMPLES, FEATURES, VERSIONS, manifest, name_of, objects
+from tests.helm.test_hostile_values import rendered
+from tests.helm.test_objects import text_of
 
 EVERY = [*FEATURES, *EXAMPLES]
 STRIMZI_NAMESPACE = "kafka"  # of the values that say where Strimzi watches
@@ -60,11 +62,22 @@ def test_every_object_is_taken_in_a_namespace_of_the_restricted_standard(
     found = objects(values)
     for place in {item["metadata"].get("namespace", namespace) for item in found}:
         there = [item for item in found if item["metadata"].get("namespace", namespace) == place]
-        done = dry_run(server, place, yaml.safe_dump_all(there))
+        done = dry_run(server, place, text_of(there))
 
         assert done.returncode == 0, done.stderr
         assert "would violate PodSecurity" not in done.stderr
         assert len(done.stdout.splitlines()) == len(there)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_values_make_objects_that_are_taken(server: ApiServer, namespace: str, name: str) -> None:
+    release, values = HOSTILE[name]
+    found = rendered(values, release)
+    for place in {item["metadata"].get("namespace", namespace) for item in found}:
+        there = [item for item in found if item["metadata"].get("namespace", namespace) == place]
+        done = dry_run(server, place, text_of(there))
+
+        assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from infra.chart_copies import COPIED, FILES, INFRA
+from infra.chart_copies import COPIED, DEFAULTS, FILES, INFRA
 from infra.chart_schema import OWNED, SCHEMA, schema, sentences
 from tests.helm.examples import rendered_files, rendered_text
 from tests.helm.go_tools import tool
@@ -40,7 +40,7 @@ TEXT = (CHART / "values.yaml").read_text(encoding="utf-8")
 
 def leaves(value: Any, path: str = "") -> list[str]:
     """Paths of all values that a user sets, maps of free keys counting as one."""
-    if isinstance(value, dict) and value and not path.endswith(("resources", "labels")):
+    if isinstance(value, dict) and value and not path.endswith(("resources", "labels", "ecurityContext")):
         return [found for key, item in value.items() for found in leaves(item, f"{path}.{key}".lstrip("."))]
     return [path]
 
@@ -154,6 +154,10 @@ def test_the_chart_has_the_alerts_and_dashboards_of_infra(folder: str) -> None:
     assert kept == {path.name: path.read_bytes() for path in (INFRA / folder).glob(COPIED[folder])}, (
         "make fmt copies them"
     )
+
+
+def test_the_chart_has_its_defaults_where_templates_can_read_them() -> None:
+    assert DEFAULTS.read_bytes() == (CHART / "values.yaml").read_bytes(), "make fmt copies them"
 
 
 def test_versions_agree() -> None:

@@ -103,7 +103,7 @@ class Pod:
     """One pod of the rendered chart, its container's command run in a folder with its variables and settings."""
 
     def __init__(self, found: list[Object], kind_: str, name: str, commands: Path, folder: Path) -> None:
-        (spec,) = [body["spec"] for title, body in pods(found) if title.startswith(kind_) and title.endswith(name)]
+        (spec,) = [body["spec"] for title, body in pods(found) if title.startswith(kind_) and name in title]
         container = spec["containers"][0]
         (settings,) = [volume["configMap"]["name"] for volume in spec["volumes"] if volume["name"] == "settings"]
         (config,) = [item for item in kind(found, "ConfigMap") if item["metadata"]["name"] == settings]
@@ -155,7 +155,7 @@ def test_every_command_of_plain_pods_and_jobs_runs(
 
     assert "changed:" in Pod(found, "Job", "-topics", commands, folder).run()
     assert "fail" not in Pod(found, "Job", "-check", commands, folder).run()
-    Pod(found, "Job", "-audit-1", commands, folder).run()
+    Pod(found, "Job", "-audit-1-", commands, folder).run()
     assert json.loads((folder / "run" / "manifest.json").read_text(encoding="utf-8"))["state"] == "finished"
     moderates(Pod(found, "Deployment", "weir", commands, folder))
 

@@ -3,12 +3,15 @@
 {{- $root := .root -}}
 metadata:
   labels:
-    {{- include "weir.podLabels" $root | nindent 4 }}
-    app.kubernetes.io/component: {{ .component }}
+    {{- include "weir.podLabels" (dict "root" $root "component" .component "group" .group) | nindent 4 }}
+  {{- with .group.podAnnotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
 spec:
   restartPolicy: Never
   {{- if or (not .suffix) (not $root.Values.serviceAccount.create) }}
-  serviceAccountName: {{ include "weir.serviceAccountName" $root }}
+  serviceAccountName: {{ include "weir.serviceAccountName" $root | quote }}
   {{- end }}
   automountServiceAccountToken: false
   enableServiceLinks: false
@@ -17,18 +20,18 @@ spec:
   {{- with include "weir.pullSecrets" $root }}
   {{- . | nindent 2 }}
   {{- end }}
-  {{- with include "weir.scheduling" (.group | default dict) }}
+  {{- with include "weir.scheduling" .group }}
   {{- . | nindent 2 }}
   {{- end }}
   {{- if has "models" .parts }}
-  {{- with include "weir.download" $root }}
+  {{- with include "weir.download" (dict "root" $root "group" .group) }}
   {{- . | nindent 2 }}
   {{- end }}
   {{- end }}
   containers:
     - name: weir
-      image: {{ include "weir.image" $root }}
-      imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+      image: {{ include "weir.image" $root | quote }}
+      imagePullPolicy: {{ $root.Values.image.pullPolicy | quote }}
       workingDir: /tmp
       command:
         - weir
@@ -36,7 +39,7 @@ spec:
       env:
         - {name: WEIR_CONFIG, value: /etc/weir/weir.yaml}
         {{- range $name, $value := .variables }}
-        - {name: {{ $name }}, value: {{ $value | quote }}}
+        - {name: {{ $name | quote }}, value: {{ $value | quote }}}
         {{- end }}
         {{- if eq .component "audit" }}
         # For a folder of its own, which a pod that takes the run up again finds: --into s3://audits/$(JOB_NAME).

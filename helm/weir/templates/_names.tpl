@@ -1,46 +1,56 @@
 {{/* Names, labels and images. */}}
 
-{{/* RayService names are at most 47 characters long, KubeRay says. */}}
+{{/*
+RayService names are at most 47 characters long, KubeRay says, and its services' begin with a letter and have no dot.
+A release may be called 12345, on or a.b.
+*/}}
 {{- define "weir.fullname" -}}
-{{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride -}}
-{{- else if contains .Chart.Name .Release.Name -}}
-{{- .Release.Name | trunc 47 | trimSuffix "-" -}}
-{{- else -}}
-{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 47 | trimSuffix "-" -}}
+{{- $name := .Values.fullnameOverride -}}
+{{- if not $name -}}
+{{- $release := .Release.Name | replace "." "-" -}}
+{{- $name = contains .Chart.Name $release | ternary $release (printf "%s-%s" $release .Chart.Name) -}}
+{{- if regexMatch "^[0-9]" $name -}}
+{{- $name = printf "%s-%s" .Chart.Name (trimSuffix (printf "-%s" .Chart.Name) $name) -}}
 {{- end -}}
+{{- end -}}
+{{- $name | trunc 47 | trimSuffix "-" -}}
 {{- end -}}
 
+{{/* Nothing but these is selected by: not the labels that others may give, and no label that changes. */}}
 {{- define "weir.selectorLabels" -}}
-app.kubernetes.io/instance: {{ .Release.Name }}
-app.kubernetes.io/part-of: weir
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+app.kubernetes.io/name: {{ .Chart.Name | quote }}
 {{- end -}}
 
+{{/* Of every object but pods. Users' labels first, so that none is there twice and ours win where they must. */}}
 {{- define "weir.labels" -}}
-{{ include "weir.selectorLabels" . }}
-app.kubernetes.io/name: {{ .Chart.Name }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
-{{- with .Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
+{{- $own := include "weir.selectorLabels" . | fromYaml -}}
+{{- $_ := set $own "app.kubernetes.io/managed-by" .Release.Service -}}
+{{- $_ := set $own "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_") -}}
+{{- $usual := dict "app.kubernetes.io/part-of" "weir" "app.kubernetes.io/version" .Chart.AppVersion -}}
+{{- mustMergeOverwrite $usual .Values.commonLabels $own | toYaml -}}
 {{- end -}}
 
-{{/* Pods do not carry the chart's version: a label that changes would cost a second Ray cluster. */}}
+{{/* Labels of one object, beside those that an operator looks for; takes {root, labels}. */}}
+{{- define "weir.labelsWith" -}}
+{{- mustMergeOverwrite (deepCopy .labels) (include "weir.labels" .root | fromYaml) | toYaml -}}
+{{- end -}}
+
+{{/*
+Of the pods of one component; takes {root, component, group}. Pods do not carry the chart's version: a label that
+changes would cost a second Ray cluster.
+*/}}
 {{- define "weir.podLabels" -}}
-{{ include "weir.selectorLabels" . }}
-app.kubernetes.io/name: {{ .Chart.Name }}
-{{- with .Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
+{{- $own := include "weir.selectorLabels" .root | fromYaml -}}
+{{- $_ := set $own "app.kubernetes.io/component" .component -}}
+{{- mustMergeOverwrite (dict "app.kubernetes.io/part-of" "weir") .root.Values.commonLabels (.group.podLabels | default dict) $own | toYaml -}}
 {{- end -}}
 
 {{- define "weir.image" -}}
 {{- if .Values.image.digest -}}
 {{ .Values.image.repository }}@{{ .Values.image.digest }}
 {{- else -}}
-{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 

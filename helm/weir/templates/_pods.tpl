@@ -4,30 +4,23 @@ its nodes' working directory in front of its workers' path, where another image'
 */}}
 
 {{- define "weir.podSecurity" -}}
-runAsNonRoot: true
-runAsUser: 10001
-runAsGroup: 10001
-fsGroup: 10001
-fsGroupChangePolicy: OnRootMismatch
-seccompProfile:
-  type: RuntimeDefault
+{{- toYaml .Values.podSecurityContext -}}
 {{- end -}}
 
 {{- define "weir.containerSecurity" -}}
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-runAsNonRoot: true
-capabilities:
-  drop: [ALL]
-seccompProfile:
-  type: RuntimeDefault
+{{- toYaml .Values.securityContext -}}
 {{- end -}}
 
+{{/* The chart's own, and those that a parent chart gives all of its charts, as texts or as {name: …}. */}}
 {{- define "weir.pullSecrets" -}}
-{{- with .Values.image.pullSecrets }}
+{{- $names := .Values.image.pullSecrets -}}
+{{- range (.Values.global | default dict).imagePullSecrets -}}
+{{- $names = append $names (kindIs "map" . | ternary (get (kindIs "map" . | ternary . dict) "name") .) -}}
+{{- end -}}
+{{- with uniq $names }}
 imagePullSecrets:
   {{- range . }}
-  - name: {{ . }}
+  - name: {{ . | quote }}
   {{- end }}
 {{- end }}
 {{- end -}}
@@ -42,8 +35,15 @@ nodeSelector:
 tolerations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- with .affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- with .priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
+{{- end }}
+{{- with .runtimeClassName }}
+runtimeClassName: {{ . | quote }}
 {{- end }}
 {{- with .topologySpreadConstraints }}
 topologySpreadConstraints:
@@ -62,7 +62,38 @@ topologySpreadConstraints:
 {{- toYaml $resources -}}
 {{- end -}}
 
+{{/*
+Environment of a container: the chart's own, given as a text, and the user's, which wins. No name is there twice: of two,
+Kubernetes takes the last, and strict tools take neither. Takes {root, own}.
+*/}}
+{{- define "weir.withExtraEnv" -}}
+{{- $extra := list -}}
+{{- $names := list -}}
+{{- $own := fromYamlArray .own -}}
+{{- $attributes := "" -}}
+{{- range $own -}}
+{{- if eq .name "OTEL_RESOURCE_ATTRIBUTES" -}}{{- $attributes = .value -}}{{- end -}}
+{{- end -}}
+{{- range .root.Values.extraEnv -}}
+{{- $names = append $names .name -}}
+{{- if and $attributes .value (eq .name "OTEL_RESOURCE_ATTRIBUTES") -}}
+{{- $extra = append $extra (dict "name" .name "value" (printf "%s,%s" $attributes .value)) -}}
+{{- else -}}
+{{- $extra = append $extra . -}}
+{{- end -}}
+{{- end -}}
+{{- $kept := list -}}
+{{- range $own -}}
+{{- if not (has .name $names) -}}{{- $kept = append $kept . -}}{{- end -}}
+{{- end -}}
+{{- concat $kept $extra | toYaml -}}
+{{- end -}}
+
 {{- define "weir.env" -}}
+{{- include "weir.withExtraEnv" (dict "root" . "own" (include "weir.ownEnv" .)) -}}
+{{- end -}}
+
+{{- define "weir.ownEnv" -}}
 - {name: HOME, value: /tmp}
 - {name: USER, value: weir}
 - {name: RAY_USAGE_STATS_ENABLED, value: "0"}
@@ -83,30 +114,28 @@ topologySpreadConstraints:
 - name: OTEL_EXPORTER_OTLP_HEADERS
   valueFrom:
     secretKeyRef:
-      name: {{ .headersSecret.name }}
-      key: {{ .headersSecret.key }}
+      name: {{ .headersSecret.name | quote }}
+      key: {{ .headersSecret.key | quote }}
 {{- end }}
 {{- end }}
-{{- end }}
-{{- with .Values.extraEnv }}
-{{ toYaml . }}
 {{- end }}
 {{- end -}}
 
 {{/* Environment of Ray's own pods, where `weir run` is not there to set it. */}}
 {{- define "weir.rayEnv" -}}
-{{ include "weir.env" . }}
-- {name: RAY_SERVE_LOG_TO_STDERR, value: "0"}
-{{- if .Values.ray.logToStderr }}
-- {name: RAY_LOG_TO_STDERR, value: "1"}
-{{- end }}
+{{- $own := include "weir.ownEnv" . -}}
+{{- $own = printf "%s\n- {name: RAY_SERVE_LOG_TO_STDERR, value: \"0\"}" $own -}}
+{{- if .Values.ray.logToStderr -}}
+{{- $own = printf "%s\n- {name: RAY_LOG_TO_STDERR, value: \"1\"}" $own -}}
+{{- end -}}
+{{- include "weir.withExtraEnv" (dict "root" . "own" $own) -}}
 {{- end -}}
 
 {{- define "weir.usesKafkaFiles" -}}
 {{- if or (and .Values.kafka.tls.enabled (or .Values.kafka.tls.caSecret.name (include "weir.clientSecret" .))) .Values.kafka.sasl.mechanism -}}true{{- end -}}
 {{- end -}}
 
-{{/* Takes {root, parts}: which of tmp, policy, settings, kafka, models, shm a pod needs. */}}
+{{/* Takes {root, parts, group}: which of tmp, policy, settings, kafka, models, shm a pod needs, and its values. */}}
 {{- define "weir.mounts" -}}
 {{- $root := .root -}}
 - {name: tmp, mountPath: /tmp}
@@ -125,6 +154,9 @@ topologySpreadConstraints:
 {{- if has "shm" .parts }}
 - {name: shm, mountPath: /dev/shm}
 {{- end }}
+{{- with .group.volumeMounts }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}
 
 {{- define "weir.volumes" -}}
@@ -135,7 +167,7 @@ topologySpreadConstraints:
 {{- if and (has "policy" .parts) (include "weir.hasPolicy" $root) }}
 - name: policy
   configMap:
-    name: {{ $root.Values.policy.existingConfigMap | default (printf "%s%s" $name (.suffix | default "-policy")) }}
+    name: {{ $root.Values.policy.existingConfigMap | default (printf "%s%s" $name (.suffix | default "-policy")) | quote }}
     {{- if not $root.Values.policy.existingConfigMap }}
     items: [{key: policy.yaml, path: policy.yaml}]
     {{- end }}
@@ -143,7 +175,7 @@ topologySpreadConstraints:
 {{- if has "settings" .parts }}
 - name: settings
   configMap:
-    name: {{ printf "%s%s" $name (.suffix | default "-settings") }}
+    name: {{ printf "%s%s" $name (.suffix | default "-settings") | quote }}
     items: [{key: weir.yaml, path: weir.yaml}]
 {{- end }}
 {{- if and (has "kafka" .parts) (include "weir.usesKafkaFiles" $root) }}
@@ -155,32 +187,32 @@ topologySpreadConstraints:
       {{- if .tls.enabled }}
       {{- if .tls.caSecret.name }}
       - secret:
-          name: {{ .tls.caSecret.name }}
-          items: [{key: {{ .tls.caSecret.key }}, path: ca.crt}]
+          name: {{ .tls.caSecret.name | quote }}
+          items: [{key: {{ .tls.caSecret.key | quote }}, path: ca.crt}]
       {{- end }}
       {{- with include "weir.clientSecret" $root }}
       - secret:
-          name: {{ . }}
+          name: {{ . | quote }}
           items:
-            - {key: {{ $root.Values.kafka.tls.clientSecret.certKey }}, path: tls.crt}
-            - {key: {{ $root.Values.kafka.tls.clientSecret.keyKey }}, path: tls.key}
+            - {key: {{ $root.Values.kafka.tls.clientSecret.certKey | quote }}, path: tls.crt}
+            - {key: {{ $root.Values.kafka.tls.clientSecret.keyKey | quote }}, path: tls.key}
       {{- end }}
       {{- end }}
       {{- if eq .sasl.mechanism "OAUTHBEARER" }}
       {{- if .sasl.token.audience }}
       - serviceAccountToken:
           audience: {{ .sasl.token.audience | quote }}
-          expirationSeconds: {{ .sasl.token.expirationSeconds }}
+          expirationSeconds: {{ .sasl.token.expirationSeconds | int64 }}
           path: token
       {{- else }}
       - secret:
-          name: {{ .sasl.token.secretName }}
-          items: [{key: {{ .sasl.token.key }}, path: token}]
+          name: {{ .sasl.token.secretName | quote }}
+          items: [{key: {{ .sasl.token.key | quote }}, path: token}]
       {{- end }}
       {{- else if .sasl.mechanism }}
       - secret:
-          name: {{ include "weir.passwordSecret" $root }}
-          items: [{key: {{ .sasl.passwordSecret.key }}, path: password}]
+          name: {{ include "weir.passwordSecret" $root | quote }}
+          items: [{key: {{ .sasl.passwordSecret.key | quote }}, path: password}]
       {{- end }}
       {{- end }}
 {{- end }}
@@ -188,10 +220,10 @@ topologySpreadConstraints:
 - name: models
   {{- if eq $root.Values.modelCache.type "persistentVolumeClaim" }}
   persistentVolumeClaim:
-    claimName: {{ $root.Values.modelCache.existingClaim | default (printf "%s-models" $name) }}
+    claimName: {{ $root.Values.modelCache.existingClaim | default (printf "%s-models" $name) | quote }}
   {{- else }}
   emptyDir:
-    sizeLimit: {{ $root.Values.modelCache.size }}
+    sizeLimit: {{ $root.Values.modelCache.size | quote }}
   {{- end }}
 {{- if $root.Values.modelCache.download.enabled }}
 - name: checksums
@@ -204,39 +236,53 @@ topologySpreadConstraints:
   emptyDir:
     medium: Memory
 {{- end }}
+{{- with .group.volumes }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}
 
-{{/* The init container that fetches the model, where that is wanted. */}}
+{{/* The init container that fetches the model, where that is wanted; takes {root, group}. */}}
 {{- define "weir.download" -}}
-{{- with .Values.modelCache.download }}
+{{- $root := .root -}}
+{{- $group := .group -}}
+{{- with $root.Values.modelCache.download }}
 {{- if .enabled }}
 initContainers:
   - name: model
-    image: {{ include "weir.image" $ }}
-    imagePullPolicy: {{ $.Values.image.pullPolicy }}
+    image: {{ include "weir.image" $root | quote }}
+    imagePullPolicy: {{ $root.Values.image.pullPolicy | quote }}
     workingDir: /tmp
     command: [sh, /etc/weir-model/download.sh]
     env:
-      - {name: HOME, value: /tmp}
-      - {name: HF_HOME, value: /models}
-      - {name: HF_HUB_DISABLE_TELEMETRY, value: "1"}
-      - {name: MODEL, value: {{ $.Values.guard.model | quote }}}
-      - {name: REVISION, value: {{ $.Values.guard.revision | quote }}}
-      {{- if .tokenSecret.name }}
-      - name: HF_TOKEN
-        valueFrom:
-          secretKeyRef:
-            name: {{ .tokenSecret.name }}
-            key: {{ .tokenSecret.key }}
-      {{- end }}
+      {{- include "weir.withExtraEnv" (dict "root" $root "own" (include "weir.downloadEnv" $root)) | nindent 6 }}
     securityContext:
-      {{- include "weir.containerSecurity" $ | nindent 6 }}
+      {{- include "weir.containerSecurity" $root | nindent 6 }}
     resources:
       {{- toYaml .resources | nindent 6 }}
     volumeMounts:
       - {name: tmp, mountPath: /tmp}
       - {name: models, mountPath: /models}
       - {name: checksums, mountPath: /etc/weir-model, readOnly: true}
+      {{- with $group.volumeMounts }}
+      {{- toYaml . | nindent 6 }}
+      {{- end }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "weir.downloadEnv" -}}
+- {name: HOME, value: /tmp}
+- {name: HF_HOME, value: /models}
+- {name: HF_HUB_DISABLE_TELEMETRY, value: "1"}
+- {name: MODEL, value: {{ .Values.guard.model | quote }}}
+- {name: REVISION, value: {{ .Values.guard.revision | quote }}}
+{{- with .Values.modelCache.download.tokenSecret }}
+{{- if .name }}
+- name: HF_TOKEN
+  valueFrom:
+    secretKeyRef:
+      name: {{ .name | quote }}
+      key: {{ .key | quote }}
 {{- end }}
 {{- end }}
 {{- end -}}

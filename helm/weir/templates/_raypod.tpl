@@ -3,8 +3,7 @@
 {{- $root := .root -}}
 metadata:
   labels:
-    {{- include "weir.podLabels" $root | nindent 4 }}
-    app.kubernetes.io/component: {{ .component }}
+    {{- include "weir.podLabels" (dict "root" $root "component" .component "group" .group) | nindent 4 }}
   annotations:
     {{- if eq .component "head" }}
     # The policy is read when the application starts: a new one needs new pods.
@@ -20,11 +19,11 @@ spec:
   serviceAccountName: {{ include "weir.fullname" $root }}-head
   automountServiceAccountToken: true
   {{- else }}
-  serviceAccountName: {{ include "weir.serviceAccountName" $root }}
+  serviceAccountName: {{ include "weir.serviceAccountName" $root | quote }}
   automountServiceAccountToken: false
   {{- end }}
   enableServiceLinks: false
-  terminationGracePeriodSeconds: {{ $root.Values.terminationGracePeriodSeconds }}
+  terminationGracePeriodSeconds: {{ $root.Values.terminationGracePeriodSeconds | int64 }}
   securityContext:
     {{- include "weir.podSecurity" $root | nindent 4 }}
   {{- with include "weir.pullSecrets" $root }}
@@ -34,14 +33,14 @@ spec:
   {{- . | nindent 2 }}
   {{- end }}
   {{- if eq .component "guard" }}
-  {{- with include "weir.download" $root }}
+  {{- with include "weir.download" (dict "root" $root "group" .group) }}
   {{- . | nindent 2 }}
   {{- end }}
   {{- end }}
   containers:
     - name: ray
-      image: {{ include "weir.image" $root }}
-      imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+      image: {{ include "weir.image" $root | quote }}
+      imagePullPolicy: {{ $root.Values.image.pullPolicy | quote }}
       workingDir: /tmp
       env:
         {{- include "weir.rayEnv" $root | nindent 8 }}

@@ -1,10 +1,76 @@
 {{/* What is refused, by name. All faults are said at once. Included by every object's file through `weir.refuse`. */}}
 
 {{- define "weir.refuse" -}}
-{{- $faults := concat (include "weir.undecided" . | fromYamlArray) (include "weir.impossible" . | fromYamlArray) (include "weir.overfull" . | fromYamlArray) (include "weir.impossibleOnCluster" . | fromYamlArray) -}}
+{{- include "weir.fill" (dict "into" .Values "from" (.Files.Get "files/defaults.yaml" | fromYaml)) -}}
+{{- range $section, $given := .Values.settings -}}
+{{- if kindIs "invalid" $given -}}{{- $_ := unset $.Values.settings $section -}}{{- end -}}
+{{- end -}}
+{{- $faults := concat (include "weir.undecided" . | fromYamlArray) (include "weir.impossible" . | fromYamlArray) (include "weir.impossibleInPods" . | fromYamlArray) (include "weir.overfull" . | fromYamlArray) (include "weir.impossibleOnCluster" . | fromYamlArray) -}}
 {{- if $faults -}}
 {{- fail (printf "\n\nweir: these values cannot work:\n- %s\n" (join "\n- " $faults)) -}}
 {{- end -}}
+{{- end -}}
+
+{{/*
+Helm takes an empty section (`resources:` with nothing behind it) for null, and takes away what the chart has there:
+every path below it would be a nil pointer. As if it were not written; takes {into, from}. What users take keys out of by
+null is left to them.
+*/}}
+{{- define "weir.fill" -}}
+{{- $into := .into -}}
+{{- range $key, $default := .from -}}
+{{- $given := index $into $key -}}
+{{- if kindIs "invalid" $given -}}
+{{- $_ := set $into $key (deepCopy $default) -}}
+{{- else if and (kindIs "map" $given) (kindIs "map" $default) (not (has $key (list "resources" "labels" "podSecurityContext" "securityContext"))) -}}
+{{- include "weir.fill" (dict "into" $given "from" $default) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Labels that objects are selected by, or that an operator gives. */}}
+{{- define "weir.reservedLabel" -}}
+{{- if or (has . (list "app.kubernetes.io/instance" "app.kubernetes.io/name" "app.kubernetes.io/component" "app.kubernetes.io/managed-by" "helm.sh/chart" "strimzi.io/cluster" "batch.kubernetes.io/job-name")) (hasPrefix "ray.io/" .) -}}true{{- end -}}
+{{- end -}}
+
+{{/* What pods are given beside the chart's own. */}}
+{{- define "weir.impossibleInPods" -}}
+{{- range $key, $_ := .Values.commonLabels }}
+{{- if include "weir.reservedLabel" $key }}
+- "commonLabels.{{ $key }}: the chart sets it, and selects by it or is known by it"
+{{- end }}
+{{- end }}
+{{- $groups := dict "ray.head" .Values.ray.head "ray.streamGroup" .Values.ray.streamGroup "ray.guardGroup" .Values.ray.guardGroup "deployment" .Values.deployment "audit" .Values.audit "topics.apply" .Values.topics.apply "check" .Values.check }}
+{{- range $name, $group := $groups }}
+{{- range $key, $_ := $group.podLabels }}
+{{- if include "weir.reservedLabel" $key }}
+- "{{ $name }}.podLabels.{{ $key }}: the chart sets it, and selects by it or is known by it"
+{{- end }}
+{{- end }}
+{{- range $group.volumes }}
+{{- if has .name (list "tmp" "policy" "settings" "kafka" "models" "checksums" "shm") }}
+- "{{ $name }}.volumes: {{ .name }} is one of the chart's own"
+{{- end }}
+{{- end }}
+{{- range $group.volumeMounts }}
+{{- if has (clean .mountPath) (list "/" "/tmp" "/etc/weir" "/etc/weir-policy" "/etc/weir-kafka" "/etc/weir-model" "/models" "/dev/shm") }}
+- "{{ $name }}.volumeMounts: {{ .mountPath }} is one of the chart's own"
+{{- end }}
+{{- end }}
+{{- end }}
+{{- $names := list }}
+{{- range .Values.extraEnv }}
+{{- if has .name $names }}
+- "extraEnv has {{ .name }} twice"
+{{- end }}
+{{- if and (eq .name "JOB_NAME") $.Values.audit.enabled }}
+- "extraEnv has JOB_NAME, which the audit's Job sets"
+{{- end }}
+{{- $names = append $names .name }}
+{{- end }}
+{{- if not .Values.enabled }}
+- "enabled=false: it is for the condition of a parent chart; alone, leave the chart out"
+{{- end }}
 {{- end -}}
 
 {{/* Decisions that nobody but the user can make. */}}
@@ -144,7 +210,7 @@
 - "modelCache.download.enabled=true needs modelCache.download.sha256"
 {{- end }}
 {{- if and (hasPrefix "/" .guard.model) .guard.revision (not (hasPrefix "sha256:" .guard.revision)) }}
-- "guard.model={{ .guard.model }} is a folder, so guard.revision={{ .guard.revision }} must be the sha256:… of its weights"
+- "guard.model={{ .guard.model }} is a folder, so guard.revision={{ .guard.revision }} must be the sha256:… of its files"
 {{- end }}
 {{- if and (contains "/" .guard.model) (not (hasPrefix "/" .guard.model)) (hasPrefix "sha256:" .guard.revision) }}
 - "guard.model={{ .guard.model }} is on the hub, so guard.revision={{ .guard.revision }} must be a commit"
@@ -212,8 +278,11 @@
 {{- if and .audit.schedule (not .audit.enabled) }}
 - "audit.schedule={{ .audit.schedule }} has no effect with audit.enabled=false"
 {{- end }}
-{{- if and (or .networkPolicy.operatorNamespace .networkPolicy.monitoringNamespace .networkPolicy.egress.enabled) (not .networkPolicy.enabled) }}
-- "networkPolicy.operatorNamespace, networkPolicy.monitoringNamespace and networkPolicy.egress.enabled have no effect with networkPolicy.enabled=false"
+{{- if and (or .networkPolicy.monitoringNamespace .networkPolicy.egress.enabled) (not .networkPolicy.enabled) }}
+- "networkPolicy.monitoringNamespace and networkPolicy.egress.enabled have no effect with networkPolicy.enabled=false"
+{{- end }}
+{{- if and (eq .mode "rayservice") .networkPolicy.enabled (not .networkPolicy.operatorNamespace) }}
+- "networkPolicy.operatorNamespace must be chosen with networkPolicy.enabled=true: any pod could call itself the operator"
 {{- end }}
 {{- if and .networkPolicy.enabled .monitoring.podMonitor.enabled (not .networkPolicy.monitoringNamespace) }}
 - "monitoring.podMonitor.enabled=true with networkPolicy.enabled=true needs networkPolicy.monitoringNamespace: the scrape would be refused"

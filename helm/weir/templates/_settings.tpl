@@ -16,7 +16,7 @@ kafka:
   {{- end }}
   {{- end }}
   {{- with .Values.kafka.sasl.mechanism }}
-  sasl_mechanism: {{ . }}
+  sasl_mechanism: {{ . | quote }}
   {{- if eq . "OAUTHBEARER" }}
   sasl_oauth_token_file: /etc/weir-kafka/token
   {{- else }}
@@ -33,7 +33,7 @@ guard:
   {{- with .Values.guard.revision }}
   revision: {{ . | quote }}
   {{- end }}
-  replicas: {{ ternary .Values.guard.replicas 1 (eq .Values.mode "rayservice") }}
+  replicas: {{ ternary .Values.guard.replicas 1 (eq .Values.mode "rayservice") | int64 }}
   cpus_per_replica: {{ .Values.guard.cpusPerReplica }}
   gpus_per_replica: {{ .Values.guard.gpusPerReplica }}
 {{- if include "weir.hasPolicy" . }}
@@ -41,7 +41,7 @@ policy:
   file: /etc/weir-policy/policy.yaml
 {{- end }}
 serve:
-  consumers: {{ .Values.stream.consumers }}
+  consumers: {{ .Values.stream.consumers | int64 }}
   cpus_per_consumer: {{ .Values.stream.cpusPerConsumer }}
 {{- end -}}
 
