@@ -4,6 +4,7 @@ Every wrong setting is a ValueError that names the setting and its value. Knows 
 """
 
 import hashlib
+import json
 import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ from workers.serving.engine.completion import EngineIdentity
 DEMO_MODEL: Final = "demo"
 DEMO_FOLDER: Final = Path(__file__).resolve().parents[2] / "demo" / "tiny_model"
 _HUB_NAME: Final = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_READ: Final = frozenset({".safetensors", ".json", ".jinja", ".txt", ".model"})
 _COMMIT_IN_PATH: Final = re.compile(r"snapshots[/\\]([0-9a-f]{40})[/\\]")
 _DTYPES: Final = {
     "bfloat16": torch.bfloat16,
@@ -92,12 +94,17 @@ def load_model(model: str, *, revision: str | None = None, device: str = "auto",
         config = AutoConfig.from_pretrained(source, **options)
     _refuse_other_architectures(model, config)
     torch_dtype = resolve_dtype(dtype, torch_device, getattr(config, "dtype", None))
+    if is_folder:
+        _refuse_unread_weights(model, Path(source))
     with _naming(model, revision):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source, **options)
         network, report = _load_weights(source, config=config, dtype=torch_dtype, **options)
     if incomplete := [*report["missing_keys"], *report["mismatched_keys"]]:
         # transformers fills such weights with random numbers and goes on.
         raise ValueError(f"guard.model {model!r}: {len(incomplete)} weights are missing or misshapen: {incomplete[:3]}")
+    if unused := sorted(map(str, report["unexpected_keys"])):
+        # transformers leaves them out and goes on: an adapter that was never merged would change nothing.
+        raise ValueError(f"guard.model {model!r}: {len(unused)} weights are not the model's: {unused[:3]}")
     end_ids = _end_ids(network.generation_config, tokenizer)
     if not end_ids:
         raise ValueError(f"guard.model {model!r}: neither its generation config nor its tokenizer has an end token")
@@ -183,15 +190,36 @@ def _load_weights(source: str, **options: Any) -> tuple[PreTrainedModel, Mapping
 
 
 def _folder_revision(model: str, folder: Path, revision: str | None) -> str:
+    """The digest of every file that the libraries may read: weights, configurations, tokenizer and template."""
     digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
+    for path in sorted(path for path in folder.rglob("*") if _is_read(path.relative_to(folder)) and path.is_file()):
+        name = path.relative_to(folder).as_posix().encode()
+        digest.update(b"%d %s %d\n" % (len(name), name, path.stat().st_size))
         with path.open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
     found = f"sha256:{digest.hexdigest()[:16]}"
     if revision is not None and revision.startswith("sha256:") and revision != found:
-        raise ValueError(f"guard.revision {revision!r}: the weights in guard.model {model!r} are {found}")
+        raise ValueError(f"guard.revision {revision!r}: the files in guard.model {model!r} are {found}")
     return revision or found
+
+
+def _is_read(path: Path) -> bool:
+    return path.suffix in _READ and not any(part.startswith(".") for part in path.parts)
+
+
+def _refuse_unread_weights(model: str, folder: Path) -> None:
+    """An adapter, or a second set of weights: somebody thinks that the model has them, and it has not."""
+    index = folder / "model.safetensors.index.json"
+    named = {"model.safetensors"}
+    if index.is_file() and not (folder / "model.safetensors").is_file():
+        with _naming(model, None):
+            named = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    found = {path.name for path in folder.glob("*.safetensors")} | {
+        path.name for path in (folder / "adapter_config.json",) if path.is_file()
+    }
+    if found - named:
+        raise ValueError(f"guard.model {model!r}: {sorted(found - named)[:3]} would not be read")
 
 
 def _refuse_other_architectures(model: str, config: PretrainedConfig) -> None:

@@ -6,12 +6,18 @@ Does not judge how well the model answers.
 from collections.abc import Iterator
 from functools import partial
 
-from schemas.errors import ConfigurationError
+from pipelines.guard_family import QWEN3GUARD_GEN
+from schemas.errors import ConfigurationError, UnparsableOutputError
+from schemas.event import Task
 from workers.settings.loading import Settings
 from workers.settings.sections import GuardSettings
 from workers.tools.inspect.check import CheckResult, check
 
-_KNOWN_GOOD = ({"role": "user", "content": "hello"},)
+_GREETING = {"role": "user", "content": "hello"}
+_KNOWN_GOOD: dict[Task, tuple[dict[str, str], ...]] = {
+    Task.PROMPT: (_GREETING,),
+    Task.RESPONSE: (_GREETING, {"role": "assistant", "content": "Hello! How can I help you?"}),
+}
 
 
 def model_checks(settings: Settings, timeout_s: float, model_timeout_s: float, *, skip: bool) -> Iterator[CheckResult]:
@@ -47,8 +53,15 @@ def _model(settings: GuardSettings) -> str:
     from workers.serving.engine_choice import load_engine, provenance_of
 
     engine = load_engine(settings)
-    completion = engine.judge([_KNOWN_GOOD])[0]
     who = provenance_of(engine)
-    if completion.error is not None:
-        raise ConfigurationError(f"model {settings.model}: answers {completion.error} to a plain greeting")
+    # One at a time, as two prompts of one batch need memory for two.
+    for task, conversation in _KNOWN_GOOD.items():
+        completion = engine.judge([conversation])[0]
+        if completion.error is not None:
+            raise ConfigurationError(f"model {settings.model}: answers {completion.error} to a plain greeting ({task})")
+        try:
+            QWEN3GUARD_GEN.parse(completion.text, task)
+        except UnparsableOutputError as error:
+            detail = f"answers a plain greeting ({task}) with what is no verdict: {error.detail}"
+            raise ConfigurationError(f"model {settings.model}: {detail}") from None
     return f"{who.model} {who.revision}, {who.engine}, {who.dtype} on {engine.identity.device}"

@@ -1,7 +1,7 @@
 """Loading: which model, revision, device and dtype a setting means, and that wrong ones are named."""
 
-import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -32,8 +32,7 @@ def hub(tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_folder_is_loaded_ready_to_judge(model_folder: Path) -> None:
     loaded = load_model(str(model_folder), device="cpu")
-    digest = hashlib.sha256((model_folder / "model.safetensors").read_bytes()).hexdigest()
-    assert loaded.revision == f"sha256:{digest[:16]}"
+    assert re.fullmatch("sha256:[0-9a-f]{16}", loaded.revision)
     assert (loaded.name, loaded.device, loaded.dtype) == (str(model_folder), CPU, torch.float32)
     assert (loaded.end_ids, loaded.max_positions) == (frozenset({602, 600}), 1024)
     assert not loaded.model.training
@@ -52,6 +51,63 @@ def test_a_folders_revision_follows_its_weights(make_folder: Callable[..., Path]
     with pytest.raises(ValueError, match=rf"guard\.revision '{before}': .* are {after}"):
         load_model(str(folder), device="cpu", revision=before)
     assert load_model(str(folder), device="cpu", revision="v1").revision == "v1"
+
+
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        ("config.json", {"rms_norm_eps": 3.0}),
+        ("config.json", {"rope_parameters": {"rope_type": "default", "rope_theta": 3.0}}),
+        ("generation_config.json", {"eos_token_id": [602, 600, 5]}),
+        ("tokenizer_config.json", {"model_max_length": 77}),
+        ("special_tokens_map.json", {}),
+        ("chat_template.jinja", None),
+        ("additional_chat_templates/other.jinja", None),
+    ],
+)
+def test_a_folders_revision_follows_every_file_that_changes_the_output(
+    make_folder: Callable[..., Path], file: str, change: dict[str, object] | None
+) -> None:
+    folder = make_folder()
+    before = load_model(str(folder), device="cpu").revision
+    path = folder / file
+    path.parent.mkdir(exist_ok=True)
+    if change is None:
+        path.write_text((path.read_text() if path.exists() else "") + " ")
+    else:
+        path.write_text(json.dumps((json.loads(path.read_text()) if path.exists() else {}) | change))
+
+    assert load_model(str(folder), device="cpu").revision != before
+
+
+@pytest.mark.parametrize("file", ["README.md", ".gitattributes", ".cache/x.json"])
+def test_a_folders_revision_is_the_same_where_no_output_can_change(make_folder: Callable[..., Path], file: str) -> None:
+    folder = make_folder()
+    before = load_model(str(folder), device="cpu").revision
+    (folder / file).parent.mkdir(exist_ok=True)
+    (folder / file).write_text("another")
+
+    assert load_model(str(folder), device="cpu").revision == before
+
+
+def test_weights_that_are_not_the_models_are_refused(make_folder: Callable[..., Path]) -> None:
+    folder = make_folder()
+    weights = load_file(folder / "model.safetensors")
+    for part in ("A", "B"):
+        weights[f"base_model.model.layers.0.self_attn.q_proj.lora_{part}.weight"] = torch.ones(2, 2)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"guard\.model .*2 weights are not the model's: .*lora_A"):
+        load_model(str(folder), device="cpu")
+
+
+@pytest.mark.parametrize(
+    "file", ["adapter_model.safetensors", "adapter_config.json", "model-00002-of-00002.safetensors"]
+)
+def test_weights_that_would_not_be_read_are_refused(make_folder: Callable[..., Path], file: str) -> None:
+    folder = make_folder()
+    (folder / file).write_bytes(b"{}")
+    with pytest.raises(ValueError, match=rf"guard\.model .*{re.escape(file)}.* would not be read"):
+        load_model(str(folder), device="cpu")
 
 
 @pytest.mark.usefixtures("hub")
