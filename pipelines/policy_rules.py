@@ -142,7 +142,7 @@ def read_policy(path: Path) -> tuple[PolicyFile, bytes]:
         loaded = strict_yaml.loaded(content)
     except OSError as error:
         raise ConfigurationError(f"policy file {path}: cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except yaml.YAMLError as error:
         raise ConfigurationError(f"policy file {path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(loaded, dict):
         raise ConfigurationError(f"policy file {path}: a mapping is needed, found {type(loaded).__name__}")

@@ -15,6 +15,7 @@ from workers.cli.audit import audit
 from workers.cli.bench import bench
 from workers.cli.dlq import dlq
 from workers.cli.eval import eval as evaluation
+from workers.cli.terminal import plain
 
 ERROR_CODE = 2
 
@@ -26,7 +27,7 @@ class _OneLineErrors(TyperGroup):
         try:
             return super().invoke(ctx)
         except ModerationError as error:
-            typer.echo(f"weir: {'; '.join(str(error).splitlines())}", err=True)
+            typer.echo(plain(f"weir: {'; '.join(str(error).splitlines())}"), err=True)
             raise typer.Exit(ERROR_CODE) from None
 
 

@@ -18,7 +18,7 @@ import typer
 from pipelines.judging import Judge
 from pipelines.moderation import Moderation
 from workers.cli.options import Config, Model
-from workers.cli.terminal import progress_bar
+from workers.cli.terminal import progress_bar, show_json_text
 from workers.guard.lines import in_chunks, judge_lines, read_lines
 from workers.guard.setup import judge_of, moderation_of
 from workers.settings.loading import Settings, load_settings
@@ -76,7 +76,7 @@ async def _classify(
     chunks = in_chunks(lines, settings.delivery.chunk_size)
     async for lines_out in judge_lines(chunks, moderation, judge, advanced):
         for line in lines_out:
-            typer.echo(line.text)
+            show_json_text(line.text)
             errors += line.is_error
     return errors
 

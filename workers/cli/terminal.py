@@ -5,6 +5,7 @@ Never prints text from outside with its control characters.
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -19,16 +20,29 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 _PIPE_WIDTH = 200
 NOTHING_JUDGED = 3
 """Exit code of a run that ended in order with no verdict at all."""
+_UNPRINTABLE = re.compile(r"[^\n -~]")
 
 
 def show_json(content: Any) -> None:
-    """Print one JSON document."""
-    typer.echo(json.dumps(content, indent=2, ensure_ascii=False))
+    """Print one JSON document; see `show_json_text`."""
+    show_json_text(json.dumps(content, indent=2, ensure_ascii=False))
 
 
 def show_line(content: Any) -> None:
-    """Print one JSON object on a line of its own."""
-    typer.echo(json.dumps(content, ensure_ascii=False))
+    """Print one JSON object on a line of its own; see `show_json_text`."""
+    show_json_text(json.dumps(content, ensure_ascii=False))
+
+
+def show_json_text(text: str) -> None:
+    """Print JSON that is written already. What a terminal would obey or hide, as C1 controls and direction marks, is
+    escaped, which changes no value.
+    """
+    typer.echo(harmless(text))
+
+
+def harmless(text: str) -> str:
+    """JSON with its unprintable characters as JSON's own escapes."""
+    return _UNPRINTABLE.sub(lambda found: found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1], text)
 
 
 def console() -> Console:

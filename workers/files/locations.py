@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import pyarrow as pa
 from pyarrow import fs
@@ -16,6 +16,7 @@ from pyarrow import fs
 from schemas.errors import ConfigurationError
 
 _MAGIC = re.compile(r"[*?\[]")
+_SECRET = re.compile(r"key|secret|password|passwd|token|credential|signature|^sig$|^sas", re.IGNORECASE)
 _HIDDEN = ("_", ".")  # Spark's _SUCCESS, our own _temporary
 
 
@@ -51,11 +52,26 @@ def filesystem_of(uri: str) -> tuple[Any, str]:
     scheme, _, rest = uri.partition("://")
     if ":" in rest.partition("/")[0].rpartition("@")[0]:
         raise ConfigurationError(f"{scheme}://…@…: a URI with a password in it; give it as the environment has it")
+    if scheme in ("gs", "gcs") and rest.partition("/")[0].rpartition("@")[0] not in ("", "anonymous"):
+        raise ConfigurationError(f"{scheme}://…@…: a URI with a login in it; give it as the environment has it")
+    for option in re.split("[&;]", rest.partition("?")[2]):
+        name = unquote(option.partition("=")[0])
+        if _SECRET.search(name):
+            raise ConfigurationError(
+                f"{scheme}://…?{name}=…: a URI with a secret in it; give it as the environment has it"
+            )
     try:
         files, path = fs.FileSystem.from_uri(uri)
     except (ValueError, OSError, pa.ArrowException) as error:
-        raise ConfigurationError(f"{uri}: {str(error).partition(chr(10))[0]}") from None
+        raise ConfigurationError(f"{uri.partition('?')[0]}: {_without_options(uri, error)}") from None
     return files, path.rstrip("/")
+
+
+def _without_options(uri: str, error: Exception) -> str:
+    """The first line of an error, which may quote the URI with its options."""
+    options = uri.partition("?")[2]
+    first = str(error).partition("\n")[0]
+    return first.replace(options, "…") if options else first
 
 
 def reason_of(error: OSError) -> str:

@@ -45,10 +45,11 @@ class GuardClient:
             reply: GuardReply = await asyncio.wait_for(_wait(response), self._timeout_s)
         except RayTaskError as error:
             # First, because it is also an instance of what our own code raised in the replica, TimeoutError included.
-            # Its text may quote input, so only the class is kept.
+            # Its text may quote input, so only the class is kept; the replica's own word for it has that already.
             if isinstance(error.cause, GuardUnavailableError):
                 raise GuardUnavailableError("the replica does not take it on now") from None
-            raise GuardCallFailedError(type(error.cause).__name__) from None
+            failed = isinstance(error.cause, GuardCallFailedError)
+            raise GuardCallFailedError(str(error.cause) if failed else type(error.cause).__name__) from None
         except (RayActorError, OutOfMemoryError, WorkerCrashedError) as error:
             raise GuardCrashError(type(error).__name__) from None
         except (RayError, RayServeException) as error:

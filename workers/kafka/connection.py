@@ -3,7 +3,8 @@
 Decides nothing: `workers.settings.sections` says what a setting means.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,18 +21,24 @@ from workers.settings.sections import KafkaSettings
 # A topic or partition that appears, or may be read at last, after a member has joined is seen no later than this.
 METADATA_MAX_AGE_MS = 10_000
 BOOTSTRAP_TIMEOUT_MS = 5_000  # a stop waits for it where no broker answers
+_PACKAGES = {"AWS_MSK_IAM": "botocore", "GSSAPI": "gssapi"}
 CONNECT_S = 10.0  # that commands wait for a first answer
 
 
 class TokenFile(AbstractTokenProvider):
     """A bearer token from a file, read anew at each login, so that the owner of the file can rotate it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, extensions: Mapping[str, str]) -> None:
         self._path = path
+        self._extensions = dict(extensions)
 
     def token(self) -> str:
         """The token, without white space around it."""
         return self._path.read_text(encoding="utf-8").strip()
+
+    def extensions(self) -> dict[str, str]:
+        """What goes with the token."""
+        return self._extensions
 
 
 class CooperativeAssignor(CooperativeStickyAssignor):
@@ -105,21 +112,36 @@ def connection(settings: KafkaSettings) -> dict[str, Any]:
         config["api_version"] = tuple(int(part) for part in settings.api_version.split("."))
     if settings.sasl_mechanism is not None:
         config["sasl_mechanism"] = settings.sasl_mechanism
-        if settings.sasl_oauth_token_file is not None:
-            config["sasl_oauth_token_provider"] = TokenFile(settings.sasl_oauth_token_file)
-        else:
-            config["sasl_plain_username"] = settings.sasl_username
-            config["sasl_plain_password"] = _password(settings)
+        config |= _login(settings)
     return config
 
 
-def _password(settings: KafkaSettings) -> str | None:
+def _login(settings: KafkaSettings) -> dict[str, Any]:
+    """What a mechanism needs. Raises ConfigurationError where its package is not installed."""
+    mechanism = settings.sasl_mechanism
+    if (package := _PACKAGES.get(mechanism or "")) is not None:
+        if find_spec(package) is None:
+            raise ConfigurationError(f"kafka.sasl_mechanism={mechanism} needs the package {package}")
+        if mechanism == "AWS_MSK_IAM":  # its credentials and region are found as AWS' own tools find them
+            return {}
+        return {
+            "sasl_kerberos_service_name": settings.sasl_kerberos_service_name,
+            "sasl_kerberos_domain_name": settings.sasl_kerberos_domain_name,
+        }
+    if settings.sasl_oauth_token_file is not None:
+        return {"sasl_oauth_token_provider": TokenFile(settings.sasl_oauth_token_file, settings.sasl_oauth_extensions)}
+    return {"sasl_plain_username": settings.sasl_username, "sasl_plain_password": _password(settings)}
+
+
+def _password(settings: KafkaSettings) -> str:
     if (path := settings.sasl_password_file) is None:
-        return settings.sasl_password.get_secret_value() if settings.sasl_password else None
+        if settings.sasl_password is None:  # on another machine of a cluster
+            raise ConfigurationError("kafka.sasl_password is not in the environment of this process")
+        return settings.sasl_password.get_secret_value()
     try:
         return path.read_text(encoding="utf-8").strip("\r\n")
-    except OSError as error:
-        raise ConfigurationError(f"kafka.sasl_password_file={path}: {error.strerror}") from None
+    except OSError as error:  # without the path: it may be the password itself
+        raise ConfigurationError(f"kafka.sasl_password_file cannot be read: {error.strerror}") from None
 
 
 def group_consumer(settings: KafkaSettings) -> KafkaConsumer:
@@ -129,6 +151,7 @@ def group_consumer(settings: KafkaSettings) -> KafkaConsumer:
         **connection(settings),
         group_id=settings.group_id,
         group_instance_id=settings.group_instance_id,
+        client_rack=settings.client_rack or "",
         enable_auto_commit=False,
         auto_offset_reset=settings.auto_offset_reset,
         # What an aborted transaction wrote was never said. And offsets that a transaction is about to store are waited

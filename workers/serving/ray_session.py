@@ -3,12 +3,18 @@
 Deploys nothing.
 """
 
+import logging
 import math
 import os
 from collections.abc import Mapping
 
 import ray
 from ray.job_config import JobConfig
+
+from workers.settings.loading import without_credentials
+from workers.telemetry.log import log_event
+
+log = logging.getLogger(__name__)
 
 
 def start_ray(
@@ -19,7 +25,8 @@ def start_ray(
     Args:
         address: the cluster's; None starts Ray here, with a logical CPU for each core at least.
         cpus: logical CPUs needed, where Ray starts here.
-        variables: set in the processes on a cluster; here they inherit all.
+        variables: set in the processes on a cluster, less those with credentials, which would stand in the cluster's
+            state and logs; here they inherit all.
         logs: print what Ray's processes write.
         level: from which Ray itself logs in this process.
     """
@@ -33,7 +40,10 @@ def start_ray(
             logging_level=level,
         )
     else:
-        environment = {"env_vars": dict(variables)} if variables else None
+        sent = without_credentials(variables or {})
+        if kept := sorted(set(variables or {}) - set(sent)):
+            log.warning(log_event("credentials_not_sent", variables=",".join(kept), hint="set them on the nodes"))
+        environment = {"env_vars": sent} if sent else None
         ray.init(address, runtime_env=environment, job_config=_job(), log_to_driver=logs, logging_level=level)
 
 

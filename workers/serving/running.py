@@ -8,6 +8,7 @@ import logging
 import signal
 import threading
 import time
+from contextlib import ExitStack
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -20,7 +21,13 @@ from schemas.errors import ModerationError
 from workers.serving.app import APP_NAME, STREAM, application_of
 from workers.serving.ray_session import start_ray
 from workers.serving.serve_config import serve_config
-from workers.settings.loading import Settings, otel_variables, ray_address
+from workers.settings.loading import (
+    Settings,
+    otel_variables,
+    ray_address,
+    secrets_handed_down,
+    without_credentials,
+)
 from workers.telemetry.log import log_event
 
 log = logging.getLogger(__name__)
@@ -42,19 +49,21 @@ class RunningApplication:
         self._settings = settings
         self._quiet = quiet
         self.stopping = threading.Event()
+        self._handed_down = ExitStack()
 
     def __enter__(self) -> Self:
         application = application_of(self._settings)  # before Ray, so that what is wrong is refused at once
         level = logging.CRITICAL if self._quiet else logging.WARNING
         logging.getLogger("ray.serve").setLevel(level)
         address = ray_address()
+        self._handed_down.enter_context(secrets_handed_down(self._settings))
         start_ray(address, cpus=self._cpus(), variables=otel_variables(), logs=not self._quiet, level=level)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         try:
             serve.start(proxy_location="Disabled")
             if self._settings.autoscaling.enabled:
-                self._deploy({} if address is None else otel_variables())
+                self._deploy({} if address is None else without_credentials(otel_variables()))
             else:
                 serve.run(application, name=APP_NAME, route_prefix=None)
         except BaseException as error:
@@ -93,6 +102,7 @@ class RunningApplication:
         started = time.monotonic()
         serve.shutdown()
         ray.shutdown()
+        self._handed_down.close()
         log.info(log_event("application_stopped", seconds=round(time.monotonic() - started, 1)))
 
     def wait(self) -> None:

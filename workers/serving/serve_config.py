@@ -11,10 +11,10 @@ from ray.serve.schema import ServeDeploySchema
 
 from workers.guard.names import APP_NAME
 from workers.settings.loading import Settings
+from workers.settings.sections import SECRETS
 
 IMPORT_PATH = "workers.serving.app:build_app"
 POLICY = "workers.serving.backlog_policy:BacklogPolicy"
-SECRETS = {"kafka": {"sasl_password", "ssl_password"}}
 
 
 def serve_config(settings: Settings, variables: dict[str, str] | None = None) -> ServeDeploySchema:
@@ -28,7 +28,7 @@ def serve_config(settings: Settings, variables: dict[str, str] | None = None) ->
         "name": APP_NAME,
         "route_prefix": None,
         "import_path": IMPORT_PATH,
-        "args": settings.model_dump(mode="json", exclude_defaults=True, exclude=SECRETS),
+        "args": settings.model_dump(mode="json", exclude_defaults=True, exclude={"kafka": set(SECRETS)}),
         "runtime_env": {"env_vars": variables} if variables else {},
     }
     if settings.autoscaling.enabled:

@@ -5,17 +5,26 @@ the start and is named.
 """
 
 import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Self
 
 import yaml
-from pydantic import ValidationError, model_validator
-from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import SecretStr, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from pipelines.strict_yaml import sections_of
 from schemas.errors import ConfigurationError
-from workers.settings.sections import Sections
+from workers.settings.sections import SECRETS, Sections
 from workers.settings.unsafe_pairs import unsafe_pairs
 
 PREFIX = "WEIR_"
@@ -23,6 +32,10 @@ CONFIG_VARIABLE = "WEIR_CONFIG"
 DEFAULT_CONFIG = "weir.yaml"
 # pydantic-settings asks a class method for its sources, so the file of one call cannot be an argument.
 _config_file: ContextVar[Path] = ContextVar("config_file")
+# What a wrong value may be shown of: one that is somebody's secret in the wrong place would be among these.
+_HIDDEN = re.compile(r"kafka\.(sasl|ssl)_.*")
+_NAME = re.compile(r"[A-Za-z_][\w-]{0,63}")
+_CREDENTIALS = re.compile(r"://[^/?#]*@|[?&;]")
 
 
 class Settings(Sections, BaseSettings):
@@ -49,14 +62,26 @@ class Settings(Sections, BaseSettings):
             raise ValueError("; ".join(problems))
         return self
 
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        """Secrets are in no pickle: they are found again in the environment of the process that unpickles."""
+        values = state["__dict__"]
+        found = {key: os.environ.get(_variable("kafka", key)) for key in SECRETS}
+        given = {key: SecretStr(value) for key, value in found.items() if value}
+        kafka = values["kafka"].model_copy(update=given)
+        super().__setstate__({**state, "__dict__": {**values, "kafka": kafka}})
+
 
 def variable_names() -> dict[str, str]:
     """Every accepted variable, mapped to its dotted setting name."""
     names = {}
     for section, field in Settings.model_fields.items():
         for name in getattr(field.annotation, "model_fields", {}):
-            names[f"{PREFIX}{section}__{name}".upper()] = f"{section}.{name}"
+            names[_variable(section, name)] = f"{section}.{name}"
     return names
+
+
+def _variable(section: str, name: str) -> str:
+    return f"{PREFIX}{section}__{name}".upper()
 
 
 def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
@@ -84,20 +109,65 @@ def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
     except ValidationError as error:
         lines = [_describe(item) for item in error.errors(include_url=False)]
         raise ConfigurationError("\n".join(lines)) from None
-    except (OSError, ValueError, yaml.YAMLError) as error:  # a file that is no mapping, or not YAML
+    except SettingsError as error:  # a variable whose text is not the JSON that its section needs; names it alone
+        raise ConfigurationError(str(error)) from None
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}") from None
+    except yaml.YAMLError as error:  # a file that is no mapping, or not YAML
         raise ConfigurationError(f"{path}: {' '.join(str(error).split())}") from None
     finally:
         _config_file.reset(token)
 
 
 def _describe(item: Any) -> str:
-    name = ".".join(str(part) for part in item["loc"])
-    if not name:
+    """One fault, with the value only where it is a plain one of a setting that has no secret near it."""
+    parts = [str(part) for part in item["loc"]]
+    if not parts:
         return str(item["msg"]).removeprefix("Value error, ")
+    *sections, last = parts
     if item["type"] == "extra_forbidden":
-        return f"{name}: unknown setting"
-    value = "(hidden)" if name.endswith("password") or isinstance(item["input"], dict) else repr(item["input"])
-    return f"{name}={value}: {item['msg']}"
+        shown = last if _NAME.fullmatch(last) else "(no name)"  # a secret where a name should be
+        return f"{'.'.join([*sections, shown])}: unknown setting"
+    name, value = ".".join(parts), item["input"]
+    if len(parts) == 1:
+        return f"{name}: a mapping of settings is needed, found {type(value).__name__}"
+    # Below a setting there is what was found in its place.
+    name = ".".join(parts[:2])
+    shown = "(hidden)" if _HIDDEN.fullmatch(name) or not _is_plain(value) else repr(value)
+    return f"{name}={shown}: {item['msg']}"
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, str | int | float | bool | None)
+
+
+@contextmanager
+def secrets_handed_down(settings: Settings) -> Iterator[None]:
+    """Have the secrets of these settings in the environment, where processes that are started meanwhile find them.
+
+    They are in no pickle, so that none is in Ray's state.
+    """
+    found = {_variable("kafka", name): getattr(settings.kafka, name) for name in SECRETS}
+    given = {name: secret.get_secret_value() for name, secret in found.items() if secret is not None}
+    before = {name: os.environ.get(name) for name in given}
+    os.environ.update(given)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def without_credentials(variables: Mapping[str, str]) -> dict[str, str]:
+    """Those variables that may stand in Ray's state and logs: no headers, no address with a login or a query."""
+    return {
+        name: value
+        for name, value in variables.items()
+        if not name.endswith("_HEADERS") and not ("://" in value and _CREDENTIALS.search(value))
+    }
 
 
 def otel_variables() -> dict[str, str]:

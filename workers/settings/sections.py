@@ -3,8 +3,9 @@
 `workers.settings.loading` reads the environment.
 """
 
+import re
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import NoDecode
@@ -22,6 +23,8 @@ TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]*[A-Za-z0-9_-][A-Za-z0
 MessageEnd = Literal["dead_letter", "not_safe", "slow"]
 TenantName = Annotated[str, Field(pattern=r"^[^_]", max_length=128)]
 _PARKING = ".parking"
+# Of Kafka's section.
+SECRETS = frozenset({"ssl_password", "sasl_password"})
 
 
 class Section(BaseModel):
@@ -50,8 +53,12 @@ class KafkaSettings(Section):
     ssl_keyfile: Path | None = Field(None, description="PEM file of the client key")
     ssl_password: SecretStr | None = Field(None, description="password of the client key")
     ssl_check_hostname: bool = Field(True, description="compare the broker's name with its certificate")
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] | None = Field(
-        None, description="needed by the SASL protocols"
+    sasl_mechanism: (
+        Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "AWS_MSK_IAM", "GSSAPI"] | None
+    ) = Field(
+        None,
+        description="needed by the SASL protocols; AWS_MSK_IAM needs the package botocore and AWS credentials, GSSAPI"
+        " the package gssapi and a ticket",
     )
     sasl_username: str | None = Field(None, description="for PLAIN and SCRAM")
     sasl_password: SecretStr | None = Field(None, description="for PLAIN and SCRAM")
@@ -59,6 +66,16 @@ class KafkaSettings(Section):
         None, description="file with the password, in place of it; read when a client is made"
     )
     sasl_oauth_token_file: Path | None = Field(None, description="file with the bearer token, read at each login")
+    sasl_oauth_extensions: Annotated[dict[str, str], NoDecode] = Field(
+        {}, description="extensions sent with the token, name=value, comma-separated"
+    )
+    sasl_kerberos_service_name: str = Field("kafka", min_length=1, description="for GSSAPI: the brokers' service")
+    sasl_kerberos_domain_name: str | None = Field(
+        None, description="for GSSAPI: domain of that service; the broker's name if unset"
+    )
+    client_rack: str | None = Field(
+        None, min_length=1, description="where this consumer is; brokers let it read from a replica in the same place"
+    )
     api_version: str | None = Field(
         None, pattern=r"^\d+\.\d+$", description="broker protocol version, e.g. 2.3; asked from the broker if unset"
     )
@@ -75,6 +92,31 @@ class KafkaSettings(Section):
     max_request_bytes: Positive = Field(
         16 * 2**20, description="largest produced record; dead letters beyond it lose their value, not their place"
     )
+
+    @field_validator("sasl_oauth_extensions", mode="before")
+    @classmethod
+    def _pairs(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+        if not all(mark for _, mark, _ in pairs):
+            raise ValueError("name=value is needed, comma-separated")
+        return {name.strip(): content.strip() for name, _, content in pairs}
+
+    @field_validator("sasl_oauth_extensions")
+    @classmethod
+    def _as_rfc_7628_has_them(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, content in value.items():
+            if not re.fullmatch("[A-Za-z]+", name) or name == "auth":
+                raise ValueError("a name is letters, and not auth")
+            if not re.fullmatch(r"[\x21-\x7e \t\r\n]+", content):
+                raise ValueError("a value is of printable ASCII characters")
+        return value
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """Without secrets: what is pickled lies in Ray's state."""
+        state = super().__getstate__()
+        return {**state, "__dict__": {**state["__dict__"], **dict.fromkeys(SECRETS)}}
 
 
 class TopicSettings(Section):

@@ -12,7 +12,13 @@ def settings_table() -> str:
     for section, field in Settings.model_fields.items():
         for name, item in getattr(field.annotation, "model_fields", {}).items():
             default = item.default
-            shown = ",".join(default) if isinstance(default, tuple) else "" if default is None else str(default)
+            shown = (
+                ",".join(default)
+                if isinstance(default, tuple)
+                else ""
+                if default is None or default == {}
+                else str(default)
+            )
             variable = f"{PREFIX}{section}__{name}".upper()
             rows.append(f"| `{variable}` | {f'`{shown}`' if shown else ''} | {item.description} |")
     return "\n".join(rows)

@@ -75,11 +75,23 @@ def _pairs(settings: Sections) -> list[tuple[bool, str]]:
         ),
         (
             kafka.sasl_password is not None and kafka.sasl_password_file is not None,
-            f"kafka.sasl_password and kafka.sasl_password_file={kafka.sasl_password_file}: one of them",
+            "kafka.sasl_password and kafka.sasl_password_file: one of them",
         ),
         (
             kafka.sasl_mechanism == "OAUTHBEARER" and kafka.sasl_oauth_token_file is None,
             "kafka.sasl_mechanism=OAUTHBEARER needs kafka.sasl_oauth_token_file",
+        ),
+        (
+            kafka.sasl_mechanism != "OAUTHBEARER" and bool(kafka.sasl_oauth_extensions),
+            f"kafka.sasl_oauth_extensions has no effect with kafka.sasl_mechanism={kafka.sasl_mechanism}",
+        ),
+        (
+            kafka.sasl_mechanism != "GSSAPI" and kafka.sasl_kerberos_domain_name is not None,
+            f"kafka.sasl_kerberos_domain_name has no effect with kafka.sasl_mechanism={kafka.sasl_mechanism}",
+        ),
+        (
+            kafka.sasl_mechanism == "AWS_MSK_IAM" and kafka.security_protocol != "SASL_SSL",
+            f"kafka.sasl_mechanism=AWS_MSK_IAM needs SASL_SSL, not kafka.security_protocol={kafka.security_protocol}",
         ),
         (
             guard.engine == "reference" and (guard.batch_invariant or guard.score_temperature is not None),

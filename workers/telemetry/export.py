@@ -6,12 +6,13 @@ Does not create spans or instruments.
 """
 
 import json
+import logging
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import getpid
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from google.protobuf.json_format import MessageToDict
 from opentelemetry import metrics, trace
@@ -24,7 +25,12 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import MetricExporter, PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.export import (
+    MetricExporter,
+    MetricExportResult,
+    MetricsData,
+    PeriodicExportingMetricReader,
+)
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
@@ -33,8 +39,10 @@ from opentelemetry.trace import SpanContext as SdkSpanContext
 from opentelemetry.trace import TraceFlags
 
 from workers.settings.sections import TelemetrySettings
+from workers.telemetry.log import log_event
 from workers.telemetry.metrics.process import observe_process
 from workers.telemetry.span_encoding import EncodableSpans, encode_field
+from workers.telemetry.variables import Signal, is_disabled, otlp_protocol, service_name, unsupported
 
 FILE_DELAY_MS = 500
 # The SDK's defaults, 2,048 and 512, hold a tenth of a second's messages. Some 1.5 kB each.
@@ -43,7 +51,7 @@ EXPORTED_MESSAGES = 1_024
 # A collector that is gone must not hold up a stop.
 METRICS_STOP_MS = 2_000
 SPANS_STOP_MS = 2_000
-Signal = Literal["TRACES", "METRICS"]
+log = logging.getLogger(__name__)
 
 
 class EncodedBatch:
@@ -70,8 +78,8 @@ class EncodedBatch:
 
 
 class _HttpExporter(HttpSpanExporter):
-    def __init__(self, batch: EncodedBatch, endpoint: str | None) -> None:
-        super().__init__(endpoint)
+    def __init__(self, batch: EncodedBatch, endpoint: str | None, timeout_s: float | None) -> None:
+        super().__init__(endpoint, timeout=timeout_s)
         self._batch = batch
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
@@ -80,8 +88,8 @@ class _HttpExporter(HttpSpanExporter):
 
 
 class _GrpcExporter(GrpcSpanExporter):
-    def __init__(self, batch: EncodedBatch, endpoint: str | None) -> None:
-        super().__init__(endpoint)
+    def __init__(self, batch: EncodedBatch, endpoint: str | None, timeout_s: float | None) -> None:
+        super().__init__(endpoint, timeout=timeout_s)
         self._batch = batch
 
     def _translate_data(self, data: Sequence[ReadableSpan]) -> ExportTraceServiceRequest:
@@ -178,17 +186,18 @@ def start_tracing(settings: TelemetrySettings, role: str, otel: Mapping[str, str
         role: service name unless OTEL_SERVICE_NAME says otherwise, e.g. `weir-stream`.
         otel: the `OTEL_…` variables.
     """
-    protocol = _otlp_protocol("TRACES", otel)
-    if _is_disabled(otel) or (protocol is None and settings.span_directory is None):
+    for said in unsupported(otel):
+        log.warning(log_event("telemetry_not_supported", variable=said))
+    protocol = otlp_protocol("TRACES", otel)
+    if is_disabled(otel) or (protocol is None and settings.span_directory is None):
         return Tracing(enabled=False, parent_decides=True)
-    provider = TracerProvider(resource=_resource(role, otel))
+    provider = TracerProvider(resource=Resource.create({"service.name": service_name(role, otel)}))
     if provider.sampler is ALWAYS_OFF:  # and no thread waits for spans that never come
         return Tracing(enabled=False, parent_decides=False)
     batch = EncodedBatch(provider.resource)
     processors = []
     if protocol is not None:
-        own = otel.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or None
-        exporter = _HttpExporter(batch, own) if protocol.startswith("http") else _GrpcExporter(batch, own)
+        exporter = _span_exporter(protocol, batch, otel)
         queued = None if "OTEL_BSP_MAX_QUEUE_SIZE" in otel else QUEUED_MESSAGES
         exported = None if "OTEL_BSP_MAX_EXPORT_BATCH_SIZE" in otel or queued is None else EXPORTED_MESSAGES
         processors.append(BatchSpanProcessor(exporter, queued, max_export_batch_size=exported))
@@ -208,36 +217,42 @@ def start_tracing(settings: TelemetrySettings, role: str, otel: Mapping[str, str
 
 def start_metrics(role: str, otel: Mapping[str, str]) -> Metrics:
     """Install the meter provider of this process, where measurements have somewhere to go; see `start_tracing`."""
-    if _is_disabled(otel) or (exporter := _metric_exporter(otel)) is None:
+    if is_disabled(otel) or (exporter := _metric_exporter(otel)) is None:
         return Metrics()
-    provider = MeterProvider([PeriodicExportingMetricReader(exporter)], resource=_resource(role, otel))
+    provider = MeterProvider(
+        [PeriodicExportingMetricReader(exporter)], resource=Resource.create({"service.name": service_name(role, otel)})
+    )
     metrics.set_meter_provider(provider)
     observe_process()
     return Metrics(provider)
 
 
-def _is_disabled(otel: Mapping[str, str]) -> bool:
-    return otel.get("OTEL_SDK_DISABLED", "").lower() == "true"
+def try_export(otel: Mapping[str, str], timeout_s: float) -> dict[Signal, bool]:
+    """Whether each signal that has somewhere to go was taken there within a time each; tries with nothing in it."""
+    tried: dict[Signal, bool] = {}
+    if is_disabled(otel):
+        return tried
+    if (protocol := otlp_protocol("TRACES", otel)) is not None:
+        spans = _span_exporter(protocol, EncodedBatch(Resource.get_empty()), otel, timeout_s)
+        tried["TRACES"] = spans.export([]) is SpanExportResult.SUCCESS
+        spans.shutdown()
+    if (exporter := _metric_exporter(otel, timeout_s)) is not None:
+        tried["METRICS"] = exporter.export(MetricsData([])) is MetricExportResult.SUCCESS
+        exporter.shutdown()
+    return tried
 
 
-def _resource(role: str, otel: Mapping[str, str]) -> Resource:
-    return Resource.create({"service.name": otel.get("OTEL_SERVICE_NAME", role)})
+def _span_exporter(
+    protocol: str, batch: EncodedBatch, otel: Mapping[str, str], timeout_s: float | None = None
+) -> SpanExporter:
+    own = otel.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or None
+    exporter = _HttpExporter if protocol.startswith("http") else _GrpcExporter
+    return exporter(batch, own, timeout_s)
 
 
-def _metric_exporter(otel: Mapping[str, str]) -> MetricExporter | None:
-    protocol = _otlp_protocol("METRICS", otel)
+def _metric_exporter(otel: Mapping[str, str], timeout_s: float | None = None) -> MetricExporter | None:
+    protocol = otlp_protocol("METRICS", otel)
     if protocol is None:
         return None
-    return HttpMetricExporter() if protocol.startswith("http") else GrpcMetricExporter()
-
-
-def _otlp_protocol(signal: Signal, otel: Mapping[str, str]) -> str | None:
-    """The protocol to export a signal by; None where it is switched off or has no endpoint."""
-
-    def first(setting: str) -> str | None:
-        names = (f"OTEL_EXPORTER_OTLP_{signal}_{setting}", f"OTEL_EXPORTER_OTLP_{setting}")
-        return next((otel[name] for name in names if otel.get(name)), None)
-
-    if otel.get(f"OTEL_{signal}_EXPORTER", "otlp") == "none" or first("ENDPOINT") is None:
-        return None
-    return first("PROTOCOL") or "grpc"
+    exporter = HttpMetricExporter if protocol.startswith("http") else GrpcMetricExporter
+    return exporter(timeout=timeout_s)

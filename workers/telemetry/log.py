@@ -33,6 +33,7 @@ EventName = Literal[
     "breaker_reset",
     "commit_failed",
     "commit_on_revoke_failed",
+    "credentials_not_sent",
     "dead_letter_value_dropped",
     "dead_man",
     "drained",
@@ -56,6 +57,7 @@ EventName = Literal[
     "shadow_not_published",
     "signal",
     "start_held",
+    "telemetry_not_supported",
     "topic_found",
     "topic_missing",
     "topic_recreated",
@@ -103,7 +105,7 @@ class JsonFormatter(logging.Formatter):
             entry |= {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}
         if record.exc_info and record.exc_info[1] is not None:
             entry["exception"] = _describe(record.exc_info[1])
-        return json.dumps(entry, default=str, ensure_ascii=False)
+        return json.dumps(entry, default=str)  # in ASCII: a terminal would obey what a field may hold
 
 
 class RepeatsHandler(logging.StreamHandler[Any]):

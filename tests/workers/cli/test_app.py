@@ -121,12 +121,13 @@ def test_check_goes_on_after_a_failure_and_is_bounded_in_time(monkeypatch: pytes
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4317")
     started = time.monotonic()
     result = Result("check", "--skip-model", "--timeout", "2", "--json")
-    assert time.monotonic() - started < 6
+    assert time.monotonic() - started < 8
     checks = {check["name"]: check for check in result.json["checks"]}
     assert (result.code, result.json["ok"]) == (1, False)
-    assert [name for name, check in checks.items() if check["status"] == "fail"] == ["policy", "broker", "session"]
+    assert [name for name, check in checks.items() if check["status"] == "fail"] == [
+        "policy", "broker", "session", "telemetry",
+    ]  # fmt: skip
     assert "127.0.0.1:1" in checks["broker"]["found"]
-    assert checks["telemetry"]["found"] == "spans go to http://collector:4317"
     assert checks[f"topic {TOPICS.dead_letters}"]["status"] == "skip"
 
 

@@ -25,7 +25,7 @@ from workers.audit.rows.block_rows import BlockRows
 from workers.audit.rows.blocks import plan_files
 from workers.files import csv_rows, locations
 from workers.files.csv_dialect import DialectAsked
-from workers.files.locations import find_files
+from workers.files.locations import filesystem_of, find_files
 from workers.files.row_values import Malformed
 
 ROWS = [{"id": f"e{number}", "body": f'text, "{number}"\nünï', "other": str(number * 3)} for number in range(53)]
@@ -172,6 +172,34 @@ def test_a_uri_keeps_its_options_and_none_has_a_password(monkeypatch: pytest.Mon
         with pytest.raises(ConfigurationError, match="s3://…@…: a URI with a password") as caught:
             find_files([uri], (".csv",))
         assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "s3://bucket/p?access_key=AK&secret_key=canary",
+        "s3://bucket/p?secret%5Fkey=canary",
+        "s3://bucket/p?region=eu&session_token=canary",
+        "abfs://container@a.dfs.core.windows.net/p?client_id=x&tenant_id=y&client_secret=canary",
+        "abfss://container@a.dfs.core.windows.net/p?account_key=canary",
+        "abfs://container@a.dfs.core.windows.net/p?sas_token=canary",
+        "https://a.blob.core.windows.net/c/p?sv=1&sig=canary",
+        "abfs://account:canary@.core.windows.net/c/p",
+        "hdfs://u:canary@h:1/p",
+        "gs://canary@bucket/p",
+        "s3://bucket/p?unheard_of=canary",
+    ],
+)
+def test_p10_a_uri_with_a_secret_is_refused_and_not_quoted(uri: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        filesystem_of(uri)
+
+    assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize("uri", ["s3://bucket/p?region=us-east-1&scheme=http", "gs://anonymous@bucket/p"])
+def test_a_uri_without_a_secret_is_taken(uri: str) -> None:
+    assert filesystem_of(uri)[1] == "bucket/p"
 
 
 def test_a_stray_quote_takes_neither_other_rows_nor_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

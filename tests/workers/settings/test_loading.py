@@ -65,7 +65,7 @@ def test_an_unknown_variable_stops_the_start_by_name(monkeypatch: pytest.MonkeyP
         ("kafka: {sasl_pasword: hunter2}", "kafka.sasl_pasword: unknown setting"),
         ("guard: {replicas: 0, batch_size: many}", "guard.replicas=0"),
         ("guard: {replicas: 0, batch_size: many}", "guard.batch_size='many'"),
-        ("kafka: 7", "kafka=7"),
+        ("kafka: 7", "kafka: a mapping of settings is needed, found int"),
     ],
 )
 def test_a_wrong_key_or_value_of_the_file_is_named(write_config: WriteConfig, text: str, named: str) -> None:

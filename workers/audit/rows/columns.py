@@ -104,7 +104,7 @@ def read_mapping(path: Path) -> dict[str, str]:
             content = loaded(stream)
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except yaml.YAMLError as error:
         raise ConfigurationError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict) or not all(isinstance(part, str) for item in content.items() for part in item):
         raise ConfigurationError(f"{path}: not a mapping of fields to columns")

@@ -10,7 +10,7 @@ import typer
 
 from schemas.errors import ConfigurationError
 from workers.cli.audit.extra import need_extra
-from workers.cli.terminal import progress_bar
+from workers.cli.terminal import progress_bar, show_json_text
 
 _STDOUT = "-"
 
@@ -53,7 +53,7 @@ def report(
         made = build_report(RunFiles(run), other, Choices(listed, examples, include_text), progress)
     write_whole(out, render(made), private=made.with_text)
     if as_json == _STDOUT:
-        typer.echo(made.model_dump_json(indent=2))
+        show_json_text(made.model_dump_json(indent=2))
     elif as_json is not None:
         write_whole(Path(as_json), made.model_dump_json(indent=2) + "\n", private=made.with_text)
     for warning in made.warnings:

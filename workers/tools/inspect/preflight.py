@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pipelines.policy import load_policy
+from schemas.errors import ConfigurationError, ModerationError
 from workers.settings.loading import Settings, load_settings, otel_variables
+from workers.telemetry.export import try_export
+from workers.telemetry.variables import endpoint, shown_endpoint, unsupported
 from workers.tools.inspect.check import CheckResult, check
 from workers.tools.inspect.kafka_checks import kafka_checks
 from workers.tools.inspect.model_checks import model_checks
-
-_OTLP_ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 
 
 def preflight(
@@ -39,7 +40,7 @@ def preflight(
     yield check("shadow", lambda: _shadow(settings), timeout_s)
     yield from kafka_checks(settings, timeout_s)
     yield from model_checks(settings, timeout_s, model_timeout_s, skip=skip_model)
-    yield check("telemetry", lambda: _telemetry(otel_variables()), timeout_s)
+    yield check("telemetry", lambda: _telemetry(otel_variables(), timeout_s / 3), timeout_s)
 
 
 def _settings(config: Path | None, loaded: list[Settings]) -> str:
@@ -80,6 +81,12 @@ def _shadow(settings: Settings) -> str:
     return f"{shadow.share:.4g} of the events to {settings.topics.shadow}: {named}"
 
 
-def _telemetry(otel: Mapping[str, str]) -> str:
-    endpoint = next((otel[name] for name in _OTLP_ENDPOINTS if otel.get(name)), None)
-    return f"spans go to {endpoint}" if endpoint else "off: no OTEL_EXPORTER_OTLP_ENDPOINT"
+def _telemetry(otel: Mapping[str, str], each_s: float) -> str:
+    if faults := unsupported(otel):
+        raise ConfigurationError("; ".join(faults))
+    if not (tried := try_export(otel, each_s)):
+        return "off: no OTEL_EXPORTER_OTLP_ENDPOINT, or no exporter"
+    where = {signal: f"{signal.lower()} to {shown_endpoint(endpoint(signal, otel) or '')}" for signal in tried}
+    if refused := [where[signal] for signal, taken in tried.items() if not taken]:
+        raise ModerationError(f"not taken: {', '.join(refused)}")
+    return f"taken: {', '.join(where.values())}"
