@@ -12,6 +12,9 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
+from pydantic_core import to_json
+
+from pipelines.guard import Conversation
 from pipelines.moderation import Admitted
 from schemas.dead_letter import DeadLetter, dead_letter
 from schemas.errors import EventError
@@ -21,19 +24,20 @@ from schemas.verdict import Provenance
 from schemas.verdict_writer import VerdictText
 from workers.audit.answer_cache import AnswerCache
 from workers.audit.block_judge import BlockJudge, Lane, Spent
-from workers.audit.manifest import BlockMarker, Cost, Counts, PolicyUsed, SampleTaken
+from workers.audit.manifest import BlockFile, BlockMarker, Cost, Counts, PolicyUsed, SampleTaken
 from workers.audit.pace import Pace
 from workers.audit.rows.block_rows import BlockRows
 from workers.audit.rows.blocks import Block
 from workers.audit.rows.columns import Columns
 from workers.audit.rows.event_rows import AuditRecord, EventRows, in_utc
-from workers.audit.rows.selection import AlreadyJudged, Keys, is_sampled
+from workers.audit.rows.selection import AlreadyJudged, JudgedRow, Keys, is_sampled
 from workers.audit.rows.tables import (
     DEAD_LETTER_SCHEMA,
     VERDICT_SCHEMA,
     RowFacts,
     date_of,
     dead_letter_row,
+    folders_of,
     table_of,
     verdict_row,
 )
@@ -103,21 +107,23 @@ class BlockWork:
         verdicts: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
         letters: list[tuple[RowFacts, DeadLetter]] = []
         for item in self._records(block):
-            counts["rows"] += 1
-            if item.event_id is not None and not self._is_sampled(item, item.event_id):
+            counts["events"] += 1
+            counts["turns_not_judged"] += item.turns_left
+            if item.row_id is not None and not self._is_sampled(item, item.row_id):
                 counts["skipped"] += 1
                 continue
             admitted = self._admit(item)
-            if item.event_id is None and not self._is_sampled(item, _name_of(admitted)):
+            if item.row_id is None and not self._is_sampled(item, _name_of(admitted)):
                 counts["skipped"] += 1
             elif isinstance(admitted, DeadLetter):
                 letters.append((_refused(item), admitted))
-            elif self._judged is not None and (admitted.event_id, _sha256(self._text(admitted))) in self._judged:
+            elif self._judged is not None and self._key(admitted) in self._judged:
                 counts["skipped"] += 1
             else:
                 pending.append((item, admitted))
+        counts["rows"] = counts["events"] if self._work.columns is None else block.rows
         outcomes, spent = self._runner.run(
-            self._judge.judge([admitted for _, admitted in pending], counts["rows"] - counts["skipped"])
+            self._judge.judge([admitted for _, admitted in pending], counts["events"] - counts["skipped"])
         )
         said = _Said()
         for (item, admitted), outcome in zip(pending, outcomes, strict=True):
@@ -168,11 +174,14 @@ class BlockWork:
     def _is_sampled(self, item: AuditRecord, event_id: str) -> bool:
         return is_sampled(self._work.sample, event_id, item.stratum)
 
-    def _text(self, admitted: Admitted) -> str:
-        """The text of the message that is judged, as it was before anything was cut."""
+    def _turns(self, admitted: Admitted) -> Conversation:
+        """The conversation as it was before anything was cut."""
         if admitted.length_handling == "whole":
-            return admitted.requests[0].conversation[-1]["content"]
-        return decode_event(admitted.record, self._work.max_event_bytes).messages[-1]["content"]
+            return admitted.requests[0].conversation
+        return decode_event(admitted.record, self._work.max_event_bytes).messages
+
+    def _key(self, admitted: Admitted) -> JudgedRow:
+        return admitted.event_id, admitted.tenant, admitted.task.value, _digest_of(self._turns(admitted))
 
     def _facts(self, item: AuditRecord, admitted: Admitted) -> RowFacts:
         occurred_at = item.occurred_at
@@ -181,9 +190,17 @@ class BlockWork:
             said = decode_event(item.record, self._work.max_event_bytes).created_at
             if said is not None:
                 occurred_at = in_utc(said)
-        text = self._text(admitted)
-        kept = text if self._work.keep_text else None
-        return RowFacts(admitted.event_id, admitted.tenant, occurred_at, item.language, _sha256(text), kept)
+        turns = self._turns(admitted)
+        text = turns[-1]["content"]
+        return RowFacts(
+            admitted.event_id,
+            admitted.tenant,
+            occurred_at,
+            item.language,
+            _sha256(text),
+            _digest_of(turns),
+            text if self._work.keep_text else None,
+        )
 
     def _write(
         self,
@@ -191,9 +208,14 @@ class BlockWork:
         verdicts: dict[tuple[str, str], list[dict[str, Any]]],
         letters: Sequence[tuple[RowFacts, DeadLetter]],
         said: "_Said",
-    ) -> list[str]:
+    ) -> list[BlockFile]:
         files = []
-        for (date, severity), rows in sorted(verdicts.items()):
+        folders = folders_of({date for date, _ in verdicts})
+        merged: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+        for (date, severity), rows in verdicts.items():
+            merged[folders[date], severity] += rows
+        for (date, severity), rows in sorted(merged.items()):
+            rows.sort(key=lambda row: row["source_offset"])
             table = table_of(rows, VERDICT_SCHEMA)
             files.append(self._folder.write_table(f"{VERDICTS}/date={date}/verdict={severity}", block.number, table))
         if letters:
@@ -224,6 +246,8 @@ class _Said:
     def counts(self, rows: Counter[str], spent: Spent, dead_letters: int) -> Counts:
         return Counts(
             rows=rows["rows"],
+            events=rows["events"],
+            turns_not_judged=rows["turns_not_judged"],
             skipped=rows["skipped"],
             verdicts=self._verdicts,
             dead_letters=dead_letters,
@@ -238,7 +262,7 @@ class _Said:
 
 def _refused(item: AuditRecord) -> RowFacts:
     """The facts of a record that is not an event; its text is not one of them."""
-    return RowFacts(item.event_id, item.tenant, item.occurred_at, item.language, None, None)
+    return RowFacts(item.event_id, item.tenant, item.occurred_at, item.language, None, None, None)
 
 
 def _name_of(outcome: Admitted | DeadLetter) -> str:
@@ -254,6 +278,10 @@ def _time_of(record: SourceRecord) -> datetime | None:
         return datetime.fromtimestamp(record.timestamp_ms / 1_000, UTC) if record.timestamp_ms >= 0 else None
     except (ValueError, OverflowError, OSError):  # its producer's word
         return None
+
+
+def _digest_of(turns: Conversation) -> str:
+    return _sha256(to_json([[turn["role"], turn["content"]] for turn in turns]).decode())
 
 
 def _sha256(text: str) -> str:

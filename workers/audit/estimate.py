@@ -31,19 +31,19 @@ _TARGET_MS = 60_000.0  # nobody waits: batches as large as they go
 
 def _records(
     settings: Settings, blocks: Sequence[Block], columns: Columns | None
-) -> Iterator[tuple[SourceRecord, str]]:
-    """The records of blocks, each with its stratum; of a topic, where there are no columns."""
+) -> Iterator[tuple[SourceRecord, str, str | None]]:
+    """The records of blocks, each with its stratum and what it is sampled by; without columns, of a topic."""
     if columns is not None:
         events = EventRows(columns)
         rows = BlockRows(columns.wanted, events.lookback)
         for block in blocks:
             for item in events.records(block, *rows.read(block)):
-                yield item.record, item.stratum
+                yield item.record, item.stratum, item.row_id
         return
     with topic_range(settings) as read_topic:
         for block in blocks:
             for record in read_topic(block.name, block.partition, block.start, block.start + block.rows):
-                yield record, ""
+                yield record, "", None
 
 
 def estimate(
@@ -60,10 +60,10 @@ def estimate(
     blocks = plan.blocks[:: max(1, len(plan.blocks) * plan.blocks[0].rows // _LOOKED_AT)]
     seen: Counter[str] = Counter()
     prompts: set[bytes] = set()
-    for record, stratum in _records(settings, blocks, columns):
-        seen["rows"] += 1
+    for record, stratum, row_id in _records(settings, blocks, columns):
+        seen["events"] += 1
         admitted = moderation.admit(record)
-        if not isinstance(admitted, Admitted) or not is_sampled(sample, admitted.event_id, stratum):
+        if not isinstance(admitted, Admitted) or not is_sampled(sample, row_id or admitted.event_id, stratum):
             continue
         seen["admitted"] += 1
         seen[admitted.task] += 1
@@ -71,6 +71,7 @@ def estimate(
             seen["prompts"] += 1
             seen["tokens"] += request.tokens
             prompts.add(key_of(request.conversation))
+    seen["rows"] = seen["events"] if columns is None else sum(block.rows for block in blocks)
     scale = plan.rows / seen["rows"] if seen["rows"] else 0.0
     share = len(prompts) / seen["prompts"] if seen["prompts"] else 0.0
     judged = round(seen["prompts"] * share * scale)

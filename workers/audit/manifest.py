@@ -69,9 +69,11 @@ class Counts(_Part):
     """Rows and what became of them. `judged` and `deduplicated` count prompts, of which a long text has several."""
 
     rows: Count = 0
+    events: Count = Field(0, description="what the rows hold to be judged; more than rows where all turns are")
+    turns_not_judged: Count = Field(0, description="turns that hold a text and are only context; see --turns")
     verdicts: Count = 0
     dead_letters: Count = 0
-    skipped: Count = Field(0, description="rows that the sample left out, or that --since-run has judged")
+    skipped: Count = Field(0, description="events that the sample left out, or that --since-run has judged")
     judged: Count = 0
     deduplicated: Count = 0
     by_severity: dict[str, Count] = Field(default_factory=dict)
@@ -89,13 +91,21 @@ class Cost(_Part):
     wall_seconds: Seconds = Field(0.0, description="of a block: in its actor; of a run: of all its attempts")
 
 
+class BlockFile(_Part):
+    """One Parquet file that a block has written."""
+
+    name: str = Field(description="within the run's folder")
+    bytes: Count
+    sha256: str
+
+
 class BlockMarker(_Part):
-    """One finished block; its files exist."""
+    """One finished block; its files exist, and are what it wrote."""
 
     schema_version: Literal["1.0"] = SCHEMA_VERSION
     block: Count
     attempt: str = Field("", description="names the attempt at the run that did it")
-    files: tuple[str, ...] = Field((), description="its Parquet files, within the run's folder")
+    files: tuple[BlockFile, ...] = ()
     finished_at: str = Field(description="RFC 3339, UTC")
     provenance: Provenance
     counts: Counts
@@ -115,6 +125,7 @@ class Manifest(_Part):
     left_out: tuple[LeftOut, ...] = Field((), description="what the arguments name and was not read: the first 1,000")
     left_out_in_all: Count = 0
     mapping: dict[str, str] = Field(description="column by field; empty for a topic")
+    turns: str = Field("last", description="of a row, which are judged: last, users or all")
     sample: SampleTaken | None
     since_run: str | None = Field(None, description="run whose verdicts were not made again")
     provenance: Provenance | None = Field(description="null until a block is done")

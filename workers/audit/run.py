@@ -19,6 +19,7 @@ from workers.audit.actors import LaneFactory, Pool, do_blocks
 from workers.audit.block_work import RunWork
 from workers.audit.manifest import (
     BlockMarker,
+    FileInput,
     LeftOut,
     Manifest,
     PolicyUsed,
@@ -26,15 +27,16 @@ from workers.audit.manifest import (
     total_cost,
     total_counts,
 )
-from workers.audit.rows.blocks import Plan
+from workers.audit.rows.blocks import Plan, digest_of, stamp_of
 from workers.audit.rows.columns import Columns
 from workers.audit.rows.selection import KEY_COLUMNS, Keys, keys_of_run
 from workers.audit.run_folder import VERDICTS, RunFolder
 from workers.audit.run_lock import StillOurs
+from workers.files.locations import reason_of
 
 Told = Callable[[BlockMarker], None]
 # What must be unchanged when a run is resumed.
-_FIXED = ("inputs", "mapping", "sample", "since_run", "policy", "block_rows", "keep_text")
+_FIXED = ("inputs", "mapping", "turns", "sample", "since_run", "policy", "block_rows", "keep_text")
 _MOST_LEFT_OUT = 1_000
 _VERSIONS = {"weir": "weir-moderation", "ray": "ray", "torch": "torch", "transformers": "transformers"}
 
@@ -79,10 +81,7 @@ class AuditRun:
             raise ConfigurationError(f"{asked.run}: has files in it, but no run; choose another folder")
         self.manifest = _manifest(asked, begun)
         self.resumed = begun is not None
-        there = self._folder.files()
-        self.markers = [
-            marker for marker in self._folder.markers(self._folder.done()) if there.issuperset(marker.files)
-        ]
+        self.markers = self._folder.whole_markers()
         self.done = {marker.block for marker in self.markers}
 
     def execute(self, factory: LaneFactory, pool: Pool, told: Told = lambda _marker: None) -> Manifest:
@@ -132,11 +131,14 @@ class AuditRun:
 
     def _close(self) -> Manifest:
         self._still_ours()
-        if gone := {name for marker in self.markers for name in marker.files} - self._folder.files():
+        sizes = self._folder.sizes()
+        wrote = {file.name: file.bytes for marker in self.markers for file in marker.files}
+        if gone := {name for name, size in wrote.items() if sizes.get(name) != size}:
             raise ModerationError(
-                f"{self._asked.run}: {len(gone)} files of blocks that were done are gone, such as {min(gone)}: was"
-                " something else at work there? Start the run again, and it makes them anew"
+                f"{self._asked.run}: {len(gone)} files of blocks that were done are gone or cut, such as {min(gone)}:"
+                " was something else at work there? Start the run again, and it makes them anew"
             )
+        self._refuse_changed_inputs()
         # In the order of blocks, so that sums of floats are the same in every order of doing them.
         markers = sorted(self.markers, key=lambda marker: marker.block)
         now = datetime.now(UTC)
@@ -154,6 +156,17 @@ class AuditRun:
         self._folder.remove_temporary()
         return self.manifest
 
+    def _refuse_changed_inputs(self) -> None:
+        """Blocks look at their files too, but the last block of a file may be done long before the run is."""
+        digests = {item.uri: item.sha256 for item in self._asked.plan.inputs if isinstance(item, FileInput)}
+        for uri, stamp in self._asked.plan.stamps:
+            try:
+                changed = stamp_of(uri) != stamp and digest_of(uri)[0] != digests[uri]
+            except OSError as error:
+                raise ModerationError(f"{uri}: cannot be read any more: {reason_of(error)}") from None
+            if changed:
+                raise ModerationError(f"{uri}: has changed while the run read it; its verdicts are of both contents")
+
 
 def _manifest(asked: Asked, begun: Manifest | None) -> Manifest:
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -166,6 +179,7 @@ def _manifest(asked: Asked, begun: Manifest | None) -> Manifest:
         left_out=tuple(LeftOut(**item._asdict()) for item in asked.plan.left_out[:_MOST_LEFT_OUT]),
         left_out_in_all=len(asked.plan.left_out),
         mapping={} if asked.columns is None else asked.columns.by_field,
+        turns="last" if asked.columns is None else asked.columns.turns,
         sample=asked.sample,
         since_run=asked.since_run,
         provenance=None,

@@ -6,6 +6,7 @@ A file is written under a temporary name and then renamed, so it is there whole 
 import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from typing import Any
 from uuid import uuid4
 
@@ -14,7 +15,7 @@ from pyarrow import fs, parquet
 from pydantic import ValidationError
 
 from schemas.errors import ConfigurationError, ModerationError
-from workers.audit.manifest import BlockMarker, Cost, Counts, Manifest, total_cost, total_counts
+from workers.audit.manifest import BlockFile, BlockMarker, Cost, Counts, Manifest, total_cost, total_counts
 from workers.files.locations import filesystem_of, reason_of
 
 MANIFEST = "manifest.json"
@@ -23,6 +24,7 @@ VERDICTS = "verdicts"
 DEAD_LETTERS = "dead_letters"
 _BLOCKS = "blocks"
 _TEMPORARY = "_temporary"  # readers of Parquet folders skip what begins so
+_READ_BYTES = 2**20
 _BLOCK_FILE = re.compile(r"block-([0-9]{6,})\.(?:parquet|json)")
 
 
@@ -89,25 +91,44 @@ class RunFolder:
         """The marker of a block, if that attempt at the run has done it."""
         if not self._exists(f"{_BLOCKS}/{block_name(block)}.json"):
             return None
-        marker = self.marker(block)
+        try:
+            marker = self.marker(block)
+        except ValidationError:  # see `whole_markers`
+            return None
         return marker if marker.attempt == attempt else None
 
-    def files(self) -> set[str]:
-        """The names of all Parquet files."""
+    def sizes(self) -> dict[str, int]:
+        """The bytes of all Parquet files, by name."""
         found = (info for folder in (VERDICTS, DEAD_LETTERS) for info in self._list(folder, recursive=True))
-        return {info.path[len(self._root) + 1 :] for info in found if info.path.endswith(".parquet")}
+        return {info.path[len(self._root) + 1 :]: info.size for info in found if info.path.endswith(".parquet")}
+
+    def whole_markers(self) -> list[BlockMarker]:
+        """The markers of blocks whose files are what they wrote, to the byte; what others left is to be done again."""
+        sizes = self.sizes()
+        found = []
+        for number in sorted(self.done()):
+            try:
+                marker = self.marker(number)
+            except ValidationError:  # it was cut short, or an older version wrote it
+                continue
+            if all(
+                sizes.get(file.name) == file.bytes and self._digest(file.name) == file.sha256 for file in marker.files
+            ):
+                found.append(marker)
+        return found
 
     def write_marker(self, marker: BlockMarker) -> None:
         """Declare a block done: after all its other files."""
         self._write(f"{_BLOCKS}/{block_name(marker.block)}.json", marker.model_dump_json().encode())
 
-    def write_table(self, folder: str, block: int, table: Any) -> str:
-        """Write one Parquet file of a block; returns its name."""
+    def write_table(self, folder: str, block: int, table: Any) -> BlockFile:
+        """Write one Parquet file of a block."""
         sink = pa.BufferOutputStream()
         parquet.write_table(table, sink, compression="zstd")
         name = f"{folder}/{block_name(block)}.parquet"
-        self._write(name, sink.getvalue())
-        return name
+        content = sink.getvalue()
+        self._write(name, content)
+        return BlockFile(name=name, bytes=content.size, sha256=sha256(content).hexdigest())
 
     def remove_unfinished(self, done: Collection[int]) -> None:
         """Delete what attempts that were killed have left: temporary files, and files of blocks without a marker."""
@@ -130,6 +151,13 @@ class RunFolder:
             # One file at a time and not as a dataset, which would add the columns of its folders.
             with self._files.open_input_file(path) as source:
                 yield parquet.ParquetFile(source).read(columns=columns)
+
+    def _digest(self, name: str) -> str:
+        digest = sha256()
+        with self._named("read"), self._files.open_input_stream(f"{self._root}/{name}", compression=None) as stream:
+            while chunk := stream.read(_READ_BYTES):
+                digest.update(chunk)
+        return digest.hexdigest()
 
     def _exists(self, name: str) -> bool:
         with self._named("read"):

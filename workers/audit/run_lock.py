@@ -173,10 +173,12 @@ def _opened(run: str, path: Path) -> tuple[int, bool]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         is_new = not path.exists()
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644), is_new
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644), is_new
     except FileNotFoundError:
         raise
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise ConfigurationError(f"{run}: {DRIVER} is a link, which is not followed") from None
         raise ConfigurationError(f"{run}: cannot be written: {error.strerror}") from None
 
 
@@ -273,7 +275,7 @@ class _Lease:
         self._files.create_dir(self._path.rpartition("/")[0], recursive=True)
         if isinstance(self._files, fs.LocalFileSystem):
             # In place and always as long, so that nobody reads it empty or half; an object store has it as a whole.
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
             try:
                 os.pwrite(descriptor, said.ljust(_MOST_BYTES), 0)
             finally:

@@ -13,6 +13,7 @@ from workers.audit.rows.block_rows import BlockRows
 from workers.audit.rows.blocks import HowAsked, Plan, plan_files, plan_topic, survey
 from workers.audit.rows.columns import Columns
 from workers.audit.rows.event_rows import EventRows
+from workers.audit.rows.presets import preset_of, turns_of
 from workers.audit.rows.selection import sample_of
 from workers.audit.run_folder import RunFolder
 from workers.files.csv_dialect import AS_FOUND, DialectAsked
@@ -35,6 +36,8 @@ class AuditInput:
     stratify: str | None
     block_rows: int
     dialect: DialectAsked = AS_FOUND
+    form: str | None = None
+    turns: str | None = None
 
     def plan(self, settings: Settings, run: str | None, progress: Progress) -> tuple[Plan, Columns | None]:
         """The blocks, and of files the columns.
@@ -50,14 +53,19 @@ class AuditInput:
                 "give files, or --topic" if self.topic is None else "--topic and files: one of them"
             )
         if self.topic is not None:
-            if self.mapping or self.stratify:
-                raise ConfigurationError("--map and --stratify are about columns, and a topic's events have none")
+            if self.mapping or self.stratify or self.form or self.turns:
+                raise ConfigurationError(
+                    "--map, --format, --turns and --stratify are about columns, and a topic's events have none"
+                )
             plan, columns = plan_topic(self._range(settings, self.topic, _begun(run)), self.block_rows), None
         else:
             if self.begin or self.end:
                 raise ConfigurationError("--from and --to are about a topic; give the files that are wanted")
-            surveyed = survey(self.files, self.block_rows, progress, HowAsked(self.dialect.checked()), run)
-            columns = Columns.resolve(self.mapping, surveyed.files, self.stratify)
+            preset = preset_of(self.form)
+            turns = turns_of(self.turns, preset)
+            how = HowAsked(self.dialect.checked(), preset.rows_at, preset.left_out)
+            surveyed = survey(self.files, self.block_rows, progress, how, run)
+            columns = Columns.resolve(self.mapping, surveyed.files, self.stratify, preset, turns)
             plan = plan_files(surveyed, self.block_rows, EventRows(columns).lookback)
         if not plan.blocks:
             raise ConfigurationError("there is nothing to judge: no rows")
@@ -115,7 +123,7 @@ def _members(plan: Plan, columns: Columns | None) -> Iterator[tuple[str, str]]:
     for block in plan.blocks:
         taken, _ = rows.read(block)
         for item in events.records(block, taken, ()):
-            yield item.event_id or item.record.record_id, item.stratum
+            yield item.row_id or item.record.record_id, item.stratum
 
 
 def _begun(run: str | None) -> dict[int, TopicInput]:

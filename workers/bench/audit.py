@@ -202,7 +202,7 @@ class _BareActor:
         written = []
         for item, ruling in zip(items, rulings, strict=True):
             if isinstance(ruling.outcome, VerdictText):
-                facts = RowFacts(item.event_id, item.tenant, item.occurred_at, item.language, "", None)
+                facts = RowFacts(item.event_id, item.tenant, item.occurred_at, item.language, "", "", None)
                 written.append(verdict_row(ruling.outcome, facts))
         return table_of(written, VERDICT_SCHEMA)
 

@@ -61,6 +61,16 @@ def load_for(config: Path | None, topic: str | None) -> Settings:
 Config = Annotated[
     Path | None, typer.Option("--config", help="Settings file, in place of WEIR_CONFIG or ./weir.yaml.", metavar="PATH")
 ]
+Delimiter = Annotated[
+    str | None, typer.Option(help="Of CSV and TSV: a character, or tab. Default: what fits a file's beginning.")
+]
+Quote = Annotated[str | None, typer.Option(help="Of CSV and TSV: a character, or none; default as of --delimiter.")]
+Escape = Annotated[
+    str | None, typer.Option(help="Of CSV and TSV: a character before quotes, or none; default as of --delimiter.")
+]
+Encoding = Annotated[
+    str | None, typer.Option(help="Of text files, as Python names it. Default: as their first bytes say, or UTF-8.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Model = Annotated[
     str | None, typer.Option(help="Hub name, folder, or demo (not a safety classifier); default: guard.model.")

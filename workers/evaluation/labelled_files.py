@@ -11,7 +11,9 @@ from pipelines.evaluation.examples import LabelledExample
 from schemas.errors import ConfigurationError
 from workers.evaluation.benchmark_rows import FORMATS, Reader, RowSource, format_of
 from workers.evaluation.labelled_rows import BENCHMARK, COLUMNS, Mapped
-from workers.evaluation.row_files import read_rows
+from workers.evaluation.row_files import RowFile
+from workers.files.csv_dialect import AS_FOUND, DialectAsked
+from workers.files.cursors import Written
 
 AUTO = "auto"
 _BY_NAME = {known.name: known for known in FORMATS}
@@ -25,6 +27,7 @@ class LabelledFiles:
         paths: the files; each may have another form.
         form: one of `FORMAT_NAMES`; `auto` goes by the columns of a file's rows.
         mapped: how a user's own columns are read; any mapping makes all files the user's own.
+        dialect: what is known of CSV files.
 
     Attributes:
         skipped: why rows are no examples, and how many; complete once all are read.
@@ -34,7 +37,7 @@ class LabelledFiles:
         ConfigurationError: no such form.
     """
 
-    def __init__(self, paths: Sequence[Path], form: str, mapped: Mapped) -> None:
+    def __init__(self, paths: Sequence[Path], form: str, mapped: Mapped, dialect: DialectAsked = AS_FOUND) -> None:
         if form not in FORMAT_NAMES:
             raise ConfigurationError(f"format {form!r}: not one of {', '.join(FORMAT_NAMES)}")
         if unknown := set(mapped.columns) - set(COLUMNS):
@@ -45,6 +48,7 @@ class LabelledFiles:
             form = BENCHMARK
         self._names = _names(paths)
         self._form = form
+        self._dialect = dialect.checked()
         self._mapped = mapped
         self.skipped: Counter[str] = Counter()
         self.forms: dict[str, str] = {}
@@ -68,14 +72,12 @@ class LabelledFiles:
             raise ConfigurationError(f"--unsafe {min(self._unmet)}: no row has this label")
 
     def _read_file(self, path: Path, name: str) -> Iterator[LabelledExample]:
-        columns: dict[str, None] = {}
-        for _, row in read_rows(path):
-            columns.update(dict.fromkeys(row))
-        if not columns:
+        file = RowFile(path, self._dialect)
+        if not file.columns:
             raise ConfigurationError(f"{path}: holds no row")
-        form, read = self._reader(path, columns)
-        self.forms[str(path)] = form
-        for number, row in read_rows(path):
+        form, read = self._reader(path, file.columns)
+        self.forms[str(path)] = form + _dialect_of(file.how)
+        for number, row in file.rows():
             try:
                 found = read(row, RowSource(path, number, name))
             except (KeyError, TypeError, ValueError, AttributeError):
@@ -100,6 +102,13 @@ class LabelledFiles:
             return BENCHMARK, self._mapped.read
         names = ", ".join(sorted(map(str, columns))[:12])
         raise ConfigurationError(f"{path}: no benchmark has the columns {names}; map them with --column")
+
+
+def _dialect_of(how: Written) -> str:
+    """What is not usual in the dialect of a CSV; nothing of other files."""
+    usual = {"delimiter": "\t" if how.form.kind == "tsv" else ",", "quote": '"', "escape": None, "encoding": "utf-8"}
+    said = {} if how.dialect is None else how.dialect._asdict()
+    return "".join(f"; {name} {value!r}" for name, value in said.items() if value != usual[name])
 
 
 def _names(paths: Sequence[Path]) -> dict[Path, str]:

@@ -17,6 +17,7 @@ from schemas.event import Role
 from schemas.verdict import Severity
 from workers.evaluation.benchmark_rows import Found, RowSource, is_true, severity_of
 from workers.evaluation.row_files import Row
+from workers.files.row_values import within
 
 BENCHMARK = "labelled"
 COLUMNS = {
@@ -91,7 +92,7 @@ class Mapped:
         ]
 
     def _value(self, row: Row, name: str) -> Any:
-        value = row.get(self.columns.get(name, COLUMNS[name]))
+        value = within(row, self.columns.get(name, COLUMNS[name]))
         # CSV knows no null, and a table of numbers has NaN for it.
         return None if value == "" or (isinstance(value, float) and isnan(value)) else value
 

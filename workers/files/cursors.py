@@ -114,9 +114,9 @@ def cursor_of(
     """
     form, known = how.form, constants or {}
     if form.kind in ("parquet", "arrow"):
-        from workers.files import arrow_tables  # an extra
+        from workers.files.arrow_tables import cursor_of as table_cursor_of  # pyarrow, an extra
 
-        return arrow_tables.cursor_of(raw, form.kind, wanted, known, row)
+        return table_cursor_of(raw, form.kind, wanted, known, row)
     stream = text_of(raw, form.compression, how.encoding)
     if form.kind == "json":
         return DocumentCursor(stream, wanted, known, row, how.rows_at)

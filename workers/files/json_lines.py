@@ -113,6 +113,7 @@ class DocumentCursor:
         row: int,
         rows_at: str | None,
     ) -> None:
+        self._stream = stream  # so that the file is closed by who has opened it
         text = stream.read(LARGEST_DOCUMENT_BYTES + 1)
         if len(text) > LARGEST_DOCUMENT_BYTES:
             raise ValueError("a document above 256 MiB")

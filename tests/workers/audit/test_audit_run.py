@@ -185,7 +185,7 @@ def test_a_run_is_not_taken_up_with_another_model(log: Path, tmp_path: Path) -> 
         AuditRun(asked(run, log)).execute(ScriptedLane(str(tmp_path), revision="2"), POOL)
 
 
-def test_a_block_whose_files_are_gone_is_done_again_although_it_has_a_marker(
+def test_a_block_whose_files_are_gone_cut_or_others_is_done_again_although_it_has_a_marker(
     log: Path, whole: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
@@ -193,12 +193,32 @@ def test_a_block_whose_files_are_gone_is_done_again_although_it_has_a_marker(
     folder = RunFolder(str(run))
     folder.write_manifest(folder.manifest().model_copy(update={"state": "running"}))
     next(run.glob("verdicts/*/verdict=Unsafe/block-000003.parquet")).unlink()
+    cut = next(run.glob("verdicts/*/verdict=Safe/block-000005.parquet"))
+    cut.write_bytes(cut.read_bytes()[:100])
+    other = next(run.glob("verdicts/*/verdict=Safe/block-000007.parquet"))
+    other.write_bytes(other.read_bytes()[:-1] + b"x")
+    (run / "blocks/block-000009.json").write_bytes(b"{")
     again = AuditRun(asked(run, log))
     again.execute(ScriptedLane(str(tmp_path)), POOL)
 
-    assert 3 not in again.done
-    assert len(again.done) == ROWS // 20 - 1
+    assert set(range(ROWS // 20)) - again.done == {3, 5, 7, 9}
     assert rows_of(run) == rows_of(whole)
+
+
+def test_an_input_that_changes_while_it_is_read_stops_the_run(tmp_path: Path) -> None:
+    file = write_parquet(tmp_path / "chat.parquet", chat(60))
+    told: list[BlockMarker] = []
+
+    def change(marker: BlockMarker) -> None:
+        told.append(marker)
+        if len(told) == 3:
+            write_parquet(file, chat(60, 1))
+
+    with pytest.raises(ModerationError, match=r"chat\.parquet: has changed while the run read it"):
+        AuditRun(asked(tmp_path / "run", file)).execute(ScriptedLane(str(tmp_path)), Pool(1, 0.5, 0.0), change)
+    assert RunFolder(str(tmp_path / "run")).manifest().state == "running"
+    with pytest.raises(ConfigurationError, match=r"inputs\[0\].*is another"):
+        AuditRun(asked(tmp_path / "run", file))
 
 
 def test_a_run_that_loses_files_while_it_goes_on_is_not_finished_until_they_are_made_again(
@@ -209,10 +229,10 @@ def test_a_run_that_loses_files_while_it_goes_on_is_not_finished_until_they_are_
 
     def told(marker: BlockMarker) -> None:  # as a second driver would that thinks the block undone
         if not removed:
-            removed.append(marker.files[0])
+            removed.append(marker.files[0].name)
             (run / removed[0]).unlink()
 
-    with pytest.raises(ModerationError, match="1 files of blocks that were done are gone, such as verdicts/date="):
+    with pytest.raises(ModerationError, match="1 files of blocks that were done are gone or cut, such as verdicts/"):
         AuditRun(asked(run, log)).execute(ScriptedLane(str(tmp_path)), POOL, told)
     state = RunFolder(str(run)).manifest().state
     AuditRun(asked(run, log)).execute(ScriptedLane(str(tmp_path)), POOL)

@@ -48,6 +48,16 @@ def test_only_what_is_new_or_changed_is_judged_again(log: Path, tmp_path: Path) 
     assert other.since_run == str(tmp_path / "second")
 
 
+def test_rows_of_another_tenant_are_judged_again(log: Path, tmp_path: Path) -> None:
+    judged(tmp_path / "first", log, tmp_path)
+    rows = [{**row, "who": "kids"} if number % 2 else row for number, row in enumerate(chat(100))]
+    moved = write_parquet(tmp_path / "chat.parquet", rows)
+    manifest = judged(tmp_path / "second", moved, tmp_path, since=tmp_path / "first")
+
+    assert {row["tenant"] for row in rows_of(tmp_path / "second")[0]} == {"kids"}
+    assert manifest.counts.verdicts == 50
+
+
 def test_a_run_that_is_not_finished_is_not_continued_from(log: Path, tmp_path: Path) -> None:
     begun = AuditRun(asked(tmp_path / "first", log))
     begun._folder.write_manifest(begun.manifest)  # noqa: SLF001 - begun, and nothing done

@@ -207,3 +207,14 @@ def _lost(still_ours: StillOurs) -> str:
             return str(error)
         time.sleep(RENEW_S / 10)  # between looks at a thread of its own pace
     raise AssertionError("it did not notice")
+
+
+def test_a_link_in_the_place_of_the_drivers_file_is_refused_and_its_end_is_left_alone(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("mine", encoding="utf-8")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / DRIVER).symlink_to(precious)
+
+    with pytest.raises(ConfigurationError, match=r"driver\.json is a link"), driving(str(tmp_path / "run")):
+        pass
+    assert precious.read_text(encoding="utf-8") == "mine"

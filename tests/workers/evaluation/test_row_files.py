@@ -4,6 +4,7 @@ import bz2
 import gzip
 import json
 import lzma
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import pytest
 from pyarrow import parquet
 
 from schemas.errors import ConfigurationError
-from workers.evaluation.row_files import read_rows
+from workers.evaluation.row_files import RowFile
+from workers.files.csv_dialect import DialectAsked
 
 ROWS = [{"text": "a\u2028b", "label": 1}, {"text": 'say "hi",\nyou', "label": 0}]
 LINES = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS)
@@ -25,7 +27,7 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
 
 
 def rows(path: Path) -> list[dict[str, object]]:
-    return [row for _, row in read_rows(path)]
+    return [row for _, row in RowFile(path).rows()]
 
 
 @pytest.mark.parametrize("packed", PACKERS)
@@ -60,22 +62,25 @@ def test_parquet_with_nested_columns(tmp_path: Path) -> None:
 
 def test_one_json_object_is_one_row(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('{"text": "a", "label": 1}')
-    assert list(read_rows(tmp_path / "a.json")) == [(1, {"text": "a", "label": 1})]
+    assert list(RowFile(tmp_path / "a.json").rows()) == [(1, {"text": "a", "label": 1})]
 
 
 @pytest.mark.parametrize(
     ("name", "content", "error"),
     [
-        ("a.jsonl", b'{"text": "secret"\n', "cannot be read as jsonl, line 1: JSONDecodeError"),
-        ("a.jsonl", b'{"a": 1}\n\n{"text": secret}\n', "cannot be read as jsonl, line 3: JSONDecodeError"),
-        ("a.jsonl", b'["secret"]\n', "row 1 is not a JSON object"),
-        ("a.json", b'["secret"]', "row 1 is not a JSON object"),
-        ("a.jsonl", b"\xffsecret\n", "cannot be read as jsonl: UnicodeDecodeError"),
+        ("a.jsonl", b'{"text": "secret"\n', "line 1: not a JSON object"),
+        ("a.jsonl", b'{"a": 1}\n\n{"text": secret}\n', "line 3: not a JSON object"),
+        ("a.jsonl", b'["secret"]\n', "line 1: not a JSON object"),
+        ("a.json", b'["secret"]', "line 1: a JSON object is needed, found str"),
+        ("a.jsonl", b"\xffsecret\n", "line 1: not a JSON object"),
+        ("a.csv", b"text,label\nsecret,0\nsecret, secret,1\n", "line 3: 3 fields, the header has 2"),
+        ("a.csv", b"text,label\nsecret\xff,0\n", "line 2: not UTF-8; see --encoding"),
+        ("a.csv", b"text,text\nsecret,0\n", "has the column 'text' twice"),
         ("a.jsonl.gz", b"secret", "cannot be read as jsonl: BadGzipFile"),
         ("a.parquet", b"secret", "cannot be read as parquet: ArrowInvalid"),
-        ("a.txt", b"secret", "not one of .jsonl"),
-        ("a.gz", b"secret", "not one of .jsonl"),
-        ("secret", b"", "not one of .jsonl"),
+        ("a.txt", b"secret", "not one of .parquet"),
+        ("a.gz", b"secret", "not one of .parquet"),
+        ("secret", b"", "not one of .parquet"),
     ],
 )
 def test_what_cannot_be_read_is_named_but_not_quoted(tmp_path: Path, name: str, content: bytes, error: str) -> None:
@@ -94,6 +99,17 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_without_pyarrow_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "pyarrow.parquet", None)
+    parquet.write_table(pyarrow.table({"text": ["a"]}), tmp_path / "a.parquet")
+    monkeypatch.setitem(sys.modules, "workers.files.arrow_tables", None)
     with pytest.raises(ConfigurationError, match=r"weir-moderation\[parquet\]"):
         rows(tmp_path / "a.parquet")
+
+
+def test_rows_have_the_columns_of_all_rows_and_a_dialect_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"a": {"b": 1}}\n{"c": 2}\n')
+    file = RowFile(tmp_path / "a.jsonl")
+    assert file.columns == ("a", "a.b", "c")
+    assert [row for _, row in file.rows()] == [{"a": {"b": 1}, "c": None}, {"a": None, "c": 2}]
+    (tmp_path / "a.csv").write_bytes('text;label\n"a;b";ä\n'.encode("latin-1"))
+    file = RowFile(tmp_path / "a.csv", DialectAsked(encoding="latin-1"))
+    assert [row for _, row in file.rows()] == [{"text": "a;b", "label": "ä"}]

@@ -37,6 +37,10 @@ class RunFacts(_Figures):
     sample: str | None
     since_run: str | None
     rows: int
+    events: int
+    """What the rows hold to be judged."""
+    turns: str
+    turns_not_judged: int
     verdicts: int
     dead_letters: int
     skipped: int

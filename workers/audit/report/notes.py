@@ -24,9 +24,9 @@ def warnings_of(report: AuditReport) -> list[str]:
             f"The run's blocks tell of {told[0]:,} verdicts and {told[1]:,} dead letters, its files hold {found[0]:,}"
             f" and {found[1]:,}: files are missing, or were added."
         )
-    if run.rows != run.verdicts + run.dead_letters + run.skipped:
+    if run.events != run.verdicts + run.dead_letters + run.skipped:
         warnings.append(
-            f"The ledger is not closed: {run.rows:,} rows were read, {run.verdicts:,} became verdicts,"
+            f"The ledger is not closed: {run.events:,} rows or turns were read, {run.verdicts:,} became verdicts,"
             f" {run.dead_letters:,} dead letters, {run.skipped:,} were skipped."
         )
     if run.finished and not run.verdicts:
@@ -82,6 +82,11 @@ def _unread(run: RunFacts) -> list[str]:
         f"Of the input, {count:,} files or folders were not read: {why}. The manifest lists them."
         for why, count in run.left_out.items()
     ]
+    if run.turns_not_judged:
+        notes.append(
+            f"Of each row, the turns judged are: {run.turns}. {run.turns_not_judged:,} other turns with a text were"
+            " context only, or not looked at."
+        )
     if run.malformed:
         notes.append(f"{run.malformed:,} rows of the input cannot be read; each is a dead letter that names its line.")
     return notes

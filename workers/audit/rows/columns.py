@@ -1,4 +1,4 @@
-"""Which column holds which field: as given on the command line or in a file, otherwise by the event's field names.
+"""Which column holds which field: as given on the command line or in a file, or by the names that a preset knows.
 
 Reads no rows.
 """
@@ -12,25 +12,15 @@ import yaml
 from pipelines.strict_yaml import loaded
 from schemas.errors import ConfigurationError
 from workers.audit.rows.blocks import Surveyed
-
-# By field: the column that it is taken from where none is given and there is one.
-FIELDS = {
-    "id": "event_id",
-    "conversation": "conversation_id",
-    "tenant": "tenant",
-    "time": "created_at",
-    "role": None,
-    "text": "text",
-    "messages": "messages",
-    "language": "language",
-}
+from workers.audit.rows.presets import FIELDS, PLAIN, Preset, Turns
 
 
 class Columns(NamedTuple):
-    """Columns by field, and the one that a sample is stratified by."""
+    """Columns by field, the one that a sample is stratified by, and which turns of a row are judged."""
 
     by_field: dict[str, str]
     stratum: str | None = None
+    turns: Turns = "last"
 
     @property
     def wanted(self) -> tuple[str, ...]:
@@ -38,7 +28,14 @@ class Columns(NamedTuple):
         return tuple(dict.fromkeys((*self.by_field.values(), *([self.stratum] if self.stratum else []))))
 
     @classmethod
-    def resolve(cls, given: Mapping[str, str], files: Sequence[Surveyed], stratum: str | None) -> Self:
+    def resolve(
+        cls,
+        given: Mapping[str, str],
+        files: Sequence[Surveyed],
+        stratum: str | None,
+        preset: Preset = PLAIN,
+        turns: Turns = "last",
+    ) -> Self:
         """What is given, completed from the columns that the files have, all of their rows together.
 
         A column that only some of them have is null in the others.
@@ -54,7 +51,7 @@ class Columns(NamedTuple):
         there = dict.fromkeys(name for item in files for name in item.columns)
         if not there:
             raise ConfigurationError("there is nothing to judge: no columns")
-        by_field = _completed(given, there)
+        by_field = _completed(given, there, preset)
         shown = ", ".join(list(there)[:20])
         for name in (*given.values(), *([stratum] if stratum else [])):
             if name not in there:
@@ -63,34 +60,50 @@ class Columns(NamedTuple):
             raise ConfigurationError(
                 f"{_named(files)}: nothing to judge: map text or messages to one of {list(there)[:20]}"
             )
-        columns = cls({field: by_field[field] for field in FIELDS if field in by_field}, stratum)
+        if turns != "last" and "messages" not in by_field and "answer" not in by_field:
+            raise ConfigurationError(f"--turns {turns}: a row is one message; there is no column of messages")
+        if turns != "last" and not {"messages", "answer"} & set(by_field):
+            raise ConfigurationError(f"--turns {turns}: a row is one message; there is no column of messages")
+        columns = cls({field: by_field[field] for field in FIELDS if field in by_field}, stratum, turns)
         for item in files:
-            if doubled := set(item.doubled) & set(columns.wanted):
-                raise ConfigurationError(f"{item.found.uri}: has the column {min(doubled)!r} twice")
-            judged = {by_field[field] for field in ("text", "messages") if field in by_field}
-            if item.columns and item.taken.rows > item.taken.malformed and not judged & set(item.columns):
-                raise ConfigurationError(
-                    f"{item.found.uri}: nothing to judge: no column {min(judged)!r}; there are"
-                    f" {', '.join(item.columns[:20])}"
-                )
+            columns.refuse_unfit(item)
         return columns
+
+    def refuse_unfit(self, item: Surveyed) -> None:
+        """Refuse a file whose rows these columns cannot be read from.
+
+        Raises:
+            ConfigurationError: it has a column twice, or nothing to judge.
+        """
+        if doubled := set(item.doubled) & set(self.wanted):
+            raise ConfigurationError(f"{item.found.uri}: has the column {min(doubled)!r} twice")
+        judged = {self.by_field[field] for field in ("text", "messages") if field in self.by_field}
+        if item.columns and item.taken.rows > item.taken.malformed and not judged & set(item.columns):
+            raise ConfigurationError(
+                f"{item.found.uri}: nothing to judge: no column {min(judged)!r}; there are"
+                f" {', '.join(item.columns[:20])}"
+            )
 
 
 def _named(files: Sequence[Surveyed]) -> str:
     return files[0].found.uri if len(files) == 1 else f"{files[0].found.uri} and {len(files) - 1} more"
 
 
-def _completed(given: Mapping[str, str], there: Collection[str]) -> dict[str, str]:
+def _completed(given: Mapping[str, str], there: Collection[str], preset: Preset) -> dict[str, str]:
     """What is given, and the columns that have a field's usual name.
 
     Both text and messages, if there are both and neither is given: files of two years may differ in that.
     """
-    taken = {field: name for field, name in FIELDS.items() if name in there and field not in given}
+    taken = {
+        field: next(name for name in names if name in there)
+        for field, names in preset.columns.items()
+        if field not in given and any(name in there for name in names)
+    }
     if "messages" in given:
         taken.pop("text", None)
     if "text" in given:
         taken.pop("messages", None)
-    return {**given, **{field: name for field, name in taken.items() if name is not None}}
+    return {**given, **taken}
 
 
 def read_mapping(path: Path) -> dict[str, str]:

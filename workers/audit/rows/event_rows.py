@@ -19,6 +19,7 @@ from schemas.reading.moments import moment_or_none
 from schemas.record import SourceRecord
 from workers.audit.rows.blocks import Block
 from workers.audit.rows.columns import Columns
+from workers.audit.rows.turns import judged_turns
 from workers.files.row_values import Malformed, Row, Values
 
 _Asked = dict[tuple[str | None, str | None], tuple[int, Any]]
@@ -37,13 +38,17 @@ class AuditRecord(NamedTuple):
     language: str | None
     stratum: str = ""
     malformed: Malformed | None = None
+    row_id: str | None = None
+    """By which samples are taken: the same for all turns of a row."""
+    turns_left: int = 0
+    """Other turns of the row that hold a text and are not judged."""
 
 
 class EventRows:
     """Makes records of one run's rows.
 
     With a column of roles each row is one message: a user's is judged by itself, an assistant's with the user's message
-    that came last before it in its conversation, up to `LOOKBACK_ROWS` rows before.
+    that came last before it in its tenant's conversation, up to `LOOKBACK_ROWS` rows before.
 
     Args:
         columns: what is where.
@@ -52,6 +57,7 @@ class EventRows:
     def __init__(self, columns: Columns) -> None:
         wanted = columns.wanted
         self._index_of = {field: wanted.index(name) for field, name in columns.by_field.items()}
+        self._turns = columns.turns
         self._stratum = None if columns.stratum is None else wanted.index(columns.stratum)
         self.lookback = LOOKBACK_ROWS if "role" in self._index_of else 0
 
@@ -66,7 +72,7 @@ class EventRows:
                 yield AuditRecord(record, None, None, None, None, malformed=row)
                 continue
             try:
-                yield self._read(block, number, row, asked)
+                yield from self._read(block, number, row, asked)
             except UnicodeDecodeError as error:  # a column of bytes that are no text: the decoder says so
                 yield AuditRecord(_record(block, number, None, error.object), None, None, None, None)
             else:
@@ -78,41 +84,50 @@ class EventRows:
         if (key := self._conversation(row)) is not None:
             asked[key] = number, self._value(row, "text")
 
-    def _read(self, block: Block, number: int, row: Values, asked: _Asked) -> AuditRecord:
+    def _read(self, block: Block, number: int, row: Values, asked: _Asked) -> Iterator[AuditRecord]:
         said = self._value(row, "id")
         if said is None:
             said = sha256(f"{block.name}\x1f{number}".encode()).hexdigest()[:32]
-        event_id = _identifier(said) or ""
+        row_id = _identifier(said) or ""
         tenant = _identifier(self._value(row, "tenant"))
-        # Values as they are: the event's own reader makes ids, times and turns of them, as of live traffic's.
-        payload = {
-            "event_id": said,
-            "conversation_id": self._value(row, "conversation"),
-            "tenant": self._value(row, "tenant"),
-            **self._messages(number, row, asked),
-            "created_at": (time := self._value(row, "time")),
-        }
-        moment = _moment(time)
-        stratum = "" if self._stratum is None else str(row[self._stratum])
-        record = _record(block, number, moment, _json(payload))
+        moment = _moment(time := self._value(row, "time"))
         language = self._value(row, "language")
-        return AuditRecord(
-            record,
-            event_id[:MAX_ID],
-            None if tenant is None else tenant[:MAX_ID],
-            moment,
-            None if language is None else str(language),
-            stratum,
-        )
+        for content, name, left in self._contents(number, row, asked):
+            # Values as they are: the event's own reader makes ids, times and turns of them, as of live traffic's.
+            payload = {
+                "event_id": f"{row_id}/{name}" if name else said,
+                "conversation_id": self._value(row, "conversation"),
+                "tenant": self._value(row, "tenant"),
+                **content,
+                "created_at": time,
+            }
+            yield AuditRecord(
+                _record(block, number, moment, _json(payload)),
+                (f"{row_id}/{name}" if name else row_id)[:MAX_ID],
+                None if tenant is None else tenant[:MAX_ID],
+                moment,
+                None if language is None else str(language),
+                "" if self._stratum is None else str(row[self._stratum]),
+                row_id=row_id[:MAX_ID],
+                turns_left=left,
+            )
 
-    def _messages(self, number: int, row: Values, asked: _Asked) -> dict[str, Any]:
-        messages = self._value(row, "messages")
-        if isinstance(messages, str):  # a column of JSON, as CSV has to have it
+    def _contents(self, number: int, row: Values, asked: _Asked) -> Iterator[tuple[dict[str, Any], str, int]]:
+        """What is judged of a row, as an event has it; what tells it from the row's others; and turns that are not."""
+        messages, text, answer = (self._value(row, field) for field in ("messages", "text", "answer"))
+        if isinstance(messages, str) and "answer" not in self._index_of:  # a column of JSON, as CSV has to have it
             with suppress(ValueError):  # a string then, which is refused
                 messages = from_json(messages)
-        text = self._value(row, "text")
-        if messages is not None:  # and a text, perhaps, which the event's decoder refuses beside them
-            return {"messages": messages, "text": text}
+        if messages is not None and text is not None:  # which the event's decoder refuses together
+            yield {"messages": messages, "text": text}, "", 0
+        elif messages is not None or answer is not None:
+            for judged in judged_turns(text if messages is None else messages, answer, self._turns):
+                yield {"messages": judged.messages}, judged.name, judged.left
+        else:
+            yield self._message(number, row, text, asked), "", 0
+
+    def _message(self, number: int, row: Values, text: Any, asked: _Asked) -> dict[str, Any]:
+        """A row that is one message, with the question before it if it is an answer."""
         role = self._role(row)
         if role in (None, "user"):
             return {"text": text} if "text" in self._index_of else {}

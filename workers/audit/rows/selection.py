@@ -26,7 +26,10 @@ _WHOLE = 2**64
 _BINS = 1_024
 _OF_BIN = _WHOLE // _BINS
 _AMOUNT = re.compile(r"([0-9]+)|([0-9]+(?:\.[0-9]+)?)%")
-_COLUMNS = ["event_id", "text_sha256", *Provenance.model_fields, "policy_sha256"]
+_ROW = ("event_id", "tenant", "task", "conversation_sha256")
+_COLUMNS = [*_ROW, *Provenance.model_fields, "policy_sha256"]
+JudgedRow = tuple[str, str, str, str]
+"""Event id, tenant, task, and the digest of all turns: with model and policy all that a verdict follows from."""
 
 
 def number_of(event_id: str) -> int:
@@ -138,8 +141,8 @@ def is_sampled(sample: SampleTaken | None, event_id: str, stratum: str) -> bool:
 class AlreadyJudged:
     """The verdicts of an earlier run that would come out the same.
 
-    A row is one of them if its event id, its text, the model with all of its provenance, the policy and the length
-    policy are those of a verdict there.
+    A row is one of them if its `JudgedRow`, the model with all of its provenance, the policy and the length policy are
+    those of a verdict there.
 
     Args:
         keys: from `keys_of_run`.
@@ -151,8 +154,8 @@ class AlreadyJudged:
         self._keys = keys
         self._base = _base(provenance.model_dump().values(), policy.sha256, policy.length)
 
-    def __contains__(self, row: tuple[str, str]) -> bool:
-        key = _key(self._base, *row)
+    def __contains__(self, row: JudgedRow) -> bool:
+        key = _key(self._base, row)
         index = int(np.searchsorted(self._keys, np.uint64(key)))
         return index < len(self._keys) and int(self._keys[index]) == key
 
@@ -163,18 +166,24 @@ def keys_of_run(tables: Iterable[Any], length: str) -> Keys:
     Args:
         tables: of its verdicts, with `KEY_COLUMNS`.
         length: signature of its length policy.
+
+    Raises:
+        ConfigurationError: its verdicts do not say what they were made of.
     """
     found: list[Keys] = []
     for table in tables:
+        if missing := set(_COLUMNS) - set(table.schema.names):
+            raise ConfigurationError(f"--since-run: its verdicts have no {min(missing)}: an older version wrote them")
         columns = [table.column(name).to_pylist() for name in _COLUMNS]
         bases: dict[tuple[str, ...], Any] = {}
         keys = []
-        for event_id, text, *rest in zip(*columns, strict=True):
+        for values in zip(*columns, strict=True):
+            row, rest = values[: len(_ROW)], values[len(_ROW) :]
             *provenance, policy = rest
-            base = bases.get(tuple(rest))
+            base = bases.get(rest)
             if base is None:
-                base = bases[tuple(rest)] = _base(provenance, policy, length)
-            keys.append(_key(base, event_id, text))
+                base = bases[rest] = _base(provenance, policy, length)
+            keys.append(_key(base, row))
         found.append(np.array(keys, np.uint64))
     return np.unique(np.concatenate(found)) if found else np.empty(0, np.uint64)
 
@@ -186,7 +195,8 @@ def _base(provenance: Iterable[str], policy_sha256: str, length: str) -> "blake2
     return blake2b("\x1f".join((*provenance, policy_sha256, length)).encode(), digest_size=8)
 
 
-def _key(base: "blake2b", event_id: str, text_sha256: str) -> int:
+def _key(base: "blake2b", row: JudgedRow) -> int:
     digest = base.copy()
-    digest.update(f"\x1e{event_id}\x1f{text_sha256}".encode("utf-8", "surrogatepass"))
+    # With their lengths, so that no two rows are written alike.
+    digest.update("".join(f"\x1e{len(part)}\x1f{part}" for part in row).encode("utf-8", "surrogatepass"))
     return int.from_bytes(digest.digest(), "big")

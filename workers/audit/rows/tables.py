@@ -3,7 +3,7 @@
 They hold no time of judging, so an interrupted run ends with the same rows.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -14,9 +14,12 @@ from schemas.dead_letter import DeadLetter
 from schemas.verdict import Provenance, Verdict
 from schemas.verdict_writer import VerdictText
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 _METADATA = {b"weir.schema_version": SCHEMA_VERSION.encode()}
 UNKNOWN_DATE = "unknown"
+MOST_DATES = 31
+"""Folders that one block's verdicts lie in, beside that of unknown dates."""
+_DAY, _MONTH, _YEAR, _CENTURY = 10, 7, 4, 2
 _NO_TIMING = {"received_at": "", "judged_at": "", "queue_ms": 0.0, "guard_ms": 0.0}
 _TIME = pa.timestamp("us", tz="UTC")
 _SCORES = pa.map_(pa.string(), pa.float64())
@@ -61,6 +64,7 @@ VERDICT_SCHEMA = pa.schema(
         _field("length_policy", pa.string()),
         _field("characters_dropped", pa.int64()),
         _field("text_sha256", pa.string()),
+        _field("conversation_sha256", pa.string()),
         _field("text", pa.string(), null=True),
     ],
     metadata=_METADATA,
@@ -85,13 +89,17 @@ DEAD_LETTER_SCHEMA = pa.schema(
 
 
 class RowFacts(NamedTuple):
-    """What a row's table says beside its outcome. `text` is the judged message's, where it is to be kept."""
+    """What a row's table says beside its outcome. `text` is the judged message's, where it is to be kept.
+
+    `conversation_sha256` is of all turns, so that it differs where the judged message stands in another context.
+    """
 
     event_id: str | None
     tenant: str | None
     occurred_at: datetime | None
     language: str | None
     text_sha256: str | None
+    conversation_sha256: str | None
     text: str | None
 
 
@@ -129,6 +137,7 @@ def verdict_row(outcome: VerdictText, facts: RowFacts) -> dict[str, Any]:
         "length_policy": usage["length_policy"],
         "characters_dropped": usage["characters_dropped"],
         "text_sha256": facts.text_sha256,
+        "conversation_sha256": facts.conversation_sha256,
         "text": facts.text,
     }
 
@@ -181,6 +190,19 @@ def dead_letter_row(outcome: DeadLetter, facts: RowFacts, provenance: Provenance
 def table_of(rows: Sequence[Mapping[str, Any]], schema: Any) -> Any:
     """Rows as a table of one of the two schemas."""
     return pa.Table.from_pylist(rows, schema=schema)
+
+
+def folders_of(dates: Collection[str]) -> dict[str, str]:
+    """The folder for rows of each day: the day's, its month's or its year's, so that there are not many.
+
+    Args:
+        dates: of one block's rows, from `date_of`.
+    """
+    known = {date for date in dates if date != UNKNOWN_DATE}
+    for length in (_DAY, _MONTH, _YEAR, _CENTURY):
+        if len({date[:length] for date in known}) <= MOST_DATES:
+            break
+    return {date: date if date == UNKNOWN_DATE else date[:length].ljust(_YEAR, "x") for date in dates}
 
 
 def date_of(moment: datetime | None) -> str:

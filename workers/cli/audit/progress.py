@@ -125,7 +125,12 @@ def inputs_of(manifest: Manifest) -> list[tuple[str, str]]:
 
 def rows_of(counts: Counts) -> list[tuple[str, str]]:
     """Counts that a running and a finished run both show."""
-    rows = [("rows", f"{counts.rows:,}"), ("verdicts", f"{counts.verdicts:,}")]
+    rows = [("rows", f"{counts.rows:,}")]
+    if counts.events > counts.rows:
+        rows.append(("turns in them", f"{counts.events:,}"))
+    if counts.turns_not_judged:
+        rows.append(("turns not judged; see --turns", f"{counts.turns_not_judged:,}"))
+    rows.append(("verdicts", f"{counts.verdicts:,}"))
     rows += [(f"- {name}", f"{count:,}") for name, count in counts.by_severity.items()]
     rows += [("dead letters", f"{counts.dead_letters:,}")]
     rows += [(f"- {name}", f"{count:,}") for name, count in counts.by_reason.items()]

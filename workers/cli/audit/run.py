@@ -12,7 +12,7 @@ import typer
 
 from workers.cli.audit.extra import need_extra
 from workers.cli.option_objects import with_objects
-from workers.cli.options import AsJson, Config, Model, by_name
+from workers.cli.options import AsJson, Config, Delimiter, Encoding, Escape, Model, Quote, by_name
 from workers.cli.terminal import NOTHING_JUDGED, progress_bar, show_json
 from workers.settings.loading import load_settings, prepare_ray
 from workers.telemetry.log import configure_logging
@@ -45,11 +45,22 @@ class _SourceOptions:
         typer.Option(
             "--map",
             metavar="FIELD=COLUMN",
-            help="text, messages, role, conversation, tenant, time, id, language. A column may be nested:"
+            help="text, messages, answer, role, conversation, tenant, time, id, language. A column may be nested:"
             " text=message.body, or a folder's: tenant=org, of org=kids/.",
         ),
     ] = None
     mapping: Annotated[Path | None, typer.Option(help="YAML file with the same: `text: body`.")] = None
+    form: Annotated[
+        str | None,
+        typer.Option("--format", help="A known form of log: lmsys, wildchat, sharegpt, openai, slack or discord."),
+    ] = None
+    turns: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a row that holds a conversation: last, users, or all. Default: last; of lmsys, wildchat, sharegpt"
+            " and openai all."
+        ),
+    ] = None
     stratify: Annotated[
         str | None,
         typer.Option(
@@ -61,16 +72,10 @@ class _SourceOptions:
     block_rows: Annotated[
         int, typer.Option(min=1, help="Rows that are done as a whole: what is done again if an actor dies.")
     ] = 4_096
-    delimiter: Annotated[
-        str | None, typer.Option(help="Of CSV and TSV: a character, or tab. Default: what fits a file's beginning.")
-    ] = None
-    quote: Annotated[str | None, typer.Option(help="Of CSV and TSV: a character, or none; default as above.")] = None
-    escape: Annotated[
-        str | None, typer.Option(help="Of CSV and TSV: a character before quotes, or none; default as above.")
-    ] = None
-    encoding: Annotated[
-        str | None, typer.Option(help="Of text files, as Python names it. Default: as their first bytes say, or UTF-8.")
-    ] = None
+    delimiter: Delimiter = None
+    quote: Quote = None
+    escape: Escape = None
+    encoding: Encoding = None
 
     def source(self) -> "AuditInput":
         """The same for the library."""
@@ -82,7 +87,16 @@ class _SourceOptions:
         columns = {**given, **by_name(self.mapped, "--map", "FIELD=COLUMN")}
         dialect = DialectAsked(self.delimiter, self.quote, self.escape, self.encoding)
         return AuditInput(
-            self.inputs or [], self.topic, self.begin, self.end, columns, self.stratify, self.block_rows, dialect
+            self.inputs or [],
+            self.topic,
+            self.begin,
+            self.end,
+            columns,
+            self.stratify,
+            self.block_rows,
+            dialect,
+            self.form,
+            self.turns,
         )
 
 

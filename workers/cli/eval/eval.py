@@ -20,11 +20,12 @@ from pipelines.evaluation.report import ReportOptions, evaluate
 from pipelines.evaluation.reported import SIZES, size_of
 from workers.cli.eval.tables import show_comparison, show_evaluation
 from workers.cli.option_objects import with_objects
-from workers.cli.options import AsJson, Config, Model, by_name
+from workers.cli.options import AsJson, Config, Delimiter, Encoding, Escape, Model, Quote, by_name
 from workers.cli.terminal import NOTHING_JUDGED, progress_bar, show_json
 from workers.evaluation.labelled_files import AUTO, FORMAT_NAMES, LabelledFiles
 from workers.evaluation.labelled_rows import COLUMNS, Mapped
 from workers.evaluation.prediction_files import read_predictions
+from workers.files.csv_dialect import DialectAsked
 from workers.settings.loading import load_settings
 
 app = typer.Typer(no_args_is_help=True)
@@ -58,10 +59,16 @@ class _LabelOptions:
         typer.Option(metavar="VALUE", help="A label that means unsafe; then all others mean safe. Give several."),
     ] = None
 
+    delimiter: Delimiter = None
+    quote: Quote = None
+    escape: Escape = None
+    encoding: Encoding = None
+
     def labelled(self, files: Sequence[Path]) -> LabelledFiles:
         """The files, to be read so."""
+        dialect = DialectAsked(self.delimiter, self.quote, self.escape, self.encoding)
         columns = by_name(self.column, "--column", "NAME=COLUMN")
-        return LabelledFiles(files, self.form, Mapped.of(columns, self.unsafe or []))
+        return LabelledFiles(files, self.form, Mapped.of(columns, self.unsafe or []), dialect)
 
 
 @dataclass(frozen=True)
@@ -103,7 +110,9 @@ class _FigureOptions:
 @app.command()
 @with_objects
 def run(
-    files: Annotated[list[Path], typer.Argument(help="JSONL, JSON, CSV, TSV or Parquet; .gz, .xz and .bz2 too.")],
+    files: Annotated[
+        list[Path], typer.Argument(help="JSONL, JSON, CSV, TSV, Parquet or Arrow; .gz, .zst, .xz and .bz2 too.")
+    ],
     labels: _LabelOptions,
     figures: _FigureOptions,
     intervals: _IntervalOptions,

@@ -65,6 +65,7 @@ def verdict(event_id: str, severity: str = "Safe", *categories: str, **changed: 
         "length_policy": "whole",
         "characters_dropped": 0,
         "text_sha256": hashlib.sha256(text.encode()).hexdigest(),
+        "conversation_sha256": hashlib.sha256(text.encode()).hexdigest(),
         "text": text,
         **changed,
     }
@@ -99,6 +100,7 @@ def write_block(folder: RunFolder, block: int, verdicts: Sequence[Row], dead_let
         folder.write_table(DEAD_LETTERS, block, table_of(dead_letters, DEAD_LETTER_SCHEMA))
     counts = Counts(
         rows=len(verdicts) + len(dead_letters),
+        events=len(verdicts) + len(dead_letters),
         verdicts=len(verdicts),
         dead_letters=len(dead_letters),
         judged=len({row["text_sha256"] for row in verdicts}),

@@ -122,7 +122,9 @@ def test_only_verdicts_that_would_come_out_the_same_count_as_judged() -> None:
         **dict.fromkeys(VERDICT_SCHEMA.names),
         **PROVENANCE.model_dump(),
         "policy_sha256": policy.sha256,
-        "text_sha256": "t",
+        "tenant": "kids",
+        "task": "prompt",
+        "conversation_sha256": "t",
         "categories": [],
     }
     full = {
@@ -134,14 +136,17 @@ def test_only_verdicts_that_would_come_out_the_same_count_as_judged() -> None:
     judged = AlreadyJudged(keys, PROVENANCE, policy)
 
     assert len(keys) == 50
-    assert ("e7", "t") in judged
-    assert ("e50", "t") not in judged
-    assert ("e7", "another text") not in judged
+    row = ("e7", "kids", "prompt", "t")
+    assert row in judged
+    for place in range(4):
+        assert (*row[:place], "another", *row[place + 1 :]) not in judged
     for field in Provenance.model_fields:
         other = PROVENANCE.model_copy(update={field: "other"})
-        assert ("e7", "t") not in AlreadyJudged(keys, other, policy)
+        assert row not in AlreadyJudged(keys, other, policy)
     for field in ("sha256", "length"):
-        assert ("e7", "t") not in AlreadyJudged(keys, PROVENANCE, policy.model_copy(update={field: "other"}))
+        assert row not in AlreadyJudged(keys, PROVENANCE, policy.model_copy(update={field: "other"}))
+    with pytest.raises(ConfigurationError, match="have no conversation_sha256: an older version wrote them"):
+        keys_of_run([table.drop_columns(["conversation_sha256"])], policy.length)
 
 
 def _any(name: str) -> object:

@@ -1,0 +1,105 @@
+"""The conversations that a row holds, and those of their turns that are to be judged.
+
+Gives the usual shapes of turns their usual names. What a turn's content is, the event's own reader says.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from workers.audit.rows.presets import Turns
+
+_ROLES = {
+    **dict.fromkeys(("human", "prompter"), "user"),
+    **dict.fromkeys(("gpt", "chatgpt", "bing", "bard", "bot", "model", "ai"), "assistant"),
+    **dict.fromkeys(("observation", "function_response"), "tool"),
+    "function_call": "assistant",
+}
+_JUDGED = ("user", "assistant")
+
+
+class JudgedTurns(NamedTuple):
+    """A conversation up to the turn that is judged. `name` tells it from the row's others; empty where it is the only
+    one that is asked for. `left` turns of the row hold a text too, and are judged by nobody.
+    """
+
+    messages: Any
+    name: str
+    left: int
+
+
+def judged_turns(messages: Any, answer: Any, turns: Turns) -> Iterator[JudgedTurns]:
+    """What is to be judged of a row.
+
+    Args:
+        messages: the row's turns; what is no list of turns comes as it is, to be refused.
+        answer: what was answered to them: a text, a turn, or several that are alternatives.
+        turns: which.
+    """
+    if isinstance(messages, str) and answer is not None:
+        messages = [{"role": "user", "content": messages}]
+    if not isinstance(messages, Sequence) or isinstance(messages, str):
+        yield JudgedTurns(messages, "", 0)
+        return
+    asked = [_turn(entry) for entry in messages]
+    answers = _answers(answer) or [None]
+    for number, given in enumerate(answers):
+        conversation = [*asked, *([] if given is None else [given])]
+        with_text = [place for place, turn in enumerate(conversation) if _is_judgeable(turn)]
+        suffix = f".{number}" if number else ""
+        if turns == "last":
+            left = len([place for place in with_text if place < len(conversation) - 1]) if not number else 0
+            yield JudgedTurns(conversation, f"{len(conversation) - 1}{suffix}" if number else "", left)
+            continue
+        roles = _JUDGED if turns == "all" else ("user",)
+        chosen = [
+            place
+            for place in with_text
+            if _role(conversation[place]) in roles and not (number and place < len(asked))  # those are judged once
+        ]
+        left = 0 if number else len(with_text) - len(chosen)
+        if not chosen and not number:
+            yield JudgedTurns(conversation, "", max(0, left - 1))
+        for place in chosen:
+            yield JudgedTurns(conversation[: place + 1], f"{place}{suffix}", left)
+            left = 0
+
+
+def _turn(entry: Any) -> Any:
+    """A turn under the usual names of its members; one that has them, or is none, as it is."""
+    if not isinstance(entry, Mapping) or ("role" in entry and "content" in entry):
+        return entry
+    role = entry.get("role", entry.get("from", entry.get("author")))
+    if isinstance(role, Mapping):
+        role = role.get("role")
+    content = next((entry[name] for name in ("content", "value", "text") if name in entry), None)
+    return {"role": _ROLES.get(role.lower(), role.lower()) if isinstance(role, str) else role, "content": content}
+
+
+def _answers(answer: Any) -> list[Any]:
+    """The alternatives that were answered, each as a turn."""
+    if answer is None:
+        return []
+    if isinstance(answer, str):
+        return [{"role": "assistant", "content": answer}]
+    if isinstance(answer, Sequence):
+        return [turn for entry in answer for turn in _answers(entry)]
+    if not isinstance(answer, Mapping):
+        return [answer]
+    if answer.get("message") is not None:  # one of OpenAI's choices
+        return _answers(answer["message"])
+    if "content" not in answer and "text" not in answer:
+        return []  # a call of a tool, or what it thought
+    return [_turn({"role": "assistant", **answer})]
+
+
+def _role(turn: Any) -> str:
+    role = turn.get("role")
+    return role.lower() if isinstance(role, str) else ""
+
+
+def _is_judgeable(turn: Any) -> bool:
+    """Whether a turn is said by someone and holds something."""
+    if not isinstance(turn, Mapping) or _role(turn) not in _JUDGED:
+        return False
+    content = turn.get("content")
+    return bool(content.strip() if isinstance(content, str) else content)
