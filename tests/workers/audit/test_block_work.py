@@ -46,5 +46,4 @@ def test_an_event_of_a_topic_has_its_own_time_in_utc_or_its_records(tmp_path: Pa
     assert {path.name for path in (tmp_path / "run" / "verdicts").iterdir()} == {
         "date=2026-01-31",
         "date=2026-01-02",
-        ,
     }
