@@ -32,6 +32,7 @@ WEIGHT_OF: dict[Reason, Weight] = {
     Reason.NOT_UTF8: Weight.NEVER,  # a text that was cut within a character
     Reason.INVALID_JSON: Weight.INPUT,
     Reason.NESTED_TOO_DEEPLY: Weight.NEVER,  # arguments of a tool
+    Reason.MALFORMED_ROW: Weight.NEVER,  # of a file; no breaker counts these
     Reason.INVALID_CLOUDEVENT: Weight.INPUT,
     Reason.UNSUPPORTED_CONTENT_TYPE: Weight.INPUT,
     Reason.UNSUPPORTED_VERSION: Weight.INPUT,
