@@ -1,7 +1,7 @@
 """Refuses what outlives its test: threads, open sockets, Kafka clients and Ray sessions. A pytest plugin.
 
 What a fixture of a wider scope than a test makes is that fixture's, and has to end with it. Sockets that libraries open
-outside Python are not seen. In the fast tier it fails the test; in the others it warns.
+outside Python are not seen.
 """
 
 from __future__ import annotations
@@ -23,9 +23,6 @@ _CLIENTS = ("KafkaConsumer", "KafkaProducer", "KafkaAdminClient")
 # Of the process: the first who needs them starts them, and a replica of the guard lives as long as its process.
 _REPLICAS = ("weir-engine", "weir-tokeniser", "weir-background")
 _OF_THE_PROCESS = ("tqdm_monitor", "pytest_timeout", "execnet", "Dummy-", *_REPLICAS)
-
-# Where servers of other processes are killed and started, what a client keeps is not known to the end yet.
-_WARNED = ("integration", "chaos", "ray", "collector", "helm", "browser", "slow")
 
 _lock = threading.Lock()
 _sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
@@ -78,8 +75,7 @@ def _watch() -> None:
 
 def _living() -> set[Any]:
     with _lock:
-        # A loop of asyncio has a pair of its own: an audit's actor keeps its loop as long as its process.
-        found: set[Any] = {made for made in _sockets if made.fileno() != -1 and made.family != socket.AF_UNIX}
+        found: set[Any] = {made for made in _sockets if made.fileno() != -1}
         found |= set(_clients)
     found |= {thread for thread in threading.enumerate() if not thread.name.startswith(_OF_THE_PROCESS)}
     ray = sys.modules.get("ray")
@@ -144,11 +140,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object
         left = _left_after_a_while()
         _accepted.update(left)  # one test is blamed for it
         if left and not item.stash.get(_failed, False):
-            told = f"outlives its test: {'; '.join(sorted(map(_name, left)))}"
-            if any(item.get_closest_marker(name) for name in _WARNED):
-                item.warn(pytest.PytestWarning(f"{item.nodeid}: {told}"))
-            else:
-                pytest.fail(told, pytrace=False)
+            pytest.fail(f"outlives its test: {'; '.join(sorted(map(_name, left)))}", pytrace=False)
 
 
 def _left_after_a_while() -> set[Any]:

@@ -9,7 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,6 +22,7 @@ from tests.chaos.ruled_engine import BEGUN, READY, Note, ReplicasAsSet, notes
 from tests.chaos.ruled_guard import STALLED
 from tests.chaos.site import SHARED
 from tests.chaos.waiting import wait_until
+from tests.ray_session import serve_session
 from workers.serving.app import APP_NAME, GUARD, STREAM, application_of
 from workers.settings.loading import load_settings
 
@@ -69,13 +70,11 @@ class ServeSite:
         application = application_of(self._settings)
         if self._scaled:
             application = self._scalable(application)
-        ray.init("local", num_cpus=LOGICAL_CPUS, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-        try:
-            serve.start(proxy_location="Disabled")
+        with ExitStack() as stack:
+            stack.enter_context(serve_session(LOGICAL_CPUS))
+            stack.callback(self.stall, False)
             serve.run(application, name=APP_NAME, route_prefix=None)
-        except BaseException:
-            self.close()
-            raise
+            self._session = stack.pop_all()
         return self
 
     def __exit__(
@@ -85,9 +84,7 @@ class ServeSite:
 
     def close(self) -> None:
         """Stop as `weir run` does."""
-        self.stall(False)
-        serve.shutdown()
-        ray.shutdown()
+        self._session.close()
 
     # -- looking ---------------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from kafka.net.sasl.oauth import AbstractTokenProvider
 
 from tests.kafka.cluster import KafkaCluster
 from tests.kafka.security import unsigned_token
+from workers.kafka.unbounded_waits import TidyConsumer
 
 Topics = Callable[..., str]
 
@@ -88,7 +89,7 @@ def test_wrong_password_is_refused(secured_kafka: KafkaCluster) -> None:
     """A listener with SASL is not open to everybody."""
     client = secured_kafka.client("SASL_PLAINTEXT", "SCRAM-SHA-512") | {"sasl_plain_password": "wrong"}
     with pytest.raises(KafkaError):
-        KafkaConsumer(bootstrap_timeout_ms=3_000, **client)
+        TidyConsumer(bootstrap_timeout_ms=3_000, **client)
 
 
 def test_three_brokers_survive_the_death_of_one(topics: Topics) -> None:

@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 
 import pytest
-import ray
 from kafka import KafkaAdminClient
 from kafka.errors import FencedInstanceIdError
 from ray import serve
 
 from tests.guards.scripted_guard import ScriptedGuard
 from tests.integration.members import QUICK, Load
+from tests.ray_session import serve_session
 from tests.site import Site, wait_until
 from workers.serving.app import APP_NAME, STREAM
 from workers.serving.stream_replica import StreamReplica
@@ -70,14 +70,9 @@ def two_consumers(wide_site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     deployment = serve.deployment(
         StreamReplica, name=STREAM, num_replicas=2, graceful_shutdown_timeout_s=5, ray_actor_options={"num_cpus": 0.5}
     )
-    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    try:
-        serve.start(proxy_location="Disabled")
+    with serve_session(2):
         serve.run(deployment.bind(named(wide_site, "weir"), None), name=APP_NAME, route_prefix=None)
         yield
-    finally:
-        serve.shutdown()
-        ray.shutdown()
 
 
 @pytest.mark.timeout(240)

@@ -15,6 +15,7 @@ import ray
 import ray.data
 from pyarrow import ArrowException
 from ray.data import ActorPoolStrategy
+from ray.data._internal.block_batching.interfaces import BlockPrefetcher
 from ray.exceptions import RayError
 
 from schemas.errors import ModerationError
@@ -29,7 +30,7 @@ from workers.telemetry.log import log_event
 
 log = logging.getLogger(__name__)
 MOST_TASKS = 4_096  # of Ray Data; beyond it one task does several blocks, and one that comes again finds their markers
-_THREADS = ("StreamingExecutor", "iter_threaded")  # of Ray Data, while it executes
+_THREADS = ("StreamingExecutor", "iter_threaded", "Prefetcher")  # of Ray Data, while it executes
 _THREADS_S = 10.0
 _QUEUED = 2  # tasks of an actor: the one it does, and the next
 # Makes, in the actor, what judges and what reads topics. Has to be picklable.
@@ -51,6 +52,8 @@ class AuditActor:
     Errors are returned, not raised: they end the run with one line, where Ray Data would try again.
     """
 
+    _work: BlockWork | None = None
+
     def __init__(self, work: RunWork, factory: LaneFactory, judged: Keys | None) -> None:
         self._refusal = ""
         try:
@@ -62,7 +65,7 @@ class AuditActor:
         """Markers of some blocks, or what stopped them."""
         markers: list[str] = []
         for text in batch["block"]:
-            if not self._refusal:
+            if self._work is not None and not self._refusal:
                 try:
                     markers.append(self._work.do(Block.loaded(text)).model_dump_json())
                     continue
@@ -72,6 +75,11 @@ class AuditActor:
                     self._refusal = f"a file of the run cannot be written: {_plain(error)}"
             markers.append("")
         return {"marker": markers, "refusal": [self._refusal] * len(markers)}
+
+    def __del__(self) -> None:
+        """Ray Data gives an actor up so."""
+        if self._work is not None:
+            self._work.close()
 
 
 def _plain(error: Exception) -> str:
@@ -145,14 +153,18 @@ def _ended(results: Any) -> Iterator[Any]:
     """End an execution with the block, and wait for its threads.
 
     Ray 2.60 ends the whole process, without a word, where a thread comes to it after `ray.shutdown`; and Ray Data stops
-    its threads, but does not wait for them.
+    its threads, but does not wait for them, and the one that prefetches it stops at the end of the results only.
     """
+    before = threading.enumerate()
     try:
         yield results
     finally:
         results.close()
         for thread in threading.enumerate():
-            if thread.name.startswith(_THREADS):
+            if thread not in before and thread.name.startswith(_THREADS):
+                prefetcher = getattr(getattr(thread, "_target", None), "__self__", None)
+                if isinstance(prefetcher, BlockPrefetcher):
+                    prefetcher.stop()
                 thread.join(_THREADS_S)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Any
+from typing import Any, Self
 
 from pydantic_core import to_json
 
@@ -67,7 +67,7 @@ class RunWork:
 
 
 class BlockWork:
-    """Does blocks, one at a time.
+    """Does blocks, one at a time. To be closed, as by `with`.
 
     Args:
         work: the run's.
@@ -89,8 +89,22 @@ class BlockWork:
         if work.columns is not None:
             self._events = EventRows(work.columns)
             self._rows = BlockRows(work.columns.wanted, self._events.lookback)
-        self._provenance = self._runner.run(self._judge.begin(work.provenance))
+        try:
+            self._provenance = self._runner.run(self._judge.begin(work.provenance))
+        except BaseException:
+            self.close()
+            raise
         self._judged = None if judged is None else AlreadyJudged(judged, self._provenance, work.policy)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End its loop."""
+        self._runner.close()
 
     def do(self, block: Block) -> BlockMarker:
         """Do a block, unless this attempt has done it, as when its actor died right after.

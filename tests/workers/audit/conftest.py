@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-import ray
+
+from tests.ray_session import ray_session
 
 
 @pytest.fixture(scope="module")
 def _local_ray() -> Iterator[None]:
     """For all tests of a module."""
-    ray.init("local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    yield
-    ray.shutdown()
+    with ray_session(4):
+        yield

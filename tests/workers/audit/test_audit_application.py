@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import ray
 from ray import serve
 
+from tests.ray_session import serve_session
 from tests.weir_result import Result
 from tests.workers.audit.scripted_lane import MAPPING, chat, rows_of, write_parquet
 from workers.guard.names import APP_NAME
@@ -21,12 +21,9 @@ GUARD = {"model": "demo", "dtype": "float32", "max_new_tokens": 32, "compile": F
 def _application() -> Iterator[None]:
     """The application's guard deployment, without its consumers."""
     application = build_app({"guard": GUARD})._bound_deployment.init_args[1]  # noqa: SLF001 - as in test_app
-    ray.init("local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    serve.start(proxy_location="Disabled")
-    serve.run(application, name=APP_NAME, route_prefix=None)
-    yield
-    serve.shutdown()
-    ray.shutdown()
+    with serve_session(4):
+        serve.run(application, name=APP_NAME, route_prefix=None)
+        yield
 
 
 @pytest.mark.ray

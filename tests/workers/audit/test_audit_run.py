@@ -253,7 +253,7 @@ def test_a_driver_whose_run_is_anothers_stops_and_says_so(log: Path, tmp_path: P
 
     assert caught.tb  # whose frames hold what was not closed
     left = [thread.name for thread in threading.enumerate()]
-    assert [name for name in left if name.startswith(("StreamingExecutor", "iter_threaded"))] == []
+    assert [name for name in left if name.startswith(("StreamingExecutor", "iter_threaded", "Prefetcher"))] == []
     assert len(seen) == 1
     assert RunFolder(str(tmp_path / "run")).manifest().state == "running"
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
+from schemas.errors import ConfigurationError
 from schemas.record import SourceRecord
 from tests.workers.audit.scripted_lane import MAX_BYTES, ScriptedLane, rows_of, used_policy
+from workers.audit.actors import AuditActor
 from workers.audit.block_work import BlockWork, RunWork
 from workers.audit.manifest import BlockMarker
 from workers.audit.rows.blocks import Block
@@ -24,11 +30,15 @@ def read_topic(topic: str, partition: int, start: int, end: int) -> Iterator[Sou
         yield SourceRecord(topic, partition, offset, received, None, json.dumps(event).encode(), ())
 
 
+def work_of(run: Path) -> RunWork:
+    return RunWork(str(run), "1", None, None, used_policy(), None, 10, None, False, MAX_BYTES)
+
+
 def judged(run: Path) -> BlockMarker:
     """All of the topic as one block."""
     lane, _ = ScriptedLane(str(run.parent))()
-    work = RunWork(str(run), "1", None, None, used_policy(), None, 10, None, False, MAX_BYTES)
-    return BlockWork(work, lane, read_topic, None).do(Block(0, "", "chat.events", 0, 0, len(TIMES)))
+    with BlockWork(work_of(run), lane, read_topic, None) as worker:
+        return worker.do(Block(0, "", "chat.events", 0, 0, len(TIMES)))
 
 
 def test_an_event_of_a_topic_has_its_own_time_in_utc_or_its_records(tmp_path: Path) -> None:
@@ -47,3 +57,35 @@ def test_an_event_of_a_topic_has_its_own_time_in_utc_or_its_records(tmp_path: Pa
         "date=2026-01-31",
         "date=2026-01-02",
     }
+
+
+@pytest.fixture
+def loops(monkeypatch: pytest.MonkeyPatch) -> list[asyncio.AbstractEventLoop]:
+    """Those that were made in the test."""
+    made: list[asyncio.AbstractEventLoop] = []
+    new = asyncio.new_event_loop
+
+    def noted() -> asyncio.AbstractEventLoop:
+        made.append(new())
+        return made[-1]
+
+    monkeypatch.setattr(asyncio.events, "new_event_loop", noted)
+    return made
+
+
+def test_an_actor_that_is_given_up_ends_its_loop(tmp_path: Path, loops: list[asyncio.AbstractEventLoop]) -> None:
+    actor = AuditActor(work_of(tmp_path / "run"), ScriptedLane(str(tmp_path)), None)
+    assert [loop.is_closed() for loop in loops] == [False]
+    actor.__del__()
+
+    assert [loop.is_closed() for loop in loops] == [True]
+
+
+def test_a_model_that_is_refused_leaves_no_loop(tmp_path: Path, loops: list[asyncio.AbstractEventLoop]) -> None:
+    begun = judged(tmp_path / "run").provenance
+    work = replace(work_of(tmp_path / "run"), provenance=begun)
+    lane, _ = ScriptedLane(str(tmp_path), revision="2")()
+    with pytest.raises(ConfigurationError, match=r"provenance\.revision"):
+        BlockWork(work, lane, read_topic, None)
+
+    assert [loop.is_closed() for loop in loops] == [True, True]

@@ -40,9 +40,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [{**row, "at": None if number % 17 == 0 else row["at"]} for number, row in enumerate(chat(ROWS))]
     plan, columns = planned(write_parquet(folder / "chat.parquet", rows), 20)
     work = RunWork(str(folder / "run"), "1", columns, None, used_policy(), None, 10, None, True, MAX_BYTES)
-    worker = BlockWork(work, *ScriptedLane(str(folder), scores=True)(), None)
-    for block in plan.blocks:
-        worker.do(block)
+    with BlockWork(work, *ScriptedLane(str(folder), scores=True)(), None) as worker:
+        for block in plan.blocks:
+            worker.do(block)
     return folder / "run"
 
 

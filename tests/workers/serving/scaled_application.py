@@ -4,17 +4,18 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import pytest
-import ray
 from kafka import KafkaProducer
 from ray import serve
 from ray.serve.context import _get_global_client
 from ray.serve.schema import ApplicationStatus
 
+from tests.ray_session import serve_session
 from workers.guard.names import APP_NAME, GUARD, STREAM
 from workers.kafka.producer import producer
 from workers.kafka.reader import TopicReader
@@ -86,14 +87,11 @@ class ScaledApplication:
         monkeypatch.setenv("PYTHONPATH", str(ROOT))  # replicas import the test's classes
 
     def __enter__(self) -> Self:
-        ray.init("local", num_cpus=16, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-        try:
-            serve.start(proxy_location="Disabled")
+        with ExitStack() as stack:
+            stack.enter_context(serve_session(16))
             self.deploy(self.settings)
             self.wait_running()
-        except BaseException:
-            self.__exit__(None, None, None)
-            raise
+            self._session = stack.pop_all()
         self.load = Load(self.settings)
         self._watcher = threading.Thread(target=self._watch, daemon=True)
         self._watcher.start()
@@ -102,12 +100,10 @@ class ScaledApplication:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if hasattr(self, "load"):
-            self.load.close()
-            self._stopping.set()
-            self._watcher.join()
-        serve.shutdown()
-        ray.shutdown()
+        self.load.close()
+        self._stopping.set()
+        self._watcher.join()
+        self._session.close()
 
     def deploy(self, settings: Settings) -> None:
         """Deploy, or change what is deployed, with an engine that takes ten milliseconds for a message."""

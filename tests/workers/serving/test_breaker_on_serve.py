@@ -13,6 +13,7 @@ import pytest
 import ray
 from ray import serve
 
+from tests.ray_session import serve_session
 from tests.workers.serving.tripping_replica import TrippingReplica
 from workers.demo.broker import EmbeddedBroker
 from workers.serving.app import APP_NAME, STREAM
@@ -41,17 +42,12 @@ def consumers(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPath
             graceful_shutdown_timeout_s=5,
             ray_actor_options={"num_cpus": 0.5},
         )
-        ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-        try:
+        with serve_session(2):
             # Others may run Ray on this machine too; where `ray start` notes its cluster, nobody else looks.
             (folder / "ray").mkdir()
             (folder / "ray" / "ray_current_cluster").write_text(ray.get_runtime_context().gcs_address)
             monkeypatch.setenv("RAY_TMPDIR", str(folder))
-            serve.start(proxy_location="Disabled")
             yield serve.run(deployment.bind(settings, None), name=APP_NAME, route_prefix=None)
-        finally:
-            serve.shutdown()
-            ray.shutdown()
 
 
 def weir(*arguments: str) -> tuple[int, str]:

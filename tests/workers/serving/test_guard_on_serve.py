@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-import ray
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from ray import serve
 
 from pipelines.guard import GuardAnswer, GuardRequest
+from tests.ray_session import serve_session
 from tests.workers.serving.conftest import CACHE_COUNTERS
 from tests.workers.telemetry.otlp_collector import OtlpCollector
 from workers.demo.corpus import examples
@@ -36,14 +36,9 @@ def guard(collector: OtlpCollector) -> Iterator[GuardClient]:  # noqa: ARG001 - 
     """The application's guard deployment, without its consumers."""
     guard = {"model": "demo", "dtype": "float32", "max_new_tokens": 32, "compile": False, "cpus_per_replica": 0.5}
     application = build_app({"guard": guard})._bound_deployment.init_args[1]  # noqa: SLF001 - as in test_app
-    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    try:
-        serve.start(proxy_location="Disabled")
+    with serve_session(2):
         handle: Any = serve.run(application, name="guard", route_prefix=None)
         yield GuardClient(handle, 60)
-    finally:
-        serve.shutdown()
-        ray.shutdown()
 
 
 def cache_counts(collector: OtlpCollector) -> dict[str, int]:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-import ray
 from ray import serve
 
 from schemas.shadow import SHADOW_RECORD, ShadowDisagreement, ShadowSummary
+from tests.ray_session import serve_session
 from tests.workers.serving.shadow_app import application_of
 from tests.workers.serving.test_breaker_on_serve import ROOT
 from workers.demo.broker import EmbeddedBroker
@@ -29,13 +29,8 @@ def broker() -> Iterator[EmbeddedBroker]:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_SERVE_LOG_TO_STDERR", "0")
         patch.setenv("PYTHONPATH", str(ROOT))
-        ray.init("local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-        try:
-            serve.start(proxy_location="Disabled")
+        with serve_session(4):
             yield running
-        finally:
-            serve.shutdown()
-            ray.shutdown()
 
 
 class Site:

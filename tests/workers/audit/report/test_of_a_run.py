@@ -28,8 +28,8 @@ def judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, st
     def do_blocks(
         blocks: Iterable[Block], work: RunWork, factory: ScriptedLane, keys: Any, _pool: Pool
     ) -> Iterator[BlockMarker]:
-        worker = BlockWork(work, *factory(), keys)
-        yield from map(worker.do, blocks)
+        with BlockWork(work, *factory(), keys) as worker:
+            yield from map(worker.do, blocks)
 
     monkeypatch.setattr(audit_run, "do_blocks", do_blocks)
     log = write_parquet(tmp_path / "chat.parquet", chat(ROWS))
