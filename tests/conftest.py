@@ -18,7 +18,7 @@ from tests.kafka.distribution import required
 if TYPE_CHECKING:  # a bare GPU machine has no kafka-python
     from tests.site import Broker, Site
 
-pytest_plugins = ["tests.leftovers"]
+pytest_plugins = ["tests.leftovers", "tests.side_by_side"]
 Topics = Callable[..., str]
 _FOLDER = Path(__file__).parent / "integration"
 _skipped: list[str] = []
@@ -26,13 +26,10 @@ _skipped: list[str] = []
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the integration folder before `-m` chooses; what shares a broker or Ray runs in one process."""
+    """Mark the integration folder before `-m` chooses."""
     for item in items:
         if item.path.is_relative_to(_FOLDER):
             item.add_marker(pytest.mark.integration)
-        group = next((name for name in ("chaos", "integration", "ray") if item.get_closest_marker(name)), None)
-        if group is not None:
-            item.add_marker(pytest.mark.xdist_group(group))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

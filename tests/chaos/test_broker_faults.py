@@ -85,7 +85,6 @@ def test_server_killed_that_controls_the_cluster(new_arena: NewArena) -> None:
     arena.check_closed(duplicates=True)
 
 
-@pytest.mark.ci(EXACTLY_ONCE)
 def test_each_server_killed_in_turn(new_arena: NewArena) -> None:
     arena = new_arena(seed=207)
     arena.start_members(2)

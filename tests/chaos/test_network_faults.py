@@ -117,8 +117,7 @@ CUTS: dict[str, Callable[[Site], None]] = {
 }
 
 
-@pytest.mark.ci
-@pytest.mark.parametrize("cut", CUTS)
+@pytest.mark.parametrize("cut", ["down", pytest.param("swallowed", marks=pytest.mark.ci)])
 def test_no_network_for_longer_than_the_session(new_arena: NewArena, cut: str) -> None:
     arena = busy(new_arena, 306)
     CUTS[cut](arena.site)

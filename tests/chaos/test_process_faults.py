@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.chaos.arena import AT_LEAST_ONCE, EXACTLY_ONCE, SESSION_S
+from tests.chaos.arena import EXACTLY_ONCE, SESSION_S
 from tests.chaos.conftest import AT_LEAST_ONCE_ONLY, NewArena
 from tests.chaos.load import Mix
 from tests.chaos.recovery import recovered_s
@@ -70,7 +70,7 @@ def test_worker_killed_again_and_again_while_it_publishes(new_arena: NewArena) -
     arena.check_closed(duplicates=True)
 
 
-@pytest.mark.ci(AT_LEAST_ONCE, EXACTLY_ONCE)
+@pytest.mark.ci(EXACTLY_ONCE)
 def test_frozen_worker_wakes_up_behind_its_successor(new_arena: NewArena) -> None:
     arena = new_arena(seed=104)
     zombie, heir = arena.start_members(2)

@@ -57,7 +57,6 @@ def wait_for_verdicts(arena: Arena, more: int) -> None:
     wait_until(there, f"{more} more verdicts")
 
 
-@pytest.mark.ci
 @AT_LEAST_ONCE_ONLY
 def test_guard_replica_killed_mid_batch(new_arena: NewArena, new_serving: NewServing) -> None:
     arena = new_arena(seed=801)
@@ -136,7 +135,6 @@ def test_serve_controller_killed_under_load(new_arena: NewArena, new_serving: Ne
     assert serving.ready_after(died_at) is not None
 
 
-@pytest.mark.ci
 @AT_LEAST_ONCE_ONLY
 def test_guards_scaled_from_1_to_0_to_3_with_a_backlog(new_arena: NewArena, new_serving: NewServing) -> None:
     arena = new_arena(seed=805)

@@ -1,6 +1,7 @@
 """`weir audit run --topic` on real Kafka: a range by offsets and by time, of no group, and nothing is committed."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,20 @@ from kafka import KafkaAdminClient, KafkaProducer
 from schemas.verdict import Severity
 from tests.conftest import Topics
 from tests.kafka.cluster import KafkaCluster
+from tests.ray_session import ray_session
 from tests.weir_result import Result
 from tests.workers.audit.scripted_lane import rows_of
 from workers.audit.run_folder import RunFolder
 
 HOUR_MS = 3_600_000
 START_MS = 1_767_225_600_000  # 2026-01-01T00:00:00Z
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _local_ray() -> Iterator[None]:
+    """Of all commands: each by itself would start one."""
+    with ray_session(4):
+        yield
 
 
 @pytest.fixture

@@ -60,7 +60,7 @@ def test_p9_polls_without_any_answer_wait_and_leave_nothing_behind(
         for _ in range(count):
             unpark(consumer)
             forget_wakes(consumer)
-            consumer.poll(5)
+            consumer.poll(2)
 
     answers.clear()
     wait_until(lambda: consumer.poll(20) == {} and consumer._coordinator.time_to_next_heartbeat() == 0, "silence")  # noqa: SLF001
@@ -79,6 +79,7 @@ def test_p9_polls_without_any_answer_wait_and_leave_nothing_behind(
     assert grown < POLLS * 100, "each poll leaves something behind"
 
     answers.set()
+    consumer._cluster.request_update()  # noqa: SLF001 - as it does by itself every ten seconds
     site.produce([event("second")])
     wait_until(lambda: bool(consumer.poll(200)), "a record after the outage")
 
