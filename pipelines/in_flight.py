@@ -94,13 +94,23 @@ class PartitionOffsets(Generic[T]):
         return [item for item in self._in_flight if not item.is_completed]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Load:
     """An amount of work: records, bytes in memory, estimated tokens."""
 
-    records: int
-    bytes: int
-    tokens: int
+    records: int = 0
+    bytes: int = 0
+    tokens: int = 0
+
+    def add(self, bytes_: int, tokens: int, records: int = 1) -> None:
+        """Count records in, with the bytes and tokens of them all."""
+        self.records += records
+        self.bytes += bytes_
+        self.tokens += tokens
+
+    def remove(self, bytes_: int, tokens: int, records: int = 1) -> None:
+        """Count records out."""
+        self.add(-bytes_, -tokens, -records)
 
 
 LIMIT = Load(records=4_096, bytes=64 * 2**20, tokens=1_048_576)  # the default
@@ -119,49 +129,38 @@ def bytes_of(record: SourceRecord) -> int:
     return size
 
 
-class InFlightLimits:
-    """Says when to stop taking records in, and when to go on, with hysteresis (P9).
+class InFlightLimits(Load):
+    """What is in flight of all partitions, and its bounds, which leave each its share (P9).
+
+    A partition is held while it has more in flight, by any figure, than is left for all. So one that stands still takes
+    half at most, two a third each, and the others go on in what is left.
 
     Args:
-        limit: pause when any figure reaches this.
-        resume_ratio: go on when all figures are at or below this share of the limit.
+        limit: of all partitions together; one poll may exceed it.
+        resume_ratio: one that is held goes on when it has at most this share of what is left.
     """
 
     def __init__(self, limit: Load, resume_ratio: float) -> None:
+        super().__init__()
         self._limit = limit
-        self._resume_at = Load(
-            int(limit.records * resume_ratio), int(limit.bytes * resume_ratio), int(limit.tokens * resume_ratio)
-        )
-        self.records = 0
-        self.bytes = 0
-        self.tokens = 0
+        self._resume_ratio = resume_ratio
         self.taken = 0  # records ever counted in
-        self.is_full = False
 
-    def add(self, bytes_: int, tokens: int, records: int = 1) -> None:
-        """Count records in, with the bytes and tokens of them all."""
-        self.records += records
-        self.taken += records
-        self.bytes += bytes_
-        self.tokens += tokens
-        if self.records >= self._limit.records or self.bytes >= self._limit.bytes or self.tokens >= self._limit.tokens:
-            self.is_full = True
-
-    def remove(self, bytes_: int, tokens: int, records: int = 1) -> None:
-        """Count records out, with the bytes and tokens of them all."""
-        self.records -= records
-        self.bytes -= bytes_
-        self.tokens -= tokens
-        low = self._resume_at
-        if self.records <= low.records and self.bytes <= low.bytes and self.tokens <= low.tokens:
-            self.is_full = False
+    def holds(self, own: Load, *, is_held: bool) -> bool:
+        """Whether a partition with so much in flight is to be held, where it is held already or is not."""
+        limit, share = self._limit, self._resume_ratio if is_held else 1.0
+        return own.records > 0 and (
+            own.records > share * (limit.records - self.records)
+            or own.bytes > share * (limit.bytes - self.bytes)
+            or own.tokens > share * (limit.tokens - self.tokens)
+        )
 
     @property
     def room(self) -> int:
-        """Records that may still be taken in."""
-        return 0 if self.is_full else self._limit.records - self.records
+        """Records that one poll may take in: half of what is left, for they may be one partition's."""
+        return max(1, (self._limit.records - self.records) // 2)
 
     @property
     def room_bytes(self) -> int:
-        """Bytes that may still be taken in."""
-        return self._limit.bytes - self.bytes
+        """Bytes that one poll may take in."""
+        return max(1, (self._limit.bytes - self.bytes) // 2)

@@ -121,7 +121,7 @@ MUTANTS = (
     Mutant(
         "takes in without a limit",
         "workers/stream/loop.py",
-        "is_full = self.limits.is_full or self.breaker.is_open\n",
+        "wanted = assigned if self.breaker.is_open else self.assignment.held() & assigned\n",
         "is_full = self.breaker.is_open\n",
         "tests/workers/stream/test_delivery.py::test_p9_a_stalled_guard_bounds_what_is_in_flight",
     ),

@@ -1,6 +1,6 @@
 """Offsets: never committable past an unfinished record (P2), released in order and once (P8), whatever the order.
 
-And limits (P9): any of the three figures pauses, all three must fall before intake resumes.
+And limits (P9): any of the three figures holds a partition that has more than is left for all.
 """
 
 from dataclasses import dataclass
@@ -123,72 +123,49 @@ def test_p8_an_offset_delivered_twice_or_backwards_is_refused(again: int) -> Non
         offsets.deliver(Item(again))
 
 
-@pytest.mark.parametrize(
-    ("records", "bytes_", "tokens"), [(10, 1, 1), (1, 1_000, 1), (1, 1, 100), (1, 5_000, 1), (1, 0, 7_777)]
-)
-def test_p9_each_figure_alone_pauses_when_it_reaches_its_limit(records: int, bytes_: int, tokens: int) -> None:
-    limits = InFlightLimits(LIMIT, 0.5)
-    for _ in range(records):
-        assert not limits.is_full
-        limits.add(bytes_, tokens)
-
-    assert limits.is_full
-    assert limits.room == 0
+def shares(limits: InFlightLimits, *loads: Load) -> list[bool]:
+    """Which of some partitions that have so much in flight are held."""
+    for load in loads:
+        limits.add(load.bytes, load.tokens, load.records)
+    return [limits.holds(load, is_held=False) for load in loads]
 
 
-def test_p9_a_paused_intake_resumes_only_at_the_share_and_not_just_below_the_limit() -> None:
-    limits = InFlightLimits(LIMIT, 0.5)
-    for _ in range(10):
+@pytest.mark.parametrize("hog", [Load(6, 1, 1), Load(1, 501, 1), Load(1, 1, 51), Load(1, 5_000, 1), Load(1, 0, 7_777)])
+def test_p9_a_partition_is_held_by_any_figure_that_is_more_than_is_left(hog: Load) -> None:
+    assert shares(InFlightLimits(LIMIT, 0.5), hog, Load()) == [True, False]
+
+
+def test_p9_one_that_stands_still_leaves_the_others_half() -> None:
+    limits, hog = InFlightLimits(LIMIT, 0.5), Load()
+    while not limits.holds(hog, is_held=False):
+        hog.add(1, 1)
         limits.add(1, 1)
-    for left in range(9, 5, -1):
-        limits.remove(1, 1)
-        assert limits.is_full, f"{left} records are left"
-    limits.remove(1, 1)
 
-    assert not limits.is_full
-    assert limits.room == 5
+    assert (hog.records, limits.room) == (6, 2)
+    assert not limits.holds(Load(3, 3, 3), is_held=False)
 
 
-@pytest.mark.parametrize("heavy", [(501, 0), (0, 51)])
-def test_p9_one_figure_above_its_share_keeps_the_intake_paused(heavy: tuple[int, int]) -> None:
+def test_p9_a_partition_that_is_held_goes_on_at_a_share_of_what_is_left() -> None:
     limits = InFlightLimits(LIMIT, 0.5)
-    limits.add(*heavy)
-    limits.add(1_000, 100)
-    limits.remove(1_000, 100)
-    assert limits.is_full
+    limits.add(4, 4, 4)
 
-    limits.remove(*heavy)
-
-    assert not limits.is_full
-
-
-def test_p9_room_is_what_is_left_of_the_records() -> None:
-    limits = InFlightLimits(LIMIT, 0.5)
-    limits.add(1, 1)
-
-    assert limits.room == 9
+    assert [limits.holds(Load(own, own, own), is_held=True) for own in (3, 4)] == [False, True]
+    assert not limits.holds(Load(4, 4, 4), is_held=False)
 
 
 @given(
     limit=st.builds(Load, st.integers(1, 20), st.integers(1, 200), st.integers(1, 200)),
     ratio=st.floats(0.01, 0.99),
-    sizes=st.lists(st.tuples(st.integers(0, 300), st.integers(0, 300)), max_size=60),
-    data=st.data(),
+    sizes=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 300), st.integers(0, 300)), max_size=60),
 )
 @settings(max_examples=200, deadline=None, derandomize=True)
-def test_p9_an_intake_that_asks_first_never_passes_a_limit_by_more_than_one_record(
-    limit: Load, ratio: float, sizes: list[tuple[int, int]], data: st.DataObject
+def test_p9_partitions_that_ask_first_pass_the_limit_by_no_more_than_one_record_each(
+    limit: Load, ratio: float, sizes: list[tuple[int, int, int]]
 ) -> None:
-    limits, held = InFlightLimits(limit, ratio), []
-    for size in sizes:
-        if limits.room:
-            limits.add(*size)
-            held.append(size)
-        elif held:
-            limits.remove(*held.pop(data.draw(st.integers(0, len(held) - 1))))
-        assert limits.records == len(held) <= limit.records
-        assert limits.bytes == sum(bytes_ for bytes_, _ in held) < limit.bytes + max(sizes)[0] + 1
-    while held:
-        limits.remove(*held.pop())
-
-    assert (limits.records, limits.bytes, limits.tokens, limits.is_full) == (0, 0, 0, False)
+    limits, loads = InFlightLimits(limit, ratio), [Load(), Load(), Load()]
+    for which, bytes_, tokens in sizes:
+        if not limits.holds(loads[which], is_held=False):
+            limits.add(bytes_, tokens)
+            loads[which].add(bytes_, tokens)
+        assert limits.records == sum(load.records for load in loads) <= limit.records + len(loads)
+        assert limits.bytes < limit.bytes + len(loads) * 301

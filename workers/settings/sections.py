@@ -205,7 +205,7 @@ class LimitSettings(Section):
     in_flight_bytes: Positive = Field(LIMIT.bytes, description="partitions pause at this many bytes")
     in_flight_tokens: Positive = Field(LIMIT.tokens, description="partitions pause at this many estimated tokens")
     resume_ratio: Annotated[float, Field(gt=0, lt=1)] = Field(
-        0.5, description="partitions resume below this share of a limit"
+        0.5, description="a paused partition resumes below this share of what is left"
     )
 
 

@@ -5,7 +5,7 @@ Does not consume, publish or commit. What the offsets of one partition mean is s
 
 from collections.abc import Collection, Iterator, Sequence
 
-from pipelines.in_flight import InFlightLimits, PartitionOffsets, bytes_of
+from pipelines.in_flight import InFlightLimits, Load, PartitionOffsets, bytes_of
 from pipelines.moderation import Admitted, Ruling
 from schemas.record import Partition, SourceRecord
 from workers.telemetry.log import ids_of
@@ -15,12 +15,13 @@ from workers.telemetry.message_trace import MessageTrace
 class AssignedPartition:
     """A partition while this member owns it. Once lost or handed over, nothing of it may be published or committed."""
 
-    __slots__ = ("id", "is_lost", "offsets")
+    __slots__ = ("id", "is_held", "is_lost", "load", "offsets")
 
     def __init__(self, partition: Partition) -> None:
         self.id = partition
         self.offsets: PartitionOffsets[InFlightRecord] = PartitionOffsets()
-        self.is_lost = False
+        self.is_lost = self.is_held = False
+        self.load = Load()
 
 
 class InFlightRecord:
@@ -101,6 +102,24 @@ class Assignment:
         """True while nothing is in flight."""
         return not self._limits.records
 
+    def taken(self, items: Sequence[InFlightRecord]) -> None:
+        """Count records as in flight, now that their tokens are known."""
+        for item in items:
+            item.partition.load.add(item.size_bytes, item.tokens)
+        self._limits.taken += len(items)
+        self._limits.add(sum([item.size_bytes for item in items]), sum([item.tokens for item in items]), len(items))
+
+    def held(self) -> set[Partition]:
+        """Partitions that are not to be fetched because of what is in flight."""
+        for owned in self._partitions.values():
+            owned.is_held = self._limits.holds(owned.load, is_held=owned.is_held)
+        return {owned.id for owned in self._partitions.values() if owned.is_held}
+
+    @property
+    def is_full(self) -> bool:
+        """True while any partition is held; from any thread."""
+        return any(partition.is_held for partition in list(self._partitions.values()))
+
     def release(self) -> list[InFlightRecord]:
         """What is decided and next in its partition's order, each record once."""
         return [item for partition in self._partitions.values() for item in partition.offsets.release()]
@@ -110,6 +129,7 @@ class Assignment:
         owned = [item for item in items if not item.partition.is_lost]
         for item in owned:
             item.is_completed = True
+            item.partition.load.remove(item.size_bytes, item.tokens)
         self._limits.remove(sum([item.size_bytes for item in owned]), sum([item.tokens for item in owned]), len(owned))
 
     def in_flight(self, partitions: Collection[Partition]) -> int:

@@ -93,8 +93,9 @@ class Loop:
     def _apply_pressure(self) -> None:
         """Pause what is not to be fetched, resume what is."""
         paused, assigned = self.consumer.paused(), self.consumer.assignment()
-        is_full = self.limits.is_full or self.breaker.is_open
-        wanted = assigned if is_full else self.unreadable.waiting(self.consumer) if self.unreadable.held else set()
+        wanted = assigned if self.breaker.is_open else self.assignment.held() & assigned
+        if self.unreadable.held:
+            wanted |= self.unreadable.waiting(self.consumer)
         if resumed := paused - wanted:
             self.consumer.resume(resumed)
         self.consumer.pause(wanted - paused)
@@ -108,7 +109,7 @@ class Loop:
         for topic in consumer.recreated(self.lives):
             self.detours.begin_anew(topic)
         idle_ms = IDLE_POLL_MS if consumer.assignment() else JOIN_POLL_MS
-        room = min(self.kafka.max_poll_records, self.limits.room) or 1  # paused when 0: nothing comes
+        room = min(self.kafka.max_poll_records, self.limits.room)
         try:
             polled = consumer.poll(BUSY_POLL_MS if self.limits.records else idle_ms, room, self.limits.room_bytes)
         except (KafkaError, UnreadableRecordsError) as error:
@@ -131,7 +132,7 @@ class Loop:
             self._has_recalled = True
             recall_baseline(self.consumer, self.breaker)
         taken = self.decisions.admit(records)
-        self.limits.add(sum([item.size_bytes for item in taken]), sum([item.tokens for item in taken]), len(taken))
+        self.assignment.taken(taken)
         undecided = [item for item in taken if not item.is_decided]
         for start in range(0, len(undecided), self.chunk_size):
             self.calls.ask(undecided[start : start + self.chunk_size])

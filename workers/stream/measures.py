@@ -59,7 +59,7 @@ def observe_worker(
     observe_value(table.IN_FLIGHT_RECORDS, lambda: limits.records)
     observe_value(table.IN_FLIGHT_BYTES, lambda: limits.bytes)
     observe_value(table.IN_FLIGHT_TOKENS, lambda: limits.tokens)
-    observe_value(table.INTAKE_PAUSED, lambda: int(limits.is_full))
+    observe_value(table.INTAKE_PAUSED, lambda: int(assignment.is_full))
     observe_value(table.PARTITIONS, lambda: len(assignment.owned()))
     observe_value(table.COMPLETED, lambda: progress.completed)
     observe_value(table.COMMIT_LAG, lambda: sum([owned.offsets.exposed for owned in list(assignment.owned())]))

@@ -109,7 +109,7 @@ class StreamWorker:
     @property
     def is_full(self) -> bool:
         """True while an in-flight limit holds intake back."""
-        return self._limits.is_full
+        return self._assignment.is_full
 
     @property
     def in_flight(self) -> int:

@@ -14,6 +14,7 @@ from schemas.errors import GuardCallFailedError, GuardCrashError, GuardUnavailab
 from schemas.reasons import Reason
 from tests.guards.scripted_guard import Gate, ScriptedGuard, text_of
 from tests.site import Site, event, wait_until
+from workers.kafka.producer import producer
 
 
 def test_p1_every_record_ends_as_exactly_one_verdict_or_dead_letter(site: Site) -> None:
@@ -265,3 +266,28 @@ def test_a_drain_that_is_too_long_leaves_the_rest_to_the_next_owner(kafka_site: 
     kafka_site.start(ScriptedGuard())
     kafka_site.wait_for(30)
     assert len(kafka_site.verdicts()) == 30
+
+
+def test_p6_a_call_that_hangs_leaves_the_other_partitions_at_work(site: Site) -> None:
+    gate = Gate()
+
+    async def hang(requests: Sequence[GuardRequest]) -> None:
+        if any(text_of(request) == "hang" for request in requests):
+            await gate.passed()
+
+    sender = producer(site.settings.kafka)
+    for number in range(400):
+        sender.send(site.names[0], event(f"e{number}", "hello" if number else "hang"), partition=number % 4)
+    sender.close()
+    worker = site.start(
+        ScriptedGuard(script=hang), site.settings_with(limits={"in_flight_records": 40}, kafka={"max_poll_records": 32})
+    )
+
+    def judged() -> Counter[int]:
+        return Counter(verdict["source"]["partition"] for verdict in site.verdicts())
+
+    wait_until(lambda: judged() == {1: 100, 2: 100, 3: 100}, "the partitions that do not hang to be finished")
+    assert worker.is_full
+
+    gate.open()
+    site.wait_for(400)
