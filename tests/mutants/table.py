@@ -135,8 +135,8 @@ MUTANTS = (
     Mutant(
         "logs what the guard said when it failed",
         "workers/guard/client.py",
-        "            raise GuardCallFailedError(type(error.cause).__name__) from None\n",
-        "            raise GuardCallFailedError(str(error.cause)) from None\n",
+        "raise GuardCallFailedError(str(error.cause) if failed else type(error.cause).__name__) from None\n",
+        "raise GuardCallFailedError(str(error.cause)) from None\n",
         "tests/workers/guard/test_client.py::test_p10_no_text_of_a_foreign_error_is_repeated_or_kept",
     ),
     Mutant(
