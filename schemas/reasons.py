@@ -50,6 +50,9 @@ class Reason(StrEnum):
     INTERNAL_ERROR = "internal_error"
 
 
+# A normal end, unless `events.nothing_to_judge` asks for dead letters: the record alone says that nothing was written.
+NOTHING_TO_JUDGE = frozenset({Reason.TOMBSTONE, Reason.BLANK_TEXT})
+
 STAGE_OF: dict[Reason, Stage] = {
     Reason.TOMBSTONE: Stage.DECODE,
     Reason.EVENT_TOO_LARGE: Stage.DECODE,

@@ -61,7 +61,7 @@ def _ride_out(arena: Arena, seconds: float, menu: str) -> bool:
         arena.close()
     _say(
         f"{name} held: {found.inputs} records, {found.verdicts} verdicts, {found.letters} dead letters,"
-        f" {found.duplicates} equal copies, {time.monotonic() - started:.0f} s"
+        f" {found.skipped} skipped, {found.duplicates} equal copies, {time.monotonic() - started:.0f} s"
     )
     return True
 

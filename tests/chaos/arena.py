@@ -202,8 +202,10 @@ class Arena:
             assert found.duplicates == 0, f"{found.duplicates} outcomes were published again"
         ledger = verify(self.settings, once=once)
         assert ledger.is_proven, ledger.findings
-        counts = (ledger.inputs, ledger.verdicts, ledger.dead_letters, ledger.duplicates)
-        assert counts == (found.inputs, found.verdicts, found.letters, found.duplicates), "two ledgers, two answers"
+        counts = (ledger.inputs, ledger.verdicts, ledger.dead_letters, ledger.skipped, ledger.duplicates)
+        assert counts == (found.inputs, found.verdicts, found.letters, found.skipped, found.duplicates), (
+            "two ledgers, two answers"
+        )
         if not moved_back:
             assert not (back := steps_back(self.timeline.samples)), back
         return found

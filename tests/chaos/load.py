@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from confluent_kafka import Message, Producer
 
-from schemas.reasons import Reason
+from schemas.reasons import NOTHING_TO_JUDGE, Reason
 from tests.chaos.ruled_guard import GARBLE, HURT, KILL, RAISE, WAIT
 
 KEYS = 48
@@ -23,12 +23,22 @@ Headers = list[tuple[str, bytes | None]]
 
 
 class Event(NamedTuple):
-    """One record to produce, and its expected end: None for a verdict."""
+    """One record to produce, and its expected end: None for a verdict, else why there is none."""
 
     key: bytes | None
     value: bytes | None
     headers: Headers
     expected: Reason | None
+
+    @property
+    def is_skipped(self) -> bool:
+        """Whether it holds nothing to judge, and shall have no outcome."""
+        return self.expected in NOTHING_TO_JUDGE
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether it shall become a dead letter."""
+        return self.expected is not None and not self.is_skipped
 
 
 @dataclass(frozen=True)

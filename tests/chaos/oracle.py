@@ -45,6 +45,7 @@ class Account:
     inputs: int
     verdicts: int
     letters: int
+    skipped: int
     duplicates: int
     faults: tuple[str, ...]
 
@@ -90,7 +91,8 @@ def account(sent: Mapping[Place, Event], outcomes: Iterable[Outcome], *, allow_m
     faults += _out_of_order(sent, by_source)
     kinds = Counter(copies[0].kind == VERDICT for place, copies in by_source.items() if place in sent)
     duplicates = sum(len(copies) - 1 for copies in by_source.values())
-    return Account(len(sent), kinds[True], kinds[False], duplicates, tuple(faults))
+    skipped = sum(event.is_skipped and place not in by_source for place, event in sent.items())
+    return Account(len(sent), kinds[True], kinds[False], skipped, duplicates, tuple(faults))
 
 
 def _out_of_order(sent: Mapping[Place, Event], by_source: Mapping[Place, list[Outcome]]) -> Iterable[str]:
@@ -119,6 +121,10 @@ def _out_of_order(sent: Mapping[Place, Event], by_source: Mapping[Place, list[Ou
 
 
 def _judge(place: Place, event: Event, copies: list[Outcome], *, allow_missing: bool) -> Iterable[str]:
+    if event.is_skipped:
+        if copies:
+            yield f"wrong: {place} became {sorted({copy.kind for copy in copies})}, and holds nothing to judge"
+        return
     wanted = VERDICT if event.expected is None else str(event.expected)
     if not copies:
         if not allow_missing:

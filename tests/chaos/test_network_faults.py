@@ -129,9 +129,7 @@ def test_no_network_for_longer_than_the_session(new_arena: NewArena, cut: str) -
     arena.site.cut(SHARED)
     arena.settle()
     found = arena.check_closed(duplicates=True)
-    assert found.letters == sum(event.expected is not None for event in arena.load.sent.values()), (
-        "dead-lettered for it"
-    )
+    assert found.letters == sum(event.is_refused for event in arena.load.sent.values()), "dead-lettered for it"
 
 
 def test_worker_that_starts_while_connections_to_some_servers_are_reset(new_arena: NewArena) -> None:

@@ -9,7 +9,7 @@ from tests.chaos.load import Event, Place
 from tests.chaos.oracle import VERDICT, Outcome, account
 
 SENT: dict[Place, Event] = {
-    (partition, offset): Event(b"k%d" % partition, b"", [], Reason.TOMBSTONE if offset == 2 else None)
+    (partition, offset): Event(b"k%d" % partition, b"", [], {2: Reason.INVALID_JSON, 3: Reason.TOMBSTONE}.get(offset))
     for partition in (0, 1)
     for offset in range(4)
 }
@@ -24,7 +24,7 @@ def outcome(place: Place, at: int, *, partition: int | None = None) -> Outcome:
     )
 
 
-GOOD = [outcome(place, place[1]) for place in SENT]
+GOOD = [outcome(place, place[1]) for place, event in SENT.items() if not event.is_skipped]
 
 
 def faults(outcomes: list[Outcome]) -> list[str]:
@@ -33,7 +33,12 @@ def faults(outcomes: list[Outcome]) -> list[str]:
 
 def test_a_clean_run_has_no_faults_and_counts() -> None:
     found = account(SENT, GOOD)
-    assert (found.inputs, found.verdicts, found.letters, found.duplicates, found.faults) == (8, 6, 2, 0, ())
+    counts = (found.inputs, found.verdicts, found.letters, found.skipped, found.duplicates)
+    assert (counts, found.faults) == ((8, 4, 2, 2, 0), ())
+
+
+def test_an_outcome_of_what_holds_nothing_to_judge_is_found() -> None:
+    assert faults([*GOOD, Outcome((0, 3), Reason.TOMBSTONE, "", "letter", ("dlq", 0, 3))]) == ["wrong"]
 
 
 def test_equal_copies_are_counted_and_are_no_fault() -> None:

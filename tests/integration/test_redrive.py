@@ -38,7 +38,8 @@ def test_p1_what_a_worker_dead_lettered_comes_back_byte_for_byte(letters: Letter
     for number, (key, value, headers) in enumerate(ODD):
         letters.write(letters.names[0], value, key, headers, number % PARTITIONS)
     originals = letters.records(0)
-    worker = letters.start(ScriptedGuard())
+    kept = letters.settings_with(events={"nothing_to_judge": "dead_letter"})
+    worker = letters.start(ScriptedGuard(), kept)
     letters.wait_for(len(ODD))
     assert worker.stop(20.0)
 

@@ -73,8 +73,9 @@ async def _classify(
         progress(done, total)
 
     lines = read_lines(stream, settings.limits.max_event_bytes)
+    skips = settings.events.nothing_to_judge == "skip"
     chunks = in_chunks(lines, settings.delivery.chunk_size)
-    async for lines_out in judge_lines(chunks, moderation, judge, advanced):
+    async for lines_out in judge_lines(chunks, moderation, judge, advanced, skips=skips):
         for line in lines_out:
             show_json_text(line.text)
             errors += line.is_error

@@ -141,7 +141,9 @@ def _show(ledger: Ledger) -> None:
         out.print(escape(plain(f"{finding.kind}: {finding.record_id}: {finding.detail}")))
     listed = [f"{counts[name]} {name.replace('_', ' ')}" for name in (*_FAULTS, *_OTHERS) if counts[name]]
     state = "closed" if ledger.is_closed else "open"
-    line = f"{ledger.inputs} in, {ledger.verdicts} verdicts, {ledger.dead_letters} dead letters"
+    line = (
+        f"{ledger.inputs} in, {ledger.verdicts} verdicts, {ledger.dead_letters} dead letters, {ledger.skipped} skipped"
+    )
     out.print(f"ledger {state}: {', '.join([line, *listed])}")
     if ledger.removed and ledger.missing:
         out.print("what retention or a purge has removed from the outcome topics counts as missing; see --from")

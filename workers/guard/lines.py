@@ -15,6 +15,7 @@ from pipelines.judging import Judge
 from pipelines.lanes.batch import judge_batch
 from pipelines.moderation import Moderation, Outcome
 from schemas.dead_letter import DeadLetter
+from schemas.reasons import NOTHING_TO_JUDGE
 from schemas.record import SourceRecord
 
 SOURCE_TOPIC = "stdin"
@@ -73,6 +74,8 @@ async def judge_lines(
     moderation: Moderation,
     judge: Judge,
     advanced: Callable[[int], None] = lambda _count: None,
+    *,
+    skips: bool = True,
 ) -> AsyncIterator[list[OutputLine]]:
     """One outcome for each line, chunk by chunk.
 
@@ -81,6 +84,7 @@ async def judge_lines(
         moderation: what is decided before and after the model.
         judge: gets answers from the guard.
         advanced: called with the bytes of each chunk that is done.
+        skips: a line with nothing to judge is no error.
     """
     number = 0
     for chunk in chunks:
@@ -89,21 +93,25 @@ async def judge_lines(
             number += 1
             records.append(SourceRecord(SOURCE_TOPIC, 0, number, 0, None, line, ()))
         rulings = await judge_batch(records, moderation, judge)
-        yield [_output_line(record, ruling.outcome) for record, ruling in zip(records, rulings, strict=True)]
+        yield [
+            _output_line(record, ruling.outcome, skips=skips) for record, ruling in zip(records, rulings, strict=True)
+        ]
         advanced(sum(len(line) + 1 for line in chunk))
 
 
-def _output_line(record: SourceRecord, outcome: Outcome) -> OutputLine:
+def _output_line(record: SourceRecord, outcome: Outcome, *, skips: bool) -> OutputLine:
     if not isinstance(outcome, DeadLetter):
         return OutputLine(outcome.to_bytes().decode(), is_error=False)
+    is_error = not skips or outcome.reason not in NOTHING_TO_JUDGE
+    said = {"reason": outcome.reason, "stage": outcome.stage, "detail": outcome.detail}
     entry: dict[str, Any] = {
-        "error": {"reason": outcome.reason, "stage": outcome.stage, "detail": outcome.detail},
+        "error" if is_error else "skipped": said,
         "event_id": _event_id(record.value or b""),
         "line": record.offset,
     }
     if entry["event_id"] is None:
         del entry["event_id"]
-    return OutputLine(json.dumps(entry), is_error=True)
+    return OutputLine(json.dumps(entry), is_error=is_error)
 
 
 def _event_id(line: bytes) -> str | None:

@@ -197,6 +197,14 @@ class DeliverySettings(Section):
     drain_timeout_s: PositiveSeconds = Field(20.0, description="longest drain on revoke and stop")
 
 
+class EventSettings(Section):
+    """What becomes of events that are special."""
+
+    nothing_to_judge: Literal["skip", "dead_letter"] = Field(
+        "skip", description="a null value, or no text but white space: counted and no more, or a dead letter"
+    )
+
+
 class LimitSettings(Section):
     """Bounds on what is held in memory (P9)."""
 
@@ -334,6 +342,7 @@ class Sections(Section):
     topics: TopicSettings = TopicSettings()
     guard: GuardSettings = GuardSettings()
     delivery: DeliverySettings = DeliverySettings()
+    events: EventSettings = EventSettings()
     limits: LimitSettings = LimitSettings()
     length: LengthSettings = LengthSettings()
     policy: PolicySettings = PolicySettings()

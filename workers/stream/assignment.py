@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from pipelines.in_flight import InFlightLimits, Load, PartitionOffsets, bytes_of
 from pipelines.moderation import Admitted, Ruling
+from schemas.reasons import Reason
 from schemas.record import Partition, SourceRecord
 from workers.telemetry.log import ids_of
 from workers.telemetry.message_trace import MessageTrace
@@ -28,7 +29,8 @@ class InFlightRecord:
     """A delivered record on its way to an acknowledged outcome."""
 
     __slots__ = (
-        "admitted", "is_completed", "offset", "partition", "record", "ruling", "size_bytes", "tokens", "trace",
+        "admitted", "is_completed", "offset", "partition", "record", "ruling", "size_bytes", "skipped",
+        "tokens", "trace",
     )  # fmt: skip
 
     def __init__(self, partition: AssignedPartition, record: SourceRecord, trace: MessageTrace) -> None:
@@ -40,6 +42,7 @@ class InFlightRecord:
         self.tokens = 0
         self.admitted: Admitted | None = None  # while it is judged
         self.ruling: Ruling | None = None
+        self.skipped: Reason | None = None  # there is nothing to judge: it ends without an outcome
         self.is_completed = False
 
     @property
@@ -49,8 +52,8 @@ class InFlightRecord:
 
     @property
     def is_decided(self) -> bool:
-        """True once its outcome is known."""
-        return self.ruling is not None
+        """True once its outcome is known, or that it needs none."""
+        return self.ruling is not None or self.skipped is not None
 
 
 class Assignment:

@@ -98,7 +98,7 @@ def stream_worker(
         assignment=assignment,
         unreadable=unreadable,
         detours=Detours(consumer, assignment, unreadable, settings.kafka.heartbeat_interval_ms / 3000, stopping.wait),
-        decisions=Decisions(moderation, assignment, tracer, breaker, clock),
+        decisions=Decisions(moderation, assignment, tracer, breaker, settings.events.nothing_to_judge == "skip", clock),
         chunk_size=settings.delivery.chunk_size,
         calls=calls,
         publisher=publisher,

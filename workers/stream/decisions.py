@@ -18,6 +18,7 @@ from pipelines.guard import Judged
 from pipelines.judging import Judge, ask_batch
 from pipelines.moderation import Moderation, Outcome, Ruling, timestamp
 from schemas.dead_letter import DeadLetter
+from schemas.reasons import NOTHING_TO_JUDGE
 from schemas.record import Partition, SourceRecord
 from schemas.verdict import Severity
 from schemas.verdict_writer import VerdictText
@@ -38,6 +39,7 @@ class Decisions:
 
     Args:
         breaker: is shown every outcome before it can be released.
+        skips: records with nothing to judge need no outcome; otherwise they are dead letters.
         clock: seconds, monotonic.
     """
 
@@ -45,6 +47,7 @@ class Decisions:
     assignment: Assignment
     tracer: StreamTracer
     breaker: Breaker
+    skips: bool
     clock: Callable[[], float]
 
     def admit(self, records: Sequence[SourceRecord]) -> list[InFlightRecord]:
@@ -61,7 +64,11 @@ class Decisions:
             partition.offsets.deliver(item)
             taken.append(item)
             admitted = self.moderation.admit(record, item.trace.carrier, received_at)
-            if isinstance(admitted, DeadLetter):
+            if isinstance(admitted, DeadLetter) and self.skips and admitted.reason in NOTHING_TO_JUDGE:
+                item.skipped = admitted.reason
+                if item.trace.spans is not None:
+                    item.trace.spans.note("moderation.skipped", admitted.reason)
+            elif isinstance(admitted, DeadLetter):
                 item.ruling = Ruling(admitted)
                 self.tracer.decided(item.trace, record, admitted, polled_ns)
                 letters.append(admitted)
@@ -71,7 +78,11 @@ class Decisions:
         if any(item.trace.is_sampled for item in taken):
             self.tracer.polled(polled_ns, [item.record for item in taken], [item.trace for item in taken])
         by_reason = counted(letters)[1] if letters else {}
-        self._tell(self.breaker.observe(self.clock(), admitted=len(taken) - len(letters), letters=by_reason))
+        self._tell(
+            self.breaker.observe(
+                self.clock(), admitted=sum([item.admitted is not None for item in taken]), letters=by_reason
+            )
+        )
         return taken
 
     def decide(self, items: Items, judged: Sequence[Sequence[Judged]]) -> None:

@@ -6,12 +6,13 @@ Changes nothing: the exporter's thread reads, without waiting, what other thread
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from time import monotonic
-from typing import Final
+from typing import Final, TypeVar
 
 from pipelines.breaker.alarms import Cause
 from pipelines.breaker.breaker import Breaker
 from pipelines.in_flight import InFlightLimits
-from schemas.reasons import STAGE_OF
+from schemas.handling import Handled
+from schemas.reasons import NOTHING_TO_JUDGE, STAGE_OF
 from workers.settings.sections import TopicSettings
 from workers.stream.assignment import Assignment
 from workers.stream.backlog import Backlog
@@ -20,6 +21,7 @@ from workers.telemetry.metrics import table
 from workers.telemetry.metrics.instruments import Attributes, Observed, observe, observe_value
 from workers.telemetry.metrics.table import GUARD_FAILURES, REBALANCE_EVENTS, TENANT
 
+_Name = TypeVar("_Name", bound=str)
 KAFKA: Final = {"messaging.system": "kafka"}
 
 
@@ -69,6 +71,8 @@ def observe_worker(
     observe(table.VERDICTS, lambda: _verdicts(outcomes))
     observe(table.CATEGORIES, lambda: _categories(outcomes))
     observe(table.DEAD_LETTERS, lambda: _dead_letters(outcomes))
+    observe(table.SKIPPED, _each(outcomes.skipped, "moderation.reason", sorted(NOTHING_TO_JUDGE)))
+    observe(table.HANDLED, _each(outcomes.handled, "moderation.handled", tuple(Handled)))
     _observe_breaker(breaker)
 
 
@@ -122,5 +126,5 @@ def _observe_breaker(breaker: Breaker) -> None:
     observe_value(table.DRIFT, read_drift)
 
 
-def _each(counts: Mapping[str, int], attribute: str, values: Sequence[str]) -> Observed:
+def _each(counts: Mapping[_Name, int], attribute: str, values: Sequence[_Name]) -> Observed:
     return lambda: [(counts.get(value, 0), {attribute: value}) for value in values]

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 
 from schemas.dead_letter import DeadLetter
+from schemas.handling import Handled
 from schemas.reasons import Reason
 from schemas.verdict_form import Kind
 from schemas.verdict_writer import VerdictText
@@ -68,6 +69,8 @@ class OutcomeCounts:
     Attributes:
         kinds: verdicts by kind and tenant; no tenant where none is counted apart.
         letters: dead letters by reason.
+        skipped: records with nothing to judge, by reason.
+        handled: what of judged events was repaired, dropped or not assessed.
         sent: records by topic.
     """
 
@@ -76,6 +79,8 @@ class OutcomeCounts:
         self._tenants = frozenset(tenants)
         self.kinds: Counter[tuple[Kind, str]] = Counter()
         self.letters: Counter[Reason] = Counter()
+        self.skipped: Counter[Reason] = Counter()
+        self.handled: Counter[Handled] = Counter()
         self.sent: Counter[str] = Counter()
 
     def add(self, items: Sequence[InFlightRecord]) -> None:
@@ -90,6 +95,10 @@ class OutcomeCounts:
             for kind, count in Counter([text.kind for text in verdicts]).items():
                 self.kinds[kind, ""] += count
         self.sent[self._topics.verdicts] += len(verdicts)
+        for handling in [text.handling for text in verdicts if text.handling]:
+            self.handled.update(handling)
+        if len(rulings) < len(items):
+            self.skipped.update([item.skipped for item in items if item.skipped is not None])
         if len(verdicts) < len(rulings):
             letters = [ruling.outcome for ruling in rulings if isinstance(ruling.outcome, DeadLetter)]
             self.letters.update([letter.reason for letter in letters])

@@ -119,7 +119,8 @@ class AtLeastOnce:
 
     def _send(self, producer: Producer, item: InFlightRecord) -> list[Future]:
         ruling = item.ruling
-        assert ruling is not None
+        if ruling is None:
+            return []  # it is skipped, in its turn
         trace_headers = item.trace.headers_of_send(outcome_topic(ruling, self._topics))
         return [
             producer.send(topic, value, key, headers, partition)

@@ -8,7 +8,8 @@ conversation or text can make a series (P10), and a tenant only where `telemetry
 from typing import Final
 
 from pipelines.breaker.alarms import Cause
-from schemas.reasons import Reason, Stage
+from schemas.handling import Handled
+from schemas.reasons import NOTHING_TO_JUDGE, Reason, Stage
 from schemas.shadow import Difference
 from schemas.verdict import Action, Category, Severity
 from workers.telemetry.metrics.definition import Attribute, Metric
@@ -114,6 +115,15 @@ CATEGORIES = Metric(
     "moderation.verdict.categories", "counter", "{category}",
     "Categories named by acknowledged verdicts; a verdict may name several.", "stream",
     (Attribute("moderation.category", tuple(Category)), TENANT),
+)  # fmt: skip
+SKIPPED = Metric(
+    "moderation.records.skipped", "counter", "{record}", "Records with nothing to judge, which need no outcome.",
+    "stream", (Attribute("moderation.reason", tuple(reason for reason in Reason if reason in NOTHING_TO_JUDGE)),),
+)  # fmt: skip
+HANDLED = Metric(
+    "moderation.handling", "counter", "{repair}",
+    "What of judged events was repaired, dropped or not assessed, in the unit of its code.", "stream",
+    (Attribute("moderation.handled", tuple(Handled)),),
 )  # fmt: skip
 DEAD_LETTERS = Metric(
     "moderation.dead_letters", "counter", "{record}", "Dead letters acknowledged by the broker.", "stream",

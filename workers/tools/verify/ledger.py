@@ -28,7 +28,8 @@ from workers.tools.verify.pages import PAGE, RESIDENT, LedgerPages, Page, PageKe
 
 Routes = Callable[[Verdict], Sequence[str]]
 # Beside the flags of an outcome. WANTED: there is an input, or in an extra topic's lane, a verdict that it should have.
-_WANTED, _UNEQUAL, _CONFLICT, _REJUDGED = 1, 16, 32, 64
+# SKIPPED: an input with nothing to judge.
+_WANTED, _UNEQUAL, _CONFLICT, _SKIPPED = 1, 16, 32, 64
 _BOTH = VERDICT | LETTER
 _NOTED = ("duplicates", "rejudged")
 
@@ -47,6 +48,7 @@ class Ledger:
     """What was counted. `verdicts` and `dead_letters` count input records that have one, not copies.
 
     Attributes:
+        skipped: inputs with nothing to judge and without an outcome, as the records themselves say.
         redriven: inputs that `weir dlq redrive` put back; each has an outcome of its own, like any input.
         duplicates: further equal copies of an outcome on a topic.
         rejudged: further outcomes of one input by another model, prompt or policy.
@@ -70,6 +72,7 @@ class Ledger:
     """
 
     inputs: int
+    skipped: int
     redriven: int
     verdicts: int
     dead_letters: int
@@ -135,6 +138,7 @@ class LedgerBook:
         once: copies and second judgements are violations.
         extra_topics: topics that a policy routes verdicts to.
         routes: those of them that a verdict has to be on.
+        skips: tells of an input whether it needs no outcome.
         resident: pages held in memory.
     """
 
@@ -147,6 +151,7 @@ class LedgerBook:
         once: bool = False,
         extra_topics: Sequence[str] = (),
         routes: Routes = lambda _verdict: (),
+        skips: Callable[[SourceRecord], bool] = lambda _record: False,
         resident: int = RESIDENT,
     ) -> None:
         done = {partition: end for partition, (_, end) in inputs.items()} if committed is None else committed
@@ -157,6 +162,7 @@ class LedgerBook:
         self._topics = {topic for topic, _ in inputs}
         self._lanes = {topic: lane for lane, topic in enumerate(extra_topics, 1)}
         self._routes = routes
+        self._skips = skips
         self._pages = LedgerPages(resident)
         self._limit = limit
         self._once = once
@@ -169,7 +175,9 @@ class LedgerBook:
         """Take an input record in."""
         number, index = divmod(record.offset, PAGE)
         inputs = self._inputs[record.topic_partition]
-        self._pages.page(PageKey(0, inputs.number, 0, number)).flags[index] |= _WANTED
+        self._pages.page(PageKey(0, inputs.number, 0, number)).flags[index] |= (
+            _WANTED | _SKIPPED if self._skips(record) else _WANTED
+        )
         if record.headers and redrive_count(record):
             self._counts["redriven"] += 1
 
@@ -227,6 +235,7 @@ class LedgerBook:
         )  # fmt: skip
         return Ledger(
             inputs=having(_WANTED),
+            skipped=sum(count for value, count in tally.items() if value & _SKIPPED and not value & _BOTH),
             verdicts=having(_WANTED, VERDICT),
             dead_letters=having(_WANTED, LETTER),
             unparsable_with_verdict=having(_CONFLICT, VERDICT, UNPARSABLE),
@@ -289,7 +298,6 @@ class LedgerBook:
                 outcome.record_id,
                 f"again in {record.record_id}, by another model or policy",
             )
-            flags |= _REJUDGED
         return flags
 
     def _check_order(self, record: SourceRecord, outcome: OutcomeDigest, nth: int) -> None:
@@ -307,7 +315,7 @@ class LedgerBook:
             tally.update(here)
             split = min(max(start, inputs.committed - first), end)
             for value in sorted(here):
-                if not value & _BOTH and value & _WANTED:
+                if not value & (_BOTH | _SKIPPED) and value & _WANTED:
                     self._list("missing", partition, first, page.flags, value, start, split)
                     self._list("not_yet_judged", partition, first, page.flags, value, split, end)
                 if value & _CONFLICT:

@@ -4,13 +4,15 @@ The ends are asked for in the order inputs, commits, outcomes. So every outcome 
 worker may go on working. Transactions that are open at those ends are waited for.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from pipelines.guard_parser import Classification
 from pipelines.policy import Policy, load_policy
-from schemas.errors import ConfigurationError
-from schemas.record import Partition
+from schemas.errors import ConfigurationError, EventError
+from schemas.event import decode_event
+from schemas.reasons import NOTHING_TO_JUDGE
+from schemas.record import Partition, SourceRecord
 from schemas.verdict import Verdict
 from workers.kafka.errors import kafka_faults
 from workers.kafka.producer import TRANSACTION_TIMEOUT_MS
@@ -93,7 +95,15 @@ def verify(
             first = any_end.first_offsets(outcomes)
         removed = sum(first[partition] for partition, held in outcomes.items() if held.start == first[partition])
         advanced = OffsetsRead(progress, inputs, outcomes)
-        book = LedgerBook(inputs, committed, limit=limit, once=once, extra_topics=policy.topics, routes=_routes(policy))
+        book = LedgerBook(
+            inputs,
+            committed,
+            limit=limit,
+            once=once,
+            extra_topics=policy.topics,
+            routes=_routes(policy),
+            skips=_skips(settings),
+        )
         try:
             for record in reader.read(inputs, advanced):
                 book.add_input(record)
@@ -118,6 +128,19 @@ def _named(offsets: Mapping[NamedPartition, int], held: OffsetRanges) -> dict[Pa
             raise ConfigurationError(f"partition {number if topic is None else f'{topic}-{number}'}: {fault}")
         named[found[0]] = offset
     return named
+
+
+def _skips(settings: Settings) -> Callable[[SourceRecord], bool]:
+    """Whether a record needs no outcome, which it alone decides."""
+
+    def skips(record: SourceRecord) -> bool:
+        try:
+            decode_event(record, settings.limits.max_event_bytes)
+        except EventError as error:
+            return error.reason in NOTHING_TO_JUDGE
+        return False
+
+    return skips if settings.events.nothing_to_judge == "skip" else lambda _record: False
 
 
 def _routes(policy: Policy) -> Routes:
