@@ -17,6 +17,7 @@ from schemas.record import OutputRecord
 from workers.stream.assignment import InFlightRecord
 from workers.telemetry.log import log_event
 from workers.telemetry.message_trace import StreamTracer
+from workers.telemetry.span_encoding import names_a_span
 
 log = logging.getLogger(__name__)
 PROPORTIONATE = 65_536  # bytes: more than any verdict without its key, so what is larger may be blamed unproven
@@ -35,7 +36,8 @@ def letter_record(
         partitions: of the topic.
     """
     headers = letter.record_headers
-    if not any(name in TRACE_HEADERS for name, _ in headers):
+    parents = [value for name, value in headers if name == "traceparent"]
+    if not parents or not names_a_span(parents[-1]):  # the last of a name counts
         headers += [(name, text) for name, text in trace_headers if name in TRACE_HEADERS]  # baggage it has
     value = b"" if letter.value is None and letter.key is None else letter.value
     return OutputRecord(topic, letter.source.partition % partitions, letter.key, value, headers)

@@ -12,6 +12,7 @@ from schemas.record import SourceRecord
 from schemas.verdict_writer import VerdictText
 from workers.telemetry.message_sampling import MessageSampling, TraceHeaders
 from workers.telemetry.message_spans import MessageSpans, StreamSpans
+from workers.telemetry.span_encoding import names_a_span
 
 MAX_BYTES = 8_192  # W3C's bound of baggage, and more than the others need; what is longer is not passed on
 _NO_CARRIER: Mapping[str, str] = {}
@@ -137,7 +138,7 @@ def _trace_headers(record: SourceRecord) -> TraceHeaders:
         if value is not None and len(value) > MAX_BYTES:
             continue
         if name == "traceparent":
-            parent = value
+            parent = value if names_a_span(value) else None  # once and for all: no trace leads nowhere
         elif name == "tracestate":
             state = value
         elif name == "baggage":

@@ -89,6 +89,13 @@ def read_traceparent(traceparent: bytes, state: bytes = b"") -> SpanContext | No
     )
 
 
+def names_a_span(traceparent: bytes | None) -> bool:
+    """Whether a `traceparent` header is one: W3C has it ignored where it is not, or where its ids are all zeros."""
+    if traceparent is None:
+        return False
+    return _TRACEPARENT.fullmatch(traceparent) is not None or _read_other(traceparent, b"") is not None
+
+
 def _read_other(traceparent: bytes, state: bytes) -> SpanContext | None:
     """As the API reads it: spaces around it, versions to come."""
     carrier = {"traceparent": traceparent.decode("latin-1")}
