@@ -44,6 +44,12 @@ WITHOUT = (
     Panel("Dead letters by stage", "decode, validate: the sender's doing; infer, parse, publish: ours.",
           (Query(rate(table.DEAD_LETTERS, by="moderation_stage"), "{{moderation_stage}}"),), "reqps", stacked=True,
           width=12),
+    Panel("Nothing to judge", "Null values and messages without a text: skipped.",
+          (Query(rate(table.SKIPPED, by="moderation_reason"), "{{moderation_reason}}"),), "reqps", stacked=True,
+          width=12),
+    Panel("Repaired, dropped, not assessed", "What of judged events was; `handling` of each verdict.",
+          (Query(rate(table.HANDLED, by="moderation_handled"), "{{moderation_handled}}"),), "reqps", stacked=True,
+          width=12),
 )  # fmt: skip
 
 TENANTS = (
