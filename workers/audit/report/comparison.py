@@ -178,7 +178,7 @@ def _flip(before: dict[str, Any], after: dict[str, Any]) -> Flip:
         categories_after=named_in(after["categories"]),
         action_before=before["action"],
         action_after=after["action"],
-        text_sha256=after["text_sha256"],
+        text_name=after["text_sha256"],
         text=None,
     )
 

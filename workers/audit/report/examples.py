@@ -136,7 +136,7 @@ def example_of(row: dict[str, Any]) -> Example:
         action=row["action"],
         scores={label.value: scores[label.value] for label in Severity if label.value in scores},
         source=source_of(row),
-        text_sha256=row["text_sha256"],
+        text_name=row["text_sha256"],
         text=None if text is None else shortened(text),
     )
 

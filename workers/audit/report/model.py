@@ -136,7 +136,7 @@ class Histogram(_Figures):
 
 
 class Example(_Figures):
-    """One verdict for a reviewer; `text` only if it was asked for and the run kept it."""
+    """One verdict for a reviewer; `text` only if it was asked for and the run kept it; see `text_names`."""
 
     event_id: str
     verdict_id: str
@@ -150,7 +150,7 @@ class Example(_Figures):
     action: str
     scores: dict[str, float]
     source: str
-    text_sha256: str
+    text_name: str
     text: str | None
 
 
@@ -174,7 +174,7 @@ class Flip(_Figures):
     categories_after: list[str]
     action_before: str
     action_after: str
-    text_sha256: str
+    text_name: str
     text: str | None
 
 

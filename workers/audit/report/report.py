@@ -30,6 +30,7 @@ from workers.audit.report.model import (
 )
 from workers.audit.report.notes import notes_of, warnings_of
 from workers.audit.report.spool import SPOOLED
+from workers.audit.report.text_names import with_text_names
 from workers.audit.report.times import times_of
 
 _LETTER_COLUMNS = ["event_id", "source_topic", "source_partition", "source_offset", "reason", "detail"]
@@ -106,7 +107,7 @@ def build_report(
         warnings=[],
         notes=[],
     )
-    return report.model_copy(
+    return with_text_names(report).model_copy(
         update={
             "warnings": warnings_of(report),
             "notes": notes_of(report, choices.include_text, hours_cut=counts.hours.cut),
@@ -210,6 +211,6 @@ def _comparison(
     if not with_text:
         return compared
     # Read again and not carried through the join, which would write every text to the disk once more.
-    texts = texts_of(run.verdicts(TEXTS, reading.advance), {flip.text_sha256 for flip in compared.flips})
-    flips = [flip.model_copy(update={"text": texts.get(flip.text_sha256)}) for flip in compared.flips]
+    texts = texts_of(run.verdicts(TEXTS, reading.advance), {flip.text_name for flip in compared.flips})
+    flips = [flip.model_copy(update={"text": texts.get(flip.text_name)}) for flip in compared.flips]
     return compared.model_copy(update={"flips": flips})

@@ -35,9 +35,9 @@ def report(
 ) -> None:
     """Write a run's report: one HTML page that needs no network, and its figures as JSON.
 
-    Texts are named by their hashes unless --include-text is given; then only their owner may read what is written.
-    Memory does not grow with the run. --against needs space for temporary files: about 100 bytes for each verdict of
-    both runs.
+    Texts are shown only with --include-text, and then only their owner may read what is written; otherwise they have
+    names that hold in this report alone. Memory does not grow with the run. --against needs space for temporary files:
+    about 100 bytes for each verdict of both runs.
     """
     need_extra()
     from workers.audit.report.files import RunFiles  # pyarrow takes a second that `weir --help` must not
