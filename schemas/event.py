@@ -31,7 +31,7 @@ from schemas.reading import envelope
 from schemas.reading.fields import normal_form
 from schemas.reading.moments import moment_or_none
 from schemas.reasons import Reason
-from schemas.record import Headers, SourceRecord
+from schemas.record import SourceRecord
 
 MAJOR_VERSION = 1
 
@@ -160,8 +160,7 @@ def read_event(payload: Mapping[str, Any]) -> ChatEvent:
 
 
 def _payload(record: SourceRecord, value: bytes) -> dict[str, Any]:
-    content_type, is_binary = _mode(record.headers)
-    is_structured = content_type not in (None, b"application/json") and envelope.is_structured(content_type)
+    is_structured, is_binary = envelope.mode_of(record.headers) if record.headers else (False, False)
     payload = _parse_object(value)
     if is_structured:
         return cloud_event.payload_of_structured(payload, _parse_object)
@@ -170,18 +169,6 @@ def _payload(record: SourceRecord, value: bytes) -> dict[str, Any]:
     if "event_id" not in payload or "specversion" in payload:
         return envelope.opened(payload, _parse_object)
     return payload
-
-
-def _mode(headers: Headers) -> tuple[bytes | None, bool]:
-    """The last content type, and whether there are attributes of a CloudEvent in binary mode."""
-    content_type, binary = None, False
-    for name, value in headers:
-        lower = name.lower()
-        if lower == "content-type" and value is not None:
-            content_type = value
-        elif value is not None and lower.startswith(cloud_event.BINARY_PREFIX):
-            binary = True
-    return content_type, binary
 
 
 def _parse_object(value: bytes) -> dict[str, Any]:

@@ -89,6 +89,29 @@ class BreakerView(NamedTuple):
     drift: Drift | None
 
 
+def view_of(
+    alarm: Alarm | None,
+    warning: Alarm | None,
+    failures: DeadLetterCounts,
+    input_errors: DeadLetterCounts,
+    drift: Drift | None,
+    now_s: float,
+    *,
+    enabled: bool,
+) -> BreakerView:
+    """A breaker with this alarm and this warning, and what it has seen."""
+    return BreakerView(
+        state="off" if not enabled else "closed" if alarm is None else "open",
+        cause=None if alarm is None else alarm.cause,
+        reason=None if alarm is None else alarm.reason,
+        open_s=None if alarm is None else now_s - alarm.at_s,
+        warning=None if warning is None else warning.reason,
+        failures=failures,
+        input_errors=input_errors,
+        drift=drift,
+    )
+
+
 def failure_alarm(window: DeadLetters, rules: BreakerRules, now_s: float) -> Alarm | None:
     """Where too many judged records became dead letters."""
     limits = Limits(rules.failure_ratio, rules.failure_min_records, rules.consecutive_failures)

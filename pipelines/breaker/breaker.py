@@ -10,7 +10,8 @@ import threading
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 
-from pipelines.breaker.alarms import Alarm, BreakerView, counts_of, drift_alarm, failure_alarm, input_error_alarm
+from pipelines.breaker import alarms
+from pipelines.breaker.alarms import Alarm, BreakerView
 from pipelines.breaker.causes import Judges
 from pipelines.breaker.drift import LABELS, VerdictMix, VerdictSlice
 from pipelines.breaker.rules import BreakerRules
@@ -100,13 +101,13 @@ class Breaker:
                 failures, input_errors = self._judges.counting(letters, now_s - self._rules.window_s)
             self._failures.add(now_s, judged, failures)
             self._input_errors.add(now_s, admitted, input_errors)
-            alarm = failure_alarm(self._failures, self._rules, now_s) if failures else None
+            alarm = alarms.failure_alarm(self._failures, self._rules, now_s) if failures else None
             if input_errors:
-                alarm = alarm or input_error_alarm(self._input_errors, self._rules, now_s)
+                alarm = alarm or alarms.input_error_alarm(self._input_errors, self._rules, now_s)
             if judged and self._rules.drift_action != "off" and (full := self._verdicts.add(now_s, severities)):
                 self._mix.take(full, now_s)
                 is_ours = self._judges.changed_since(self._mix.recent_since_s - self._rules.window_s)
-                drifted = drift_alarm(self._mix.measure(), self._rules, now_s, self._warning, is_ours=is_ours)
+                drifted = alarms.drift_alarm(self._mix.measure(), self._rules, now_s, self._warning, is_ours=is_ours)
                 alarm = alarm or (None if drifted is self._warning else drifted)
                 self._warning = None if drifted is None or drifted.opens else drifted
             if alarm is not None and alarm.opens:
@@ -139,17 +140,8 @@ class Breaker:
     def view(self, now_s: float) -> BreakerView:
         """State and figures."""
         with self._lock:
-            alarm, warning = self._alarm, self._warning
-            return BreakerView(
-                state="off" if not self._rules.enabled else "closed" if alarm is None else "open",
-                cause=None if alarm is None else alarm.cause,
-                reason=None if alarm is None else alarm.reason,
-                open_s=None if alarm is None else now_s - alarm.at_s,
-                warning=None if warning is None else warning.reason,
-                failures=counts_of(self._failures),
-                input_errors=counts_of(self._input_errors),
-                drift=self._mix.measure(),
-            )
+            seen = alarms.counts_of(self._failures), alarms.counts_of(self._input_errors), self._mix.measure()
+            return alarms.view_of(self._alarm, self._warning, *seen, now_s, enabled=self._rules.enabled)
 
 
 class _Slice:

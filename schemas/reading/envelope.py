@@ -6,6 +6,7 @@ from typing import Any
 from schemas import cloud_event
 from schemas.errors import EventError
 from schemas.reasons import Reason
+from schemas.record import Headers
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # A registry's frame: a zero and the schema's id in four bytes, or a one and its id in sixteen.
@@ -16,12 +17,24 @@ _JSON_TYPES = ("/json", "+json", "-json", "-ndjson")
 _UNKNOWN_CONTENT = "application/octet-stream"  # what a client says that says nothing
 
 
-def is_structured(header: bytes) -> bool:
-    """Whether a `content-type` header names a CloudEvent in structured mode, and not just any JSON.
+def mode_of(headers: Headers) -> tuple[bool, bool]:
+    """Whether headers tell of a CloudEvent in structured mode, and whether of one in binary mode.
 
     Raises:
-        EventError: it is no type of JSON, or one of CloudEvents that Kafka does not have.
+        EventError: their last content type is no type of JSON, or one of CloudEvents that Kafka does not have.
     """
+    content_type, is_binary = None, False
+    for name, value in headers:
+        lower = name.lower()
+        if lower == "content-type" and value is not None:
+            content_type = value
+        elif value is not None and lower.startswith(cloud_event.BINARY_PREFIX):
+            is_binary = True
+    return content_type not in (None, b"application/json") and _is_structured(content_type), is_binary
+
+
+def _is_structured(header: bytes) -> bool:
+    """Whether a `content-type` header names a CloudEvent in structured mode, and not just any JSON."""
     if len(header) > 2 and header[0] == _AMQP_TEXT and header[1] == len(header) - 2:
         header = header[2:]
     # Spring's older versions write a header as JSON.
