@@ -13,7 +13,8 @@ from pipelines.length import LengthRule
 from pipelines.moderation import Admitted, Moderation, Outcome
 from pipelines.policy import load_policy
 from schemas.dead_letter import DeadLetter
-from schemas.event import ChatEvent
+from schemas.errors import EventError
+from schemas.event import ChatEvent, read_event
 from schemas.record import SourceRecord
 from schemas.verdict import Provenance
 from schemas.verdict_writer import VerdictText
@@ -48,8 +49,10 @@ class Predictor:
             yield [_prediction(example, ruling.outcome) for example, ruling in zip(chunk, rulings, strict=True)]
 
     def _admit(self, example: LabelledExample, number: int) -> Admitted | DeadLetter:
-        # Not decoded: a benchmark has conversations that no producer could send, and its figures count them.
-        event = ChatEvent.model_construct(event_id=str(number), messages=example.conversation)
+        try:
+            event = read_event({"event_id": str(number), "messages": example.conversation})
+        except EventError:  # a benchmark has conversations that no producer could send, and its figures count them
+            event = ChatEvent.model_construct(event_id=str(number), messages=example.conversation)
         return self._moderation.admit_event(SourceRecord("eval", 0, number, 0, None, None, ()), event)
 
 

@@ -141,3 +141,17 @@ def test_nothing_is_asked_for_nothing(count: int) -> None:
     assert len(found) == count
     assert guard.calls == []
     assert predictor.provenance is None
+
+
+def test_a_conversation_is_read_as_in_live_traffic_and_one_that_no_producer_could_send_as_it_is() -> None:
+    seen: list[str] = []
+
+    def said(text: str) -> GuardAnswer:
+        seen.append(text)
+        return answer(SAFE)
+
+    half, blank = example("half \ud83d"), example(" ", number=2)
+    found, _ = predict([half, blank], AnsweringGuard(said))
+
+    assert seen == ["half \ufffd", " "]
+    assert all(item.verdict for item in found)
