@@ -122,7 +122,7 @@ MUTANTS = (
         "takes in without a limit",
         "workers/stream/loop.py",
         "wanted = assigned if self.breaker.is_open else self.assignment.held() & assigned\n",
-        "is_full = self.breaker.is_open\n",
+        "wanted = assigned if self.breaker.is_open else set()\n",
         "tests/workers/stream/test_delivery.py::test_p9_a_stalled_guard_bounds_what_is_in_flight",
     ),
     Mutant(

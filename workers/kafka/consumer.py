@@ -4,6 +4,7 @@
 thread sits inside `poll` or `close`.
 """
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -13,8 +14,11 @@ from schemas.record import Partition
 from workers.kafka.connection import KafkaListener, Listener, group_consumer
 from workers.kafka.decoding import read_leniently
 from workers.kafka.polling import PollingConsumer, stored_with, to_kafka
-from workers.kafka.unbounded_waits import ask_ends, cluster_of, heartbeat_of, position_of, sleep
+from workers.kafka.unbounded_waits import ask_ends, cluster_of, heartbeat_of, position_of, sleep, start_at_the_first
 from workers.settings.sections import KafkaSettings
+from workers.telemetry.log import log_event
+
+log = logging.getLogger(__name__)
 
 
 class Consumer(PollingConsumer):
@@ -41,6 +45,7 @@ class Consumer(PollingConsumer):
         """Connect to the brokers; nothing else works before."""
         self._kafka = group_consumer(self._settings)
         self._fetcher = read_leniently(self._kafka, self._most_value_bytes)
+        start_at_the_first(self._kafka, _tell_removed)
         self._cluster = cluster_of(self._kafka)
         self._cluster.add_listener(self._see_metadata)
         self._heartbeat = heartbeat_of(self._kafka)
@@ -104,3 +109,12 @@ class Consumer(PollingConsumer):
         self.rebalances[what] += 1
         if what == "assigned":
             self._assigned_at = time.monotonic()
+
+
+def _tell_removed(partition: tuple[str, int], before: int, first: int) -> None:
+    topic, number = partition
+    log.error(
+        log_event(
+            "records_removed_unjudged", topic=topic, partition=number, offset=before, first=first, count=first - before
+        )
+    )

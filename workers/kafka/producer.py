@@ -15,7 +15,7 @@ from schemas.record import Partition
 from workers.kafka.connection import connection
 from workers.kafka.patches import ProducerClient, RememberingPartitioner
 from workers.kafka.polling import stored_with
-from workers.kafka.unbounded_waits import begin_commit, close_at_once, send_offsets
+from workers.kafka.unbounded_waits import begin_commit, close_at_once, create_no_topics, send_offsets
 from workers.settings.sections import KafkaSettings
 
 TRANSACTION_TIMEOUT_MS = 10_000  # what a worker that died left open keeps readers waiting for so long, as Kafka Streams
@@ -61,6 +61,7 @@ class Producer(KafkaProducer):
             "allow_auto_create_topics": False,
         }
         super().__init__(**connection(settings), **(options | more))
+        create_no_topics(self)
 
     @property
     def broker_version(self) -> tuple[int, ...]:

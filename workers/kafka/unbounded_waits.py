@@ -1,12 +1,13 @@
-"""Ways around kafka-python 3.0.12 where it would wait without bound, or go on after its end.
+"""Ways around kafka-python 3.0.12 where it waits without bound, goes on after its end, makes topics or skips records.
 
 What every poll and every send goes through is in `workers.kafka.patches`.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.consumer.subscription_state import OffsetResetStrategy
 from kafka.errors import KafkaError
 
 ENDS_TIMEOUT_MS = 10_000
@@ -25,6 +26,7 @@ class TidyConsumer(KafkaConsumer):
         except KafkaError:
             _end_unfinished(self)
             raise
+        _create_no_topics(self._cluster)
 
 
 class TidyAdminClient(KafkaAdminClient):
@@ -41,6 +43,46 @@ class TidyAdminClient(KafkaAdminClient):
 def _end_unfinished(client: KafkaConsumer | KafkaAdminClient) -> None:
     if (connections := getattr(client, "_client", None)) is not None:
         connections.close()
+
+
+def create_no_topics(producer: KafkaProducer) -> None:
+    """Have a producer ask for topics without creating them; to be called before it is asked for any."""
+    _create_no_topics(producer._metadata)  # noqa: SLF001
+
+
+def _create_no_topics(cluster: Any) -> None:
+    # `allow_auto_create_topics=False` does not reach what writes the requests.
+    cluster.config["allow_auto_create_topics"] = False
+
+
+def start_at_the_first(consumer: KafkaConsumer, removed: Callable[[TopicPartition, int, int], None]) -> None:
+    """Where a position has left the log, have a consumer go on at the first record that there is.
+
+    kafka-python goes where a new group begins, which may be the end, and says nothing.
+
+    Args:
+        consumer: not yet subscribed.
+        removed: told on kafka-python's thread of the partition, the position, and the first offset there is.
+    """
+    subscription, fetcher = consumer._subscription, consumer._fetcher  # noqa: SLF001
+    request_reset, reset = subscription.request_offset_reset, fetcher._reset_offset_if_needed  # noqa: SLF001
+    left: dict[TopicPartition, int] = {}
+
+    def request_first(partition: TopicPartition, strategy: Any = None) -> None:
+        position = subscription.assignment[partition].position
+        if strategy is None and position is not None:
+            left[partition] = position.offset
+            strategy = OffsetResetStrategy.EARLIEST
+        request_reset(partition, strategy)
+
+    def found(partition: TopicPartition, timestamp: Any, offset: int) -> None:
+        reset(partition, timestamp, offset)
+        before = left.pop(partition, None)
+        if before is not None and before < offset:
+            removed(partition, before, offset)
+
+    subscription.request_offset_reset = request_first
+    fetcher._reset_offset_if_needed = found  # noqa: SLF001
 
 
 def close_at_once(producer: KafkaProducer, timeout_s: float) -> None:
