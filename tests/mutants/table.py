@@ -230,4 +230,32 @@ MUTANTS = (
         "",
         "tests/workers/kafka/test_topic_lives.py::test_a_topic_with_another_id_has_begun_a_new_life",
     ),
+    Mutant(
+        "lets half an emoji be a dead letter again",
+        "schemas/reading/turns.py",
+        '    text, replaced = _SURROGATE.subn("\\ufffd", text)\n',
+        "    replaced = 0\n",
+        "tests/schemas/reading/test_turns.py::test_what_is_shown_and_what_was_done",
+    ),
+    Mutant(
+        "drops a turn that can be shown",
+        "schemas/reading/turns.py",
+        "    turns = [*context, judged]\n",
+        "    turns = [*context[:-1], judged]\n",
+        "tests/schemas/reading/test_turns.py::test_what_is_shown_and_what_was_done",
+    ),
+    Mutant(
+        "lets a raid open the breaker",
+        "pipelines/breaker/causes.py",
+        "        is_ours = not self.is_proven or self.changed_since(since_s)\n",
+        "        is_ours = True\n",
+        "tests/pipelines/breaker/test_raids.py::test_a_raid_of_any_size_opens_nothing",
+    ),
+    Mutant(
+        "skips what could not be read",
+        "schemas/reasons.py",
+        "NOTHING_TO_JUDGE = frozenset({Reason.TOMBSTONE, Reason.BLANK_TEXT})",
+        "NOTHING_TO_JUDGE = frozenset({Reason.TOMBSTONE, Reason.BLANK_TEXT, Reason.INVALID_JSON})",
+        "tests/workers/telemetry/metrics/test_values.py::test_outcomes_are_counted_by_severity_action_category_and_reason",
+    ),
 )
