@@ -257,5 +257,25 @@ MUTANTS = (
         "NOTHING_TO_JUDGE = frozenset({Reason.TOMBSTONE, Reason.BLANK_TEXT})",
         "NOTHING_TO_JUDGE = frozenset({Reason.TOMBSTONE, Reason.BLANK_TEXT, Reason.INVALID_JSON})",
         "tests/workers/telemetry/metrics/test_values.py::test_outcomes_are_counted_by_severity_action_category_and_reason",
+        "cuts a row with a field too many and judges it",
+        "workers/files/csv_rows.py",
+        "                if len(fields) == (self._width or len(fields)):\n",
+        "                if len(fields) >= self._width:\n",
+        "tests/workers/files/test_batch_cases.py::test_a_csv_row_with_a_field_too_many_is_named_by_its_line_and_never_cut",
+    ),
+    Mutant(
+        "answers one tenant's question in another's conversation",
+        "workers/audit/rows/event_rows.py",
+        '        return _identifier(self._value(row, "tenant")), conversation\n',
+        "        return None, conversation\n",
+        "tests/workers/audit/rows/test_event_rows.py"
+        "::test_no_tenant_is_judged_with_another_tenants_question_and_null_is_no_conversation",
+    ),
+    Mutant(
+        "takes a label that no row has for Safe everywhere",
+        "workers/evaluation/labelled_files.py",
+        "        if self._unmet:\n            raise",
+        "        if False:\n            raise",
+        "tests/workers/evaluation/test_labelled_rows.py::test_what_is_given_and_met_by_no_row_is_an_error",
     ),
 )
