@@ -257,6 +257,8 @@ MUTANTS = (
         "NOTHING_TO_JUDGE = frozenset({Reason.TOMBSTONE, Reason.BLANK_TEXT})",
         "NOTHING_TO_JUDGE = frozenset({Reason.TOMBSTONE, Reason.BLANK_TEXT, Reason.INVALID_JSON})",
         "tests/workers/telemetry/metrics/test_values.py::test_outcomes_are_counted_by_severity_action_category_and_reason",
+    ),
+    Mutant(
         "cuts a row with a field too many and judges it",
         "workers/files/csv_rows.py",
         "                if len(fields) == (self._width or len(fields)):\n",
