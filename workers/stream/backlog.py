@@ -19,6 +19,7 @@ SAMPLE_S = 0.5
 WINDOW_S = 5.0  # rates are those of so long
 STALE_S = 10.0  # log ends that are older are no figure
 LOOK_S = 0.05  # whether an answer has come
+REMEMBERED = 720  # log ends of each partition, one in `WINDOW_S`: an hour
 
 
 class BacklogFigures(NamedTuple):
@@ -61,6 +62,7 @@ class Backlog:
         self._asked: Any = None
         self._asked_at = 0.0
         self._ends: dict[Partition, deque[tuple[float, int]]] = {}
+        self._old_ends: dict[Partition, deque[tuple[float, int]]] = {}
         self._completed: deque[tuple[float, int]] = deque()
         self._figures: tuple[float, BacklogFigures] | None = None
 
@@ -84,6 +86,7 @@ class Backlog:
             self._next = now + SAMPLE_S
             owned = {partition.id for partition in assignment.owned()}
             self._ends = {partition: samples for partition, samples in self._ends.items() if partition in owned}
+            self._old_ends = {partition: ends for partition, ends in self._old_ends.items() if partition in owned}
             if owned:
                 if self._asked is None or now - self._asked_at > STALE_S:
                     self._asked_at = now
@@ -99,7 +102,11 @@ class Backlog:
         asked, self._asked = self._asked, None
         if asked.succeeded():  # else the brokers are down, or the partition is moving: asked again
             for (topic, number), found in asked.value.items():
-                _note(self._ends.setdefault(Partition(topic, number), deque()), self._asked_at, found.offset)
+                partition = Partition(topic, number)
+                _note(self._ends.setdefault(partition, deque()), self._asked_at, found.offset)
+                old = self._old_ends.setdefault(partition, deque(maxlen=REMEMBERED))
+                if not old or self._asked_at - old[-1][0] >= WINDOW_S:
+                    old.append((self._asked_at, found.offset))
 
     def _measure(self, consumer: Consumer, assignment: Assignment, now: float) -> BacklogFigures | None:
         """None where a partition's figures are missing: a sum without it would be too small."""
@@ -117,7 +124,8 @@ class Backlog:
             in_flight = partition.offsets.in_flight()
             records += undelivered + len(in_flight)
             if in_flight:
-                ages.append(_age_s(in_flight[0], self._wall()))
+                longest_s = self._longest_s(partition.id, in_flight[0].offset, now)
+                ages.append(_age_s(in_flight[0], self._wall(), longest_s))
             elif undelivered:
                 is_age_known = False
         age = max(ages) if ages else 0.0 if is_age_known else None
@@ -126,15 +134,27 @@ class Backlog:
         arrivals = sum(rates) if rates else None if owned else 0.0
         return BacklogFigures(records, age, arrivals, _rate(self._completed), owned, all_partitions)
 
+    def _longest_s(self, partition: Partition, offset: int, now: float) -> float:
+        """How long a record can have been in its log at most: it was not when the log ended at its offset.
 
-def _age_s(item: InFlightRecord, now_s: float) -> float:
-    """By the record's own timestamp, and at least since it was polled: a producer may write times to come.
+        A producer, or a mirror, may write a time of long ago, and an idle service is not behind for that.
+        """
+        known: list[tuple[float, int]] = [*self._old_ends.get(partition, ()), *self._ends.get(partition, ())]
+        for at, end in reversed(known):
+            if end <= offset:
+                return now - at
+        return float("inf")
+
+
+def _age_s(item: InFlightRecord, now_s: float, longest_s: float) -> float:
+    """By the record's own timestamp, at least since it was polled and at most `longest_s`: a producer writes any time.
 
     A timestamp of 0 or less is none: Kafka's word for that is -1.
     """
     stamped_s = item.record.timestamp_ms / 1000
+    came_s = max(stamped_s, now_s - longest_s)
     polled_s = item.trace.started_ns / 1e9
-    return max(0.0, now_s - (min(stamped_s, polled_s) if stamped_s > 0 else polled_s))
+    return max(0.0, now_s - (min(came_s, polled_s) if stamped_s > 0 else polled_s))
 
 
 def _note(samples: deque[tuple[float, int]], at: float, value: int) -> None:

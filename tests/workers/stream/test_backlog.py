@@ -93,6 +93,25 @@ def test_a_record_without_a_timestamp_that_can_be_true_is_as_old_as_its_poll(sit
     wait_until(lambda: figures(worker).records == 0, "an empty backlog")
 
 
+def test_a_record_with_a_time_of_long_ago_is_no_older_than_the_look_before_it_came(site: Site) -> None:
+    gate = Gate()
+
+    async def script(_: object) -> None:
+        await gate.passed()
+
+    worker = site.start(ScriptedGuard(script=script))
+    wait_until(lambda: worker.backlog.figures() is not None, "a look at empty partitions")
+    long_ago_ms = int(time.time() * 1000) - 3_600_000
+    sender = producer(site.settings.kafka)
+    sender.send(site.names[0], event("e"), b"k", timestamp_ms=long_ago_ms).get(10)
+    sender.close()
+
+    wait_until(lambda: (known := worker.backlog.figures()) is not None and bool(known.oldest_age_s), "an age")
+    assert (figures(worker).oldest_age_s or 0.0) < 60
+    gate.open()
+    wait_until(lambda: figures(worker).records == 0, "an empty backlog")
+
+
 def test_arrivals_and_completions_are_rates(site: Site) -> None:
     worker = site.start(ScriptedGuard())
     wait_until(
