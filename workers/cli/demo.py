@@ -64,7 +64,8 @@ def demo(
     ledger = report.ledger
     state = "closed" if ledger.is_closed else "OPEN"
     out.print(
-        f"[bold]ledger {state}: {ledger.inputs} in, {ledger.verdicts} verdicts, {ledger.dead_letters} dead letters[/]"
+        f"[bold]ledger {state}: {ledger.inputs} in, {ledger.verdicts} verdicts, {ledger.dead_letters} dead letters,"
+        f" {ledger.skipped} skipped[/]"
         f" in {report.seconds:.0f} s"
     )
     raise typer.Exit(int(not report.is_good))

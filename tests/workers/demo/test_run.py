@@ -19,11 +19,12 @@ def test_p1_p11_the_demo_closes_its_ledger_and_shows_a_whole_trace() -> None:
     ledger = report["ledger"]
     assert ledger["closed"]
     assert ledger["proven"]
-    assert ledger["verdicts"] + ledger["dead_letters"] == ledger["inputs"] == 200
+    assert ledger["verdicts"] + ledger["dead_letters"] + ledger["skipped"] == ledger["inputs"] == 200
+    assert ledger["skipped"] == 6, "nothing to judge: three tombstones, three blank texts"
     assert report["unexpected"] == []
     assert set(report["severities"]) == {"Safe", "Controversial", "Unsafe"}
     assert set(report["actions"]) == {"allow", "review", "block"}
-    assert len(report["dead_letters"]) >= 15
+    assert len(report["dead_letters"]) >= 14
 
     root = report["trace"]
     (process,) = root["children"]
