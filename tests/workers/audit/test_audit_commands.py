@@ -199,3 +199,19 @@ def test_a_rate_is_kept_and_idle_time_is_not_saved_up() -> None:
 
     asyncio.run(paced())
     assert waits == [0.5, 0.5, 0.5]
+
+
+@pytest.mark.ray
+def test_a_run_within_its_input_that_judged_nothing_names_lines_and_exits_with_3(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("event_id,text\n1,have a nice day, kill\n", encoding="utf-8")
+    (tmp_path / "notes.txt").write_text("", encoding="utf-8")
+    run = tmp_path / "run"
+    made = Result("audit", "run", str(tmp_path), "--into", str(run), "--model", "demo", "--json")
+    _, (letter,) = rows_of(run)
+
+    assert made.code == 3, made.err
+    assert (letter["reason"], letter["detail"]) == ("malformed_row", "line 2: 3 fields, the header has 2")
+    assert {Path(item["uri"]).name: item["why"] for item in made.json["left_out"]}["notes.txt"].startswith("none of")
+    assert made.json["inputs"][0]["dialect"]["delimiter"] == ","
+    again = Result("audit", "run", str(tmp_path), "--into", str(run), "--model", "demo")
+    assert (again.code, "finished at" in again.err) == (2, True)
