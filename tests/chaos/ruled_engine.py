@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tests.chaos.ruled_guard import KILL, RAISE, STALLED, STEP_S, output_for, wait_asked_ms
-from workers.serving.engine.completion import Completion, Conversation, EngineIdentity, PreparedPrompt
+from workers.serving.engine.completion import Completion, Conversation, Engine, EngineIdentity, PreparedPrompt
 from workers.serving.guard_replica import GuardReplica
 from workers.settings.loading import Settings
 
@@ -32,7 +32,7 @@ class Note(NamedTuple):
     size: int
 
 
-class RuledEngine:
+class RuledEngine(Engine):
     """Obeys the texts, and one file: while `guard-stalled` is there, batches do not end.
 
     Args:

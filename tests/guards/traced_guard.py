@@ -12,13 +12,14 @@ from tests.site import Site
 from tests.workers.telemetry.recorded_tracing import RecordedTracing
 from workers.kafka.producer import producer
 from workers.serving import guard_replica
+from workers.serving.engine import completion
 from workers.serving.engine.completion import Completion, Conversation, DraftCounts, EngineIdentity, PreparedPrompt
 from workers.serving.guard_replica import GuardReplica
 
 CANARY = "kookaburra"
 
 
-class Engine:
+class Engine(completion.Engine):
     """Answers Safe or Unsafe, writes the canary off the grammar, or raises with it, as the text says."""
 
     identity = EngineIdentity("pretend", "r7", "p7", "pretend", "float32", "cpu")

@@ -172,8 +172,8 @@ class GuardReplica:
         # Whoever asks whether the engine works must hear it from the engine (P5).
         is_probe = list(requests) == [PROBE]
         asked: list[_Asked | Completion] = []
-        for request in requests:
-            prompt = self._engine.prepare(request.conversation)
+        prepared = self._engine.prepare_all([request.conversation for request in requests])
+        for request, prompt in zip(requests, prepared, strict=True):
             if isinstance(prompt, PreparedPrompt):
                 key = token_bytes(KEY_BYTES) if is_probe else self._cache.key_of(prompt)
                 asked.append(_Asked(key, prompt, request.carrier, background))

@@ -17,13 +17,14 @@ from pipelines.policy import load_policy
 from schemas.errors import GuardCallFailedError, ModerationError
 from tests.guards.answering_guard import judge_without_waits
 from workers.guard.lines import OutputLine, in_chunks, judge_lines, read_lines
+from workers.serving.engine import completion
 from workers.serving.engine.completion import Completion, EngineIdentity, PreparedPrompt
 from workers.serving.local_guard import LocalGuard
 
 SAFE = "Safety: Safe\nCategories: None"
 
 
-class Engine:
+class Engine(completion.Engine):
     """Answers Safe to everything; raises for a text that holds "poison", and for all where it is broken."""
 
     identity = EngineIdentity("m", "r", "p", "reference", "float32", "cpu")

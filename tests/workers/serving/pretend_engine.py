@@ -21,7 +21,7 @@ REFUSED = {"refuse me": "context_overflow", "half a pair": "invalid_text"}
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 
-class PretendEngine:
+class PretendEngine(Engine):
     """Writes what it was asked; refuses two texts, answers one with an error, raises for "poison"."""
 
     identity = EngineIdentity("pretend", "r7", "p7", "pretend", "float32", "cpu")

@@ -249,7 +249,7 @@ class CountedEngine:
 
     def __init__(self, engine: OnePassEngine) -> None:
         self.identity = engine.identity
-        self.prepare = engine.prepare
+        self.prepare_all = engine.prepare_all
         self.judge = engine.judge
         self._engine = engine
         self.ran = 0

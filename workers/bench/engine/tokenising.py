@@ -29,6 +29,8 @@ _SPECIAL: Final = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 _ADDED: Final = ("<think>", "</think>")
 _SPACE, _LINE_END = "\u0120", "\u010a"  # as byte-level BPE writes them
 _LONGEST_WORD: Final = 10
+# As many as a stream worker sends in one call.
+_CALL: Final = 64
 _TEMPLATE_WORDS: Final = 1_000
 _CHAT_WORDS: Final = 5_000
 _WORDS_OF_A_LINE: Final = 14
@@ -145,5 +147,9 @@ class Tokenising:
         }
 
     def _prepared(self, chats: Sequence[Conversation]) -> list[int]:
-        prompts = [self._builder.prepare(chat) for chat in chats]
+        prompts = [
+            prompt
+            for start in range(0, len(chats), _CALL)
+            for prompt in self._builder.prepare_all(chats[start : start + _CALL])
+        ]
         return [len(prompt) for prompt in prompts if isinstance(prompt, PreparedPrompt)]

@@ -116,12 +116,16 @@ class Engine(Protocol):
         """
         ...
 
+    def prepare_all(self, conversations: Sequence[Conversation]) -> list[PreparedPrompt | Completion]:
+        """The same for many, in order. Engines inherit this one, or do it faster together."""
+        return [self.prepare(conversation) for conversation in conversations]
+
     def run(self, prompts: Sequence[PreparedPrompt]) -> list[Completion]:
         """Judge one batch; one completion per prompt, in order. One call at a time."""
         ...
 
     def judge(self, conversations: Sequence[Conversation]) -> list[Completion]:
         """Prepare and run; one completion per conversation, in order. Engines inherit this one."""
-        prepared = [self.prepare(conversation) for conversation in conversations]
+        prepared = self.prepare_all(conversations)
         judged = iter(self.run([item for item in prepared if isinstance(item, PreparedPrompt)]))
         return [item if isinstance(item, Completion) else next(judged) for item in prepared]

@@ -132,6 +132,9 @@ class OnePassEngine(Engine):
     def prepare(self, conversation: Conversation) -> PreparedPrompt | Completion:
         return self._builder.prepare(conversation)
 
+    def prepare_all(self, conversations: Sequence[Conversation]) -> list[PreparedPrompt | Completion]:
+        return self._builder.prepare_all(conversations)
+
     def run(self, prompts: Sequence[PreparedPrompt]) -> list[Completion]:
         self._compile_when_busy(len(prompts))
         # Equal prompts have equal answers.

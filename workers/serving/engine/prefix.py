@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from workers.serving.engine.completion import PreparedPrompt
-from workers.serving.engine.prompt import ContentSlot, PromptBuilder
+from workers.serving.engine.prompt import PromptBuilder
+from workers.serving.engine.prompt_pieces import ContentSlot
 
 TokenIds = npt.NDArray[np.int64]
 

@@ -3,22 +3,22 @@
 P4 is kept here. The template is rendered once for each sequence of roles, with a probe in place of each content. That
 tells which characters of the prompt are the template's and which are a message's. Control tokens are looked for only in
 the template's; everything else is encoded by a tokenizer without added tokens. So nothing that a message says can
-become a control token, and no escaping is needed that a message could imitate. The real conversation is rendered as
-well and must equal the filled-in template character by character, which exposes a template that drops, cuts or
-rewrites a content.
+become a control token, and no escaping is needed that a message could imitate. Where the template is not proven to
+print contents as they are, the real conversation is rendered as well and must equal the filled-in template character by
+character, which exposes a template that drops, cuts or rewrites a content.
 
 Knows nothing of models, devices or verdicts.
 """
 
 import hashlib
 import json
+import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
-import numpy as np
 from jinja2 import TemplateError
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
@@ -35,7 +35,10 @@ from workers.serving.engine.completion import (
     PreparedPrompt,
     Task,
 )
+from workers.serving.engine.prompt_pieces import ContentSlot, PromptPieces, has_proven_seams, pieces_of
+from workers.serving.engine.template_proof import only_prints_contents
 
+_LOG: Final = logging.getLogger(__name__)
 _TASKS: Final[dict[str, Task]] = {"user": "prompt", "assistant": "response"}
 _KNOWN_ROLES: Final = frozenset({"system", "user", "assistant", "tool"})
 # Private-use characters name the message. The unusual spaces around them show whether the template trims contents;
@@ -56,17 +59,25 @@ class ControlToken:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class ContentSlot:
-    """Where the template shows the content of message `index`, and on which sides it trims white space."""
-
-    index: int
-    trims_left: bool
-    trims_right: bool
-
-
 # A prompt in order; a plain string is the template's own text.
 PromptPlan: TypeAlias = tuple[str | ControlToken | ContentSlot, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """How conversations of one sequence of roles are laid out, and how that is tokenised."""
+
+    plan: PromptPlan
+    pieces: PromptPieces
+
+
+@dataclass(frozen=True, slots=True)
+class _LaidOut:
+    """A conversation on its way: its prompt's texts still have to be tokenised."""
+
+    task: Task
+    pieces: PromptPieces
+    texts: list[str]
 
 
 class PromptBuilder:
@@ -88,31 +99,62 @@ class PromptBuilder:
         alternatives = "|".join(map(re.escape, sorted(self._control_ids, key=len, reverse=True)))
         self._control_pattern = re.compile(f"({alternatives or '(?!)'})")
         self._plain = Tokenizer.from_str(json.dumps({**specification, "added_tokens": []}))
-        self._cached_plan = lru_cache(maxsize=_CACHED_PLANS)(self._derive_plan)
-        self._check(Tokenizer.from_str(json.dumps(specification)))
+        self._cached_layout = lru_cache(maxsize=_CACHED_PLANS)(self._derive_layout)
         template = tokenizer.get_chat_template()
+        self._only_prints = only_prints_contents(template)
+        self._at_seams = has_proven_seams(specification)
+        if not (self._only_prints and self._at_seams):
+            _LOG.warning(
+                "prompts are %s: of this %s it is not proven what messages leave unchanged",
+                "rendered one by one" if self._at_seams else "tokenised whole",
+                "chat template" if self._at_seams else "tokenizer",
+            )
+        self._check(Tokenizer.from_str(json.dumps(specification)))
         digest = hashlib.sha256(template.encode() + b"\0" + json.dumps(specification, sort_keys=True).encode())
         self.sha256: Final = digest.hexdigest()
 
     def prepare(self, conversation: Conversation) -> PreparedPrompt | Completion:
         """Render and tokenise one conversation; never raises for anything that a conversation holds."""
+        return self.prepare_all([conversation])[0]
+
+    def prepare_all(self, conversations: Sequence[Conversation]) -> list[PreparedPrompt | Completion]:
+        """The same for many, in order: their own texts are tokenised together, without Python's lock."""
+        laid_out = [self._laid_out(conversation) for conversation in conversations]
+        texts = [text for item in laid_out if isinstance(item, _LaidOut) for text in item.texts]
+        encoded = (encoding.ids for encoding in self._plain.encode_batch_fast(texts, add_special_tokens=False))
+        return [item if isinstance(item, Completion) else self._prepared(item, encoded) for item in laid_out]
+
+    def plan(self, roles: tuple[str, ...]) -> PromptPlan | None:
+        """How the template lays out a conversation of these roles; None where it leaves a message out."""
+        layout = self._layout(roles)
+        return None if layout is None else layout.plan
+
+    def _laid_out(self, conversation: Conversation) -> _LaidOut | Completion:
         messages = _checked_messages(conversation)
         if isinstance(messages, str):
             return Completion.failed(messages)
         roles, contents = zip(*messages, strict=True)
-        plan = self.plan(roles)
-        if plan is None or self._render(roles, contents) != _filled(plan, contents):
+        layout = self._layout(roles)
+        if layout is None:
             return Completion.failed(NOT_RENDERED)
-        token_ids = self._encode(plan, contents)
+        if not self._only_prints and self._render(roles, contents) != _filled(layout.plan, contents):
+            return Completion.failed(NOT_RENDERED)
+        return _LaidOut(_TASKS[roles[-1]], layout.pieces, layout.pieces.filled(contents))
+
+    def _prepared(self, item: _LaidOut, encoded: Iterator[list[int]]) -> PreparedPrompt | Completion:
+        token_ids = item.pieces.joined([next(encoded) for _ in item.texts])
         if self._max_tokens is not None and len(token_ids) > self._max_tokens:
             return Completion.failed(CONTEXT_OVERFLOW, prompt_tokens=len(token_ids))
-        array = np.array(token_ids, dtype=np.int64)
-        array.setflags(write=False)
-        return PreparedPrompt(array, _TASKS[roles[-1]])
+        return PreparedPrompt(token_ids, item.task)
 
-    def plan(self, roles: tuple[str, ...]) -> PromptPlan | None:
-        """How the template lays out a conversation of these roles; None where it leaves a message out."""
-        return self._cached_plan(roles) if len(roles) <= _LONGEST_CACHED_PLAN else self._derive_plan(roles)
+    def _layout(self, roles: tuple[str, ...]) -> _Layout | None:
+        return self._cached_layout(roles) if len(roles) <= _LONGEST_CACHED_PLAN else self._derive_layout(roles)
+
+    def _derive_layout(self, roles: tuple[str, ...]) -> _Layout | None:
+        plan = self._derive_plan(roles)
+        if plan is None:
+            return None
+        return _Layout(plan, pieces_of(list(_spans(plan)), self._encode_plain, at_seams=self._at_seams))
 
     def _derive_plan(self, roles: tuple[str, ...]) -> PromptPlan | None:
         rendered = self._render(roles, [_PROBE.format(index=index) for index in range(len(roles))])
@@ -141,19 +183,6 @@ class PromptBuilder:
         except TemplateError:  # how templates refuse an order of roles
             return None
 
-    def _encode(self, plan: PromptPlan, contents: Sequence[str]) -> list[int]:
-        token_ids: list[int] = []
-        span: list[str] = []
-        for part in plan:
-            if isinstance(part, ControlToken):
-                token_ids += self._encode_plain("".join(span))
-                token_ids.append(part.token_id)
-                span.clear()
-            else:
-                # The template's text and a message's are encoded together: tokens reach across their boundary.
-                span.append(_shown(part, contents))
-        return token_ids + self._encode_plain("".join(span))
-
     def _encode_plain(self, text: str) -> list[int]:
         token_ids: list[int] = self._plain.encode(text, add_special_tokens=False).ids if text else []
         return token_ids
@@ -161,16 +190,31 @@ class PromptBuilder:
     def _check(self, full: Tokenizer) -> None:
         setting = f"guard.model {self._tokenizer.name_or_path!r}"
         for roles in (("user",), ("user", "assistant")):
-            plan = self.plan(roles)
+            layout = self._layout(roles)
             contents = [_CHECK_CONTENT] * len(roles)
             rendered = self._render(roles, contents)
-            if plan is None or rendered is None or rendered != _filled(plan, contents):
+            if layout is None or rendered is None or rendered != _filled(layout.plan, contents):
                 raise ValueError(f"{setting}: the chat template does not render the turns {roles}")
-            if self._encode(plan, contents) != full.encode(rendered, add_special_tokens=False).ids:
+            pieces = layout.pieces
+            token_ids = pieces.joined([self._encode_plain(text) for text in pieces.filled(contents)])
+            if token_ids.tolist() != full.encode(rendered, add_special_tokens=False).ids:
                 raise ValueError(f"{setting}: the tokenizer's added tokens do more than stand for their own text")
         for text in self._control_ids:
             if not set(self._control_ids.values()).isdisjoint(self._encode_plain(text)):
                 raise ValueError(f"{setting}: the tokenizer makes the control token {text!r} from plain text")
+
+
+def _spans(plan: PromptPlan) -> Iterator[int | list[str | ContentSlot]]:
+    """The plan with all between two control tokens in one: the template's text and a message's, as they are encoded."""
+    span: list[str | ContentSlot] = []
+    for part in plan:
+        if isinstance(part, ControlToken):
+            yield from ([span] if span else [])
+            yield part.token_id
+            span = []
+        else:
+            span.append(part)
+    yield from ([span] if span else [])
 
 
 def _filled(plan: PromptPlan, contents: Sequence[str]) -> str:
@@ -184,9 +228,7 @@ def _shown(part: str | ControlToken | ContentSlot, contents: Sequence[str]) -> s
         case ControlToken():
             return part.text
         case ContentSlot():
-            content = contents[part.index]
-            content = content.lstrip() if part.trims_left else content
-            return content.rstrip() if part.trims_right else content
+            return part.shown(contents)
 
 
 def _checked_messages(conversation: Conversation) -> list[tuple[str, str]] | CompletionError:

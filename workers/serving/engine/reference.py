@@ -70,6 +70,9 @@ class ReferenceEngine(Engine):
     def prepare(self, conversation: Conversation) -> PreparedPrompt | Completion:
         return self._builder.prepare(conversation)
 
+    def prepare_all(self, conversations: Sequence[Conversation]) -> list[PreparedPrompt | Completion]:
+        return self._builder.prepare_all(conversations)
+
     def run(self, prompts: Sequence[PreparedPrompt]) -> list[Completion]:
         completions: dict[int, Completion] = {}
         for indices in _passes(prompts):
