@@ -20,9 +20,8 @@ import pytest
 
 PATIENCE_S = 10.0
 _CLIENTS = ("KafkaConsumer", "KafkaProducer", "KafkaAdminClient")
-# Of the process: the first who needs them starts them, and a replica of the guard lives as long as its process.
-_REPLICAS = ("weir-engine", "weir-tokeniser", "weir-background")
-_OF_THE_PROCESS = ("tqdm_monitor", "pytest_timeout", "execnet", "Dummy-", *_REPLICAS)
+# Of the process: the first who needs them starts them.
+_OF_THE_PROCESS = ("tqdm_monitor", "pytest_timeout", "execnet", "Dummy-")
 
 _lock = threading.Lock()
 _sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()

@@ -6,6 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +48,7 @@ class Broker:
 
 
 class Site:
-    """Topics of one test, a way to fill them, and workers to empty them."""
+    """Topics of one test, a way to fill them, and workers to empty them; `closing` has what ends after these."""
 
     def __init__(self, broker: Broker) -> None:
         self.suffix = uuid.uuid4().hex[:8]
@@ -58,6 +59,7 @@ class Site:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
+        self.closing = ExitStack()
         self._workers: list[StreamWorker] = []
         self._lanes: list[ShadowLane] = []
         self.settings = self.settings_with()
@@ -152,3 +154,4 @@ class Site:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(WAIT_S)
         self._loop.close()
+        self.closing.close()

@@ -73,7 +73,9 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> RecordedTracing:
 
 def replica_guard(site: Site) -> ReplicaGuard:
     """A guard for the workers of a site."""
-    return ReplicaGuard(GuardReplica(site.settings, Engine()))
+    replica = GuardReplica(site.settings, Engine())
+    site.closing.callback(replica.close)
+    return ReplicaGuard(replica)
 
 
 def send(site: Site, records: Sequence[tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]]) -> None:

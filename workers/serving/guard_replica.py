@@ -10,7 +10,7 @@ import logging
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import redirect_stderr
+from contextlib import ExitStack, redirect_stderr
 from dataclasses import dataclass
 from itertools import chain
 from operator import attrgetter
@@ -66,7 +66,7 @@ class GuardReplica:
         has_telemetry: spans and metrics go where the environment says.
     """
 
-    _has_exporters = False  # until `__init__` has made them
+    _closing = ExitStack()  # of one that was not made: nothing
 
     def __init__(self, settings: Settings, engine: Engine | None = None, *, has_telemetry: bool = True) -> None:
         with redirect_stderr(sys.__stderr__):  # Serve's stand-in for it writes to a file that nobody collects
@@ -74,16 +74,18 @@ class GuardReplica:
         otel = otel_variables() if has_telemetry else TELEMETRY_OFF
         self._tracing = start_tracing(settings.telemetry, "weir-guard", otel)
         self._metrics = start_metrics("weir-guard", otel)
-        self._has_exporters = True
+        self._closing = ExitStack()
+        self._closing.callback(self._metrics.flush)
+        self._closing.callback(self._tracing.flush)
         started = perf_counter()
         self._engine = engine or load_engine(settings.guard)
         self._provenance = provenance_of(self._engine)
         load_s = perf_counter() - started
         log.info(log_event("model_loaded", seconds=round(load_s, 2), **self._provenance.model_dump()))
         # One thread runs the engine and others prepare, so that the next batch is ready when this one ends.
-        self._gpu = ThreadPoolExecutor(1, "weir-engine")
-        self._tokenisers = ThreadPoolExecutor(2, "weir-tokeniser")
-        self._background_tokeniser = ThreadPoolExecutor(1, "weir-background")  # live calls shall not queue behind it
+        self._gpu = self._threads(1, "weir-engine")
+        self._tokenisers = self._threads(2, "weir-tokeniser")
+        self._background_tokeniser = self._threads(1, "weir-background")  # live calls shall not queue behind it
         self._background_calls = 0
         self._batcher = Batcher[_Asked, _Ran](
             self._run,
@@ -161,12 +163,18 @@ class GuardReplica:
         share = self._busy.share()
         return {} if share is None else {BUSY: share}
 
+    def close(self) -> None:
+        """End its threads, which finish what they are at, and export the telemetry that is left."""
+        self._closing.close()
+
     def __del__(self) -> None:
         """Serve calls it on a clean stop, and Python once more; the shadow lane's replica is called by Python alone."""
-        if self._has_exporters:
-            self._has_exporters = False
-            self._tracing.flush()
-            self._metrics.flush()
+        self.close()
+
+    def _threads(self, count: int, name: str) -> ThreadPoolExecutor:
+        made = ThreadPoolExecutor(count, name)
+        self._closing.callback(made.shutdown, wait=False)  # a batch that hangs shall not hold up a stop
+        return made
 
     def _prepare(self, requests: Sequence[GuardRequest], background: bool) -> list[_Asked | Completion]:
         # Whoever asks whether the engine works must hear it from the engine (P5).

@@ -1,13 +1,13 @@
 """Replicas that leave the test process's logs and providers as they are, and telemetry into memory."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from opentelemetry import metrics
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, NumberDataPoint
 
-from tests.workers.serving.pretend_engine import PretendEngine
+from tests.workers.serving.pretend_engine import PretendEngine, replicas
 from tests.workers.telemetry.recorded_tracing import RecordedTracing
 from workers.serving import guard_replica
 
@@ -18,6 +18,13 @@ CACHE_COUNTERS = ("moderation.cache.hits", "moderation.cache.misses")
 @pytest.fixture(autouse=True)
 def _log_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard_replica, "configure_logging", lambda _: None)
+
+
+@pytest.fixture(autouse=True)
+def _replicas_end() -> Iterator[None]:
+    yield
+    while replicas:
+        replicas.pop().close()
 
 
 @pytest.fixture

@@ -53,8 +53,12 @@ class PretendEngine(Engine):
         raise NotImplementedError
 
 
+replicas: list[GuardReplica] = []  # to be closed; those of `tests/workers/serving` are after each test
+
+
 def replica_of(engine: Engine, **guard: Any) -> GuardReplica:
-    return GuardReplica(load_settings(guard={"model": "demo", **guard}), engine)
+    replicas.append(GuardReplica(load_settings(guard={"model": "demo", **guard}), engine))
+    return replicas[-1]
 
 
 def request(text: str, carrier: dict[str, str] | None = None) -> GuardRequest:

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import threading
 import warnings
 
 import pytest
@@ -205,6 +206,20 @@ def test_what_it_measured_is_flushed_once_and_nobody_has_to_await_that(
         replica.__del__()
 
     assert flushed == ["spans", "metrics"]
+
+
+def test_a_closed_replica_ends_its_threads_whatever_they_are_at(engine: PretendEngine) -> None:
+    before = set(threading.enumerate())
+    replica = replica_of(engine)
+    judge(replica, "a")
+    asyncio.run(replica.judge_background([request("b")]))
+    made = [thread for thread in threading.enumerate() if thread not in before]
+    replica.close()
+    for thread in made:
+        thread.join(10)
+
+    assert {thread.name.rpartition("_")[0] for thread in made} == {"weir-engine", "weir-tokeniser", "weir-background"}
+    assert not any(thread.is_alive() for thread in made)
 
 
 def test_a_replica_that_could_not_start_has_nothing_to_flush(monkeypatch: pytest.MonkeyPatch) -> None:

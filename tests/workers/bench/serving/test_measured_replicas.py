@@ -39,6 +39,7 @@ def test_every_batch_that_the_engine_gets_is_counted_once() -> None:
         return reply, await replica.take_batch_sizes(), await replica.take_batch_sizes()
 
     reply, sizes, afterwards = asyncio.run(ask())
+    replica.close()
     assert len(reply.answers) == 10
     assert sizes == [4, 4, 2]
     assert afterwards == []
