@@ -19,7 +19,7 @@ from time import perf_counter
 
 from pipelines.guard import GuardAnswer, GuardReply, GuardRequest
 from pipelines.isolation import PROBE
-from schemas.errors import GuardUnavailableError
+from schemas.errors import GuardCallFailedError, GuardUnavailableError
 from workers.serving.answers import answer_of
 from workers.serving.backlog_policy import BUSY
 from workers.serving.batcher import Batched, Batcher
@@ -105,14 +105,24 @@ class GuardReplica:
         self._busy = BusyShare()
 
     async def judge(self, requests: Sequence[GuardRequest]) -> GuardReply:
-        """Judge the conversations of one call; see `pipelines.guard.Guard`."""
-        return await self._judge(requests, self._tokenisers)
+        """Judge the conversations of one call; see `pipelines.guard.Guard`.
+
+        Raises:
+            GuardCallFailedError: the engine raised; names the kind of its error, whose text may quote the input.
+        """
+        try:
+            return await self._judge(requests, self._tokenisers)
+        except Exception as error:  # noqa: BLE001 - whatever the engine raised
+            kind = type(error).__name__
+        # Not while that is handled: Ray and Serve write the whole chain of an error into their logs.
+        raise GuardCallFailedError(kind)
 
     async def judge_background(self, requests: Sequence[GuardRequest]) -> GuardReply:
         """The same for background work: it has the engine only while no live item waits.
 
         Raises:
             GuardUnavailableError: as many such calls as a replica takes on are waiting already.
+            GuardCallFailedError: see `judge`.
         """
         if self._background_calls >= MAX_BACKGROUND_CALLS:
             self._measures.refused()
@@ -120,8 +130,11 @@ class GuardReplica:
         self._background_calls += 1
         try:
             return await self._judge(requests, self._background_tokeniser, background=True)
+        except Exception as error:  # noqa: BLE001 - as above
+            kind = type(error).__name__
         finally:
             self._background_calls -= 1
+        raise GuardCallFailedError(kind)
 
     async def _judge(
         self, requests: Sequence[GuardRequest], tokenisers: ThreadPoolExecutor, *, background: bool = False

@@ -10,6 +10,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from pipelines.guard import GuardReply
 from pipelines.guard_family import QWEN3GUARD_GEN
+from schemas.errors import GuardCallFailedError
 from schemas.reasons import Reason
 from tests.workers.serving.pretend_engine import TRACE, PretendEngine, replica_of, request, sampled
 from tests.workers.telemetry.recorded_tracing import RecordedTracing
@@ -94,7 +95,7 @@ def test_p12_health_goes_red_after_repeated_failures_and_green_after_one_success
     engine.is_broken = True
     for failures in range(MAX_FAILURES):
         asyncio.run(replica.check_health())
-        with pytest.raises(RuntimeError, match="CUDA"):
+        with pytest.raises(GuardCallFailedError, match=r"^RuntimeError$"):
             judge(replica, f"a{failures}")
 
     with pytest.raises(RuntimeError, match=f"the last {MAX_FAILURES} batches raised"):
@@ -182,8 +183,10 @@ def test_p11_a_batch_of_more_messages_than_a_span_has_links_has_further_spans_in
 def test_p10_the_span_of_a_batch_that_raised_names_the_error_and_no_content(
     engine: PretendEngine, spans: RecordedTracing
 ) -> None:
-    with pytest.raises(RuntimeError):
+    with pytest.raises(GuardCallFailedError) as raised:
         asyncio.run(replica_of(engine).judge([request("poison", sampled(1))]))
+    # Serve logs the error of a call with its whole chain.
+    assert (str(raised.value), raised.value.__cause__, raised.value.__context__) == ("RuntimeError", None, None)
     (span,) = spans.finished()
 
     assert (span.status.status_code, span.status.description) == (StatusCode.ERROR, "RuntimeError")
