@@ -159,7 +159,7 @@ def test_check_names_a_candidates_policy_that_cannot_be_read(monkeypatch: pytest
 def test_verify_proves_and_says_so() -> None:
     shown, proven = Result("verify"), Result("verify", "--allow-tail", "--json")
     assert (shown.code, proven.code) == (0, 0)
-    assert "ledger closed: 2 in, 1 verdicts, 1 dead letters, 1 foreign" in shown.out
+    assert "ledger closed: 2 in, 1 verdicts, 1 dead letters, 0 skipped, 1 foreign" in shown.out
     assert proven.json["promises"] == {"P1": True, "P3": True, "P7": True, "P8": True}
 
 

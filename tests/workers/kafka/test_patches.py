@@ -53,7 +53,7 @@ def test_the_password_may_come_from_a_file_which_is_read_for_each_client(tmp_pat
         assert connection(settings)["sasl_plain_password"] == password
 
     file.unlink()
-    with pytest.raises(ConfigurationError, match=r"kafka\.sasl_password_file=.*password: No such file"):
+    with pytest.raises(ConfigurationError, match=r"kafka\.sasl_password_file cannot be read: No such file"):
         connection(settings)
 
 

@@ -89,6 +89,7 @@ def verdict_of(value: bytes, topic: str, partition: int, offset: int, timestamp_
             "source": {"topic": topic, "partition": partition, "offset": offset},
             "provenance": PROVENANCE,
             "usage": USAGE,
+            "handling": {},
             "timing": {"received_at": now, "judged_at": now, "queue_ms": 0.0, "guard_ms": 0.0},
         }
     )
