@@ -71,8 +71,10 @@ def _turn(entry: Any) -> Any:
     role = entry.get("role", entry.get("from", entry.get("author")))
     if isinstance(role, Mapping):
         role = role.get("role")
-    content = next((entry[name] for name in ("content", "value", "text") if name in entry), None)
-    return {"role": _ROLES.get(role.lower(), role.lower()) if isinstance(role, str) else role, "content": content}
+    turn = {**entry, "role": _ROLES.get(role.lower(), role.lower()) if isinstance(role, str) else role}
+    if (name := next((name for name in ("content", "value", "text") if name in entry), None)) is not None:
+        turn["content"] = entry[name]
+    return turn
 
 
 def _answers(answer: Any) -> list[Any]:
