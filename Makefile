@@ -36,6 +36,10 @@ test: setup ## the fast tier, minutes: no Java, no Go; Ray once, in the demo; OR
 test-ci: setup ## what CI requires beside it: real Kafka, Ray, chaos, chart, collector, browser; whatever is missing is skipped
 	$(PYTEST) -m "($(REST)) and not slow and not gpu"
 
+.PHONY: test-properties
+test-properties: setup ## the property tests, with ten times as many examples, new ones each time
+	$(PYTEST) -m "not ($(REST))" --hypothesis-profile=search $$(grep -rl "from hypothesis import" tests)
+
 .PHONY: test-slow
 test-slow: setup ## what takes too long for each change; tests/README.md says why, for each
 	$(BIN)/pytest -m "slow and not chaos"
@@ -65,7 +69,7 @@ chaos: setup ## all chaos scenarios, then storms of the seeds SEED, SEED+1 … (
 	$(BIN)/python -m tests.chaos --seed $(SEED) --rounds $(ROUNDS) --seconds $(STORM_S)
 
 .PHONY: nightly
-nightly: test test-ci test-slow chaos mutants test-api-server ## everything that needs no GPU: for a job at night
+nightly: test test-ci test-slow test-properties chaos mutants test-api-server ## everything that needs no GPU: for a job at night
 
 .PHONY: test-durations
 test-durations: setup ## the fast tier: its slowest 30, and the time that each folder takes

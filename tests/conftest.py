@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from tests.kafka.cluster import KafkaCluster, available
@@ -22,6 +23,10 @@ pytest_plugins = ["tests.leftovers", "tests.side_by_side"]
 Topics = Callable[..., str]
 _FOLDER = Path(__file__).parent / "integration"
 _skipped: list[str] = []
+# The same examples each time, so that no change fails by luck; `make test-properties` looks for others.
+hypothesis.settings.register_profile("same", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("search", deadline=None, max_examples=1_000)
+hypothesis.settings.load_profile("same")
 
 
 @pytest.hookimpl(tryfirst=True)
