@@ -48,11 +48,12 @@ def test_worker_killed_between_acknowledgement_and_commit(new_arena: NewArena) -
     arena.wait_completed(200)
     victim.kill()
     assert arena.view.committed() == {}
+    published = sum(not event.is_skipped for event in arena.load.sent.values())
     arena.produce(50)
     arena.start()
     arena.settle()
     found = arena.check_closed(duplicates=True)
-    assert found.duplicates == 200
+    assert found.duplicates == published
 
 
 def test_worker_killed_again_and_again_while_it_publishes(new_arena: NewArena) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from random import Random
 from typing import Any, NamedTuple
 
-from schemas.reasons import Reason
+from schemas.reasons import NOTHING_TO_JUDGE, Reason
 from workers.demo.corpus import Example, examples, held_out
 
 TENANTS = ("forum", "games", "school")
@@ -25,6 +25,11 @@ class SampleRecord(NamedTuple):
     value: bytes | None
     headers: list[tuple[str, bytes]]
     expected: Reason | None
+
+    @property
+    def is_skipped(self) -> bool:
+        """Whether it holds nothing to judge, and shall have no outcome."""
+        return self.expected in NOTHING_TO_JUDGE
 
 
 def sample_records(count: int = 500, seed: int = 7) -> list[SampleRecord]:

@@ -114,8 +114,9 @@ def _is_letter(item: InFlightRecord) -> bool:
 
 
 def _size_of(item: InFlightRecord) -> int:
-    """Bytes of an outcome's record, without what is ours and small."""
-    assert item.ruling is not None
+    """Bytes of an outcome's record, without what is ours and small; none of what is skipped."""
+    if item.ruling is None:
+        return 0
     outcome = item.ruling.outcome
     if not isinstance(outcome, DeadLetter):
         return len(outcome.value) + len(item.record.key or b"")

@@ -287,3 +287,19 @@ def test_p2_nothing_is_published_while_the_group_may_have_given_its_partition_aw
 
     assert stage.wait_for(1) == [1]
     assert stage.broker.offsets == [1]
+
+
+@pytest.mark.parametrize("where", ["at_send", "at_ack"])
+def test_p1_what_is_skipped_is_no_suspect_where_another_is_too_large(
+    stages: Callable[[Broker], Stage], where: str
+) -> None:
+    broker = Broker()
+    broker.partitions["out"] = {0}
+    setattr(broker, where, too_large(lambda sent: len(sent.key or b"") > 1_000))
+    stage = stages(broker)
+    items = [stage.verdict(number, key=b"k" * 1_000_000 if number == 1 else b"key") for number in range(4)]
+    items[0].ruling = items[2].ruling = None
+    stage.publish(items)
+
+    assert sorted(stage.wait_for(4)) == [0, 1, 2, 3]
+    assert [(sent.offset, sent.key) for sent in broker.stored] == [(1, None), (3, b"key")]
