@@ -98,7 +98,7 @@ def test_p1_p6_every_record_of_the_sample_and_a_body_of_10_mb_end_as_they_should
     off_grammar = [talk[-1]["content"] for talk, _ in held_out(7, OFF_GRAMMAR, severity="Off-grammar")]
     worker = site.start(TaskGuard(off_grammar), site.settings_with(length=LENGTH))
     finish(site, worker, len(records))
-    check_all(site, expected)
+    check_all(site, expected, skips=True)
     assert len(set(expected.values())) > 15
 
 
