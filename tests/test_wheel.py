@@ -86,3 +86,4 @@ def test_the_application_starts_and_ends_when_asked(weir: Path, folder: Path) ->
             server.wait_done(MINUTES)
         finally:
             server.wait_gone()
+    assert "Traceback" not in log.read_text(encoding="utf-8", errors="replace")

@@ -18,6 +18,20 @@ SHAPES: dict[str, dict[str, int]] = {
 }
 
 
+class OneDraft:
+    """One draft for all: right for the prompts whose answer it is, wrong for the others."""
+
+    def __init__(self, draft: Sequence[int]) -> None:
+        self._draft = list(draft)
+
+    def after(self, task: Task, written: Sequence[int]) -> list[int]:
+        del task
+        return self._draft[len(written) :] if list(written) == self._draft[: len(written)] else []
+
+    def note(self, task: Task, answer: Sequence[int]) -> None:
+        del task, answer
+
+
 def random_model(shape: str, *, layers: int, dtype: torch.dtype, vocabulary: int) -> Any:
     """Real widths, head counts and positions; the larger shapes have a head of their own."""
     torch.manual_seed(11)

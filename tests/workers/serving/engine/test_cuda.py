@@ -13,13 +13,14 @@ import pytest
 import torch
 
 from tests.workers.serving.engine.random_models import (
+    OneDraft,
     full_logits,
     greedy,
     prefix_cached_logits,
     prompt_of,
     random_model,
 )
-from workers.serving.engine.completion import PreparedPrompt, Task
+from workers.serving.engine.completion import PreparedPrompt
 from workers.serving.engine.forward.graphs import with_graphs
 from workers.serving.engine.forward.suffix_forward import SuffixForward
 from workers.serving.engine.one_pass import OnePassEngine, limits_of
@@ -35,20 +36,6 @@ pytestmark = [
     pytest.mark.skipif(DEVICE.type == "cuda" and not torch.cuda.is_available(), reason="no GPU"),
     pytest.mark.timeout(600),
 ]
-
-
-class _Drafts:
-    """One draft for all: right for the prompts whose answer it is, wrong for the others."""
-
-    def __init__(self, draft: Sequence[int]) -> None:
-        self._draft = list(draft)
-
-    def after(self, task: Task, written: Sequence[int]) -> list[int]:
-        del task
-        return self._draft[len(written) :] if list(written) == self._draft[: len(written)] else []
-
-    def note(self, task: Task, answer: Sequence[int]) -> None:
-        del task, answer
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +66,7 @@ def decoder_of(
     return VerdictDecoder(
         with_graphs(SuffixForward(model), settled=True),
         [prompts[0].token_ids[:PREFIX]],
-        _Drafts(draft),
+        OneDraft(draft),
         end_ids={VOCABULARY - 1},
         max_new_tokens=NEW_TOKENS,
         limits=limits_of(DEVICE, batch_invariant=batch_invariant),

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from tests.workers.serving.engine.random_models import greedy, prompt_of, random_model
-from workers.serving.engine.completion import PreparedPrompt, Task
+from tests.workers.serving.engine.random_models import OneDraft, greedy, prompt_of, random_model
+from workers.serving.engine.completion import PreparedPrompt
 from workers.serving.engine.forward import graphs
 from workers.serving.engine.forward.graphs import GraphedForward, with_graphs
 from workers.serving.engine.forward.kept_cache import PrefixCache
@@ -18,20 +18,6 @@ from workers.serving.engine.verdict_decoder import VerdictDecoder
 
 VOCABULARY, PREFIX, NEW_TOKENS, END = 600, 20, 6, 599
 CPU = torch.device("cpu")
-
-
-class _SomeRight:
-    """One draft for all, right for some."""
-
-    def __init__(self, draft: Sequence[int]) -> None:
-        self._draft = list(draft)
-
-    def after(self, task: Task, written: Sequence[int]) -> list[int]:
-        del task
-        return self._draft[len(written) :] if list(written) == self._draft[: len(written)] else []
-
-    def note(self, task: Task, answer: Sequence[int]) -> None:
-        del task, answer
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +54,7 @@ def _decoder(forward: Any, prompts: Sequence[PreparedPrompt], draft: Sequence[in
     return VerdictDecoder(
         forward,
         [prompts[0].token_ids[:PREFIX]],
-        _SomeRight(draft),
+        OneDraft(draft),
         end_ids={END},
         max_new_tokens=NEW_TOKENS,
         limits=PassLimits(tokens=4096, rows=16, padding=0.3, small_rows=8),
