@@ -13,8 +13,9 @@ from tokenizers import Tokenizer
 from workers.bench.engine.machine import seconds_of
 from workers.bench.engine.shapes import END, FRAMES, VERDICT_TOKENS
 from workers.serving.engine.completion import PreparedPrompt
+from workers.serving.engine.forward.delegating import Forward
 from workers.serving.engine.output import completion_of
-from workers.serving.engine.verdict_decoder import Forward, VerdictDecoder
+from workers.serving.engine.verdict_decoder import VerdictDecoder
 
 
 def measure_alone(

@@ -15,10 +15,11 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from workers.serving.engine.completion import PreparedPrompt, Task
+from workers.serving.engine.forward.delegating import DelegatingForward, Forward
 from workers.serving.engine.forward.kept_cache import KeptCache, PrefixCache
 from workers.serving.engine.loading import LoadedModel
 from workers.serving.engine.passes import PassLimits
-from workers.serving.engine.verdict_decoder import Forward, VerdictDecoder
+from workers.serving.engine.verdict_decoder import VerdictDecoder
 from workers.serving.engine.verdict_draft import VerdictDrafts
 from workers.serving.engine.verdict_format import QWEN3GUARD_GEN
 
@@ -127,7 +128,7 @@ class VerdictTokens:
         return [self._known.setdefault(prefix, _FIRST_ID + len(self._known)) for prefix in written]
 
 
-class ScriptedForward:
+class ScriptedForward(DelegatingForward):
     """Runs every pass in full, then replaces its logits by scripted ones, because random weights write no verdicts.
 
     A prompt's answer is the Safe verdict, or, for a share of 1 - `accepted` of the prompts, an Unsafe one. Prompts are
@@ -137,7 +138,7 @@ class ScriptedForward:
     def __init__(
         self, forward: Forward, prompts: Sequence[PreparedPrompt], tokens: VerdictTokens, *, accepted: float
     ) -> None:
-        self._forward = forward
+        super().__init__(forward)
         task = prompts[0].task
         ending = "\nRefusal: No" if task == "response" else ""
         safe, other = (
@@ -156,23 +157,10 @@ class ScriptedForward:
         self._before_label, self._other_label = safe[label - 1], other[label]
         self._begun: torch.Tensor | None = None  # which rows' drafts are refused, until the first choice is made
 
-    @property
-    def device(self) -> torch.device:
-        return self._forward.device
-
-    def compile(self, prefix: PrefixCache) -> bool:
-        return self._forward.compile(prefix)
-
-    def no_prefix(self) -> PrefixCache:
-        return self._forward.no_prefix()
-
-    def prefix(self, ids: Sequence[int]) -> PrefixCache:
-        return self._forward.prefix(ids)
-
     def start(
         self, ids: torch.Tensor, prefix: PrefixCache, positions: torch.Tensor | None
     ) -> tuple[torch.Tensor | None, KeptCache]:
-        logits, cache = self._forward.start(ids, prefix, positions)
+        logits, cache = super().start(ids, prefix, positions)
         self._begun = self._refused[ids[:, 0]]
         return self._scripted(logits, ids, positions), cache
 
@@ -184,7 +172,7 @@ class ScriptedForward:
         cache: KeptCache,
         positions: torch.Tensor | None,
     ) -> torch.Tensor | None:
-        return self._scripted(self._forward.resume(ids, filled, prefix, cache, positions), ids, positions)
+        return self._scripted(super().resume(ids, filled, prefix, cache, positions), ids, positions)
 
     def _scripted(
         self, logits: torch.Tensor | None, ids: torch.Tensor, positions: torch.Tensor | None

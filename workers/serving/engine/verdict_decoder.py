@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 
 from workers.serving.engine.completion import DraftCounts, PreparedPrompt, Task
+from workers.serving.engine.forward.delegating import Forward
 from workers.serving.engine.forward.kept_cache import KeptCache, PrefixCache
 from workers.serving.engine.passes import PassLimits, cut_into_passes, run_in_halves
 
@@ -33,32 +34,6 @@ class Drafts(Protocol):
     def after(self, task: Task, written: Sequence[int]) -> Sequence[int]: ...
 
     def note(self, task: Task, answer: Sequence[int]) -> None: ...
-
-
-class Forward(Protocol):
-    """One model's forward over rectangles of new tokens; see `SuffixForward`."""
-
-    @property
-    def device(self) -> torch.device: ...
-
-    def compile(self, prefix: PrefixCache) -> bool: ...
-
-    def no_prefix(self) -> PrefixCache: ...
-
-    def prefix(self, ids: Sequence[int]) -> PrefixCache: ...
-
-    def start(
-        self, ids: torch.Tensor, prefix: PrefixCache, positions: torch.Tensor | None
-    ) -> tuple[torch.Tensor | None, KeptCache]: ...
-
-    def resume(
-        self,
-        ids: torch.Tensor,
-        filled: torch.Tensor,
-        prefix: PrefixCache,
-        cache: KeptCache,
-        positions: torch.Tensor | None,
-    ) -> torch.Tensor | None: ...
 
 
 @dataclass(slots=True, eq=False)

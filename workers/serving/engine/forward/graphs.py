@@ -6,12 +6,13 @@ Knows nothing of drafts or verdicts, and of the model only that `SuffixForward` 
 import logging
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
 
+from workers.serving.engine.forward.delegating import DelegatingForward
 from workers.serving.engine.forward.kept_cache import KeptCache, PrefixCache
 from workers.serving.engine.forward.suffix_forward import SuffixForward
 
@@ -41,7 +42,7 @@ class _Size:
     prefix: int
 
 
-class GraphedForward:
+class GraphedForward(DelegatingForward):
     """`SuffixForward` on a GPU, with its small passes padded to a few sizes and replayed from one graph for each.
 
     What `start` returns is valid until the next `start`. A size is captured when it comes for the second time, and only
@@ -51,31 +52,18 @@ class GraphedForward:
     """
 
     def __init__(self, forward: SuffixForward, *, settled: bool) -> None:
-        self._forward = forward
+        super().__init__(forward)
         self._settled = settled
         self._met: set[_Size] = set()
         self._replays: OrderedDict[_Size, Callable[[], None]] = OrderedDict()
         self._buffers = _Buffers(forward)
         self._pool: Any = None
 
-    @property
-    def device(self) -> torch.device:
-        """Where the model is."""
-        return self._forward.device
-
     def compile(self, prefix: PrefixCache) -> bool:
         """See `SuffixForward.compile`."""
-        compiled = self._forward.compile(prefix)
+        compiled = super().compile(prefix)
         self._settled = True
         return compiled
-
-    def no_prefix(self) -> PrefixCache:
-        """See `SuffixForward.no_prefix`."""
-        return self._forward.no_prefix()
-
-    def prefix(self, ids: Sequence[int]) -> PrefixCache:
-        """See `SuffixForward.prefix`."""
-        return self._forward.prefix(ids)
 
     def start(
         self, ids: torch.Tensor, prefix: PrefixCache, positions: torch.Tensor | None
@@ -91,17 +79,6 @@ class GraphedForward:
             replay()
             logits, cache = self._buffers.results(size)
         return None if logits is None else logits[: len(ids)], cache.first(len(ids))
-
-    def resume(
-        self,
-        ids: torch.Tensor,
-        filled: torch.Tensor,
-        prefix: PrefixCache,
-        cache: KeptCache,
-        positions: torch.Tensor | None,
-    ) -> torch.Tensor | None:
-        """See `SuffixForward.resume`."""
-        return self._forward.resume(ids, filled, prefix, cache, positions)
 
     def _replay_of(self, size: _Size, prefix: PrefixCache) -> Callable[[], None] | None:
         if (replay := self._replays.get(size)) is not None:
