@@ -136,10 +136,18 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object
     finally:
         if isinstance(item, pytest.Function):
             item.funcargs.clear()  # they would keep alive what has come to its end
+        _forget_log(item.config)
         left = _left_after_a_while()
         _accepted.update(left)  # one test is blamed for it
         if left and not item.stash.get(_failed, False):
             pytest.fail(f"outlives its test: {'; '.join(sorted(map(_name, left)))}", pytrace=False)
+
+
+def _forget_log(config: pytest.Config) -> None:
+    """What pytest remembers of the log names errors, their frames, and with these the sockets in them."""
+    if (logs := config.pluginmanager.get_plugin("logging-plugin")) is not None:
+        logs.caplog_handler.reset()
+        logs.report_handler.reset()
 
 
 def _left_after_a_while() -> set[Any]:

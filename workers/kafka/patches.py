@@ -9,12 +9,10 @@ from typing import Any
 from kafka import KafkaConsumer
 from kafka.errors import KafkaConnectionError
 from kafka.future import Future
-from kafka.net.compat import KafkaNetClient
 from kafka.net.manager import KafkaConnectionManager
-from kafka.net.selector import NetworkSelector
 from kafka.partitioner.default import DefaultPartitioner, murmur2
 
-from workers.kafka.unbounded_waits import TidyConsumer
+from workers.kafka.unbounded_waits import TidyClient, TidyConsumer
 
 RECONNECT_S = 0.05
 _MAX_REMEMBERED_KEY = 64  # bytes, so that the memory of it all is bounded
@@ -38,12 +36,11 @@ class ForgetfulConnections(KafkaConnectionManager):
             _leave(future, lambda callback: getattr(callback, "__self__", None) is waited_for)
 
 
-class ConsumerClient(KafkaNetClient):
+class ConsumerClient(TidyClient):
     """A consumer's connections."""
 
     def __init__(self, **config: Any) -> None:
-        net = NetworkSelector(**config)
-        super().__init__(net, ForgetfulConnections(net, **config))
+        super().__init__(ForgetfulConnections, **config)
 
 
 class MemberConsumer(TidyConsumer):
@@ -59,7 +56,7 @@ class MemberConsumer(TidyConsumer):
         self._coordinator.time_to_next_poll = lambda: inf
 
 
-class ProducerClient(KafkaNetClient):
+class ProducerClient(TidyClient):
     """A producer's connections, which return False for a server that cannot be reached, where kafka-python raises.
 
     kafka-python's sender expects a return value and then looks for another coordinator. When an error is raised

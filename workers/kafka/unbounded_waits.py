@@ -3,15 +3,52 @@
 What every poll and every send goes through is in `workers.kafka.patches`.
 """
 
+import socket
 from collections.abc import Callable, Collection
 from typing import Any
+from weakref import WeakSet
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.consumer.subscription_state import OffsetResetStrategy
 from kafka.errors import KafkaError
+from kafka.net.compat import KafkaNetClient
+from kafka.net.manager import KafkaConnectionManager
+from kafka.net.selector import NetworkSelector
 
 ENDS_TIMEOUT_MS = 10_000
 _LATEST = -1  # ListOffsets' word for the log end
+
+
+class TidySelector(NetworkSelector):
+    """A loop at whose end no socket stays open.
+
+    kafka-python leaves open what still had something to write then, and what had not got its connection yet.
+    """
+
+    def __init__(self, **config: Any) -> None:
+        self._opened: WeakSet[socket.socket] = WeakSet()
+        super().__init__(**config)
+
+    def register_event(self, fileobj: socket.socket, event: int, task: Any) -> None:
+        """Have a task go on once a socket can be read or written."""
+        self._opened.add(fileobj)
+        super().register_event(fileobj, event, task)
+
+    def close(self) -> None:
+        """End the loop, its tasks and its sockets."""
+        self.stop()
+        opened = tuple(self._opened)
+        super().close()
+        for one in opened:
+            one.close()
+
+
+class TidyClient(KafkaNetClient):
+    """The connections of a client, all of which end with it."""
+
+    def __init__(self, connections: type[KafkaConnectionManager] = KafkaConnectionManager, **config: Any) -> None:
+        net = TidySelector(**config)
+        super().__init__(net, connections(net, **config))
 
 
 class TidyConsumer(KafkaConsumer):
@@ -22,7 +59,7 @@ class TidyConsumer(KafkaConsumer):
 
     def __init__(self, **config: Any) -> None:
         try:
-            super().__init__(**config)
+            super().__init__(**{"kafka_client": TidyClient} | config)
         except KafkaError:
             _end_unfinished(self)
             raise
@@ -34,7 +71,7 @@ class TidyAdminClient(KafkaAdminClient):
 
     def __init__(self, **config: Any) -> None:
         try:
-            super().__init__(**config)
+            super().__init__(kafka_client=TidyClient, **config)
         except KafkaError:
             _end_unfinished(self)
             raise

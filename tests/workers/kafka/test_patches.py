@@ -1,5 +1,6 @@
 """What we do to kafka-python: a partitioner that remembers, partitions that do not stand still, nulls that are sent."""
 
+import socket
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaConnectionError, MessageSizeTooLargeError
 from kafka.net.compat import KafkaNetClient
+from kafka.net.transport import KafkaTCPTransport
 from kafka.partitioner.default import DefaultPartitioner
 
 from schemas.cut_value import CutValue
@@ -17,6 +19,7 @@ from tests.site import Site, wait_until
 from workers.kafka.connection import connection
 from workers.kafka.patches import ProducerClient, RememberingPartitioner, unpark
 from workers.kafka.producer import ExactProducer, producer
+from workers.kafka.unbounded_waits import TidySelector
 from workers.settings.sections import KafkaSettings
 
 
@@ -66,6 +69,21 @@ def test_a_coordinator_that_cannot_be_reached_is_no_error_to_the_sender(monkeypa
     assert client.await_ready("coordinator-1", 10) is False
     monkeypatch.setattr(KafkaNetClient, "await_ready", lambda *_: True)
     assert client.await_ready("coordinator-1", 10) is True
+
+
+def test_what_was_still_writing_at_the_end_leaves_no_socket_open() -> None:
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    net = TidySelector()
+    transport = KafkaTCPTransport(net, ours)
+    transport.write(bytes(10_000_000))  # more than the other side takes, which never reads
+    net.drain()
+    transport.close()
+    assert ours.fileno() != -1
+
+    net.close()
+    assert ours.fileno() == -1
+    theirs.close()
 
 
 def test_p1_a_partition_that_was_paused_within_a_batch_goes_on_where_it_stood(site: Site) -> None:
