@@ -4,6 +4,7 @@ Another family is another value here, with a parser of its own. Its labels and d
 `VerdictFormat` in `workers.serving.engine.verdict_format`. Loads nothing.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -22,6 +23,10 @@ from schemas.reasons import Reason
 from schemas.verdict import Category, Scores, Severity
 
 _ROUNDING = 1e-3
+# A role at the start of a line, or a tag; both also as someone would write them who is not careful.
+_LINE_ENDS = r"\n\r\v\f\x1c-\x1e\x85\u2028\u2029"
+_ROLE = r"(?:user|assistant)[^\S\n]{0,8}:"
+_TAG = r"<[^\S\n]{0,8}(?:begin|end)[^\S\n]{1,8}[a-z][a-z ]{0,40}>"
 
 
 class FrameTokens(NamedTuple):
@@ -47,6 +52,7 @@ class GuardFamily:
         parse: reads one raw output; raises UnparsableOutputError where it departs from the grammar.
         severities, categories: what each label stands for that the model writes.
         refusal_label: the one that says that a response is a refusal.
+        template_text: finds what the chat template writes around contents, in a content.
         frames: what the chat template puts around a conversation.
         context_tokens: longest prompt and answer.
     """
@@ -57,6 +63,7 @@ class GuardFamily:
     severities: Mapping[str, Severity]
     categories: Mapping[Task, Mapping[str, Category]]
     refusal_label: str
+    template_text: re.Pattern[str]
     frames: Mapping[Task, FrameTokens]
     context_tokens: int
 
@@ -73,6 +80,9 @@ QWEN3GUARD_GEN = GuardFamily(
     severities=SEVERITIES,
     categories=CATEGORIES,
     refusal_label=next(label for label, is_refusal in REFUSALS.items() if is_refusal),
+    template_text=re.compile(
+        rf"(?:(?:\A\s*|(?<=[{_LINE_ENDS}])[^\S\n]{{0,8}}){_ROLE}|{_TAG})(?:\s*(?:{_ROLE}|{_TAG}))*", re.IGNORECASE
+    ),
     frames={Task.PROMPT: FrameTokens(201, 95, 0, 7, 1), Task.RESPONSE: FrameTokens(267, 118, 4, 12, 2)},
     context_tokens=32_768,
 )

@@ -10,15 +10,16 @@ from itertools import repeat
 from typing import NamedTuple
 
 from pipelines.failure import failure_of, terminal
+from pipelines.fitting.length import LengthRule, fit
+from pipelines.fitting.structure import JUDGED_IN_PARTS, StructureRule
 from pipelines.guard import GuardAnswer, GuardRequest, Judged
 from pipelines.guard_family import QWEN3GUARD_GEN, GuardFamily, scores_of
 from pipelines.guard_parser import Classification, worst
-from pipelines.length import LengthRule, fit
 from pipelines.policy import Policy
 from schemas.dead_letter import DeadLetter, dead_letter
 from schemas.errors import ItemError, UnparsableOutputError
 from schemas.event import ChatEvent, Task, decode_event
-from schemas.handling import Handling
+from schemas.handling import Handled, Handling
 from schemas.reasons import Reason
 from schemas.record import SourceRecord
 from schemas.verdict import AppliedPolicy, LengthHandling, Provenance, Severity
@@ -65,6 +66,7 @@ class Moderation:
         max_event_bytes: largest record value accepted.
         group: consumer group, named in dead letters.
         family: of the models that answer.
+        structure: what happens to texts that look like a conversation; None to judge them as they are and no more.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Moderation:
         max_event_bytes: int,
         group: str,
         family: GuardFamily = QWEN3GUARD_GEN,
+        structure: StructureRule | None = JUDGED_IN_PARTS,
     ) -> None:
         self._policy = policy
         self._applied = {
@@ -82,6 +85,8 @@ class Moderation:
             for severity in Severity
         }
         self._length = length
+        self._structure = structure
+        self._rules = f"{length.signature}:{structure.signature if structure else None}"
         self._family = family
         self._writers: dict[Provenance, tuple[VerdictWriter, hashlib._Hash]] = {}
         self._seen: Provenance | None = None
@@ -113,8 +118,15 @@ class Moderation:
         received_at: str | None = None,
     ) -> Admitted | DeadLetter:
         """Fit the event of a record, which is not looked into; see `admit`."""
+        handling = event.handling
         try:
-            fitted = fit(event.messages, self._length)
+            texts = [turn["content"] for turn in event.messages]
+            # One of these two characters is in all that a template writes around texts, and in few messages.
+            if self._structure and any(self._structure.found_in(text) for text in texts if ":" in text or ">" in text):
+                fitted, found = self._structure.fit(event.messages, self._length)
+                handling = {**handling, Handled.STRUCTURE_IN_TEXT: found}
+            else:
+                fitted = fit(event.messages, self._length)
         except Exception as error:  # noqa: BLE001 - see pipelines.failure
             return dead_letter(record, terminal(error, record), group=self._group)
         requests = tuple(map(GuardRequest, fitted.conversations, fitted.tokens, repeat(carrier)))
@@ -127,7 +139,7 @@ class Moderation:
             requests,
             fitted.handling,
             fitted.characters_dropped,
-            event.handling,
+            handling,
             received_at or timestamp(),
         )
 
@@ -200,7 +212,7 @@ class Moderation:
             if provenance not in self._writers:
                 if len(self._writers) >= _MOST_WRITERS:
                     self._writers.clear()
-                base = verdict_id_base(provenance, self._policy.sha256, self._length.signature)
+                base = verdict_id_base(provenance, self._policy.sha256, self._rules)
                 self._writers[provenance] = VerdictWriter(provenance, self._applied), base
             self._seen, self._last = provenance, self._writers[provenance]
         assert self._last is not None

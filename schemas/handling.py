@@ -19,6 +19,8 @@ class Handled(StrEnum):
     """Turns of context that the chat template cannot show."""
     SYSTEM_TURNS_MERGED = "system_turns_merged"
     """System turns that were moved into the one at the front."""
+    STRUCTURE_IN_TEXT = "structure_in_text"
+    """Times that a text holds what the chat template writes around texts: it was judged part by part, too."""
     CREATED_AT_UNREADABLE = "created_at_unreadable"
     """Times in no form that is known; the event has none then."""
 

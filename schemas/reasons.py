@@ -38,6 +38,7 @@ class Reason(StrEnum):
     BLANK_TEXT = "blank_text"
     LONE_SURROGATE = "lone_surrogate"
     UNSUPPORTED_ROLE = "unsupported_role"
+    STRUCTURE_IN_TEXT = "structure_in_text"
     TOO_LONG = "too_long"
     NOT_RENDERED = "not_rendered"
     CONTEXT_OVERFLOW = "context_overflow"
@@ -70,6 +71,7 @@ STAGE_OF: dict[Reason, Stage] = {
     Reason.BLANK_TEXT: Stage.VALIDATE,
     Reason.LONE_SURROGATE: Stage.VALIDATE,
     Reason.UNSUPPORTED_ROLE: Stage.VALIDATE,
+    Reason.STRUCTURE_IN_TEXT: Stage.RENDER,
     Reason.TOO_LONG: Stage.RENDER,
     Reason.NOT_RENDERED: Stage.RENDER,
     Reason.CONTEXT_OVERFLOW: Stage.RENDER,

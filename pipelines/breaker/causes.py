@@ -43,6 +43,7 @@ WEIGHT_OF: dict[Reason, Weight] = {
     Reason.BLANK_TEXT: Weight.NEVER,
     Reason.LONE_SURROGATE: Weight.NEVER,
     Reason.UNSUPPORTED_ROLE: Weight.NEVER,
+    Reason.STRUCTURE_IN_TEXT: Weight.NEVER,
     Reason.TOO_LONG: Weight.NEVER,
     Reason.NOT_RENDERED: Weight.AFTER_CHANGE,
     Reason.CONTEXT_OVERFLOW: Weight.AFTER_CHANGE,

@@ -20,9 +20,9 @@ from pipelines.capacity.figures import (
 )
 from pipelines.capacity.load import Assumptions, Workload, refuse_impossible
 from pipelines.capacity.work import new_tokens, prompt_tokens, sequence_gb, weights_gb, work_of
+from pipelines.fitting.length_policy import MAX_TOKENS
 from pipelines.guard import BATCH_SIZE, CHUNK_SIZE
 from pipelines.in_flight import LIMIT
-from pipelines.length_policy import MAX_TOKENS
 from schemas.errors import ConfigurationError
 from schemas.event import Task
 

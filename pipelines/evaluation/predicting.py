@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Iterable
 from itertools import count, islice
 
 from pipelines.evaluation.examples import LabelledExample, Prediction, Verdict, conversation_digest
+from pipelines.fitting.length import LengthRule
 from pipelines.judging import Judge
 from pipelines.lanes.batch import judge_batch
-from pipelines.length import LengthRule
 from pipelines.moderation import Admitted, Moderation, Outcome
 from pipelines.policy import load_policy
 from schemas.dead_letter import DeadLetter
@@ -31,8 +31,8 @@ class Predictor:
 
     def __init__(self, judge: Judge, length: LengthRule, chunk_size: int) -> None:
         self._judge = judge
-        # The built-in policy, because a prediction holds no action.
-        self._moderation = Moderation(load_policy(None), length, max_event_bytes=0, group="eval")
+        # The built-in policy, because a prediction holds no action; texts are judged as published figures judge them.
+        self._moderation = Moderation(load_policy(None), length, max_event_bytes=0, group="eval", structure=None)
         self._chunk_size = chunk_size
 
     @property

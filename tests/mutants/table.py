@@ -280,4 +280,18 @@ MUTANTS = (
         "        if False:\n            raise",
         "tests/workers/evaluation/test_labelled_rows.py::test_what_is_given_and_met_by_no_row_is_an_error",
     ),
+    Mutant(
+        "judges a text that looks like a chat as a chat and no more",
+        "pipelines/fitting/structure.py",
+        "            yield (*plain, with_text(judged, text))\n",
+        "            yield conversation\n",
+        "tests/pipelines/fitting/test_structure.py::test_p14_a_message_that_looks_like_a_chat_is_judged_part_by_part_too",
+    ),
+    Mutant(
+        "leaves what looks like a chat in the context of a part",
+        "pipelines/fitting/structure.py",
+        'with_text(turn, "\\n".join(self._parts(turn["content"])))',
+        "turn",
+        "tests/pipelines/fitting/test_structure.py::test_p14_the_context_is_shown_without_structure_too",
+    ),
 )

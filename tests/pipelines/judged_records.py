@@ -3,8 +3,9 @@
 import json
 from typing import Any
 
+from pipelines.fitting.length_policy import LengthPolicy
+from pipelines.fitting.structure import JUDGED_IN_PARTS, StructureRule
 from pipelines.guard import GuardAnswer, Judged
-from pipelines.length_policy import LengthPolicy
 from pipelines.moderation import Admitted, Moderation, Outcome
 from pipelines.policy import Policy, load_policy
 from schemas.dead_letter import DeadLetter
@@ -20,12 +21,17 @@ WINDOWS = LengthPolicy("window", 64, 8, 32)
 LONG_TEXT = "the quick brown fox jumps over the lazy dog " * 30
 
 
-def moderation(length: LengthPolicy | None = None, policy: Policy | None = None) -> Moderation:
+def moderation(
+    length: LengthPolicy | None = None,
+    policy: Policy | None = None,
+    structure: StructureRule | None = JUDGED_IN_PARTS,
+) -> Moderation:
     return Moderation(
         policy or load_policy(None),
         length or LengthPolicy("window", 4096, 256, 32),
         max_event_bytes=100_000,
         group="weir",
+        structure=structure,
     )
 
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from pipelines.fitting.length_policy import LengthPolicy
 from pipelines.guard import GuardAnswer, Judged
-from pipelines.length_policy import LengthPolicy
 from pipelines.moderation import Admitted
 from pipelines.policy import Policy
 from pipelines.policy_rules import PolicyFile

@@ -1,6 +1,6 @@
 """Estimates a run without making it: rows, tokens, time and GPU hours, from some of its rows.
 
-Loads no model: tokens come from `pipelines.length`, times from `pipelines.capacity.capacity`.
+Loads no model: tokens come from `pipelines.fitting.length`, times from `pipelines.capacity.capacity`.
 """
 
 from collections import Counter

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from pipelines.evaluation.examples import Prediction
 from pipelines.evaluation.predicting import Predictor
-from pipelines.length import JudgedWhole, LengthRule
+from pipelines.fitting.length import LengthRule
+from pipelines.fitting.length_policy import JudgedWhole
 from schemas.errors import ConfigurationError
 from workers.evaluation.labelled_files import LabelledFiles
 from workers.evaluation.prediction_files import PredictionWriter, RunRecord

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from functools import partial
 
 from pipelines.backoff import Backoff
+from pipelines.fitting.length_policy import LengthPolicy
+from pipelines.fitting.structure import StructureRule
 from pipelines.guard import Guard
+from pipelines.guard_family import QWEN3GUARD_GEN
 from pipelines.judging import Judge
-from pipelines.length_policy import LengthPolicy
 from pipelines.moderation import Moderation
 from pipelines.policy import Policy, load_policy
 from schemas.errors import ConfigurationError
@@ -50,6 +52,7 @@ def moderation_of(settings: Settings, new_moderation: Callable[..., Moderation] 
         length_policy_of(settings.length),
         max_event_bytes=settings.limits.max_event_bytes,
         group=settings.kafka.group_id,
+        structure=StructureRule(settings.events.structure_in_text, QWEN3GUARD_GEN.template_text),
     )
 
 

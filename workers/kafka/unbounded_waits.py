@@ -3,10 +3,8 @@
 What every poll and every send goes through is in `workers.kafka.patches`.
 """
 
-import socket
 from collections.abc import Callable, Collection
 from typing import Any
-from weakref import WeakSet
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.consumer.subscription_state import OffsetResetStrategy
@@ -25,19 +23,10 @@ class TidySelector(NetworkSelector):
     kafka-python leaves open what still had something to write then, and what had not got its connection yet.
     """
 
-    def __init__(self, **config: Any) -> None:
-        self._opened: WeakSet[socket.socket] = WeakSet()
-        super().__init__(**config)
-
-    def register_event(self, fileobj: socket.socket, event: int, task: Any) -> None:
-        """Have a task go on once a socket can be read or written."""
-        self._opened.add(fileobj)
-        super().register_event(fileobj, event, task)
-
     def close(self) -> None:
         """End the loop, its tasks and its sockets."""
         self.stop()
-        opened = tuple(self._opened)
+        opened = [key.fileobj for key in (self._selector.get_map() or {}).values()]
         super().close()
         for one in opened:
             one.close()

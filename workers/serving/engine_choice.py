@@ -4,15 +4,19 @@ The engines are imported only here and only when called: torch takes seconds and
 that builds the application must not pay.
 """
 
+import logging
 from typing import TYPE_CHECKING
 
 from pipelines.guard_family import QWEN3GUARD_GEN, GuardFamily
 from schemas.errors import ConfigurationError
 from schemas.verdict import Provenance
 from workers.settings.sections import GuardSettings
+from workers.telemetry.log import log_event
 
 if TYPE_CHECKING:
     from workers.serving.engine.completion import Engine
+
+log = logging.getLogger(__name__)
 
 
 def load_engine(settings: GuardSettings) -> "Engine":
@@ -22,9 +26,12 @@ def load_engine(settings: GuardSettings) -> "Engine":
         ConfigurationError: names the setting and its value.
     """
     try:
-        return _load(settings)
+        engine = _load(settings)
     except ValueError as error:  # the engine knows no errors of ours
         raise ConfigurationError(str(error)) from None
+    if unknown := [text for text in engine.template_text if not QWEN3GUARD_GEN.template_text.search(text)]:
+        log.warning(log_event("template_text_unknown", model=settings.model, count=len(unknown)))  # P14 lacks these
+    return engine
 
 
 def _load(settings: GuardSettings) -> "Engine":

@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import NoDecode
 
 from pipelines.breaker.rules import BreakerRules
+from pipelines.fitting.length_policy import MAX_TOKENS, MIN_TOKENS, Mode
 from pipelines.guard import BATCH_SIZE, CHUNK_SIZE
 from pipelines.in_flight import LIMIT
-from pipelines.length_policy import MAX_TOKENS, MIN_TOKENS, Mode
 
 Positive = Annotated[int, Field(gt=0)]
 PositiveSeconds = Annotated[float, Field(gt=0)]
@@ -202,6 +202,10 @@ class EventSettings(Section):
 
     nothing_to_judge: Literal["skip", "dead_letter"] = Field(
         "skip", description="a null value, or no text but white space: counted and no more, or a dead letter"
+    )
+    structure_in_text: Literal["judge_parts", "dead_letter"] = Field(
+        "judge_parts",
+        description="a text with roles or tags as the chat template writes them: each part, too, or refused",
     )
 
 

@@ -14,13 +14,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import uuid4
 
+from pipelines.fitting.length_policy import LengthPolicy
 from pipelines.guard import Judged
 from pipelines.in_flight import bytes_of
 from pipelines.judging import Judge, ask_batch
-from pipelines.length_policy import LengthPolicy
 from pipelines.moderation import Admitted, Moderation, Outcome, Ruling, timestamp
 from pipelines.policy import Policy
 from pipelines.shadow import AgreementCounts, disagreement, is_sampled
@@ -254,13 +254,11 @@ class ShadowedModeration(Moderation):
 
     Args:
         lane: is offered them.
-        policy, length, max_event_bytes, group: see `Moderation`.
+        policy, length, rest: see `Moderation`.
     """
 
-    def __init__(
-        self, lane: ShadowLane, policy: Policy, length: LengthPolicy, *, max_event_bytes: int, group: str
-    ) -> None:
-        super().__init__(policy, length, max_event_bytes=max_event_bytes, group=group)
+    def __init__(self, lane: ShadowLane, policy: Policy, length: LengthPolicy, **rest: Any) -> None:
+        super().__init__(policy, length, **rest)
         self._lane = lane
 
     def decide(self, admitted: Admitted, judged: Sequence[Judged], judged_at: str | None = None) -> Ruling:

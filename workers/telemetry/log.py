@@ -59,6 +59,7 @@ EventName = Literal[
     "signal",
     "start_held",
     "telemetry_not_supported",
+    "template_text_unknown",
     "topic_found",
     "topic_missing",
     "topic_recreated",

@@ -7,10 +7,10 @@ import pytest
 
 from pipelines.evaluation.examples import Label, LabelledExample, Prediction, Verdict
 from pipelines.evaluation.predicting import Predictor
+from pipelines.fitting.length import LengthRule
+from pipelines.fitting.length_policy import JudgedWhole, LengthPolicy
 from pipelines.guard import GuardAnswer
 from pipelines.isolation import PROBE
-from pipelines.length import JudgedWhole, LengthRule
-from pipelines.length_policy import LengthPolicy
 from schemas.event import Task
 from schemas.reasons import Reason
 from schemas.verdict import Severity

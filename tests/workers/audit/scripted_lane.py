@@ -13,10 +13,10 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from pipelines.backoff import Backoff
+from pipelines.fitting.length_policy import LengthPolicy
 from pipelines.guard import GuardAnswer, GuardReply, GuardRequest
 from pipelines.isolation import PROBE
 from pipelines.judging import Judge
-from pipelines.length_policy import LengthPolicy
 from pipelines.moderation import Moderation
 from pipelines.policy import load_policy
 from schemas.record import SourceRecord

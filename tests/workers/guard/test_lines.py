@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from pipelines.fitting.length_policy import LengthPolicy
 from pipelines.guard import GuardReply, GuardRequest
 from pipelines.isolation import PROBE
-from pipelines.length_policy import LengthPolicy
 from pipelines.moderation import Moderation
 from pipelines.policy import load_policy
 from schemas.errors import GuardCallFailedError, ModerationError

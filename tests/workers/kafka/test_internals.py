@@ -46,6 +46,7 @@ INTERNALS = {
         "_metadata": "kafka.producer.kafka",
         "_net": "kafka.consumer.group",
         "_reset_offset_if_needed": "kafka.consumer.fetcher",
+        "_selector": "kafka.net.selector",
         "_sender": "kafka.producer.kafka",
         "_subscription": "kafka.consumer.group",
         "_transaction_manager": "kafka.producer.kafka",

@@ -109,6 +109,11 @@ class Engine(Protocol):
         """How drafting has gone. May be asked from any thread; engines that draft nothing inherit this one."""
         return DraftCounts()
 
+    @property
+    def template_text(self) -> tuple[str, ...]:
+        """What the chat template writes around contents: what stands before each, and its tags."""
+        return ()
+
     def prepare(self, conversation: Conversation) -> PreparedPrompt | Completion:
         """Render and tokenise one conversation, or say why that cannot be done.
 

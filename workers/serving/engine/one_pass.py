@@ -129,6 +129,10 @@ class OnePassEngine(Engine):
         """What the prompts of each opening share, or why they share nothing."""
         return self._frames
 
+    @property
+    def template_text(self) -> tuple[str, ...]:
+        return self._builder.template_text()
+
     def prepare(self, conversation: Conversation) -> PreparedPrompt | Completion:
         return self._builder.prepare(conversation)
 

@@ -17,6 +17,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, Final, TypeAlias
 
 from jinja2 import TemplateError
@@ -48,6 +49,7 @@ _PROBE_PATTERN: Final = re.compile("(\u2003?)\ue000([0-9]+)\ue001(\u2002?)")
 # Plans are kept for common role sequences only, so that long conversations cannot fill the memory (P9).
 _CACHED_PLANS: Final = 256
 _LONGEST_CACHED_PLAN: Final = 32
+_TAG: Final = re.compile(r"<[^<>\n]+>")
 _CHECK_CONTENT: Final = " A few  words, caf\u00e9, e\u0301, \u4f60\u597d, \U0001f600 and 3 digits: 123?\n"
 
 
@@ -128,6 +130,19 @@ class PromptBuilder:
         """How the template lays out a conversation of these roles; None where it leaves a message out."""
         layout = self._layout(roles)
         return None if layout is None else layout.plan
+
+    def template_text(self) -> tuple[str, ...]:
+        """What the template writes between contents, before the first and behind the last: its line there, its tags."""
+        written: list[str] = []
+        for roles in (("user",), ("user", "assistant"), ("user", "assistant", "user")):
+            plan = self.plan(roles) or ()
+            slots = [index for index, part in enumerate(plan) if isinstance(part, ContentSlot)]
+            around = [
+                "".join(part for part in plan[start + 1 : end] if isinstance(part, str))
+                for start, end in pairwise([-1, *slots, len(plan)])
+            ]
+            written += (around[0].rpartition("\n")[2], *around[1:-1], *_TAG.findall("".join(around)))
+        return tuple(dict.fromkeys(written))
 
     def _laid_out(self, conversation: Conversation) -> _LaidOut | Completion:
         messages = _checked_messages(conversation)

@@ -67,6 +67,10 @@ class ReferenceEngine(Engine):
     def identity(self) -> EngineIdentity:
         return self._identity
 
+    @property
+    def template_text(self) -> tuple[str, ...]:
+        return self._builder.template_text()
+
     def prepare(self, conversation: Conversation) -> PreparedPrompt | Completion:
         return self._builder.prepare(conversation)
 

@@ -2,7 +2,7 @@
 
 The last message is judged; earlier turns are context, and the oldest go first. What is cut out of a middle is not
 judged, and the verdict says so; windows cover all of the last message. Cuts keep a base character with its marks and
-an emoji with its parts. Units are those of `pipelines.length`.
+an emoji with its parts. Units are those of `pipelines.fitting.length`.
 Does not tokenise and does not render.
 """
 
@@ -10,8 +10,7 @@ import unicodedata
 from collections.abc import Iterator
 from typing import Literal
 
-from pipelines.guard import Conversation
-from pipelines.length import (
+from pipelines.fitting.length import (
     ESTIMATE_VERSION,
     MIN_CHARACTER_UNITS,
     TURN_UNITS,
@@ -20,7 +19,9 @@ from pipelines.length import (
     conversation_units,
     text_units,
     tokens_of,
+    whole,
 )
+from pipelines.guard import Conversation
 from schemas.errors import ConfigurationError, EventError
 from schemas.event import Message
 from schemas.reasons import Reason
@@ -70,7 +71,7 @@ class LengthPolicy:
         self.signature = f"{mode}:{max_tokens}:{overlap_tokens}:{max_windows}:{ESTIMATE_VERSION}"
 
     def shorten(self, conversation: Conversation, units: int) -> Fitted:
-        """See `pipelines.length.LengthRule`.
+        """See `pipelines.fitting.length.LengthRule`.
 
         Raises:
             EventError: `too_long`, naming the estimate and the limit.
@@ -102,6 +103,17 @@ class LengthPolicy:
         return EventError(
             Reason.TOO_LONG, f"messages: about {tokens_of(units)} tokens, the limit is {self.max_tokens}{why}"
         )
+
+
+class JudgedWhole:
+    """No rule: every conversation is judged as it is, as published figures are made."""
+
+    signature = "whole"
+    limit = float("inf")
+
+    def shorten(self, conversation: Conversation, units: int) -> Fitted:
+        """Never asked; the guard may refuse."""
+        return whole(conversation, units)
 
 
 def _characters(conversation: Conversation) -> int:

@@ -4,7 +4,7 @@ The estimate is a weight for each UTF-8 byte, tuned on Qwen's own BPE. Against t
 0.8 to 1.8 times as high, over 34 languages, code, JSON, URLs and emoji. It is 0.5 times at worst (the rarest ideographs
 and syllables; random letters 0.6, base64 0.7), and far too high only for runs of white space or of one letter.
 Weights add up: cutting a text changes nothing but the rounding. The template's fixed tokens come on top.
-What is too long is `pipelines.length_policy`'s to shorten.
+What is too long is `pipelines.fitting.length_policy`'s to shorten.
 """
 
 import string
@@ -34,7 +34,7 @@ class Fitted(NamedTuple):
 
 
 class LengthRule(Protocol):
-    """What is done with long conversations: `pipelines.length_policy.LengthPolicy`, or `JudgedWhole`.
+    """What is done with long conversations: `pipelines.fitting.length_policy.LengthPolicy`, or `JudgedWhole`.
 
     Attributes:
         signature: all that decides what is judged in place of a conversation; part of a verdict's id.
@@ -53,17 +53,6 @@ class LengthRule(Protocol):
             EventError: the rule refuses it.
         """
         ...
-
-
-class JudgedWhole:
-    """No rule: every conversation is judged as it is, as published figures are made."""
-
-    signature = "whole"
-    limit = float("inf")
-
-    def shorten(self, conversation: Conversation, units: int) -> Fitted:
-        """Never asked; the guard may refuse."""
-        return whole(conversation, units)
 
 
 def fit(conversation: Conversation, rule: LengthRule) -> Fitted:

@@ -7,8 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.length import MIN_CHARACTER_UNITS, Conversation, Fitted, estimate_tokens, fit, text_units, tokens_of
-from pipelines.length_policy import MIN_TOKENS, LengthPolicy, Mode, reach
+from pipelines.fitting.length import (
+    MIN_CHARACTER_UNITS,
+    Conversation,
+    Fitted,
+    estimate_tokens,
+    fit,
+    text_units,
+    tokens_of,
+)
+from pipelines.fitting.length_policy import MIN_TOKENS, LengthPolicy, Mode, reach
 from schemas.errors import ConfigurationError, EventError
 from schemas.reasons import Reason, Stage
 
