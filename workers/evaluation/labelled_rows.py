@@ -12,8 +12,8 @@ from typing import Any, Self, get_args
 
 from pipelines.evaluation.examples import Label, LabelledExample
 from pipelines.guard import Conversation
-from schemas.errors import ConfigurationError
-from schemas.event import Role
+from schemas.errors import ConfigurationError, EventError
+from schemas.event import Role, read_event
 from schemas.verdict import Severity
 from workers.evaluation.benchmark_rows import Found, RowSource, is_true, severity_of
 from workers.evaluation.row_files import Row
@@ -118,6 +118,10 @@ class Mapped:
     def _turns(self, messages: Any, source: RowSource) -> Conversation:
         if not isinstance(messages, list) or not messages:
             raise self._wrong(source, "messages", "not a list of messages")
+        try:
+            return read_event({"event_id": BENCHMARK, "messages": messages}).messages
+        except EventError:  # what cannot be judged is an example all the same: the figures count it
+            pass
         for turn in messages:
             if not isinstance(turn, Mapping) or not isinstance(turn.get("content"), str):
                 raise self._wrong(source, "messages", "a message without a text for its content")

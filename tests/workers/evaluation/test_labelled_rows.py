@@ -8,7 +8,7 @@ import pytest
 
 from pipelines.evaluation.examples import LabelledExample
 from schemas.errors import ConfigurationError
-from schemas.event import Task
+from schemas.event import Task, read_event
 from schemas.verdict import Severity
 from workers.evaluation.labelled_files import AUTO, LabelledFiles
 from workers.evaluation.labelled_rows import Mapped
@@ -37,6 +37,21 @@ def test_the_default_columns(tmp_path: Path) -> None:
     assert (second.task, second.label.severity, second.label.refusal) == (Task.RESPONSE, Severity.UNSAFE, False)
     assert third.example_id == "mine.jsonl:3"
     assert third.conversation == ({"role": "system", "content": "s"}, {"role": "user", "content": "u"})
+
+
+def test_messages_are_read_as_live_traffic_reads_them(tmp_path: Path) -> None:
+    parts = [{"type": "text", "text": "look"}, {"type": "image_url", "image_url": {"url": "data:"}}]
+    asked = [
+        {"role": "developer", "content": "be kind"},
+        {"role": "assistant", "content": "hello"},
+        {"role": "user", "content": parts},
+        {"role": "assistant", "content": None, "tool_calls": []},
+        {"role": "tool", "content": "12"},
+        {"role": "user", "content": "and now?"},
+    ]
+    (example,) = read(tmp_path, [{"messages": asked, "label": 1}])
+    assert example.conversation == read_event({"event_id": "live", "messages": asked}).messages
+    assert [turn["content"] for turn in example.conversation if turn["role"] == "user"] == ["look", "and now?"]
 
 
 def test_columns_are_mapped(tmp_path: Path) -> None:
