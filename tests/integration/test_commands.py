@@ -1,6 +1,7 @@
 """The commands against real Kafka: with the configs, the rights and the transaction markers that the mock has not."""
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -205,6 +206,39 @@ def test_check_passes_where_all_is_there(names: TopicSettings) -> None:
     assert {status for status, _ in found.values()} == {"ok", "skip"}
     assert found[f"topic {names.events[0]}"] == ("ok", "events, 12 partitions")
     assert found[f"rights on {names.verdicts}"] == ("ok", "DESCRIBE and WRITE allowed")
+
+
+def test_check_names_records_that_are_removed_before_they_are_judged(
+    names: TopicSettings, cluster: KafkaCluster
+) -> None:
+    weir("topics", "apply", "--partitions", "1")
+    (events,) = names.events
+    admin = KafkaAdminClient(**cluster.client())
+    sender = KafkaProducer(**cluster.client())
+    hour_ago = int(time.time() * 1000) - 3_600_000
+    for at_ms in (hour_ago, hour_ago, int(time.time() * 1000)):
+        sender.send(events, b"{}", timestamp_ms=at_ms).get(10)
+    sender.close()
+
+    def found() -> tuple[str, str]:
+        return checks()[1][f"retention of {events}"]
+
+    assert found()[0] == "ok"
+    commit(cluster, SourceRecord(events, 0, 0, 0, None, None, ()))
+    keep(admin, events, 2 * 3_600_000 - 60_000)
+    wait_until(lambda: found()[0] == "fail", "the broker to tell of its retention")
+    assert "partitions 0 hold records that wait for longer than 50% of retention.ms=7140000" in found()[1]
+    commit(cluster, SourceRecord(events, 0, 1, 0, None, None, ()))
+    assert found()[0] == "ok"
+
+    admin.delete_records({TopicPartition(events, 0): 3})
+    admin.close()
+    assert found() == ("fail", f"{events}: 1 records were removed before they were judged")
+    assert checks()[1]["topic creation"] == ("ok", "auto.create.topics.enable=false")
+
+
+def keep(admin: KafkaAdminClient, topic: str, retention_ms: int) -> None:
+    admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, {"retention.ms": str(retention_ms)})])
 
 
 def test_check_names_a_missing_topic_and_a_size_that_is_too_small(names: TopicSettings, cluster: KafkaCluster) -> None:

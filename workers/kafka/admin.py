@@ -65,6 +65,13 @@ class Admin(TidyAdminClient):
         """Brokers that are not fenced."""
         return sum(not broker.get("is_fenced", False) for broker in self.describe_cluster()["brokers"])
 
+    def broker_config(self, name: str) -> str | None:
+        """A setting of the first broker; None where it is not told."""
+        broker = str(self.describe_cluster()["brokers"][0]["broker_id"])
+        resource = ConfigResource(ConfigResourceType.BROKER, broker)
+        told = self.describe_configs([resource], config_filter="all").get("broker", {}).get(broker, {}).get(name)
+        return None if told is None else told["value"]
+
     def topic_state(self, name: str) -> TopicState:
         """One topic's state; raises what the broker says where it does not exist or may not be seen."""
         topic = self.describe_topics([name])[0]

@@ -25,6 +25,7 @@ from workers.kafka.producer import transactional_id
 from workers.kafka.topics import HEADER_BYTES, Role, topic_roles
 from workers.settings.loading import Settings
 from workers.tools.inspect.check import CheckResult, check
+from workers.tools.inspect.retention_check import retention, topic_creation
 
 RIGHTS: Mapping[Role, tuple[str, ...]] = {
     "events": ("DESCRIBE", "READ"),
@@ -49,7 +50,8 @@ def kafka_checks(settings: Settings, timeout_s: float) -> Iterator[CheckResult]:
         names = [*(f"topic {name}" for name in roles), *(f"rights on {name}" for name in roles)]
         if settings.delivery.mode == "exactly_once":
             names.append("transactions")
-        for name in [*names, "rights on group", "dead-letter size"]:
+        names += [f"retention of {name}" for name in settings.topics.events]
+        for name in [*names, "rights on group", "dead-letter size", "topic creation"]:
             yield CheckResult(name, "skip", "no session with Kafka")
         return
     with clients[0] as client:
@@ -75,6 +77,9 @@ def _looks(settings: Settings, client: Admin, roles: Mapping[str, Role]) -> Iter
     if settings.delivery.mode == "exactly_once":
         yield "transactions", partial(_transactions, settings, client)
     yield "dead-letter size", partial(_dead_letter_size, settings, client)
+    for name in settings.topics.events:
+        yield f"retention of {name}", partial(retention, settings, client, name)
+    yield "topic creation", partial(topic_creation, client)
 
 
 def _reach(settings: Settings, timeout_s: float) -> str:
