@@ -84,14 +84,16 @@ class UnreadableRecordsError(ModerationError):
         partition: the partition.
         offset: of the first record that could not be read, or of one before it.
         fault: kind of error that reading ended with.
+        end: offset behind the batch that cannot be read; None where that cannot be trusted.
     """
 
-    def __init__(self, topic: str, partition: int, offset: int, fault: str) -> None:
+    def __init__(self, topic: str, partition: int, offset: int, fault: str, end: int | None = None) -> None:
         super().__init__(f"records of {topic}-{partition} cannot be read from offset {offset} on: {fault}")
         self.topic = topic
         self.partition = partition
         self.offset = offset
         self.fault = fault
+        self.end = end
 
 
 class BatchTooLargeError(ModerationError):

@@ -23,6 +23,7 @@ class Reason(StrEnum):
     """Why a record became a dead letter; every reason belongs to one stage (`STAGE_OF`)."""
 
     TOMBSTONE = "tombstone"
+    UNREADABLE_BATCH = "unreadable_batch"
     EVENT_TOO_LARGE = "event_too_large"
     NOT_UTF8 = "not_utf8"
     INVALID_JSON = "invalid_json"
@@ -56,6 +57,7 @@ NOTHING_TO_JUDGE = frozenset({Reason.TOMBSTONE, Reason.BLANK_TEXT})
 
 STAGE_OF: dict[Reason, Stage] = {
     Reason.TOMBSTONE: Stage.DECODE,
+    Reason.UNREADABLE_BATCH: Stage.CONSUME,
     Reason.EVENT_TOO_LARGE: Stage.DECODE,
     Reason.NOT_UTF8: Stage.DECODE,
     Reason.INVALID_JSON: Stage.DECODE,

@@ -52,6 +52,8 @@ HEALTHY = (
           (Query(total(table.PARTITIONS, by="instance"), "{{instance}}"),), stacked=True),
     Panel("Would be judged again", "Offsets past the committed one, by worker: what a restart costs.",
           (Query(total(table.COMMIT_LAG, by="instance"), "{{instance}}"),)),
+    Panel("Unreadable partitions", "They wait for a batch that cannot be read, all others go on.",
+          (Query(total(table.UNREADABLE, by="instance"), "{{instance}}"),), stacked=True),
     Panel("Memory", "Of each process.", (Query(f"max by (job, instance) ({table.MEMORY.prometheus_name})",
           "{{job}} {{instance}}"),), "bytes"),
     Panel("Sent", "Acknowledged records by topic.",

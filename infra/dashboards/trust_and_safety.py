@@ -47,6 +47,8 @@ WITHOUT = (
     Panel("Nothing to judge", "Null values and messages without a text: skipped.",
           (Query(rate(table.SKIPPED, by="moderation_reason"), "{{moderation_reason}}"),), "reqps", stacked=True,
           width=12),
+    Panel("Removed before they were judged", "Records that their topic's retention took first.",
+          (Query(rate(table.REMOVED), "removed"),), "reqps", width=12),
     Panel("Repaired, dropped, not assessed", "What of judged events was; `handling` of each verdict.",
           (Query(rate(table.HANDLED, by="moderation_handled"), "{{moderation_handled}}"),), "reqps", stacked=True,
           width=12),

@@ -28,6 +28,7 @@ class Weight(StrEnum):
 
 WEIGHT_OF: dict[Reason, Weight] = {
     Reason.TOMBSTONE: Weight.NEVER,
+    Reason.UNREADABLE_BATCH: Weight.NEVER,
     Reason.EVENT_TOO_LARGE: Weight.NEVER,
     Reason.NOT_UTF8: Weight.NEVER,  # a text that was cut within a character
     Reason.INVALID_JSON: Weight.INPUT,

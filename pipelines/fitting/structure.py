@@ -9,6 +9,7 @@ In these further conversations no content holds structure: in the context it is 
 
 import re
 from collections.abc import Callable, Iterator
+from hashlib import sha256
 from typing import Literal
 
 from pipelines.fitting.length import Fitted, LengthRule, fit
@@ -38,7 +39,7 @@ class StructureRule:
         self._mode = mode
         self._template_text = template_text
         self.found_in: Callable[[str], object] = template_text.search
-        self.signature = f"{mode}:{MAX_PARTS}:{template_text.pattern}"
+        self.signature = f"{mode}:{MAX_PARTS}:{sha256(template_text.pattern.encode()).hexdigest()[:8]}"
 
     def fit(self, conversation: Conversation, length: LengthRule) -> tuple[Fitted, int]:
         """What is judged in place of a conversation of which a content holds such text, and how many times it does.

@@ -13,7 +13,7 @@ from schemas.record import Partition, SourceRecord
 from workers.audit.block_judge import Lane
 from workers.audit.block_work import ReadTopic
 from workers.audit.manifest import PolicyUsed
-from workers.guard.setup import judge_of, length_policy_of, moderation_of, policy_of
+from workers.guard.setup import judge_of, length_policy_of, moderation_of, policy_of, structure_rule_of
 from workers.settings.loading import Settings
 
 if TYPE_CHECKING:
@@ -69,9 +69,10 @@ def lane_of(settings: Settings, guard: Guard, calls: int, gpus: float) -> Lane:
 
 
 def used_policy(settings: Settings) -> PolicyUsed:
-    """What a manifest says of policy and length policy."""
-    policy, length = policy_of(settings), length_policy_of(settings.length)
-    return PolicyUsed(name=policy.name, version=policy.version, sha256=policy.sha256, length=length.signature)
+    """What a manifest says of policy, length policy and the rule for structure."""
+    policy = policy_of(settings)
+    fitting = f"{length_policy_of(settings.length).signature} {structure_rule_of(settings.events).signature}"
+    return PolicyUsed(name=policy.name, version=policy.version, sha256=policy.sha256, length=fitting)
 
 
 def topic_range(settings: Settings) -> "TopicRange":

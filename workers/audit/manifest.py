@@ -62,7 +62,7 @@ class PolicyUsed(_Part):
     name: str
     version: str
     sha256: str
-    length: str = Field(description="signature of the length policy")
+    length: str = Field(description="signatures of the length policy and of the rule for structure")
 
 
 class Counts(_Part):

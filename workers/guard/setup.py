@@ -16,12 +16,17 @@ from pipelines.moderation import Moderation
 from pipelines.policy import Policy, load_policy
 from schemas.errors import ConfigurationError
 from workers.settings.loading import Settings
-from workers.settings.sections import LengthSettings
+from workers.settings.sections import EventSettings, LengthSettings
 
 
 def length_policy_of(settings: LengthSettings) -> LengthPolicy:
     """The rule for long conversations, as set."""
     return LengthPolicy(settings.mode, settings.max_tokens, settings.overlap_tokens, settings.max_windows)
+
+
+def structure_rule_of(settings: EventSettings) -> StructureRule:
+    """The rule for texts that look like a conversation, as set."""
+    return StructureRule(settings.structure_in_text, QWEN3GUARD_GEN.template_text)
 
 
 def policy_of(settings: Settings) -> Policy:
@@ -52,7 +57,7 @@ def moderation_of(settings: Settings, new_moderation: Callable[..., Moderation] 
         length_policy_of(settings.length),
         max_event_bytes=settings.limits.max_event_bytes,
         group=settings.kafka.group_id,
-        structure=StructureRule(settings.events.structure_in_text, QWEN3GUARD_GEN.template_text),
+        structure=structure_rule_of(settings.events),
     )
 
 

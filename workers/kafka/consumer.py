@@ -30,6 +30,7 @@ class Consumer(PollingConsumer):
 
     Attributes:
         rebalances: changes of the assignment by what happened: assigned, revoked, lost.
+        removed: records that had left the log before they were polled.
 
     Raises:
         KafkaError: from all methods that ask the brokers.
@@ -40,12 +41,13 @@ class Consumer(PollingConsumer):
         self._most_value_bytes = most_value_bytes
         self._settings = settings
         self.rebalances: Counter[str] = Counter()
+        self.removed = 0
 
     def connect(self) -> None:
         """Connect to the brokers; nothing else works before."""
         self._kafka = group_consumer(self._settings)
         self._fetcher = read_leniently(self._kafka, self._most_value_bytes)
-        start_at_the_first(self._kafka, _tell_removed)
+        start_at_the_first(self._kafka, self._see_removed)
         self._cluster = cluster_of(self._kafka)
         self._cluster.add_listener(self._see_metadata)
         self._heartbeat = heartbeat_of(self._kafka)
@@ -110,11 +112,8 @@ class Consumer(PollingConsumer):
         if what == "assigned":
             self._assigned_at = time.monotonic()
 
-
-def _tell_removed(partition: tuple[str, int], before: int, first: int) -> None:
-    topic, number = partition
-    log.error(
-        log_event(
-            "records_removed_unjudged", topic=topic, partition=number, offset=before, first=first, count=first - before
-        )
-    )
+    def _see_removed(self, partition: tuple[str, int], before: int, first: int) -> None:
+        count = first - before
+        self.removed += count
+        place = {"topic": partition[0], "partition": partition[1]}
+        log.error(log_event("records_removed_unjudged", **place, offset=before, first=first, count=count))

@@ -18,9 +18,9 @@ from kafka.record.default_records import ControlRecord, DefaultRecord, DefaultRe
 
 from pipelines.in_flight import LIMIT, MOST_HEADERS, bytes_of
 from schemas.cut_value import CutValue
-from schemas.errors import UnreadableRecordsError
 from workers.kafka.decompression import SWELLING, Decompressed
 from workers.kafka.header_name import HeaderName
+from workers.kafka.unreadable_batch import unreadable
 
 MOST_BESIDE = 2 * 2**20  # bytes of key and headers; of a record with more, nothing is held for a moment
 _LAST_OFFSET_DELTA, _FIRST_TIMESTAMP, _MAX_TIMESTAMP, _COUNT = 6, 7, 8, 12  # indices in a batch's header
@@ -133,9 +133,10 @@ class _Batches:
     def __init__(self, records: MemoryRecords, kind: type[_Batch]) -> None:
         self._records = records
         self._kind = kind
+        self.last: Any = None
 
     def next_batch(self) -> Any:
-        batch = self._records.next_batch()
+        self.last = batch = self._records.next_batch()
         if type(batch) is DefaultRecordBatch:
             batch.__class__ = self._kind  # of the same layout; making one would copy its bytes
         return batch
@@ -149,12 +150,12 @@ class _PartitionRecords(Fetcher.PartitionRecords):
     def _unpack_records(
         self, tp: TopicPartition, records: MemoryRecords, *deserializers: Any
     ) -> Iterator[ConsumerRecord]:
+        batches = _Batches(records, self.kind)
         try:
-            yield from super()._unpack_records(tp, _Batches(records, self.kind), *deserializers)
+            yield from super()._unpack_records(tp, batches, *deserializers)
         except Exception as error:
             self.drain()
-            fault = type(error).__name__
-            raise UnreadableRecordsError(tp.topic, tp.partition, self.next_fetch_offset, fault) from error
+            raise unreadable(tp, self.next_fetch_offset, error, batches.last) from error
 
 
 class BoundedFetcher(Fetcher):

@@ -9,11 +9,12 @@ from typing import Any, Literal, NamedTuple, Self
 
 from kafka import OffsetAndMetadata, TopicPartition
 
-from schemas.errors import ModerationError
+from schemas.errors import ModerationError, UnreadableRecordsError
 from schemas.record import Partition, SourceRecord
 from workers.kafka.connection import CONNECT_S, connection
 from workers.kafka.decoding import read_leniently
 from workers.kafka.unbounded_waits import TidyConsumer
+from workers.kafka.unreadable_batch import in_their_places
 from workers.settings.sections import KafkaSettings
 
 STALL_S = 30.0
@@ -154,7 +155,8 @@ class TopicReader(_Query):
             patience_s: how long the broker may give nothing.
 
         Raises:
-            ModerationError: the broker has given nothing for `patience_s`.
+            ModerationError: the broker has given nothing for `patience_s`; or a batch can be neither read nor passed
+                over, because its header is damaged as well.
         """
         ends = {TopicPartition(*partition): offsets.end for partition, offsets in ranges.items()}
         positions = {
@@ -168,7 +170,12 @@ class TopicReader(_Query):
             self._consumer.seek(tp, start)
         patience = time.monotonic() + patience_s
         while positions:
-            for tp, records in self._consumer.poll(POLL_MS, max_records=MAX_POLL_RECORDS).items():
+            try:
+                polled = self._consumer.poll(POLL_MS, max_records=MAX_POLL_RECORDS)
+            except UnreadableRecordsError as error:
+                polled = {}
+                yield from self._passed_over(error, ends)
+            for tp, records in polled.items():
                 for item in records:
                     if item.offset < ends[tp]:
                         yield SourceRecord(
@@ -187,6 +194,14 @@ class TopicReader(_Query):
                 stuck = ", ".join(f"{tp.topic}-{tp.partition} at {offset}" for tp, offset in positions.items())
                 reason = "; a transaction may be open there" if self._isolation == "read_committed" else ""
                 raise ModerationError(f"nothing could be read for {patience_s:.0f} s from {stuck}{reason}")
+
+    def _passed_over(self, error: UnreadableRecordsError, ends: Mapping[Any, int]) -> Iterator[SourceRecord]:
+        """Records in place of a batch that cannot be read, as a worker has them that has given it up."""
+        partition = TopicPartition(error.topic, error.partition)
+        if error.end is None:
+            raise error
+        yield from in_their_places(Partition(*partition), error.offset, min(error.end, ends[partition]), error.fault)
+        self._consumer.seek(partition, error.end)
 
     def _at(self, moment_ms: int, ends: Mapping[Any, int]) -> dict[Any, int]:
         found = self._consumer.offsets_for_times(dict.fromkeys(ends, moment_ms))

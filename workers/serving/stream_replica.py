@@ -14,6 +14,7 @@ from typing import Any
 from ray import serve
 
 from pipelines.breaker.alarms import BreakerView
+from schemas.record import Partition
 from workers.guard.client import GuardClient
 from workers.serving.backlog_policy import ALL_PARTITIONS, ARRIVALS, BACKLOG, COMPLETIONS, OLDEST_AGE, PARTITIONS
 from workers.serving.process_tuning import tune_process
@@ -82,6 +83,10 @@ class StreamReplica:
         if (alarm := self._breaker.reset()) is not None:
             log.warning(log_event("breaker_reset", cause=alarm.cause))
         return before
+
+    async def give_up(self, topic: str, partition: int) -> tuple[int, int] | None:
+        """Give up the unreadable batch that a partition waits for; see `UnreadablePartitions.give_up`."""
+        return self._worker.give_up(Partition(topic, partition))
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """Figures for `workers.serving.backlog_policy`, without those that are missing; Serve asks every so often."""

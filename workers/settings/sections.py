@@ -213,6 +213,9 @@ class LimitSettings(Section):
     """Bounds on what is held in memory (P9)."""
 
     max_event_bytes: Positive = Field(1_048_576, description="larger values are dead letters")
+    unreadable_after_s: PositiveSeconds | None = Field(
+        600.0, description="a batch that cannot be read for so long becomes dead letters without its bytes; null: never"
+    )
     in_flight_records: Positive = Field(LIMIT.records, description="partitions pause at this many records")
     in_flight_bytes: Positive = Field(LIMIT.bytes, description="partitions pause at this many bytes")
     in_flight_tokens: Positive = Field(LIMIT.tokens, description="partitions pause at this many estimated tokens")

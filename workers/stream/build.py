@@ -65,6 +65,7 @@ def stream_worker(
     moderation = moderation_of(settings, Moderation if shadow is None else partial(ShadowedModeration, shadow))
     outcomes = OutcomeCounts(settings.topics, settings.telemetry.tenants)
     backlog = Backlog(progress, clock)
+    unreadable = UnreadablePartitions(clock, settings.limits.unreadable_after_s)
     observe_worker(
         settings.topics,
         settings.kafka.group_id,
@@ -74,10 +75,11 @@ def stream_worker(
         progress=progress,
         outcomes=outcomes,
         rebalances=consumer.rebalances,
+        removed=lambda: consumer.removed,
+        unreadable=unreadable.held,
         guard_calls=judge.calls,
         breaker=breaker,
     )
-    unreadable = UnreadablePartitions(clock)
     calls = GuardCalls(judge, loop)
     publisher = _publisher(settings, consumer, breaker, tracer, progress, acknowledged)
     commits = Commits(

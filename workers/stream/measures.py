@@ -4,7 +4,7 @@ Changes nothing: the exporter's thread reads, without waiting, what other thread
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from time import monotonic
 from typing import Final, TypeVar
 
@@ -35,6 +35,8 @@ def observe_worker(
     progress: Progress,
     outcomes: OutcomeCounts,
     rebalances: Mapping[str, int],
+    removed: Callable[[], int],
+    unreadable: Sized,
     guard_calls: Mapping[str, int],
     breaker: Breaker,
 ) -> None:
@@ -49,6 +51,8 @@ def observe_worker(
         progress: what is completed.
         outcomes: acknowledged outcomes.
         rebalances: changes of the assignment by event.
+        removed: says how many records left the log before they were polled.
+        unreadable: partitions that cannot be read for now.
         guard_calls: calls of the guard by what became of them, as `pipelines.judging.Judge` counts.
         breaker: the worker's.
     """
@@ -66,6 +70,8 @@ def observe_worker(
     observe_value(table.COMPLETED, lambda: progress.completed)
     observe_value(table.COMMIT_LAG, lambda: sum([owned.offsets.exposed for owned in list(assignment.owned())]))
     observe(table.REBALANCES, _each(rebalances, "moderation.rebalance.event", REBALANCE_EVENTS))
+    observe_value(table.REMOVED, removed)
+    observe_value(table.UNREADABLE, lambda: len(unreadable))
     observe(table.GUARD_CALLS, lambda: _guard_calls(guard_calls))
     observe_value(table.PUBLISH_WAITS, lambda: progress.publish_waits)
     observe(table.VERDICTS, lambda: _verdicts(outcomes))

@@ -11,6 +11,7 @@ from contextlib import closing
 
 from pipelines.breaker.breaker import Breaker
 from pipelines.in_flight import InFlightLimits
+from schemas.record import Partition
 from workers.kafka.consumer import Consumer
 from workers.kafka.errors import KafkaError, Meaning, meaning_of
 from workers.settings.loading import Settings
@@ -106,6 +107,10 @@ class StreamWorker:
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
+    def give_up(self, partition: Partition) -> tuple[int, int] | None:
+        """See `UnreadablePartitions.give_up`."""
+        return self._unreadable.give_up(partition)
+
     @property
     def is_full(self) -> bool:
         """True while an in-flight limit holds intake back."""
@@ -125,10 +130,9 @@ class StreamWorker:
         # While a guard call is out, waiting is not this worker's doing: the guard has a health check of its own.
         waiting_for_us = 0 if self._calls.under_way else self._limits.records
         health = self._settings.health
-        stuck = stuck_reason(
+        return stuck_reason(
             self.progress, self._clock(), health.progress_timeout_s, waiting_for_us, health.progress_factor
         )
-        return stuck or self._unreadable.stuck_reason(health.progress_timeout_s)
 
     # -- the worker's own thread -------------------------------------------------------------------------------------
 

@@ -48,6 +48,7 @@ EventName = Literal[
     "publish_held",
     "publisher_failed",
     "python_warning",
+    "records_given_up",
     "records_removed_unjudged",
     "records_unreadable",
     "replica_stopped",

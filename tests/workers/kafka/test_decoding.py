@@ -18,13 +18,15 @@ from kafka.record.util import calc_crc32c, encode_varint
 from schemas.cut_value import CutValue
 from schemas.errors import BatchTooLargeError, UnreadableRecordsError
 from schemas.reasons import Reason, Stage
+from schemas.record import Partition
 from tests.guards.scripted_guard import ScriptedGuard
 from tests.site import Site, event, wait_until
 from workers.kafka import decompression
 from workers.kafka.connection import group_consumer
 from workers.kafka.decoding import HeaderName, _PartitionRecords, read_leniently
-from workers.kafka.producer import producer
+from workers.kafka.producer import Producer, producer
 from workers.stream import unreadable
+from workers.tools.verify.verify import verify
 
 PLACE = TopicPartition("events", 0)
 HOSTILE = b"na\xffme\xc3"
@@ -320,17 +322,50 @@ def test_p12_a_partition_that_cannot_be_read_is_held_and_named_while_all_others_
         send(number, partition=number % 2)
 
     wait_until(lambda: worker.progress.completed == 23, "all but what is at the damaged place and behind it")
-    wait_until(lambda: worker.stuck_reason() is not None, "the worker to say that it is stuck")
-    place = f"{site.names[0]}-2 cannot be read from offset 3 on: CorruptRecordError"
-    assert worker.stuck_reason() == f"records of {place}"
-    assert site.committed()[2] == 3
+    wait_until(lambda: site.committed().get(2) == 3, "a commit up to the damaged place")
+    assert worker.stuck_reason() is None, "another worker could not read it either"
     for number in range(40, 50):
         send(number, partition=number % 2)
     site.wait_for(33)
 
     damaged.clear()
     site.wait_for(35)
-    wait_until(lambda: worker.stuck_reason() is None, "nothing to be held any more")
     assert worker.stop(10.0)
     sender.close()
     assert len({verdict["event_id"] for verdict in site.verdicts()}) == len(site.verdicts()) == 35
+
+
+@pytest.mark.parametrize("how", ["after a time", "by a person"])
+def test_p1_a_batch_that_stays_unreadable_ends_as_dead_letters_and_its_partition_goes_on(
+    site: Site, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    validate = DefaultRecordBatch.validate_crc
+    monkeypatch.setattr(
+        DefaultRecordBatch, "validate_crc", lambda self: b"damaged" not in self._buffer and validate(self)
+    )
+    monkeypatch.setattr(unreadable, "READ_AGAIN_S", 0.1)
+    limits = {"unreadable_after_s": 0.5 if how == "after a time" else None, "in_flight_records": 8}
+    settings = site.settings_with(limits=limits, kafka={"max_poll_records": 4})
+    sender = Producer(site.settings.kafka, linger_ms=200)
+    place = Partition(site.names[0], 2)
+    for numbers, key in ((range(2), b"key"), (range(2, 12), b"damaged"), (range(12, 15), b"key")):
+        for number in numbers:
+            sender.send(place.topic, event(f"e{number}"), key, partition=place.number)
+        sender.flush()  # a batch of their own
+    sender.close()
+
+    worker = site.start(ScriptedGuard(), settings)
+    if how == "by a person":
+        wait_until(lambda: worker.give_up(place) is not None, "the batch to be found")
+        assert worker.give_up(Partition(place.topic, 1)) is None
+    site.wait_for(15)
+    assert worker.stop(10.0)
+
+    assert {verdict["event_id"] for verdict in site.verdicts()} == {f"e{n}" for n in (0, 1, 12, 13, 14)}
+    letters = site.dead_letters()
+    assert sorted(letter.source.offset for letter in letters) == list(range(2, 12))
+    assert {(letter.reason, letter.detail, letter.value_dropped) for letter in letters} == {
+        ("unreadable_batch", "batch: CorruptRecordError", True)
+    }
+    assert site.committed()[2] == 15
+    assert verify(site.settings).is_proven

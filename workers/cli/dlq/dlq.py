@@ -1,4 +1,4 @@
-"""`weir dlq`: dead letters by reason, or one of them; put back, or deleted.
+"""`weir dlq`: dead letters by reason, or one of them; put back, or deleted; and what cannot even be read.
 
 Shows no content of a message unless asked to. The work is done by `workers.tools.dead_letters.dead_letters`.
 """
@@ -13,6 +13,7 @@ from schemas.dead_letter import BROKER, OWN, TRACE_HEADERS
 from schemas.reasons import STAGE_OF
 from workers.cli.dlq import purge as dlq_purge
 from workers.cli.dlq import redrive as dlq_redrive
+from workers.cli.dlq import skip_batch as dlq_skip_batch
 from workers.cli.option_objects import with_objects
 from workers.cli.options import AsJson, Config, LetterOptions, OfTopic, load_for
 from workers.cli.terminal import console, plain, progress_bar, show_json, show_line, time_of
@@ -80,6 +81,7 @@ def show(
 
 app.command()(dlq_redrive.redrive)
 app.command()(dlq_purge.purge)
+app.command()(dlq_skip_batch.skip_batch)
 
 
 def _entry(found: "FoundLetter") -> dict[str, Any]:

@@ -96,6 +96,14 @@ REBALANCES = Metric(
     "moderation.rebalances", "counter", "{rebalance}", "Changes of this worker's partitions.", "stream",
     (Attribute("moderation.rebalance.event", REBALANCE_EVENTS),),
 )  # fmt: skip
+UNREADABLE = Metric(
+    "moderation.partitions.unreadable", "gauge", "{partition}",
+    "Partitions that wait because their next batch cannot be read.", "stream",
+)  # fmt: skip
+REMOVED = Metric(
+    "moderation.records.removed", "counter", "{record}",
+    "Records that the broker removed from the log before they were judged.", "stream",
+)  # fmt: skip
 GUARD_CALLS = Metric(
     "moderation.guard.calls", "counter", "{call}", "Calls of the guard; those with `error.type` are tried again.",
     "stream", (Attribute(ERROR, GUARD_FAILURES, on_failure=True),),

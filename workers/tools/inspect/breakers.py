@@ -1,26 +1,12 @@
 """Reaches the breakers of a running application from another process; every `StreamWorker` replica has its own.
 
-Serve's `broadcast` asks all running replicas, so only the replicas keep state. Decides nothing.
+Only the replicas keep state. Decides nothing.
 """
 
-import logging
-import re
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, NamedTuple
-
-import ray
-from ray import serve
-from ray.serve.exceptions import DeploymentUnavailableError
+from typing import NamedTuple
 
 from pipelines.breaker.alarms import BreakerView
-from schemas.errors import ModerationError
-from workers.serving.app import APP_NAME, STREAM
-from workers.serving.ray_session import start_ray
-from workers.settings.loading import ray_address
-
-_HOST_AND_PORT = re.compile(r"([^/]+):(\d+)")
+from workers.tools.inspect.replicas import ask_consumers
 
 
 class ReplicaBreaker(NamedTuple):
@@ -50,42 +36,7 @@ def ask_breakers(timeout_s: float, *, reset: bool = False) -> Answers:
     Raises:
         ModerationError: there is no Ray, or the application is not on it; says where it looked.
     """
-    with _joined_ray(timeout_s) as where:
-        application = serve.status().applications.get(APP_NAME)
-        if application is None or STREAM not in application.deployments:
-            raise ModerationError(f"{where}: the application {APP_NAME} does not run there")
-        states = {str(state): count for state, count in application.deployments[STREAM].replica_states.items()}
-        answers = _broadcast("reset_breaker" if reset else "breaker_view", timeout_s)
-        breakers = sorted(ReplicaBreaker(*answer) for answer in answers if not isinstance(answer, BaseException))
-        running = max(states.pop("RUNNING", 0), len(answers))
-        return Answers(breakers, running - len(breakers), states)
-
-
-def _broadcast(method: str, timeout_s: float) -> list[Any]:
-    handle: Any = serve.get_deployment_handle(STREAM, APP_NAME)
-    try:
-        answers: list[Any] = handle.broadcast(method).results(timeout_s=timeout_s, return_exceptions=True)
-    except (DeploymentUnavailableError, TimeoutError):  # no replica runs
-        return []
-    return answers
-
-
-@contextmanager
-def _joined_ray(timeout_s: float) -> Iterator[str]:
-    """Join the cluster of RAY_ADDRESS, or the one that runs on this machine, and leave it again."""
-    logging.getLogger("ray.serve").setLevel(logging.CRITICAL)
-    address = ray_address() or "auto"
-    where = "Ray on this machine" if address == "auto" else f"RAY_ADDRESS={address}"
-    if (server := _HOST_AND_PORT.fullmatch(address)) is not None:
-        try:  # Ray itself tries for a minute and then ends the process
-            socket.create_connection((server[1], int(server[2])), timeout_s).close()
-        except OSError as error:
-            raise ModerationError(f"{where}: {error.strerror or error}") from None
-    try:
-        start_ray(address, logs=False, level=logging.CRITICAL)
-    except (ConnectionError, RuntimeError, ValueError, SystemExit) as error:
-        raise ModerationError(f"{where}: {' '.join(str(error).split())}") from None
-    try:
-        yield where
-    finally:
-        ray.shutdown()
+    replies, states = ask_consumers("reset_breaker" if reset else "breaker_view", timeout_s=timeout_s)
+    breakers = sorted(ReplicaBreaker(*answer) for answer in replies if not isinstance(answer, BaseException))
+    running = max(states.pop("RUNNING", 0), len(replies))
+    return Answers(breakers, running - len(breakers), states)
