@@ -4,8 +4,10 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pipelines.breaker.breaker import Breaker
+from pipelines.in_flight import InFlightLimits
 from schemas.errors import UnreadableRecordsError
-from schemas.record import Partition
+from schemas.record import Partition, SourceRecord
 from workers.kafka.consumer import Consumer
 from workers.kafka.errors import KafkaError, Meaning, meaning_of
 from workers.stream.assignment import Assignment
@@ -42,6 +44,12 @@ class Detours:
         log.warning(log_event("partition_went_back", topic=topic, partition=number, offset=offset))
         self.assignment.begin_anew([partition])
         self.consumer.seek(partition, offset)
+
+    def passed_over(self, breaker: Breaker, limits: InFlightLimits) -> list[SourceRecord]:
+        """Records in place of those that are given up, unless nothing is to be taken in now."""
+        if breaker.is_open or self.assignment.is_full:
+            return []
+        return self.unreadable.given_up(self.consumer, limits.room)
 
     def failed(self, error: KafkaError | UnreadableRecordsError) -> None:
         """Hold what cannot be read; wait a little where the brokers are at fault.

@@ -74,7 +74,7 @@ class Loop:
             KafkaError: no retry can help.
         """
         self._apply_pressure()
-        records = self._poll()
+        records = (self.unreadable.held and self.detours.passed_over(self.breaker, self.limits)) or self._poll()
         with self.publisher.held_off():
             self._take(records)
             self.advance()
@@ -110,8 +110,6 @@ class Loop:
             self.detours.begin_anew(topic)
         idle_ms = IDLE_POLL_MS if consumer.assignment() else JOIN_POLL_MS
         room = min(self.kafka.max_poll_records, self.limits.room)
-        if self.unreadable.held and (records := self.unreadable.given_up(consumer, room)):
-            return records
         try:
             polled = consumer.poll(BUSY_POLL_MS if self.limits.records else idle_ms, room, self.limits.room_bytes)
         except (KafkaError, UnreadableRecordsError) as error:

@@ -88,7 +88,7 @@ class UnreadablePartitions:
             if held.given_up == held.offset:
                 log.error(_event("records_given_up", partition, held.offset, held.end, held.fault))
             held.again_at = float("inf")
-            records = list(islice(in_their_places(partition, held.given_up, held.end, held.fault), max(1, most)))
+            records = list(islice(in_their_places(partition, held.given_up, held.end, held.fault), most))
             held.given_up += len(records)
             if held.given_up == held.end:
                 consumer.seek(partition, held.end)
