@@ -70,6 +70,12 @@ def test_the_version_is_that_of_the_distribution() -> None:
     assert (result.code, bool(re.fullmatch(r"weir \d+\.\d+\.\d+\n", result.out))) == (0, True)
 
 
+def test_the_package_runs_as_a_module_does() -> None:
+    said = [sys.executable, "-m", "workers", "--version"]
+    found = subprocess.run(said, check=True, capture_output=True, text=True, timeout=60)
+    assert found.stdout == Result("--version").out
+
+
 def test_help_loads_no_client_and_no_model_library() -> None:
     slow = ("torch", "ray", "transformers", "kafka", "pyarrow", "numpy")
     code = f"import sys, workers.cli.app; print(*(name for name in {slow} if name in sys.modules))"
