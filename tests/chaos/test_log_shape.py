@@ -42,7 +42,6 @@ def test_transaction_markers_leave_gaps(new_arena: NewArena) -> None:
     arena.check_closed(duplicates=True)
 
 
-@pytest.mark.ci
 def test_aborted_transactions_are_not_moderated(new_arena: NewArena) -> None:
     arena = new_arena(seed=702)
     for place in produce_in_transactions(arena, 30, abort_every=3):

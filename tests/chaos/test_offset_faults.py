@@ -34,7 +34,6 @@ def assert_published_again(arena: Arena, passed_twice: Callable[[int, int], bool
     assert found.duplicates == sum(not event.is_skipped for event in again)
 
 
-@pytest.mark.ci
 def test_committed_offset_moved_back(new_arena: NewArena) -> None:
     arena = stopped_at_the_end(new_arena, 501)
     ends = arena.view.ends()
@@ -74,7 +73,6 @@ def test_committed_offset_overtaken_by_retention(new_arena: NewArena) -> None:
     assert (found.inputs, found.duplicates) == (400 - len(lost), 0)
 
 
-@pytest.mark.ci
 def test_foreign_bytes_in_offset_metadata(new_arena: NewArena) -> None:
     arena = stopped_at_the_end(new_arena, 505)
     ends = arena.view.ends()

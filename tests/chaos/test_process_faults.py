@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.chaos.arena import EXACTLY_ONCE, SESSION_S
+from tests.chaos.arena import SESSION_S
 from tests.chaos.conftest import AT_LEAST_ONCE_ONLY, NewArena
 from tests.chaos.load import Mix
 from tests.chaos.recovery import recovered_s
@@ -71,7 +71,6 @@ def test_worker_killed_again_and_again_while_it_publishes(new_arena: NewArena) -
     arena.check_closed(duplicates=True)
 
 
-@pytest.mark.ci(EXACTLY_ONCE)
 def test_frozen_worker_wakes_up_behind_its_successor(new_arena: NewArena) -> None:
     arena = new_arena(seed=104)
     zombie, heir = arena.start_members(2)
@@ -132,7 +131,6 @@ def test_worker_whose_network_is_gone_is_succeeded_and_comes_back(new_arena: New
     arena.check_closed(duplicates=True)
 
 
-@pytest.mark.ci
 def test_worker_stopped_with_a_guard_call_longer_than_its_drain(new_arena: NewArena) -> None:
     arena = new_arena(seed=107)
     leaving, staying = arena.start_members(2, delivery={"drain_timeout_s": 2})

@@ -153,7 +153,6 @@ def test_guards_scaled_from_1_to_0_to_3_with_a_backlog(new_arena: NewArena, new_
     assert len({note.pid for note in serving.notes if note.what == ENDED and note.pid not in last}) > 1
 
 
-@pytest.mark.ci
 def test_stream_replica_killed_is_succeeded_by_its_neighbour_and_replaced(
     new_arena: NewArena, new_serving: NewServing
 ) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from tests.helm.ray_cluster import PROXY, Cluster, until
+from tests.helm.ray_cluster import Cluster, until
 from tests.helm.rendering import kind, parsed, template_of
 from tests.helm.test_refusals import laid_over
 from tests.kafka.cluster import KafkaCluster
@@ -37,7 +37,7 @@ class Installed:
     def deploy(self, change: dict[str, Any] | None = None) -> None:
         self.values = laid_over(self.values, change or {})
         config = yaml.safe_load(rendered(self.values)["spec"]["serveConfigV2"])
-        config["http_options"]["port"] = PROXY
+        config["http_options"]["port"] = self.cluster.proxy
         config["http_options"]["host"] = "127.0.0.1"
         self.settings = load_settings(**config["applications"][0]["args"])
         file = self.cluster.folder / "serve.yaml"

@@ -17,12 +17,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.server_process import free_port
 from workers.guard.names import APP_NAME
 
 BIN = Path(sys.executable).parent
 TOKEN = "0123456789abcdef0123456789abcdef"
-# Ports of our own: other tests have clusters, too.
-GCS, DASHBOARD, AGENT, CLIENT, PROXY = 26379, 28265, 25365, 20001, 28000
 
 
 def until(condition: Callable[[], bool], what: str, timeout_s: float = 240.0) -> None:
@@ -38,10 +37,15 @@ class Cluster:
     Args:
         rendered: the RayService.
         commands: folder of `ray` and `serve`.
+
+    Attributes:
+        proxy, agent: ports of its HTTP proxy and of the head's dashboard agent.
     """
 
     def __init__(self, rendered: dict[str, Any], commands: Path = BIN) -> None:
         self._commands = commands
+        taken: set[int] = set()  # other tests have clusters, too, and perhaps now
+        self._gcs, self._dashboard, self._client, self.agent, self.proxy = (free_port(taken) for _ in range(5))
         self._spec = rendered["spec"]["rayClusterConfig"]
         self.folder = Path(tempfile.mkdtemp(prefix="wray-", dir="/tmp"))
         self._nodes: list[subprocess.Popen[bytes]] = []
@@ -61,8 +65,12 @@ class Cluster:
         head, groups = self._spec["headGroupSpec"], self._spec["workerGroupSpecs"]
         store = ["--object-store-memory=100000000", "--disable-usage-stats", "--block"]
         params = [f"--{key}={value}" for key, value in head["rayStartParams"].items() if key != "dashboard-host"]
-        ports = [f"--port={GCS}", f"--dashboard-port={DASHBOARD}", f"--ray-client-server-port={CLIENT}"]
-        agent = f"--dashboard-agent-listen-port={AGENT}"
+        ports = [
+            f"--port={self._gcs}",
+            f"--dashboard-port={self._dashboard}",
+            f"--ray-client-server-port={self._client}",
+        ]
+        agent = f"--dashboard-agent-listen-port={self.agent}"
         self._node("head", ["--head", "--include-dashboard=true", agent, *ports, *params, *store])
         until(self._head_answers, "the head's dashboard")
         for group in groups:
@@ -71,7 +79,7 @@ class Cluster:
             ports = ["--dashboard-agent-listen-port=0", "--dashboard-agent-grpc-port=0", "--metrics-export-port=0"]
             self._node(
                 group["groupName"],
-                [f"--address=127.0.0.1:{GCS}", "--num-cpus=2", f"--resources={resources}", *ports, *store],
+                [f"--address=127.0.0.1:{self._gcs}", "--num-cpus=2", f"--resources={resources}", *ports, *store],
             )
 
     def _node(self, name: str, arguments: list[str]) -> None:
@@ -96,14 +104,14 @@ class Cluster:
         except OSError:
             return False
 
-    def get(self, path: str, *, token: bool = True, port: int = DASHBOARD) -> Any:
+    def get(self, path: str, *, token: bool = True, port: int | None = None) -> Any:
         headers = {"Authorization": f"Bearer {TOKEN}"} if token else {}
-        request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=headers)
+        request = urllib.request.Request(f"http://127.0.0.1:{port or self._dashboard}{path}", headers=headers)
         with urllib.request.urlopen(request, timeout=10) as answer:
             return answer.read().decode()
 
     def serve(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        environment = {**self.environment, "RAY_DASHBOARD_ADDRESS": f"http://127.0.0.1:{DASHBOARD}"}
+        environment = {**self.environment, "RAY_DASHBOARD_ADDRESS": f"http://127.0.0.1:{self._dashboard}"}
         command = [str(self._commands / "serve"), *arguments]
         return subprocess.run(
             command, env=environment, cwd=self.folder, capture_output=True, text=True, timeout=60, check=False
@@ -122,7 +130,7 @@ class Cluster:
             node.terminate()
         for node in self._nodes:
             try:
-                node.wait(20)
+                node.wait(5)  # a head seldom ends by itself, and its folder is removed
             except subprocess.TimeoutExpired:
                 node.kill()
         shutil.rmtree(self.folder, ignore_errors=True)

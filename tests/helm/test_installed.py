@@ -129,6 +129,7 @@ class Pod:
         return done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.integration
 def test_every_command_of_plain_pods_and_jobs_runs(
@@ -190,6 +191,7 @@ def cluster(commands: Path) -> Iterator[Cluster]:
         started.close()
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.integration
 def test_rays_pods_run_the_wheels_application(kafka: KafkaCluster, topics: Any, cluster: Cluster) -> None:

@@ -18,7 +18,7 @@ from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscali
 from ray.serve.schema import ServeDeploySchema
 
 from tests.helm.installed_chart import Installed, rendered
-from tests.helm.ray_cluster import AGENT, PROXY, Cluster
+from tests.helm.ray_cluster import Cluster
 from tests.helm.rendering import CHART, EXAMPLES, FEATURES, kind, name_of, objects
 from tests.helm.test_refusals import laid_over
 from tests.kafka.cluster import KafkaCluster
@@ -126,8 +126,8 @@ def test_a_ray_cluster_runs_it_and_takes_a_change_of_settings_in_place(
     installed.moderate(seed=1)
 
     # What KubeRay and the kubelet ask.
-    assert cluster.get("/-/healthz", token=False, port=PROXY) == "success"
-    assert "success" in cluster.get("/api/healthz", token=False, port=AGENT)
+    assert cluster.get("/-/healthz", token=False, port=cluster.proxy) == "success"
+    assert "success" in cluster.get("/api/healthz", token=False, port=cluster.agent)
     with pytest.raises(urllib.error.HTTPError, match="401"):
         cluster.get("/api/serve/applications/", token=False)
     # Replicas run on the node of their group, and say what they do where `kubectl logs` reads it.

@@ -28,6 +28,7 @@ def place_on(kafka: KafkaCluster) -> dict[str, dict[str, Any]]:
     return {"kafka": {"bootstrap_servers": kafka.bootstrap, "group_id": f"scaled-{suffix}"}, "topics": names}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_p1_replicas_come_for_a_burst_and_a_ramp_and_go_when_nothing_comes(
     kafka: KafkaCluster, monkeypatch: pytest.MonkeyPatch

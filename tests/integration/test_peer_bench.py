@@ -46,6 +46,7 @@ def sides_of(result: PeerBenchResult) -> dict[str, SideResult]:
     return {side.name: side for side in result.sides}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)  # eight runs, each in new processes
 def test_all_sides_are_measured_beside_each_other(settings: Settings, stand_in: Faulty, tmp_path: Path) -> None:
     steps: list[str] = []

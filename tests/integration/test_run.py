@@ -222,6 +222,7 @@ def test_p10_a_run_prints_what_its_replicas_do_and_no_text_of_messages(stopped: 
     assert "hello hello" not in log
 
 
+@pytest.mark.slow
 def test_p1_two_runs_at_once_close_their_ledgers_and_ctrl_c_stops_as_sigterm_does(
     stopped: Stopped, secured_kafka: KafkaCluster, start: Callable[[Place], Run]
 ) -> None:

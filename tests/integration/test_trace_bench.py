@@ -7,6 +7,7 @@ from workers.bench.stream.tracing import SIDES, run_trace_bench
 from workers.settings.loading import load_settings
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_every_side_finishes_and_a_collector_that_answers_gets_all_spans(kafka: KafkaCluster) -> None:
     steps: list[str] = []
