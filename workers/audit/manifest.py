@@ -49,8 +49,9 @@ class TopicInput(_Part):
 
 
 class SampleTaken(_Part):
-    """Which rows were taken: those whose event id's digest is below a bound of 64 bits."""
+    """Which rows were taken: those whose event id's digest, by a key, is below a bound of 64 bits."""
 
+    key: str = Field(description="hex digits; so that whoever chooses an event id does not choose whether it is taken")
     asked: str = Field(description="as given: a number, or a percentage")
     stratified_by: str | None = Field(description="column; null: none")
     bounds: dict[str, int] = Field(description="by value of that column; under an empty name where there is none")

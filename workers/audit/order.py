@@ -54,7 +54,8 @@ def estimated(settings: Settings, order: AuditOrder, gpu: str, progress: Progres
     """
     plan, columns = order.source.plan(settings, order.into, progress)
     actors = order.actors or settings.guard.replicas
-    found = estimate(settings, plan, columns, sample(order.sample, plan, columns), actors, order.rate, gpu)
+    taken = sample(order.sample, plan, columns, (order.into, order.since_run))
+    found = estimate(settings, plan, columns, taken, actors, order.rate, gpu)
     if order.since_run is not None:
         found["at_most"] = "what --since-run leaves out is not taken off: only a run knows the model's digests"
     return found
@@ -82,7 +83,7 @@ def begun(settings: Settings, order: AuditOrder, progress: Progress) -> Iterator
             run=order.into,
             plan=plan,
             columns=columns,
-            sample=sample(order.sample, plan, columns),
+            sample=sample(order.sample, plan, columns, (order.into, order.since_run)),
             since_run=order.since_run,
             policy=used_policy(settings),
             block_rows=order.source.block_rows,

@@ -4,8 +4,9 @@ Reads the files' shapes, not their meaning.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from secrets import token_hex
 
 from schemas.errors import ConfigurationError
 from workers.audit.manifest import SampleTaken, TopicInput
@@ -100,8 +101,13 @@ class AuditInput:
         ]
 
 
-def sample(asked: str | None, plan: Plan, columns: Columns | None) -> SampleTaken | None:
+def sample(
+    asked: str | None, plan: Plan, columns: Columns | None, runs: Iterable[str | None] = ()
+) -> SampleTaken | None:
     """The sample that is asked for.
+
+    Its key is that of the first of `runs` that has one: a run that is taken up again keeps its sample, and one that
+    goes on from another takes the same rows again.
 
     Raises:
         ConfigurationError: it cannot be taken.
@@ -112,7 +118,19 @@ def sample(asked: str | None, plan: Plan, columns: Columns | None) -> SampleTake
         return None
     if columns is None and not asked.endswith("%"):
         raise ConfigurationError(f"--sample {asked}: of a topic only a percentage; its rows are not known before")
-    return sample_of(asked, None if columns is None else columns.stratum, lambda: _members(plan, columns))
+    stratum = None if columns is None else columns.stratum
+    return sample_of(asked, stratum, lambda: _members(plan, columns), _key_of(runs))
+
+
+def _key_of(runs: Iterable[str | None]) -> str:
+    for run in runs:
+        if (
+            run is not None
+            and (folder := RunFolder(run)).is_begun()
+            and (taken := folder.manifest().sample) is not None
+        ):
+            return taken.key
+    return token_hex(16)
 
 
 def _members(plan: Plan, columns: Columns | None) -> Iterator[tuple[str, str]]:

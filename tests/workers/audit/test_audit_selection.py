@@ -68,7 +68,7 @@ def test_a_run_that_is_not_finished_is_not_continued_from(log: Path, tmp_path: P
 
 def test_a_sample_judges_its_rows_only_and_texts_are_kept_where_that_is_asked(log: Path, tmp_path: Path) -> None:
     rows = chat(100)
-    sample = sample_of("30", None, lambda: [(row["key"], "") for row in rows])
+    sample = sample_of("30", None, lambda: [(row["key"], "") for row in rows], "01" * 16)
     order = asked(tmp_path / "run", log, 40, sample=sample, keep_text=True, rate=1_000_000.0)
     manifest = AuditRun(order).execute(ScriptedLane(str(tmp_path)), POOL)
     verdicts, letters = rows_of(tmp_path / "run")

@@ -1,4 +1,4 @@
-"""Which rows of a run are judged: a sample by the digest of their event ids, and what an earlier run has not judged.
+"""Which rows of a run are judged: a sample by a keyed digest of their event ids, and what no earlier run has judged.
 
 Both give the same answer for a row each time. Reads no input files.
 """
@@ -32,12 +32,15 @@ JudgedRow = tuple[str, str, str, str]
 """Event id, tenant, task, and the digest of all turns: with model and policy all that a verdict follows from."""
 
 
-def number_of(event_id: str) -> int:
-    """The 64-bit number by which samples are taken, so that a larger sample holds all of a smaller one."""
-    return int.from_bytes(blake2b(event_id.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
+def number_of(event_id: str, key: bytes) -> int:
+    """The 64-bit number by which samples are taken, so that a larger one with a key holds all of a smaller one."""
+    digest = blake2b(event_id.encode("utf-8", "surrogatepass"), key=key, digest_size=8).digest()
+    return int.from_bytes(digest, "big")
 
 
-def sample_of(asked: str, stratified_by: str | None, members: Callable[[], Iterable[tuple[str, str]]]) -> SampleTaken:
+def sample_of(
+    asked: str, stratified_by: str | None, members: Callable[[], Iterable[tuple[str, str]]], key: str
+) -> SampleTaken:
     """The sample that `--sample` asks for.
 
     A number is exact, and so is a percentage of each stratum; a percentage without strata takes every row with that
@@ -47,6 +50,7 @@ def sample_of(asked: str, stratified_by: str | None, members: Callable[[], Itera
         asked: `1000`, or `2.5%`.
         stratified_by: column whose values each keep their share of the sample, to the row, and have one row at least.
         members: event id and stratum of every row; read twice, but not for a percentage without strata.
+        key: hex digits, that nobody knows who writes events.
 
     Raises:
         ConfigurationError: `asked` has neither form, or is nothing or more than all; the column has too many values.
@@ -58,12 +62,14 @@ def sample_of(asked: str, stratified_by: str | None, members: Callable[[], Itera
     if share is not None and not 0 < share <= 1:
         raise ConfigurationError(f"sample {asked!r}: not above 0 % and up to 100 %")
     if share is not None and stratified_by is None:
-        return SampleTaken(asked=asked, stratified_by=None, bounds={"": ceil(share * _WHOLE)})
+        return SampleTaken(key=key, asked=asked, stratified_by=None, bounds={"": ceil(share * _WHOLE)})
     if share is None and not int(form[1]):
         raise ConfigurationError(f"sample {asked!r}: no rows")
 
+    secret = bytes.fromhex(key)
+
     def numbers() -> Iterator[tuple[int, str]]:
-        return ((number_of(event_id), stratum if stratified_by else "") for event_id, stratum in members())
+        return ((number_of(event_id, secret), stratum if stratified_by else "") for event_id, stratum in members())
 
     bins = _bins(numbers(), stratified_by)
     sizes = {stratum: int(counts.sum()) for stratum, counts in bins.items()}
@@ -72,7 +78,7 @@ def sample_of(asked: str, stratified_by: str | None, members: Callable[[], Itera
     else:
         quotas = {stratum: max(1, round(share * size)) for stratum, size in sizes.items()}
     bounds = _bounds(numbers(), bins, quotas)
-    return SampleTaken(asked=asked, stratified_by=stratified_by, bounds=dict(sorted(bounds.items())))
+    return SampleTaken(key=key, asked=asked, stratified_by=stratified_by, bounds=dict(sorted(bounds.items())))
 
 
 def _bins(numbers: Iterable[tuple[int, str]], stratified_by: str | None) -> dict[str, Counts]:
@@ -135,7 +141,9 @@ def is_sampled(sample: SampleTaken | None, event_id: str, stratum: str) -> bool:
     """Whether a row belongs to the sample."""
     if sample is None:
         return True
-    return number_of(event_id) < sample.bounds.get(stratum if sample.stratified_by else "", 0)
+    return number_of(event_id, bytes.fromhex(sample.key)) < sample.bounds.get(
+        stratum if sample.stratified_by else "", 0
+    )
 
 
 class AlreadyJudged:
