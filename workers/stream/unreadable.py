@@ -13,7 +13,7 @@ from schemas.errors import UnreadableRecordsError
 from schemas.record import Partition, SourceRecord
 from workers.kafka.consumer import Consumer
 from workers.kafka.unreadable_batch import in_their_places
-from workers.telemetry.log import EventName, log_event
+from workers.telemetry.log import log_event
 
 log = logging.getLogger(__name__)
 READ_AGAIN_S = 5.0
@@ -53,7 +53,7 @@ class UnreadablePartitions:
         known = self.held.get(partition)
         since = known.since if known is not None and known.offset == error.offset else now
         self.held[partition] = _Held(error.offset, error.end, error.fault, since, now + READ_AGAIN_S)
-        log.error(_event("records_unreadable", partition, error.offset, error.end, error.fault))
+        log.error(log_event("records_unreadable", **_fields(partition, error.offset, error.end, error.fault)))
 
     def waiting(self, consumer: Consumer) -> set[Partition]:
         """Partitions that are not to be tried again yet; forgets those that went on or to another member."""
@@ -86,7 +86,7 @@ class UnreadablePartitions:
             if held.given_up is None or held.end is None:
                 continue
             if held.given_up == held.offset:
-                log.error(_event("records_given_up", partition, held.offset, held.end, held.fault))
+                log.error(log_event("records_given_up", **_fields(partition, held.offset, held.end, held.fault)))
             held.again_at = float("inf")
             records = list(islice(in_their_places(partition, held.given_up, held.end, held.fault), most))
             held.given_up += len(records)
@@ -97,5 +97,5 @@ class UnreadablePartitions:
         return []
 
 
-def _event(name: EventName, partition: Partition, offset: int, end: int | None, fault: str) -> log_event:
-    return log_event(name, topic=partition.topic, partition=partition.number, offset=offset, end=end, error=fault)
+def _fields(partition: Partition, offset: int, end: int | None, fault: str) -> dict[str, object]:
+    return {"topic": partition.topic, "partition": partition.number, "offset": offset, "end": end, "error": fault}
