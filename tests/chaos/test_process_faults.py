@@ -71,6 +71,7 @@ def test_worker_killed_again_and_again_while_it_publishes(new_arena: NewArena) -
     arena.check_closed(duplicates=True)
 
 
+@pytest.mark.ci(EXACTLY_ONCE)
 def test_frozen_worker_wakes_up_behind_its_successor(new_arena: NewArena) -> None:
     arena = new_arena(seed=104)
     zombie, heir = arena.start_members(2)
