@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.chaos.arena import SESSION_S
+from tests.chaos.arena import EXACTLY_ONCE, SESSION_S
 from tests.chaos.conftest import AT_LEAST_ONCE_ONLY, NewArena
 from tests.chaos.load import Mix
 from tests.chaos.recovery import recovered_s
