@@ -51,8 +51,11 @@ class UnreadablePartitions:
         """Note a partition that a poll could not read."""
         partition, now = Partition(error.topic, error.partition), self._clock()
         known = self.held.get(partition)
-        since = known.since if known is not None and known.offset == error.offset else now
-        self.held[partition] = _Held(error.offset, error.end, error.fault, since, now + READ_AGAIN_S)
+        if known is None or known.offset != error.offset:
+            known = self.held[partition] = _Held(error.offset, error.end, error.fault, now, now)
+        if known.given_up is None:
+            known.end, known.fault = error.end, error.fault
+        known.again_at = now + READ_AGAIN_S
         log.error(log_event("records_unreadable", **_fields(partition, error.offset, error.end, error.fault)))
 
     def waiting(self, consumer: Consumer) -> set[Partition]:
