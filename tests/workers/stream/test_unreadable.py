@@ -11,6 +11,8 @@ PLACE = Partition("events", 2)
 
 
 class Clock:
+    """Seconds that pass when they are told to."""
+
     now = 0.0
 
     def __call__(self) -> float:
