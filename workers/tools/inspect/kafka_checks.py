@@ -14,7 +14,6 @@ from workers.kafka.admin import Admin, TopicState
 from workers.kafka.connection import connection
 from workers.kafka.errors import (
     CoordinatorNotAvailableError,
-    KafkaError,
     KafkaTimeoutError,
     TopicAuthorizationFailedError,
     TransactionalIdAuthorizationFailedError,
@@ -25,7 +24,7 @@ from workers.kafka.producer import transactional_id
 from workers.kafka.topics import HEADER_BYTES, Role, topic_roles
 from workers.settings.loading import Settings
 from workers.tools.inspect.check import CheckResult, check
-from workers.tools.inspect.retention_check import retention, topic_creation
+from workers.tools.inspect.retention_check import configs_of, retention, topic_creation
 
 RIGHTS: Mapping[Role, tuple[str, ...]] = {
     "events": ("DESCRIBE", "READ"),
@@ -180,13 +179,7 @@ def _compare(allowed: Sequence[str] | None, needed: tuple[str, ...]) -> str:
 
 def _dead_letter_size(settings: Settings, client: Admin) -> str:
     name, limit = settings.topics.dead_letters, settings.limits.max_event_bytes
-    try:
-        found = client.found_topics([name])[name]
-    except KafkaError as error:
-        raise ModerationError(f"{name}: {type(error).__name__}") from None
-    if found is None:
-        raise ModerationError(f"{name}: is not there")
-    size = found.configs.get("max.message.bytes")
+    size = configs_of(client, name).get("max.message.bytes")
     if size is None:
         return f"{name}: max.message.bytes is not told to this user, {limit + HEADER_BYTES} needed"
     if int(size) < limit + HEADER_BYTES:

@@ -13,11 +13,11 @@ from workers.settings.loading import Settings
 _UNSAFE_SHARE = 0.5  # of its retention that a record may have waited
 
 
-def retention(settings: Settings, client: Admin, name: str) -> str:
-    """Whether the group is far enough ahead of what removes records of an input topic.
+def configs_of(client: Admin, name: str) -> Mapping[str, str]:
+    """The configs of a topic that this user may see.
 
     Raises:
-        ModerationError: records were removed before they were judged, or will be soon.
+        ModerationError: there is no such topic, or the broker does not tell.
     """
     try:
         found = client.found_topics([name])[name]
@@ -25,9 +25,17 @@ def retention(settings: Settings, client: Admin, name: str) -> str:
         raise ModerationError(f"{name}: {type(error).__name__}") from None
     if found is None:
         raise ModerationError(f"{name}: is not there")
-    told = found.configs.get("retention.ms")
+    return found.configs
+
+
+def retention(settings: Settings, client: Admin, name: str) -> str:
+    """Whether the group is far enough ahead of what removes records of an input topic.
+
+    Raises:
+        ModerationError: records were removed before they were judged, or will be soon.
+    """
+    told = configs_of(client, name).get("retention.ms")
     kept_ms = -1 if told is None else int(told)
-    shown = "not told to this user" if told is None else "for ever" if kept_ms < 0 else f"{kept_ms / 3_600_000:g} h"
     with TopicReader(settings.kafka, settings.kafka.group_id) as reader:
         ranges = reader.ranges([name])
         committed = reader.committed(ranges)
@@ -41,7 +49,10 @@ def retention(settings: Settings, client: Admin, name: str) -> str:
                     f"{name}: partitions {', '.join(map(str, sorted(late)))} hold records that wait for longer than"
                     f" {_UNSAFE_SHARE:.0%} of retention.ms={kept_ms} and will be removed unjudged"
                 )
-    return f"{name}: records are kept {shown}, and the group has judged all that may go soon"
+    if told is None:
+        return f"{name}: retention.ms is not told to this user; nothing was removed unjudged so far"
+    kept = "for ever" if kept_ms < 0 else f"for {kept_ms / 3_600_000:g} h"
+    return f"{name}: records are kept {kept}, and the group has judged all that may go soon"
 
 
 def _refuse_removed(name: str, committed: Mapping[Partition, int], first: Mapping[Partition, int]) -> None:
