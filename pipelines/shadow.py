@@ -1,4 +1,4 @@
-"""The rules of the shadow lane: which events are in its sample, how two outcomes differ, and what that adds up to.
+"""The rules of the shadow lane: which records are in its sample, how two outcomes differ, and what that adds up to.
 
 Knows nothing of who judges, of queues or of Kafka.
 """
@@ -8,15 +8,19 @@ from hashlib import blake2b
 
 from pipelines.moderation import Outcome
 from schemas.dead_letter import DeadLetter
+from schemas.record import SourceRecord
 from schemas.shadow import Difference, Label, ShadowDisagreement, ShadowOutcome, ShadowPair
 from schemas.verdict import Source
 
 _BYTES = 8
 
 
-def is_sampled(event_id: str, share: float) -> bool:
-    """Whether an event is in the sample: always the same for an id; a larger share has all that a smaller one has."""
-    digest = blake2b(event_id.encode("utf-8", "surrogatepass"), digest_size=_BYTES).digest()
+def is_sampled(record: SourceRecord, share: float) -> bool:
+    """Whether a record is in the sample: chosen by its source, so that no sender can choose its way out of it, or in.
+
+    Always the same for a record; a larger share has all that a smaller one has.
+    """
+    digest = blake2b(record.record_id.encode(), digest_size=_BYTES).digest()
     return bool(int.from_bytes(digest) < share * 2 ** (8 * _BYTES))
 
 

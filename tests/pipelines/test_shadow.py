@@ -30,18 +30,28 @@ def verdict(**fields: Any) -> Any:
     return text_of(VERDICT.model_copy(update=fields))
 
 
-@given(st.text(), st.floats(0, 1), st.floats(0, 1))
-def test_a_larger_share_has_all_that_a_smaller_one_has(event_id: str, one: float, other: float) -> None:
+@given(st.integers(0, 2**62), st.floats(0, 1), st.floats(0, 1))
+def test_a_larger_share_has_all_that_a_smaller_one_has(offset: int, one: float, other: float) -> None:
     small, large = sorted((one, other))
+    record = RECORD._replace(offset=offset)
 
-    assert is_sampled(event_id, small) <= is_sampled(event_id, large)
-    assert is_sampled(event_id, 1.0)
-    assert not is_sampled(event_id, 0.0)
+    assert is_sampled(record, small) <= is_sampled(record, large)
+    assert is_sampled(record, 1.0)
+    assert not is_sampled(record, 0.0)
+
+
+@given(st.binary(), st.binary(), st.integers(0, 1_000))
+def test_nothing_that_its_sender_writes_chooses_whether_a_record_is_in_the_sample(
+    key: bytes, value: bytes, offset: int
+) -> None:
+    record = RECORD._replace(offset=offset)
+
+    assert is_sampled(record._replace(key=key, value=value), 0.5) is is_sampled(record, 0.5)
 
 
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.5])
-def test_the_sample_has_its_share_of_ids_that_are_alike(share: float) -> None:
-    taken = sum(is_sampled(f"event-{number}", share) for number in range(20_000))
+def test_the_sample_has_its_share_of_records_in_a_row(share: float) -> None:
+    taken = sum(is_sampled(RECORD._replace(offset=offset), share) for offset in range(20_000))
 
     assert abs(taken / 20_000 - share) < 0.02
 

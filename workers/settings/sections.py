@@ -144,7 +144,7 @@ class GuardSettings(Section):
     """Model, engine and the replicas that run it."""
 
     model: str = Field("Qwen/Qwen3Guard-Gen-0.6B", description="hub name, local folder, or demo")
-    revision: str | None = Field(None, description="hub revision to pin")
+    revision: str | None = Field(None, description="hub revision to pin; for a folder sha256:… of its files, or a name that comes before it")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:0 …")
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
         "auto", description="auto: bfloat16 on a GPU; on a CPU what suits it"
@@ -323,7 +323,7 @@ class ShadowSettings(Section):
     """A candidate model, revision or policy that judges a sample of live traffic and decides nothing; decision 0015."""
 
     enabled: bool = Field(False, description="have a candidate judge a sample of live traffic; it decides nothing")
-    share: Ratio = Field(0.01, description="share of the judged events, chosen by their ids")
+    share: Ratio = Field(0.01, description="share of the judged events, chosen by topic, partition and offset")
     model: str | None = Field(None, description="the candidate's model: hub name, local folder, or demo")
     revision: str | None = Field(None, description="its hub revision; alone: another revision of guard.model")
     policy_file: Path | None = Field(

@@ -111,7 +111,7 @@ class ShadowLane:
 
     def offer(self, admitted: Admitted, judged: Sequence[Judged], outcome: Outcome) -> None:
         """Show the lane one decided event, on the worker's thread. Never waits and never raises."""
-        if not is_sampled(admitted.event_id, self._settings.share):
+        if not is_sampled(admitted.record, self._settings.share):
             return
         counts, size = self.counts, bytes_of(admitted.record)
         if (

@@ -78,8 +78,8 @@ class LoadedModel:
 def load_model(model: str, *, revision: str | None = None, device: str = "auto", dtype: str = "auto") -> LoadedModel:
     """Load `model` (a hub name, a folder, or "demo") for greedy generation; no code of the repository is run.
 
-    `revision` pins a hub name; for a folder it must be the folder's own "sha256:..." if it starts so, and is taken as a
-    label otherwise. Raises ValueError for settings that cannot work, and for weights that are not all there.
+    `revision` pins a hub name. A folder's revision is the digest of its files, "sha256:…": one that starts so must be it,
+    and any other is a name before it ("v1@sha256:…"), so that files which change never keep their revision. Raises ValueError for settings that cannot work, and for weights that are not all there.
     """
     torch_device = resolve_device(device)
     transformers_logging.disable_progress_bar()  # it draws without a terminal, too
@@ -201,7 +201,7 @@ def _folder_revision(model: str, folder: Path, revision: str | None) -> str:
     found = f"sha256:{digest.hexdigest()[:16]}"
     if revision is not None and revision.startswith("sha256:") and revision != found:
         raise ValueError(f"guard.revision {revision!r}: the files in guard.model {model!r} are {found}")
-    return revision or found
+    return found if revision in (None, found) else f"{revision}@{found}"
 
 
 def _is_read(path: Path) -> bool:
