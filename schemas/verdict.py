@@ -69,7 +69,7 @@ class Provenance(_Part):
     """What judged: enough to tell whether another judgement would be the same."""
 
     model: str = Field(description="hub name or folder name of the model")
-    revision: str = Field(description="commit of the hub, or digest of a local folder (behind a name, where one was set)")
+    revision: str = Field(description="commit of the hub, or digest of a folder behind any name set")
     prompt_sha256: str = Field(description="digest of chat template and tokenizer")
     engine: str
     dtype: str

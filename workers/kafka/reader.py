@@ -4,6 +4,7 @@ Never joins a group, never produces, and never creates a topic by asking for one
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple, Self
 
@@ -18,6 +19,10 @@ from workers.kafka.unreadable_batch import in_their_places
 from workers.settings.sections import KafkaSettings
 
 STALL_S = 30.0
+READS = (
+    3  # of a batch, before it counts as one that nobody can read: a leader's disk, or the way, may have been at fault
+)
+READ_AGAIN_S = 1.0
 POLL_MS = 500
 MAX_POLL_RECORDS = 2_000
 FETCH_MAX_BYTES = 4 * 2**20  # a command may run beside a worker; more takes memory and is no faster
@@ -155,8 +160,8 @@ class TopicReader(_Query):
             patience_s: how long the broker may give nothing.
 
         Raises:
-            ModerationError: the broker has given nothing for `patience_s`; or a batch can be neither read nor passed
-                over, because its header is damaged as well.
+            ModerationError: the broker has given nothing for `patience_s`; or a batch can be neither read, in `READS`
+                attempts, nor passed over, because its header is damaged as well.
         """
         ends = {TopicPartition(*partition): offsets.end for partition, offsets in ranges.items()}
         positions = {
@@ -169,12 +174,17 @@ class TopicReader(_Query):
         for tp, start in positions.items():
             self._consumer.seek(tp, start)
         patience = time.monotonic() + patience_s
+        failed: Counter[tuple[str, int, int]] = Counter()
         while positions:
             try:
                 polled = self._consumer.poll(POLL_MS, max_records=MAX_POLL_RECORDS)
             except UnreadableRecordsError as error:
                 polled = {}
-                yield from self._passed_over(error, ends)
+                failed[error.topic, error.partition, error.offset] += 1
+                if failed[error.topic, error.partition, error.offset] < READS:
+                    time.sleep(READ_AGAIN_S)
+                else:
+                    yield from self._passed_over(error, ends)
             for tp, records in polled.items():
                 for item in records:
                     if item.offset < ends[tp]:

@@ -144,7 +144,7 @@ class GuardSettings(Section):
     """Model, engine and the replicas that run it."""
 
     model: str = Field("Qwen/Qwen3Guard-Gen-0.6B", description="hub name, local folder, or demo")
-    revision: str | None = Field(None, description="hub revision to pin; for a folder sha256:… of its files, or a name that comes before it")
+    revision: str | None = Field(None, description="hub commit to pin; of a folder: sha256:…, or a name before it")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:0 …")
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
         "auto", description="auto: bfloat16 on a GPU; on a CPU what suits it"

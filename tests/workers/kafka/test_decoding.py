@@ -1,5 +1,6 @@
 """Records as fetched: any bytes that a broker accepts are read; what cannot be read holds its own partition only."""
 
+import itertools
 import struct
 import threading
 import tracemalloc
@@ -21,10 +22,11 @@ from schemas.reasons import Reason, Stage
 from schemas.record import Partition
 from tests.guards.scripted_guard import ScriptedGuard
 from tests.site import Site, event, wait_until
-from workers.kafka import decompression
+from workers.kafka import decompression, reader
 from workers.kafka.connection import group_consumer
 from workers.kafka.decoding import HeaderName, _PartitionRecords, read_leniently
 from workers.kafka.producer import Producer, producer
+from workers.kafka.reader import OffsetRange, TopicReader
 from workers.stream import unreadable
 from workers.tools.verify.verify import verify
 
@@ -369,3 +371,27 @@ def test_p1_a_batch_that_stays_unreadable_ends_as_dead_letters_and_its_partition
     }
     assert site.committed()[2] == 15
     assert verify(site.settings).is_proven
+
+
+@pytest.mark.parametrize("healed", [True, False])
+def test_a_command_passes_over_a_batch_only_after_it_has_tried_again(
+    site: Site, monkeypatch: pytest.MonkeyPatch, *, healed: bool
+) -> None:
+    validate, tries = DefaultRecordBatch.validate_crc, itertools.count(1)
+    monkeypatch.setattr(
+        DefaultRecordBatch,
+        "validate_crc",
+        lambda self: validate(self) and (b"damaged" not in self._buffer or (healed and next(tries) == reader.READS)),
+    )
+    monkeypatch.setattr(reader, "READ_AGAIN_S", 0.05)
+    sender = producer(site.settings.kafka)
+    for key in (b"key", b"damaged", b"key"):
+        sender.send(site.names[0], event("e1"), key, partition=0)
+        sender.flush()  # a batch of its own
+    sender.close()
+
+    with TopicReader(site.settings.kafka) as topics:
+        found = list(topics.read({Partition(site.names[0], 0): OffsetRange(0, 3)}))
+
+    assert [record.offset for record in found] == [0, 1, 2]
+    assert [type(record.value) is bytes for record in found] == [True, healed, True]

@@ -14,4 +14,8 @@ def test_the_table_has_one_row_a_setting_with_its_default_and_a_sentence() -> No
     assert [row[0].strip("`") for row in cells] == list(variable_names())
     assert all(len(row) == 3 and row[2] for row in cells), "each setting says what it is"
     assert ["`WEIR_TOPICS__EVENTS`", "`chat.events`", "input topics, comma-separated"] in cells
-    assert ["`WEIR_GUARD__REVISION`", "", "hub revision to pin; for a folder sha256:… of its files, or a name that comes before it"] in cells
+    assert [
+        "`WEIR_GUARD__REVISION`",
+        "",
+        "hub commit to pin; of a folder: sha256:…, or a name before it",
+    ] in cells
