@@ -19,9 +19,7 @@ from workers.kafka.unreadable_batch import in_their_places
 from workers.settings.sections import KafkaSettings
 
 STALL_S = 30.0
-READS = (
-    3  # of a batch, before it counts as one that nobody can read: a leader's disk, or the way, may have been at fault
-)
+READS = 3  # of a batch, before it counts as one that nobody can read: a leader's disk may have been at fault
 READ_AGAIN_S = 1.0
 POLL_MS = 500
 MAX_POLL_RECORDS = 2_000

@@ -78,8 +78,9 @@ class LoadedModel:
 def load_model(model: str, *, revision: str | None = None, device: str = "auto", dtype: str = "auto") -> LoadedModel:
     """Load `model` (a hub name, a folder, or "demo") for greedy generation; no code of the repository is run.
 
-    `revision` pins a hub name. A folder's revision is the digest of its files, "sha256:…": one that starts so must be it,
-    and any other is a name before it ("v1@sha256:…"), so that files which change never keep their revision. Raises ValueError for settings that cannot work, and for weights that are not all there.
+    `revision` pins a hub name. A folder's is the digest of its files, "sha256:…", so that files which change never keep
+    it: one that starts so must be it, and any other is a name before it ("v1@sha256:…"). Raises ValueError for settings
+    that cannot work, and for weights that are not all there.
     """
     torch_device = resolve_device(device)
     transformers_logging.disable_progress_bar()  # it draws without a terminal, too
