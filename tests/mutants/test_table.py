@@ -12,8 +12,10 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_a_mutant_breaks_one_place_and_its_test_is_there(mutant: Mutant) -> None:
-    assert (ROOT / mutant.file).read_text(encoding="utf-8").count(mutant.sound) == 1
-    ast.parse((ROOT / mutant.file).read_text(encoding="utf-8").replace(mutant.sound, mutant.broken))
+    sound = (ROOT / mutant.file).read_text(encoding="utf-8")
+    assert sound.count(mutant.sound) == 1
+    if mutant.file.endswith(".py"):
+        ast.parse(sound.replace(mutant.sound, mutant.broken))
     file, _, name = mutant.test.partition("::")
     assert any(f"{start}{name}" in (ROOT / file).read_text(encoding="utf-8") for start in ("def ", "")), mutant.test
 
