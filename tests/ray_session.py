@@ -25,13 +25,19 @@ def ray_session(cpus: int) -> Iterator[None]:
 @contextmanager
 def serve_session(cpus: int) -> Iterator[None]:
     """Ray with Serve."""
-    with ray_session(cpus):
-        try:
-            serve.start(proxy_location="Disabled")
-            yield
-        finally:
-            serve.shutdown()
-            _end_loop_of_handles()
+    with ray_session(cpus), serve_on_ray():
+        yield
+
+
+@contextmanager
+def serve_on_ray() -> Iterator[None]:
+    """Serve, on the session that there is."""
+    try:
+        serve.start(proxy_location="Disabled")
+        yield
+    finally:
+        serve.shutdown()
+        _end_loop_of_handles()
 
 
 def _end_loop_of_handles() -> None:

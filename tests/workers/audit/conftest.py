@@ -1,4 +1,4 @@
-"""Ray in this process, for the modules whose runs have real actors."""
+"""Ray in this process, for the runs that have real actors."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from tests.ray_session import ray_session
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def _local_ray() -> Iterator[None]:
-    """For all tests of a module."""
+    """For all tests of this folder that one process runs."""
     with ray_session(4):
         yield

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from ray import serve
 
-from tests.ray_session import serve_session
+from tests.ray_session import serve_on_ray
 from tests.weir_result import Result
 from tests.workers.audit.scripted_lane import MAPPING, chat, rows_of, write_parquet
 from workers.guard.names import APP_NAME
@@ -18,10 +18,10 @@ GUARD = {"model": "demo", "dtype": "float32", "max_new_tokens": 32, "compile": F
 
 
 @pytest.fixture
-def _application() -> Iterator[None]:
+def _application(_local_ray: None) -> Iterator[None]:
     """The application's guard deployment, without its consumers."""
     application = build_app({"guard": GUARD})._bound_deployment.init_args[1]  # noqa: SLF001 - as in test_app
-    with serve_session(4):
+    with serve_on_ray():
         serve.run(application, name=APP_NAME, route_prefix=None)
         yield
 

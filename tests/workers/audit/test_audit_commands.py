@@ -53,6 +53,7 @@ def started(tmp_path: Path) -> Path:
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("_local_ray")
 def test_a_run_with_the_demo_model_judges_reports_its_end_and_refuses_to_be_made_again(
     log: Path, tmp_path: Path
 ) -> None:
@@ -202,6 +203,7 @@ def test_a_rate_is_kept_and_idle_time_is_not_saved_up() -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("_local_ray")
 def test_a_run_within_its_input_that_judged_nothing_names_lines_and_exits_with_3(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("event_id,text\n1,have a nice day, kill\n", encoding="utf-8")
     (tmp_path / "notes.txt").write_text("", encoding="utf-8")
