@@ -51,7 +51,6 @@ def test_aborted_transactions_are_not_moderated(new_arena: NewArena) -> None:
     arena.check_closed(duplicates=False)
 
 
-@pytest.mark.ci
 def test_compaction_leaves_gaps(new_arena: NewArena) -> None:
     compact = {
         "cleanup.policy": "compact",

@@ -105,7 +105,9 @@ def test_a_pod_that_the_standard_does_not_allow_is_told_of(server: ApiServer, na
 
 
 @pytest.mark.parametrize("version", [pytest.param(VERSIONS[0], marks=pytest.mark.slow), *VERSIONS[1:]])
-@pytest.mark.parametrize("values", EVERY, ids=name_of)
+@pytest.mark.parametrize(
+    "values", [*EXAMPLES, *(pytest.param(path, marks=pytest.mark.slow) for path in FEATURES)], ids=name_of
+)
 def test_helm_installs_upgrades_goes_back_and_uninstalls(
     server: ApiServer, namespace: str, version: str, values: Path
 ) -> None:

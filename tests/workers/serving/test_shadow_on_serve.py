@@ -110,7 +110,7 @@ closing_s: dict[str, float] = {}
 
 @pytest.mark.ray
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("kind", [*KINDS[:3], *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS[3:])])
+@pytest.mark.parametrize("kind", [*KINDS[:2], *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS[2:])])
 def test_p1_live_closes_its_ledger_whatever_the_candidate_does(broker: EmbeddedBroker, kind: str) -> None:
     site = Site(broker, kind)
     try:
