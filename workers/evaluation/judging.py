@@ -18,8 +18,7 @@ from schemas.errors import ConfigurationError
 from workers.evaluation.labelled_files import LabelledFiles
 from workers.evaluation.prediction_files import PredictionWriter, RunRecord
 from workers.guard.setup import judge_of, length_policy_of
-from workers.serving.engine_choice import load_engine
-from workers.serving.local_guard import LocalGuard
+from workers.serving.local_guard import load_local_guard
 from workers.settings.loading import Settings
 
 
@@ -62,9 +61,9 @@ async def judge_files(
         if not examples:
             raise ConfigurationError("the files hold no labelled example")
         length: LengthRule = JudgedWhole() if order.whole else length_policy_of(settings.length)
-        engine = load_engine(guard)
+        local = load_local_guard(guard)
         started = datetime.now(UTC).isoformat(timespec="seconds")
-        predictor = Predictor(judge_of(settings, LocalGuard(engine)), length, guard.batch_size)
+        predictor = Predictor(judge_of(settings, local), length, guard.batch_size)
 
         def record() -> RunRecord:
             return RunRecord(

@@ -10,7 +10,7 @@ from sklearn.metrics import precision_recall_fscore_support
 
 from tests.weir_result import Result
 from workers.demo.corpus import examples
-from workers.evaluation import judging
+from workers.serving import engine_choice
 from workers.serving.engine import loading
 from workers.serving.engine.completion import Completion, EngineIdentity
 from workers.serving.engine.verdict_format import QWEN3GUARD_GEN
@@ -46,7 +46,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         settings.append(wanted)
         return Engine("bad 3" if wanted.model == "changed" else "")
 
-    monkeypatch.setattr(judging, "load_engine", load)
+    monkeypatch.setattr(engine_choice, "load_engine", load)
     return settings
 
 
