@@ -10,6 +10,7 @@ from time import perf_counter
 from pipelines.guard import GuardReply, GuardRequest
 from pipelines.isolation import PROBE
 from schemas.errors import GuardCallFailedError, ModerationError
+from workers.extras import extras_named
 from workers.serving import engine_choice
 from workers.serving.answers import answer_of
 from workers.serving.engine.completion import Engine
@@ -50,6 +51,7 @@ def load_local_guard(settings: GuardSettings) -> LocalGuard:
     """The guard of this process, with its model loaded: of `weir classify`, `eval`, `audit`, and of Python's own users.
 
     Raises:
-        ConfigurationError: names the setting and its value.
+        ConfigurationError: names the setting and its value, or the extra that is missing.
     """
-    return LocalGuard(engine_choice.load_engine(settings))
+    with extras_named():
+        return LocalGuard(engine_choice.load_engine(settings))

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from schemas.errors import ConfigurationError
-from workers.cli.audit.extra import need_extra
 from workers.cli.terminal import progress_bar, show_json_text
+from workers.extras import need
 
 _STDOUT = "-"
 
@@ -39,7 +39,7 @@ def report(
     names that hold in this report alone. Memory does not grow with the run. --against needs space for temporary files:
     about 100 bytes for each verdict of both runs.
     """
-    need_extra()
+    need("jinja2", "pandas", "pyarrow")
     from workers.audit.report.files import RunFiles  # pyarrow takes a second that `weir --help` must not
     from workers.audit.report.html import render
     from workers.audit.report.report import Choices, build_report

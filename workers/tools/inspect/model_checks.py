@@ -9,6 +9,7 @@ from functools import partial
 from pipelines.guard_family import QWEN3GUARD_GEN
 from schemas.errors import ConfigurationError, UnparsableOutputError
 from schemas.event import Task
+from workers.extras import extras_named
 from workers.settings.loading import Settings
 from workers.settings.sections import GuardSettings
 from workers.tools.inspect.check import CheckResult, check
@@ -35,7 +36,8 @@ def model_checks(settings: Settings, timeout_s: float, model_timeout_s: float, *
 
 
 def _device(settings: GuardSettings) -> str:
-    from workers.serving.engine.loading import resolve_device  # torch takes seconds
+    with extras_named():
+        from workers.serving.engine.loading import resolve_device  # torch takes seconds
 
     try:
         device = resolve_device(settings.device)
@@ -52,7 +54,8 @@ def _device(settings: GuardSettings) -> str:
 def _model(settings: GuardSettings) -> str:
     from workers.serving.engine_choice import load_engine, provenance_of
 
-    engine = load_engine(settings)
+    with extras_named():
+        engine = load_engine(settings)
     who = provenance_of(engine)
     # One at a time, as two prompts of one batch need memory for two.
     for task, conversation in _KNOWN_GOOD.items():
