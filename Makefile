@@ -91,6 +91,7 @@ fmt: setup ## formats the code, writes the generated pages
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	$(BIN)/python infra/settings_page.py
+	$(BIN)/python infra/commands_page.py
 	$(BIN)/python infra/metrics_page.py
 	$(BIN)/python infra/chart_copies.py
 	$(BIN)/python infra/chart_schema.py
