@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pipelines.evaluation.examples import Prediction
 from pipelines.evaluation.predicting import Predictor
+from pipelines.evaluation.reported import refuse_idle_size
 from pipelines.fitting.length import LengthRule
 from pipelines.fitting.length_policy import JudgedWhole
 from schemas.errors import ConfigurationError
@@ -31,12 +32,14 @@ class EvaluationOrder:
         whole: judge each conversation whole, as published figures do; otherwise by the length policy that is set.
         limit: only the first so many examples; None: all.
         predictions: a file that verdicts are written to; None: none.
+        size: whose published figures were asked for by name; None: nobody's.
     """
 
     labelled: LabelledFiles
     whole: bool
     limit: int | None
     predictions: Path | None
+    size: str | None = None
 
 
 async def judge_files(
@@ -60,6 +63,8 @@ async def judge_files(
         examples = list(labelled.read())[: order.limit]
         if not examples:
             raise ConfigurationError("the files hold no labelled example")
+        if order.size is not None:
+            refuse_idle_size(order.size, {example.benchmark for example in examples})
         length: LengthRule = JudgedWhole() if order.whole else length_policy_of(settings.length)
         local = load_local_guard(guard)
         started = datetime.now(UTC).isoformat(timespec="seconds")

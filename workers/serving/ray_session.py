@@ -6,45 +6,95 @@ Deploys nothing.
 import logging
 import math
 import os
-from collections.abc import Mapping
+import re
+import socket
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import ray
 from ray.job_config import JobConfig
 
+from schemas.errors import ModerationError
 from workers.settings.loading import without_credentials
 from workers.telemetry.log import log_event
 
 log = logging.getLogger(__name__)
+ON_THIS_MACHINE = "auto"
+_HOST_AND_PORT = re.compile(r"([^/]+):(\d+)")
+_REACH_S = 10.0
 
 
 def start_ray(
-    address: str | None, *, cpus: float = 0.0, variables: Mapping[str, str] | None = None, logs: bool, level: int
+    address: str | None,
+    *,
+    cpus: float = 0.0,
+    variables: Mapping[str, str] | None = None,
+    logs: bool,
+    level: int,
+    reach_s: float = _REACH_S,
 ) -> None:
     """Join a cluster, or start Ray in this process. `ray.shutdown()` ends either.
 
     Args:
-        address: the cluster's; None starts Ray here, with a logical CPU for each core at least.
+        address: the cluster's, or `auto` for the one on this machine; None starts Ray here, with a logical CPU for
+            each core at least.
         cpus: logical CPUs needed, where Ray starts here.
         variables: set in the processes on a cluster, less those with credentials, which would stand in the cluster's
             state and logs; here they inherit all.
         logs: print what Ray's processes write.
         level: from which Ray itself logs in this process.
+        reach_s: seconds that the cluster has to accept a connection.
+
+    Raises:
+        ModerationError: there is no cluster at the address, or Ray cannot start here; in one line.
     """
     if address is None:
-        ray.init(
-            "local",  # without it, Ray joins whatever cluster an earlier `ray start` left on this machine
-            num_cpus=max(os.cpu_count() or 1, math.ceil(cpus)),
-            include_dashboard=False,
-            job_config=_job(),
-            log_to_driver=logs,
-            logging_level=level,
-        )
+        with _faults_of("Ray on this machine"):
+            ray.init(
+                "local",  # without it, Ray joins whatever cluster an earlier `ray start` left on this machine
+                num_cpus=max(os.cpu_count() or 1, math.ceil(cpus)),
+                include_dashboard=False,
+                job_config=_job(),
+                log_to_driver=logs,
+                logging_level=level,
+            )
     else:
         sent = without_credentials(variables or {})
         if kept := sorted(set(variables or {}) - set(sent)):
             log.warning(log_event("credentials_not_sent", variables=",".join(kept), hint="set them on the nodes"))
         environment = {"env_vars": sent} if sent else None
-        ray.init(address, runtime_env=environment, job_config=_job(), log_to_driver=logs, logging_level=level)
+        with _faults_of(shown_address(address)):
+            _reach(address, reach_s)
+            ray.init(address, runtime_env=environment, job_config=_job(), log_to_driver=logs, logging_level=level)
+
+
+def shown_address(address: str) -> str:
+    """A cluster's address, for an error's beginning."""
+    return "Ray on this machine" if address == ON_THIS_MACHINE else f"RAY_ADDRESS={address}"
+
+
+@contextmanager
+def _faults_of(where: str) -> Iterator[None]:
+    """What keeps Ray from starting or from being joined, as one line of ours."""
+    try:
+        yield
+    except (OSError, ValueError, SystemExit) as error:
+        said = " ".join(str(error).split())
+        if "AF_UNIX" in said:
+            said = (
+                f"{tempfile.gettempdir()} is too long a name for the sockets that Ray makes there: set RAY_TMPDIR=/tmp"
+            )
+        raise ModerationError(f"{where}: {said}") from None
+
+
+def _reach(address: str, timeout_s: float) -> None:
+    """Ray itself tries for a minute and then ends the process."""
+    if (server := _HOST_AND_PORT.fullmatch(address)) is not None:
+        try:
+            socket.create_connection((server[1], int(server[2])), timeout_s).close()
+        except OSError as error:
+            raise OSError(error.strerror or str(error)) from None
 
 
 def _job() -> JobConfig:

@@ -30,7 +30,12 @@ def model_checks(settings: Settings, timeout_s: float, model_timeout_s: float, *
         for name in ("device", *models):
             yield CheckResult(name, "skip", "--skip-model")
         return
-    yield check("device", lambda: _device(settings.guard), max(timeout_s, model_timeout_s))
+    device = check("device", lambda: _device(settings.guard), max(timeout_s, model_timeout_s))
+    yield device
+    if device.status != "ok":
+        for name in models:
+            yield CheckResult(name, "skip", "no device to load it on")
+        return
     for name, guard in models.items():
         yield check(name, partial(_model, guard), model_timeout_s)
 

@@ -1,8 +1,6 @@
 """Asks every consumer of a running application, from another process, by Serve's `broadcast`."""
 
 import logging
-import re
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,10 +11,8 @@ from ray.serve.exceptions import DeploymentUnavailableError
 
 from schemas.errors import ModerationError
 from workers.serving.app import APP_NAME, STREAM
-from workers.serving.ray_session import start_ray
+from workers.serving.ray_session import ON_THIS_MACHINE, shown_address, start_ray
 from workers.settings.loading import ray_address
-
-_HOST_AND_PORT = re.compile(r"([^/]+):(\d+)")
 
 
 def ask_consumers(method: str, *arguments: object, timeout_s: float) -> tuple[list[Any], dict[str, int]]:
@@ -49,16 +45,11 @@ def _broadcast(method: str, arguments: tuple[object, ...], timeout_s: float) -> 
 def _joined_ray(timeout_s: float) -> Iterator[str]:
     """Join the cluster of RAY_ADDRESS, or the one that runs on this machine, and leave it again."""
     logging.getLogger("ray.serve").setLevel(logging.CRITICAL)
-    address = ray_address() or "auto"
-    where = "Ray on this machine" if address == "auto" else f"RAY_ADDRESS={address}"
-    if (server := _HOST_AND_PORT.fullmatch(address)) is not None:
-        try:  # Ray itself tries for a minute and then ends the process
-            socket.create_connection((server[1], int(server[2])), timeout_s).close()
-        except OSError as error:
-            raise ModerationError(f"{where}: {error.strerror or error}") from None
+    address = ray_address() or ON_THIS_MACHINE
+    where = shown_address(address)
     try:
-        start_ray(address, logs=False, level=logging.CRITICAL)
-    except (ConnectionError, RuntimeError, ValueError, SystemExit) as error:
+        start_ray(address, logs=False, level=logging.CRITICAL, reach_s=timeout_s)
+    except RuntimeError as error:
         raise ModerationError(f"{where}: {' '.join(str(error).split())}") from None
     try:
         yield where
