@@ -15,6 +15,29 @@ from workers.serving.ray_session import ON_THIS_MACHINE, shown_address, start_ra
 from workers.settings.loading import ray_address
 
 
+class Consumers:
+    """The consumer replicas of an application, while its cluster is joined.
+
+    Attributes:
+        where: the cluster, for a user to read.
+    """
+
+    def __init__(self, where: str, timeout_s: float) -> None:
+        self.where = where
+        self._timeout_s = timeout_s
+
+    def ask(self, method: str, *arguments: object) -> list[Any]:
+        """What each said to a method, or the exception in its place; empty where no replica runs."""
+        handle: Any = serve.get_deployment_handle(STREAM, APP_NAME)
+        try:
+            answers: list[Any] = handle.broadcast(method, *arguments).results(
+                timeout_s=self._timeout_s, return_exceptions=True
+            )
+        except (DeploymentUnavailableError, TimeoutError):  # no replica runs
+            return []
+        return answers
+
+
 def ask_consumers(method: str, *arguments: object, timeout_s: float) -> tuple[list[Any], dict[str, int]]:
     """Call a method of every consumer replica that runs.
 
@@ -24,21 +47,24 @@ def ask_consumers(method: str, *arguments: object, timeout_s: float) -> tuple[li
     Raises:
         ModerationError: there is no Ray, or the application is not on it; says where it looked.
     """
+    with joined_application(timeout_s) as consumers:
+        deployments = serve.status().applications[APP_NAME].deployments
+        states = {str(state): count for state, count in deployments[STREAM].replica_states.items()}
+        return consumers.ask(method, *arguments), states
+
+
+@contextmanager
+def joined_application(timeout_s: float) -> Iterator[Consumers]:
+    """Join the cluster that the application runs on, and leave it again.
+
+    Raises:
+        ModerationError: there is no Ray, or the application is not on it; says where it looked.
+    """
     with _joined_ray(timeout_s) as where:
         application = serve.status().applications.get(APP_NAME)
         if application is None or STREAM not in application.deployments:
             raise ModerationError(f"{where}: the application {APP_NAME} does not run there")
-        states = {str(state): count for state, count in application.deployments[STREAM].replica_states.items()}
-        return _broadcast(method, arguments, timeout_s), states
-
-
-def _broadcast(method: str, arguments: tuple[object, ...], timeout_s: float) -> list[Any]:
-    handle: Any = serve.get_deployment_handle(STREAM, APP_NAME)
-    try:
-        answers: list[Any] = handle.broadcast(method, *arguments).results(timeout_s=timeout_s, return_exceptions=True)
-    except (DeploymentUnavailableError, TimeoutError):  # no replica runs
-        return []
-    return answers
+        yield Consumers(where, timeout_s)
 
 
 @contextmanager
