@@ -1,4 +1,4 @@
-"""Starts Ray on this machine or joins a cluster, alike for every Ray job of ours.
+"""Starts Ray on this machine or joins a cluster, and ends it, alike for every Ray job of ours.
 
 Deploys nothing.
 """
@@ -8,9 +8,11 @@ import math
 import os
 import re
 import socket
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any, TextIO
 
 import ray
 from ray.job_config import JobConfig
@@ -23,6 +25,13 @@ log = logging.getLogger(__name__)
 ON_THIS_MACHINE = "auto"
 _HOST_AND_PORT = re.compile(r"([^/]+):(\d+)")
 _REACH_S = 10.0
+# Lines of Ray 2.60 that alarm a reader and mean that all is well. Each is dropped by its own words, nothing else is.
+# What Ray's C++ parts write to the process's own stderr does not come by here.
+_TOKEN_LOGGER = "ray._private.authentication.authentication_token_setup"
+# A cluster of this process has a token of its own since 2.60, and Ray says so as a warning.
+_TOKEN = "Token authentication is enabled for this Ray cluster."
+# `serve.shutdown()` ends the controller that it has just asked to end, and Ray reports the unanswered call.
+_SHUTDOWN = re.compile(r"Task ServeController\.graceful_shutdown failed\..* killed by `ray\.kill`")
 
 
 def start_ray(
@@ -49,6 +58,7 @@ def start_ray(
     Raises:
         ModerationError: there is no cluster at the address, or Ray cannot start here; in one line.
     """
+    logging.getLogger(_TOKEN_LOGGER).addFilter(_is_no_news)
     if address is None:
         with _faults_of("Ray on this machine"):
             ray.init(
@@ -106,3 +116,50 @@ def _job() -> JobConfig:
     start elsewhere, and relative paths in the settings would no longer hold.
     """
     return JobConfig(_client_job=True)
+
+
+@contextmanager
+def quiet_stop() -> Iterator[None]:
+    """Within it, drop the report of the controller's end, which Ray prints in colours on stdout."""
+    before, sys.stdout = sys.stdout, _WithoutLines(sys.stdout, _SHUTDOWN)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stdout = before
+
+
+def _is_no_news(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith(_TOKEN)
+
+
+class _WithoutLines:
+    """A text stream less the lines that a pattern is found in; a line is written when it is whole.
+
+    Args:
+        stream: where the others go.
+        dropped: what the lines have in them that do not.
+    """
+
+    def __init__(self, stream: TextIO, dropped: re.Pattern[str]) -> None:
+        self._stream = stream
+        self._dropped = dropped
+        self._begun = ""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """See `io.TextIOBase`."""
+        *whole, self._begun = (self._begun + text).split("\n")
+        for line in whole:
+            if not self._dropped.search(line):
+                self._stream.write(f"{line}\n")
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what has begun, too."""
+        if self._begun and not self._dropped.search(self._begun):
+            self._stream.write(self._begun)
+            self._begun = ""
+        self._stream.flush()
