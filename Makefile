@@ -1,4 +1,4 @@
-# Every target works in a fresh clone: `setup` comes first by itself. Python 3.11 or 3.12.
+# Every target works in a fresh clone: `setup` comes first by itself. Python 3.11 to 3.13.
 PYTHON ?= python3
 BIN := .venv/bin
 SEED ?= 1
@@ -15,7 +15,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .venv/installed: requirements-dev.txt pyproject.toml
-	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v in ((3, 11), (3, 12)) else f"Python 3.11 or 3.12 is needed, this is {v[0]}.{v[1]}: make PYTHON=python3.12 …")'
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"Python 3.11 to 3.13 is needed, this is {v[0]}.{v[1]}: make PYTHON=python3.12 …")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
@@ -91,6 +91,7 @@ fmt: setup ## formats the code, writes the generated pages
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	$(BIN)/python infra/settings_page.py
+	$(BIN)/python infra/commands_page.py
 	$(BIN)/python infra/metrics_page.py
 	$(BIN)/python infra/chart_copies.py
 	$(BIN)/python infra/chart_schema.py
@@ -111,6 +112,11 @@ kafka-up: setup ## starts one real Kafka broker on 127.0.0.1:9092
 .PHONY: kafka-down
 kafka-down: setup ## stops it
 	$(BIN)/python -m tests.kafka.cluster down
+
+.PHONY: try-kafka-python
+try-kafka-python: setup ## the tests of what touches kafka-python's inside, on its newest version; the pin says why
+	$(BIN)/uv pip install --quiet --no-deps --upgrade --target build/kafka-python kafka-python
+	PYTHONPATH=build/kafka-python $(PYTEST) tests/workers/kafka tests/workers/stream
 
 .PHONY: lock
 lock: setup ## writes the pinned files anew

@@ -1,9 +1,12 @@
 """What the README says of the code is checked here: the paths it names; and the settings page is the generated one."""
 
+import json
 import re
 from pathlib import Path
 
+from infra import commands_page
 from infra.settings_page import PAGE, settings_page
+from schemas.verdict import Severity, Verdict
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -17,6 +20,30 @@ def section(title: str) -> str:
 
 def test_the_settings_page_is_the_generated_one() -> None:
     assert PAGE.read_text(encoding="utf-8") == settings_page(), "make fmt writes it"
+
+
+def test_the_commands_page_is_the_generated_one() -> None:
+    assert commands_page.PAGE.read_text(encoding="utf-8") == commands_page.commands_page(), "make fmt writes it"
+
+
+def test_the_readme_is_read_in_ten_minutes_and_judges_first() -> None:
+    first = next(
+        line
+        for block in re.findall(r"(?ms)^```sh\n(.*?)^```", README)
+        for line in block.splitlines()
+        if line[:5] == "weir "
+    )
+
+    assert len(README.split()) <= 1_200
+    assert first.startswith("weir classify --model demo ")
+    assert README.count("```mermaid") == 1
+
+
+def test_the_verdict_that_is_shown_has_the_fields_of_a_verdict() -> None:
+    shown = json.loads(re.findall(r"(?ms)^```json\n(.*?)^```", README)[0])
+    whole = {"conversation_id": None, "scores": None, **shown}
+
+    assert Verdict.model_validate(whole).severity is Severity.UNSAFE
 
 
 def test_life_of_a_message_is_numbered_and_each_step_names_files_that_exist() -> None:

@@ -163,7 +163,8 @@ class _Rate:
         if gpu not in GPUS:
             known = sorted({*GPUS, *(figure.gpu for figure in figures)})
             raise ConfigurationError(
-                f"gpu: no figure and no data sheet of {gpu!r} for {model}; known: {', '.join(known)}"
+                f"gpu: no figure and no data sheet of {gpu!r} for {model}; known: {', '.join(known)};"
+                " of any other, give --rate, the messages/s that you have measured of one replica"
             )
         sheet = GPUS[gpu]
         rate = sheet.tflops * 1_000 * assumptions.efficiency / work.total

@@ -16,6 +16,10 @@ from pipelines.evaluation.thresholds import ThresholdSweep, sweep
 from schemas.event import Task
 from schemas.verdict import Severity
 
+FEWEST = 30
+"""Examples of a kind, below which a recall or a share of false alarms says next to nothing: its 95 % interval is wider
+than 30 points.
+"""
 _SafetyCell = tuple[Severity, Severity | None]
 _RefusalCell = tuple[bool, bool | None]
 
@@ -110,6 +114,20 @@ def evaluate(predictions: Sequence[Prediction], options: ReportOptions) -> Evalu
         tasks,
         () if options.size is None else tuple(_beside_report(predictions, options, options.size)),
     )
+
+
+def inconclusive(evaluation: Evaluation) -> list[str]:
+    """What cannot be concluded because there are too few examples, a sentence for each task."""
+    said = []
+    for task, figures in evaluation.tasks.items():
+        for mode, row in figures.safety.items():
+            there = [count for count in (row.positives, row.items - row.positives) if count]
+            if there and min(there) < FEWEST:
+                said.append(
+                    f"{task} task, {mode}: {row.positives} unsafe and {row.items - row.positives} safe examples are too"
+                    f" few to tell two guards apart or to choose a threshold; {FEWEST} of each are the least"
+                )
+    return said
 
 
 def safety_figures(predictions: Sequence[Prediction], options: ReportOptions) -> dict[str, BinaryFigures]:

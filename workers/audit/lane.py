@@ -32,10 +32,9 @@ class OwnEngine:
         Raises:
             ConfigurationError: the model cannot be loaded.
         """
-        from workers.serving.engine_choice import load_engine  # in the actor: torch takes seconds
-        from workers.serving.local_guard import LocalGuard
+        from workers.serving.local_guard import load_local_guard
 
-        guard = LocalGuard(load_engine(self.settings.guard))
+        guard = load_local_guard(self.settings.guard)  # in the actor: torch takes seconds
         return lane_of(self.settings, guard, 1, self.settings.guard.gpus_per_replica), topic_range(self.settings)
 
 

@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import os
+import secrets
 import stat
 import sys
 from collections.abc import Callable
@@ -22,6 +23,8 @@ from workers.cli.terminal import progress_bar, show_json_text
 from workers.guard.lines import in_chunks, judge_lines, read_lines
 from workers.guard.setup import judge_of, moderation_of
 from workers.settings.loading import Settings, load_settings
+
+_ID_KEY = secrets.token_bytes(32)
 
 
 def classify(
@@ -44,17 +47,17 @@ def classify(
 
 
 def _event(text: str) -> bytes:
-    # The id stands for the text, because a verdict's id is made of ids and sources only.
-    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-    return json.dumps({"event_id": f"text-{digest[:16]}", "text": text}).encode()
+    # The id stands for the text, because a verdict's id is made of ids and sources only. A key of this process: a
+    # plain digest of a short message is as good as the message.
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), key=_ID_KEY, digest_size=8).hexdigest()
+    return json.dumps({"event_id": f"text-{digest}", "text": text}).encode()
 
 
 def _parts(settings: Settings) -> tuple[Moderation, Judge]:
-    from workers.serving.engine_choice import load_engine  # here and not above: `weir --help` must not wait for torch
-    from workers.serving.local_guard import LocalGuard
+    from workers.serving.local_guard import load_local_guard
 
     moderation = moderation_of(settings)
-    return moderation, judge_of(settings, LocalGuard(load_engine(settings.guard)))
+    return moderation, judge_of(settings, load_local_guard(settings.guard))
 
 
 async def _classify(

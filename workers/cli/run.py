@@ -7,15 +7,16 @@ import logging
 
 import typer
 
+from workers.cli.options import Config
 from workers.settings.loading import load_settings, prepare_ray
 from workers.telemetry.log import configure_logging, log_event
 
 log = logging.getLogger(__name__)
 
 
-def run() -> None:
+def run(config: Config = None) -> None:
     """Moderate: consume the event topics, publish verdicts and dead letters. Stops cleanly on SIGTERM and Ctrl-C."""
-    settings = load_settings()
+    settings = load_settings(config)
     configure_logging(settings.telemetry.log_level)
     prepare_ray()
     from workers.serving.running import RunningApplication  # Ray reads its environment when imported

@@ -1,6 +1,6 @@
-"""`weir top`: a running application's figures in a terminal, from the metrics endpoint of its collector.
+"""`weir top`: a running application's figures in a terminal, from its collector or from itself.
 
-The computing is done by `workers.tools.inspect.figures`.
+The asking is done by `workers.tools.inspect.figure_sources`, the computing by `workers.tools.inspect.figures`.
 """
 
 import sys
@@ -15,16 +15,22 @@ from rich.text import Text
 from schemas.errors import ModerationError
 from workers.cli.options import AsJson
 from workers.cli.terminal import console, plain, show_json, show_line
-from workers.tools.inspect.figures import figures_of, text_of
-from workers.tools.inspect.scrapes import Scrapes, fetch
+from workers.settings.loading import prepare_ray
+from workers.tools.inspect.figure_sources import COLLECTOR, FigureSource, figure_source
+from workers.tools.inspect.figures import text_of
 
 LOOK_S = 0.5
+TIMEOUT_S = 10.0  # that the application has to answer
 
 
 def top(
     url: Annotated[
-        str, typer.Option(help="Metrics in Prometheus's format: of the collector that the workers export to.")
-    ] = "http://localhost:8889/metrics",
+        str | None,
+        typer.Option(
+            help=f"Metrics in Prometheus's format: of the collector that the workers export to. Default: {COLLECTOR},"
+            " or the application itself where nothing answers there."
+        ),
+    ] = None,
     interval_s: Annotated[float, typer.Option("--interval", min=0.2, help="Seconds between two looks.")] = 2.0,
     once: Annotated[bool, typer.Option("--once", help="Show one picture and end.")] = False,
     wait_s: Annotated[
@@ -34,62 +40,64 @@ def top(
 ) -> None:
     """Show lag, rates, mix of verdicts, breakers and the shape of batches of a running application.
 
-    Rates are known once two exports were seen to come, every 60 s unless OTEL_METRIC_EXPORT_INTERVAL says so.
-    Refreshes until Ctrl-C; where stdout is no terminal, writes one picture below the other.
+    From a collector, rates are known once two exports were seen to come, every 60 s unless OTEL_METRIC_EXPORT_INTERVAL
+    says so. The application itself, on the Ray cluster of RAY_ADDRESS or the one that runs on this machine, says
+    backlog, rates and breakers. Refreshes until Ctrl-C; where stdout is no terminal, writes one picture below the
+    other.
     """
-    scrapes = Scrapes()
-    if once:
-        _look(scrapes, url)
-        deadline = time.monotonic() + wait_s
-        while not scrapes.has_rates and time.monotonic() < deadline:
-            time.sleep(min(LOOK_S, wait_s))
-            _look(scrapes, url)
-        _show(scrapes, url, as_json=as_json)
-        return
+    prepare_ray()
     try:
-        _follow(scrapes, url, interval_s, as_json=as_json)
+        with figure_source(url, TIMEOUT_S) as source:
+            if once:
+                _wait_for_rates(source, wait_s)
+                _show(source, as_json=as_json)
+            else:
+                _follow(source, interval_s, as_json=as_json)
     except KeyboardInterrupt:
         raise typer.Exit from None
 
 
-def _follow(scrapes: Scrapes, url: str, interval_s: float, *, as_json: bool) -> None:
-    _look(scrapes, url)  # what is wrong at the start ends it; later, the endpoint may come back
+def _wait_for_rates(source: FigureSource, wait_s: float) -> None:
+    deadline = time.monotonic() + wait_s
+    while not source.has_rates and time.monotonic() < deadline:
+        time.sleep(min(LOOK_S, wait_s))
+        source.look()
+
+
+def _follow(source: FigureSource, interval_s: float, *, as_json: bool) -> None:
     if as_json or not sys.stdout.isatty():
         while True:
             if as_json:
-                show_line(figures_of(scrapes))
+                show_line(source.figures())
             else:
-                _show(scrapes, url, as_json=False)
+                _show(source, as_json=False)
                 typer.echo()
             time.sleep(interval_s)
-            _try_look(scrapes, url)
+            _try_look(source)
     with Live(console=console(), screen=True, auto_refresh=False) as live:
         error = ""
         while True:
-            live.update(Text(f"{_picture(scrapes, url)}\n{error}"), refresh=True)
+            live.update(Text(f"{_picture(source)}\n{error}"), refresh=True)
             time.sleep(interval_s)
-            error = _try_look(scrapes, url)
+            error = _try_look(source)
 
 
-def _look(scrapes: Scrapes, url: str) -> None:
-    scrapes.see(fetch(url), time.monotonic())
-
-
-def _try_look(scrapes: Scrapes, url: str) -> str:
+def _try_look(source: FigureSource) -> str:
+    """What was there at the start may come back."""
     try:
-        _look(scrapes, url)
+        source.look()
     except ModerationError as error:
         return f"no new figures: {error}"
     return ""
 
 
-def _show(scrapes: Scrapes, url: str, *, as_json: bool) -> None:
+def _show(source: FigureSource, *, as_json: bool) -> None:
     if as_json:
-        show_json(figures_of(scrapes))
+        show_json(source.figures())
     else:
-        typer.echo(_picture(scrapes, url))
+        typer.echo(_picture(source))
 
 
-def _picture(scrapes: Scrapes, url: str) -> str:
+def _picture(source: FigureSource) -> str:
     now = datetime.now(UTC).strftime("%H:%M:%S UTC")
-    return plain(f"weir top   {url}   {now}\n{text_of(figures_of(scrapes))}")
+    return plain(f"weir top   {source.name}   {now}\n{text_of(source.figures())}")

@@ -34,7 +34,7 @@ def trace(
 
     Exits with 0 only if a verdict or a dead letter of it was found.
     """
-    configure_logging("ERROR")
+    configure_logging("CRITICAL")  # the client would say in ten lines what one says
     from workers.tools.inspect.outcomes import EventOutcome, find_outcomes  # kafka-python takes half a second
 
     settings = load_settings(config)

@@ -12,14 +12,14 @@ from pathlib import Path
 
 from pipelines.evaluation.examples import Prediction
 from pipelines.evaluation.predicting import Predictor
+from pipelines.evaluation.reported import refuse_idle_size
 from pipelines.fitting.length import LengthRule
 from pipelines.fitting.length_policy import JudgedWhole
 from schemas.errors import ConfigurationError
 from workers.evaluation.labelled_files import LabelledFiles
 from workers.evaluation.prediction_files import PredictionWriter, RunRecord
 from workers.guard.setup import judge_of, length_policy_of
-from workers.serving.engine_choice import load_engine
-from workers.serving.local_guard import LocalGuard
+from workers.serving.local_guard import load_local_guard
 from workers.settings.loading import Settings
 
 
@@ -32,12 +32,14 @@ class EvaluationOrder:
         whole: judge each conversation whole, as published figures do; otherwise by the length policy that is set.
         limit: only the first so many examples; None: all.
         predictions: a file that verdicts are written to; None: none.
+        size: whose published figures were asked for by name; None: nobody's.
     """
 
     labelled: LabelledFiles
     whole: bool
     limit: int | None
     predictions: Path | None
+    size: str | None = None
 
 
 async def judge_files(
@@ -61,10 +63,12 @@ async def judge_files(
         examples = list(labelled.read())[: order.limit]
         if not examples:
             raise ConfigurationError("the files hold no labelled example")
+        if order.size is not None:
+            refuse_idle_size(order.size, {example.benchmark for example in examples})
         length: LengthRule = JudgedWhole() if order.whole else length_policy_of(settings.length)
-        engine = load_engine(guard)
+        local = load_local_guard(guard)
         started = datetime.now(UTC).isoformat(timespec="seconds")
-        predictor = Predictor(judge_of(settings, LocalGuard(engine)), length, guard.batch_size)
+        predictor = Predictor(judge_of(settings, local), length, guard.batch_size)
 
         def record() -> RunRecord:
             return RunRecord(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pipelines.evaluation.examples import LabelledExample
 from schemas.errors import ConfigurationError
+from schemas.suggestion import did_you_mean
 from workers.evaluation.benchmark_rows import FORMATS, Reader, RowSource, format_of
 from workers.evaluation.labelled_rows import BENCHMARK, COLUMNS, Mapped
 from workers.evaluation.row_files import RowFile
@@ -92,7 +93,8 @@ class LabelledFiles:
     def _reader(self, path: Path, columns: Collection[str]) -> tuple[str, Reader]:
         for given, column in self._mapped.columns.items():
             if column not in columns:
-                raise ConfigurationError(f"{path}: --column {given}={column}: no row has the column {column!r}")
+                meant = did_you_mean(column, map(str, columns))
+                raise ConfigurationError(f"{path}: --column {given}={column}: no row has the column {column!r}{meant}")
         if self._form == BENCHMARK:
             return BENCHMARK, self._mapped.read
         known = format_of(columns) if self._form == AUTO else _BY_NAME[self._form]

@@ -10,9 +10,11 @@ from time import perf_counter
 from pipelines.guard import GuardReply, GuardRequest
 from pipelines.isolation import PROBE
 from schemas.errors import GuardCallFailedError, ModerationError
+from workers.extras import extras_named
+from workers.serving import engine_choice
 from workers.serving.answers import answer_of
 from workers.serving.engine.completion import Engine
-from workers.serving.engine_choice import provenance_of
+from workers.settings.sections import GuardSettings
 
 
 class LocalGuard:
@@ -24,7 +26,7 @@ class LocalGuard:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._provenance = provenance_of(engine)
+        self._provenance = engine_choice.provenance_of(engine)
 
     async def judge(self, requests: Sequence[GuardRequest]) -> GuardReply:
         """See `pipelines.guard.Guard`.
@@ -43,3 +45,13 @@ class LocalGuard:
             raise GuardCallFailedError(kind) from None
         guard_ms = (perf_counter() - started) * 1000
         return GuardReply([answer_of(item, {}, guard_ms=guard_ms) for item in judged], self._provenance)
+
+
+def load_local_guard(settings: GuardSettings) -> LocalGuard:
+    """The guard of this process, with its model loaded: of `weir classify`, `eval`, `audit`, and of Python's own users.
+
+    Raises:
+        ConfigurationError: names the setting and its value, or the extra that is missing.
+    """
+    with extras_named():
+        return LocalGuard(engine_choice.load_engine(settings))

@@ -19,7 +19,7 @@ from ray.serve.schema import ApplicationStatus
 
 from schemas.errors import ModerationError
 from workers.serving.app import APP_NAME, STREAM, application_of
-from workers.serving.ray_session import start_ray
+from workers.serving.ray_session import quiet_stop, start_ray
 from workers.serving.serve_config import serve_config
 from workers.settings.loading import (
     Settings,
@@ -100,8 +100,9 @@ class RunningApplication:
     def close(self) -> None:
         """Stop: consumers drain and leave the group first, guard replicas after."""
         started = time.monotonic()
-        serve.shutdown()
-        ray.shutdown()
+        with quiet_stop():
+            serve.shutdown()
+            ray.shutdown()
         self._handed_down.close()
         log.info(log_event("application_stopped", seconds=round(time.monotonic() - started, 1)))
 

@@ -24,6 +24,7 @@ from pydantic_settings import (
 
 from pipelines.strict_yaml import sections_of
 from schemas.errors import ConfigurationError
+from schemas.suggestion import did_you_mean
 from workers.settings.sections import SECRETS, Sections
 from workers.settings.unsafe_pairs import unsafe_pairs
 
@@ -98,7 +99,7 @@ def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
     for name in os.environ:
         upper = name.upper()
         if upper.startswith(PREFIX) and upper not in known and upper != CONFIG_VARIABLE:
-            raise ConfigurationError(f"{name}: unknown setting")
+            raise ConfigurationError(f"{name}: unknown setting{did_you_mean(upper, known)}")
     named = os.environ.get(CONFIG_VARIABLE)
     path = config or Path(named or DEFAULT_CONFIG)
     if (config or named) and not path.is_file():
@@ -127,7 +128,9 @@ def _describe(item: Any) -> str:
     *sections, last = parts
     if item["type"] == "extra_forbidden":
         shown = last if _NAME.fullmatch(last) else "(no name)"  # a secret where a name should be
-        return f"{'.'.join([*sections, shown])}: unknown setting"
+        whole = ".".join([*sections, shown])
+        known = variable_names().values() if sections else Settings.model_fields
+        return f"{whole}: unknown setting{did_you_mean(whole, known)}"
     name, value = ".".join(parts), item["input"]
     if len(parts) == 1:
         return f"{name}: a mapping of settings is needed, found {type(value).__name__}"

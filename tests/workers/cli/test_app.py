@@ -17,6 +17,7 @@ from tests.samples.outcomes import letter_of, verdict_of, written
 from tests.weir_result import Result
 from workers.cli.terminal import plain
 from workers.demo.broker import EmbeddedBroker
+from workers.kafka import reader
 from workers.kafka.moments import milliseconds_of
 from workers.kafka.producer import producer
 from workers.settings.loading import Settings, load_settings
@@ -131,8 +132,9 @@ def test_check_goes_on_after_a_failure_and_is_bounded_in_time(monkeypatch: pytes
     checks = {check["name"]: check for check in result.json["checks"]}
     assert (result.code, result.json["ok"]) == (1, False)
     assert [name for name, check in checks.items() if check["status"] == "fail"] == [
-        "policy", "broker", "session", "telemetry",
+        "policy", "broker", "telemetry",
     ]  # fmt: skip
+    assert (checks["session"]["status"], checks["session"]["found"]) == ("skip", "no broker to have one with")
     assert "127.0.0.1:1" in checks["broker"]["found"]
     assert checks[f"topic {TOPICS.dead_letters}"]["status"] == "skip"
 
@@ -158,7 +160,17 @@ def test_check_names_a_candidates_policy_that_cannot_be_read(monkeypatch: pytest
     monkeypatch.setenv("WEIR_SHADOW__POLICY_FILE", "/none.yaml")
     result = Result("check", "--skip-model", "--timeout", "2", "--json")
     failed = [check["name"] for check in result.json["checks"] if check["status"] == "fail"]
-    assert failed == ["shadow", "broker", "session"]
+    assert failed == ["shadow", "broker"]
+
+
+@pytest.mark.parametrize("words", [("trace", "e"), ("shadow", "report"), ("dlq", "list")])
+def test_a_broker_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]) -> None:
+    monkeypatch.setattr(reader, "CONNECT_S", 0.3)
+    monkeypatch.setenv("WEIR_KAFKA__BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    result = Result(*words)
+    assert (result.code, result.out) == (2, "")
+    (line,) = result.err.splitlines()
+    assert line.startswith("weir: kafka.bootstrap_servers=127.0.0.1:1: ")
 
 
 @pytest.mark.usefixtures("on_broker")
@@ -217,7 +229,7 @@ def test_dlq_list_names_each_record_on_a_line() -> None:
 
 
 @pytest.mark.usefixtures("on_broker")
-@pytest.mark.parametrize("place", ["0:0", "chat.events-0-1"])
+@pytest.mark.parametrize("place", ["0:0", "chat.events-0-1", "moderation.dlq-0-0"])
 def test_p10_dlq_show_holds_no_content_unless_asked(place: str) -> None:
     for arguments in (("dlq", "show", place), ("dlq", "show", place, "--json")):
         result = Result(*arguments)

@@ -10,7 +10,7 @@ from sklearn.metrics import precision_recall_fscore_support
 
 from tests.weir_result import Result
 from workers.demo.corpus import examples
-from workers.evaluation import judging
+from workers.serving import engine_choice
 from workers.serving.engine import loading
 from workers.serving.engine.completion import Completion, EngineIdentity
 from workers.serving.engine.verdict_format import QWEN3GUARD_GEN
@@ -46,7 +46,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         settings.append(wanted)
         return Engine("bad 3" if wanted.model == "changed" else "")
 
-    monkeypatch.setattr(judging, "load_engine", load)
+    monkeypatch.setattr(engine_choice, "load_engine", load)
     return settings
 
 
@@ -117,7 +117,27 @@ def test_tables_name_what_was_left_out_and_lay_the_report_beside(tmp_path: Path)
     none = Result("eval", "run", mine(tmp_path), "--model", "demo").out
     assert "no verdict: 1 (1 unparsable_output); counted as wrong" in none
     assert "the model's name tells no size" in none
-    assert "none of these examples is in the tables" in Result("eval", "run", mine(tmp_path), "--size", "8B").out
+
+
+def test_a_size_that_changes_nothing_is_refused_before_anything_is_judged(asked: list[Any], tmp_path: Path) -> None:
+    result = Result("eval", "run", mine(tmp_path), "--size", "8B")
+    assert (result.code, asked) == (2, [])
+    assert "weir: --size 8B: none of these examples is in the tables" in result.err
+
+
+@pytest.mark.usefixtures("asked")
+def test_a_handful_of_examples_says_what_cannot_be_concluded(tmp_path: Path) -> None:
+    rows = [
+        {"user_input": f"{'bad' if bad else 'good'} {number}", "human_annotation": True, "toxicity": int(bad)}
+        for number in range(40)
+        for bad in (True, False)
+    ]
+    few, enough = labelled(tmp_path, rows[:10]), None
+    shown = Result("eval", "run", few, "--resamples", "0").out
+    assert "strict: 5 unsafe and 5 safe examples are too few to tell two guards apart" in " ".join(shown.split())
+    assert len(Result("eval", "run", few, "--resamples", "0", "--json").json["inconclusive"]) == 2
+    enough = labelled(tmp_path, rows)
+    assert Result("eval", "run", enough, "--resamples", "0", "--json").json["inconclusive"] == []
 
 
 @pytest.mark.usefixtures("asked")

@@ -54,7 +54,25 @@ def refusal(**sections: Any) -> str:
 def test_an_unknown_variable_stops_the_start_by_name(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
     monkeypatch.setenv(variable, "hunter2")
 
-    assert refusal() == f"{variable}: unknown setting"
+    assert refusal().partition("; did you mean")[0] == f"{variable}: unknown setting"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "meant"),
+    [
+        ("WEIR_KAFKA__GROUPID", "WEIR_KAFKA__GROUP_ID"),
+        ("WEIR_KAFKA_GROUP_ID", "WEIR_KAFKA__GROUP_ID"),
+        ("weir_guard__modle", "WEIR_GUARD__MODEL"),
+        ("WEIR_KAFKA__ACKS", None),
+        ("WEIR_X", None),
+    ],
+)
+def test_a_setting_that_is_nearly_one_is_told_which(
+    monkeypatch: pytest.MonkeyPatch, wrong: str, meant: str | None
+) -> None:
+    monkeypatch.setenv(wrong, "hunter2")
+
+    assert refusal() == f"{wrong}: unknown setting" + (f"; did you mean {meant}?" if meant else "")
 
 
 @pytest.mark.parametrize(

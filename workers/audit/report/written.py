@@ -4,9 +4,29 @@ Knows nothing of what is in them.
 """
 
 import os
+import re
 from pathlib import Path
 
 from schemas.errors import ConfigurationError
+
+# As the page and the JSON beside it name their run, near their beginnings.
+_RUN = re.compile(rb'(?:<meta name="weir-run" content="|"run_id": ")([^"]+)"')
+_HEAD_BYTES = 4096
+
+
+def refuse_other_run(path: Path, run_id: str) -> None:
+    """Refuse to write over the report of another run; what is no report is its owner's choice.
+
+    Raises:
+        ConfigurationError: there is one.
+    """
+    try:
+        with path.open("rb") as file:
+            found = _RUN.search(file.read(_HEAD_BYTES))
+    except OSError:  # not there, or said when it is written
+        return
+    if found is not None and found[1] != run_id.encode():
+        raise ConfigurationError(f"{path}: is the report of another run; choose another file, or remove it")
 
 
 def write_whole(path: Path, content: str, *, private: bool) -> None:

@@ -11,6 +11,7 @@ import yaml
 
 from pipelines.strict_yaml import loaded
 from schemas.errors import ConfigurationError
+from schemas.suggestion import did_you_mean
 from workers.audit.rows.blocks import Surveyed
 from workers.audit.rows.presets import FIELDS, PLAIN, Preset, Turns
 
@@ -45,7 +46,9 @@ class Columns(NamedTuple):
                 to judge in a file.
         """
         if unknown := set(given) - set(FIELDS):
-            raise ConfigurationError(f"mapping {min(unknown)}: not one of {', '.join(FIELDS)}")
+            name = min(unknown)
+            meant = did_you_mean(name, FIELDS)
+            raise ConfigurationError(f"mapping {name}: not one of {', '.join(FIELDS)}{meant}")
         if {"text", "messages"} <= set(given):
             raise ConfigurationError(f"mapping text={given['text']} and messages={given['messages']}: one of them")
         there = dict.fromkeys(name for item in files for name in item.columns)
@@ -55,7 +58,8 @@ class Columns(NamedTuple):
         shown = ", ".join(list(there)[:20])
         for name in (*given.values(), *([stratum] if stratum else [])):
             if name not in there:
-                raise ConfigurationError(f"{_named(files)}: no column {name!r}; there are {shown}")
+                meant = did_you_mean(name, there)
+                raise ConfigurationError(f"{_named(files)}: no column {name!r}; there are {shown}{meant}")
         if not {"text", "messages"} & set(by_field):
             raise ConfigurationError(
                 f"{_named(files)}: nothing to judge: map text or messages to one of {list(there)[:20]}"

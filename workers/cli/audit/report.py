@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from schemas.errors import ConfigurationError
-from workers.cli.audit.extra import need_extra
 from workers.cli.terminal import progress_bar, show_json_text
+from workers.extras import need
 
 _STDOUT = "-"
 
@@ -24,7 +24,9 @@ def report(
     include_text: Annotated[
         bool, typer.Option("--include-text", help="Show the texts of examples and of changes, where the run kept them.")
     ] = False,
-    out: Annotated[Path, typer.Option(help="Where the page goes.")] = Path("report.html"),
+    out: Annotated[Path, typer.Option(help="Where the page goes; never over that of another run.")] = Path(
+        "report.html"
+    ),
     as_json: Annotated[
         str | None, typer.Option("--json", metavar="FILE", help="Write the same figures there as JSON; -: to stdout.")
     ] = None,
@@ -39,18 +41,22 @@ def report(
     names that hold in this report alone. Memory does not grow with the run. --against needs space for temporary files:
     about 100 bytes for each verdict of both runs.
     """
-    need_extra()
+    need("jinja2", "pandas", "pyarrow")
     from workers.audit.report.files import RunFiles  # pyarrow takes a second that `weir --help` must not
     from workers.audit.report.html import render
     from workers.audit.report.report import Choices, build_report
-    from workers.audit.report.written import write_whole
+    from workers.audit.report.written import refuse_other_run, write_whole
 
-    for path in (out, *([Path(as_json)] if as_json not in (None, _STDOUT) else [])):
+    files = [out, *([Path(as_json)] if as_json not in (None, _STDOUT) else [])]
+    for path in files:
         if not path.parent.is_dir():
             raise ConfigurationError(f"{path}: there is no such folder")  # before minutes of reading
+    read = RunFiles(run)
+    for path in files:
+        refuse_other_run(path, read.manifest.run_id)
     other = RunFiles(against) if against is not None else None
     with progress_bar("rows") as progress:
-        made = build_report(RunFiles(run), other, Choices(listed, examples, include_text), progress)
+        made = build_report(read, other, Choices(listed, examples, include_text), progress)
     write_whole(out, render(made), private=made.with_text)
     if as_json == _STDOUT:
         show_json_text(made.model_dump_json(indent=2))
@@ -58,4 +64,6 @@ def report(
         write_whole(Path(as_json), made.model_dump_json(indent=2) + "\n", private=made.with_text)
     for warning in made.warnings:
         typer.echo(f"weir: {warning}", err=True)
-    typer.echo(f"{out}: {made.volumes.verdicts:,} verdicts, {made.volumes.dead_letters:,} dead letters", err=True)
+    typer.echo(
+        f"{out.absolute()}: {made.volumes.verdicts:,} verdicts, {made.volumes.dead_letters:,} dead letters", err=True
+    )

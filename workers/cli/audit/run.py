@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workers.cli.audit.extra import need_extra
 from workers.cli.option_objects import with_objects
 from workers.cli.options import AsJson, Config, Delimiter, Encoding, Escape, Model, Quote, by_name
 from workers.cli.terminal import NOTHING_JUDGED, progress_bar, show_json
+from workers.extras import need
 from workers.settings.loading import load_settings, prepare_ray
 from workers.telemetry.log import configure_logging
 
@@ -161,7 +161,7 @@ def run(
     again. A finished run is never overwritten, and of two that write to one folder the second is refused.
     Exits with 3 if no row got a verdict.
     """
-    need_extra()
+    need("jinja2", "pandas", "pyarrow", "ray")
     settings = load_settings(config).with_model(model)
     prepare_ray()
     configure_logging(settings.telemetry.log_level)

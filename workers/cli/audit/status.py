@@ -9,9 +9,9 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from workers.cli.audit.extra import need_extra
 from workers.cli.options import AsJson
 from workers.cli.terminal import console, plain, show_json, show_line
+from workers.extras import need
 
 
 def status(
@@ -21,7 +21,7 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Rows done, rate, time left and the mix of verdicts of a run, also while it runs."""
-    need_extra()
+    need("jinja2", "pandas", "pyarrow")
     from workers.audit.status import RunStatus  # pyarrow takes a while
 
     found = RunStatus(run)

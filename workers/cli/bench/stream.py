@@ -72,14 +72,17 @@ def stream(
         raise typer.BadParameter("only with --peers", param_hint="--peers-dir")
     if peers and tracing:
         raise typer.BadParameter("not with --peers", param_hint="--tracing")
-    configure_logging("CRITICAL" if peers else "ERROR")
+    configure_logging("CRITICAL")  # what a broker that is not there makes the clients say in many lines, one says
     plan = _Plan(load_settings(config), events, partitions, runs)
-    if peers:
-        _beside_peers(plan, peers_dir, as_json=as_json)
-    elif tracing:
-        _traced(plan, as_json=as_json)
-    else:
-        _alone(plan, as_json=as_json)
+    from workers.kafka.errors import kafka_faults  # kafka-python takes half a second
+
+    with kafka_faults(plan.settings.kafka):
+        if peers:
+            _beside_peers(plan, peers_dir, as_json=as_json)
+        elif tracing:
+            _traced(plan, as_json=as_json)
+        else:
+            _alone(plan, as_json=as_json)
 
 
 def _alone(plan: _Plan, *, as_json: bool) -> None:

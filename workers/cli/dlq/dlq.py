@@ -53,7 +53,7 @@ def list_letters(
 
 @app.command()
 def show(
-    letter: Annotated[str, typer.Argument(help="PARTITION:OFFSET of it, or its source TOPIC-PARTITION-OFFSET.")],
+    letter: Annotated[str, typer.Argument(help="PARTITION:OFFSET, or TOPIC-PARTITION-OFFSET of it or of its source.")],
     include_value: Annotated[
         bool, typer.Option("--include-value", help="Also the message itself: key, value and all headers.")
     ] = False,

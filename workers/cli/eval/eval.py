@@ -16,15 +16,15 @@ from pydantic import BaseModel
 from pipelines.evaluation.binary import Bootstrap
 from pipelines.evaluation.comparison import compare as compare_runs
 from pipelines.evaluation.examples import NoVerdict
-from pipelines.evaluation.report import ReportOptions, evaluate
-from pipelines.evaluation.reported import SIZES, size_of
+from pipelines.evaluation.report import Evaluation, ReportOptions, evaluate, inconclusive
+from pipelines.evaluation.reported import SIZES, refuse_idle_size, size_of
 from workers.cli.eval.tables import show_comparison, show_evaluation
 from workers.cli.option_objects import with_objects
 from workers.cli.options import AsJson, Config, Delimiter, Encoding, Escape, Model, Quote, by_name
 from workers.cli.terminal import NOTHING_JUDGED, progress_bar, show_json
 from workers.evaluation.labelled_files import AUTO, FORMAT_NAMES, LabelledFiles
 from workers.evaluation.labelled_rows import COLUMNS, Mapped
-from workers.evaluation.prediction_files import read_predictions
+from workers.evaluation.prediction_files import RunRecord, read_predictions
 from workers.files.csv_dialect import DialectAsked
 from workers.settings.loading import load_settings
 
@@ -139,12 +139,12 @@ def run(
     labelled = labels.labelled(files)
     from workers.evaluation.judging import EvaluationOrder, judge_files  # torch takes seconds
 
-    order = EvaluationOrder(labelled, length == _WHOLE, limit, predictions)
+    order = EvaluationOrder(labelled, length == _WHOLE, limit, predictions, figures.size)
     with progress_bar("examples") as progress:
         record, judged = asyncio.run(judge_files(settings, order, progress))
     evaluation = evaluate(judged, options)
     if as_json:
-        show_json({"run": _plain(record), "skipped": dict(labelled.skipped), **_plain(evaluation)})
+        show_json(_entry(record, labelled.skipped, evaluation))
     else:
         show_evaluation(record, labelled.skipped, evaluation)
     if all(item.verdict is None for item in judged):
@@ -162,9 +162,11 @@ def report(
     """Print the figures of an earlier run again, without the model."""
     record, judged = read_predictions(predictions)
     options = figures.report(record.model, intervals.bootstrap())
+    if figures.size is not None:
+        refuse_idle_size(figures.size, {item.benchmark for item in judged})
     evaluation = evaluate(judged, options)
     if as_json:
-        show_json({"run": _plain(record), "skipped": {}, **_plain(evaluation)})
+        show_json(_entry(record, {}, evaluation))
     else:
         show_evaluation(record, {}, evaluation)
 
@@ -189,6 +191,15 @@ def compare(
         show_json({"first": _plain(record), "second": _plain(other_record), **_plain(comparison)})
     else:
         show_comparison(record, other_record, comparison)
+
+
+def _entry(record: RunRecord, skipped: Mapping[str, int], evaluation: Evaluation) -> dict[str, Any]:
+    return {
+        "run": _plain(record),
+        "skipped": dict(skipped),
+        **_plain(evaluation),
+        "inconclusive": inconclusive(evaluation),
+    }
 
 
 def _plain(value: Any) -> Any:

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from pipelines.evaluation.binary import BinaryFigures, Estimate
 from pipelines.evaluation.comparison import RunComparison
-from pipelines.evaluation.report import Evaluation, ScoreFigures, TaskFigures
+from pipelines.evaluation.report import Evaluation, ScoreFigures, TaskFigures, inconclusive
 from pipelines.evaluation.reported import SOURCE
 from workers.cli.terminal import console, plain
 from workers.evaluation.prediction_files import RunRecord
@@ -27,6 +27,8 @@ def show_evaluation(run: RunRecord, skipped: Mapping[str, int], evaluation: Eval
         out.print(escape(plain(f"{path}: read as {form}")))
     left_out = ", ".join(f"{count} {reason}" for reason, count in skipped.items())
     out.print(f"{evaluation.items} examples{f'; rows left out: {left_out}' if left_out else ''}")
+    for sentence in inconclusive(evaluation):
+        out.print(f"[yellow]{sentence}[/]")
     for task, figures in evaluation.tasks.items():
         _show_task(out, task, figures, evaluation)
     _show_beside(out, evaluation)

@@ -94,6 +94,7 @@ def load_model(model: str, *, revision: str | None = None, device: str = "auto",
         }
         config = AutoConfig.from_pretrained(source, **options)
     _refuse_other_architectures(model, config)
+    _refuse_quantised(model, config)
     torch_dtype = resolve_dtype(dtype, torch_device, getattr(config, "dtype", None))
     if is_folder:
         _refuse_unread_weights(model, Path(source))
@@ -228,6 +229,14 @@ def _refuse_other_architectures(model: str, config: PretrainedConfig) -> None:
     architectures = config.architectures or []
     if architectures and not any(name.endswith("ForCausalLM") for name in architectures):
         raise ValueError(f"guard.model {model!r} is no causal language model but {', '.join(architectures)}")
+
+
+def _refuse_quantised(model: str, config: PretrainedConfig) -> None:
+    # Each kind needs a library of its own, which transformers asks for in many lines, or computes in place of ours.
+    if (stored := getattr(config, "quantization_config", None)) is not None:
+        kind = stored.get("quant_method") if isinstance(stored, Mapping) else getattr(stored, "quant_method", None)
+        named = str(getattr(kind, "value", kind or "of no name"))[:32]
+        raise ValueError(f"guard.model {model!r} is quantised ({named}), and the engines take unquantised weights only")
 
 
 def _end_ids(generation: GenerationConfig | None, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:

@@ -141,13 +141,17 @@ def scan(
 def find(settings: Settings, which: str, progress: Progress = lambda _done, _total: None) -> list[FoundLetter]:
     """The letter at `PARTITION:OFFSET` of the topic, or all letters of the source `TOPIC-PARTITION-OFFSET`.
 
+    Where that is the dead-letter topic itself, as `weir trace` prints it, the one that was written there.
+
     Raises:
         ConfigurationError: `which` is in neither form.
         ModerationError: there is no such letter.
     """
     if (match := _AT.fullmatch(which)) is not None:
         letters = _at(settings, int(match[1]), int(match[2]))
-    elif _SOURCE.fullmatch(which) is not None:
+    elif (match := _SOURCE.fullmatch(which)) is not None and match[1] == settings.topics.dead_letters:
+        letters = _at(settings, int(match[2]), int(match[3]))
+    elif match is not None:
         letters = [found for found in scan(settings, None, progress) if _source_id(found) == which]
     else:
         raise ConfigurationError(

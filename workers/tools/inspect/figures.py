@@ -147,7 +147,7 @@ def text_of(figures: Figures) -> str:
         f" commit lag {_count(group['commit_lag'])}",
         "memory": f"{_mib(figures['memory_bytes'])} in the largest process",
     }
-    head = f"{figures['consumers']} consumers, {figures['guard_replicas']} guard replicas"
+    head = f"{figures['consumers']} consumers, {_count(figures['guard_replicas'])} guard replicas"
     return "\n".join([head, *(_fitted(f"{name:<11} {line}") for name, line in lines.items())])
 
 

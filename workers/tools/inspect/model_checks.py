@@ -9,6 +9,7 @@ from functools import partial
 from pipelines.guard_family import QWEN3GUARD_GEN
 from schemas.errors import ConfigurationError, UnparsableOutputError
 from schemas.event import Task
+from workers.extras import extras_named
 from workers.settings.loading import Settings
 from workers.settings.sections import GuardSettings
 from workers.tools.inspect.check import CheckResult, check
@@ -29,13 +30,19 @@ def model_checks(settings: Settings, timeout_s: float, model_timeout_s: float, *
         for name in ("device", *models):
             yield CheckResult(name, "skip", "--skip-model")
         return
-    yield check("device", lambda: _device(settings.guard), max(timeout_s, model_timeout_s))
+    device = check("device", lambda: _device(settings.guard), max(timeout_s, model_timeout_s))
+    yield device
+    if device.status != "ok":
+        for name in models:
+            yield CheckResult(name, "skip", "no device to load it on")
+        return
     for name, guard in models.items():
         yield check(name, partial(_model, guard), model_timeout_s)
 
 
 def _device(settings: GuardSettings) -> str:
-    from workers.serving.engine.loading import resolve_device  # torch takes seconds
+    with extras_named():
+        from workers.serving.engine.loading import resolve_device  # torch takes seconds
 
     try:
         device = resolve_device(settings.device)
@@ -52,7 +59,8 @@ def _device(settings: GuardSettings) -> str:
 def _model(settings: GuardSettings) -> str:
     from workers.serving.engine_choice import load_engine, provenance_of
 
-    engine = load_engine(settings)
+    with extras_named():
+        engine = load_engine(settings)
     who = provenance_of(engine)
     # One at a time, as two prompts of one batch need memory for two.
     for task, conversation in _KNOWN_GOOD.items():

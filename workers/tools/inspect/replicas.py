@@ -1,8 +1,6 @@
 """Asks every consumer of a running application, from another process, by Serve's `broadcast`."""
 
 import logging
-import re
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,10 +11,31 @@ from ray.serve.exceptions import DeploymentUnavailableError
 
 from schemas.errors import ModerationError
 from workers.serving.app import APP_NAME, STREAM
-from workers.serving.ray_session import start_ray
+from workers.serving.ray_session import ON_THIS_MACHINE, shown_address, start_ray
 from workers.settings.loading import ray_address
 
-_HOST_AND_PORT = re.compile(r"([^/]+):(\d+)")
+
+class Consumers:
+    """The consumer replicas of an application, while its cluster is joined.
+
+    Attributes:
+        where: the cluster, for a user to read.
+    """
+
+    def __init__(self, where: str, timeout_s: float) -> None:
+        self.where = where
+        self._timeout_s = timeout_s
+
+    def ask(self, method: str, *arguments: object) -> list[Any]:
+        """What each said to a method, or the exception in its place; empty where no replica runs."""
+        handle: Any = serve.get_deployment_handle(STREAM, APP_NAME)
+        try:
+            answers: list[Any] = handle.broadcast(method, *arguments).results(
+                timeout_s=self._timeout_s, return_exceptions=True
+            )
+        except (DeploymentUnavailableError, TimeoutError):  # no replica runs
+            return []
+        return answers
 
 
 def ask_consumers(method: str, *arguments: object, timeout_s: float) -> tuple[list[Any], dict[str, int]]:
@@ -28,37 +47,35 @@ def ask_consumers(method: str, *arguments: object, timeout_s: float) -> tuple[li
     Raises:
         ModerationError: there is no Ray, or the application is not on it; says where it looked.
     """
+    with joined_application(timeout_s) as consumers:
+        deployments = serve.status().applications[APP_NAME].deployments
+        states = {str(state): count for state, count in deployments[STREAM].replica_states.items()}
+        return consumers.ask(method, *arguments), states
+
+
+@contextmanager
+def joined_application(timeout_s: float) -> Iterator[Consumers]:
+    """Join the cluster that the application runs on, and leave it again.
+
+    Raises:
+        ModerationError: there is no Ray, or the application is not on it; says where it looked.
+    """
     with _joined_ray(timeout_s) as where:
         application = serve.status().applications.get(APP_NAME)
         if application is None or STREAM not in application.deployments:
             raise ModerationError(f"{where}: the application {APP_NAME} does not run there")
-        states = {str(state): count for state, count in application.deployments[STREAM].replica_states.items()}
-        return _broadcast(method, arguments, timeout_s), states
-
-
-def _broadcast(method: str, arguments: tuple[object, ...], timeout_s: float) -> list[Any]:
-    handle: Any = serve.get_deployment_handle(STREAM, APP_NAME)
-    try:
-        answers: list[Any] = handle.broadcast(method, *arguments).results(timeout_s=timeout_s, return_exceptions=True)
-    except (DeploymentUnavailableError, TimeoutError):  # no replica runs
-        return []
-    return answers
+        yield Consumers(where, timeout_s)
 
 
 @contextmanager
 def _joined_ray(timeout_s: float) -> Iterator[str]:
     """Join the cluster of RAY_ADDRESS, or the one that runs on this machine, and leave it again."""
     logging.getLogger("ray.serve").setLevel(logging.CRITICAL)
-    address = ray_address() or "auto"
-    where = "Ray on this machine" if address == "auto" else f"RAY_ADDRESS={address}"
-    if (server := _HOST_AND_PORT.fullmatch(address)) is not None:
-        try:  # Ray itself tries for a minute and then ends the process
-            socket.create_connection((server[1], int(server[2])), timeout_s).close()
-        except OSError as error:
-            raise ModerationError(f"{where}: {error.strerror or error}") from None
+    address = ray_address() or ON_THIS_MACHINE
+    where = shown_address(address)
     try:
-        start_ray(address, logs=False, level=logging.CRITICAL)
-    except (ConnectionError, RuntimeError, ValueError, SystemExit) as error:
+        start_ray(address, logs=False, level=logging.CRITICAL, reach_s=timeout_s)
+    except RuntimeError as error:
         raise ModerationError(f"{where}: {' '.join(str(error).split())}") from None
     try:
         yield where

@@ -53,6 +53,24 @@ def test_a_page_with_text_is_its_owners_alone(run: str, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["page.html", "report.json", "run"]
 
 
+def test_the_report_of_another_run_is_not_written_over_and_one_s_own_is(
+    run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    other = write_run(tmp_path / "other", [verdict("c")])
+    assert CliRunner().invoke(app, ["audit", "report", run, "--json", "r.json"]).exit_code == 0
+    first = (tmp_path / "report.html").read_text()
+
+    for arguments in (["audit", "report", other], ["audit", "report", other, "--out", "new.html", "--json", "r.json"]):
+        refused = CliRunner().invoke(app, arguments)
+        assert (refused.exit_code, refused.stdout) == (2, "")
+        assert "is the report of another run" in refused.stderr
+    assert (tmp_path / "report.html").read_text() == first
+    assert not (tmp_path / "new.html").exists()
+    again = CliRunner().invoke(app, ["audit", "report", run])
+    assert (again.exit_code, again.stderr) == (0, f"{tmp_path}/report.html: 2 verdicts, 1 dead letters\n")
+
+
 def test_what_a_killed_one_left_is_not_in_the_way(run: str, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     left = tmp_path / f".page.html.{os.getpid()}"

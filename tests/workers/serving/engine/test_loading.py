@@ -231,3 +231,13 @@ def test_a_dtype_by_name_is_taken(name: str, expected: torch.dtype, model_folder
 def test_an_unknown_dtype_is_named() -> None:
     with pytest.raises(ValueError, match=r"guard\.dtype 'int8' is none of auto, bfloat16"):
         resolve_dtype("int8", CPU, None)
+
+
+def test_a_quantised_checkpoint_is_refused_in_one_line(make_folder: Callable[..., Path]) -> None:
+    folder = make_folder()
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "quantization_config": {"quant_method": "awq"}}))
+    with pytest.raises(ValueError, match=r"^guard\.model .* is quantised \(awq\), and the engines") as caught:
+        load_model(str(folder), device="cpu")
+
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,1 @@
+"""How `weir` finds its commands: by name, each imported when it is called."""
