@@ -10,10 +10,26 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from workers.telemetry.metrics.process import resident_bytes
 
 PARTS = ("client", "decode", "release", "handle", "prepare", "batch", "parse", "publish")
 _TASKS = Path("/proc/self/task")
+_MIB = 2**20
+
+
+class Used(NamedTuple):
+    """What a process has used since its start, or between two moments: CPU seconds by part, and MiB of memory now."""
+
+    process: int
+    seconds: dict[str, float]
+    resident_mib: float
+
+    def since(self, before: "Used") -> "Used":
+        """Between two moments."""
+        spent = {part: seconds - before.seconds.get(part, 0.0) for part, seconds in self.seconds.items()}
+        return self._replace(seconds=spent)
 
 
 class CpuParts:
@@ -50,6 +66,10 @@ class CpuParts:
                 self._within[threading.get_native_id()] += seconds
 
         setattr(owner, method, timed)
+
+    def used(self) -> Used:
+        """What this process has used by now."""
+        return Used(os.getpid(), self.seconds(), (resident_bytes() or 0.0) / _MIB)
 
     def seconds(self) -> dict[str, float]:
         """By part; together the CPU time of the process, of threads that have ended, too."""

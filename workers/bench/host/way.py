@@ -17,8 +17,9 @@ from schemas.record import SourceRecord
 from workers.bench.engine.shapes import message_lengths
 from workers.bench.engine.tokenising import RANKS, MadeUpTokenizer
 from workers.bench.guards import PROVENANCE
-from workers.bench.host.cpu_parts import PARTS
-from workers.bench.host.replicas import DEADLINE_S, HostGuard, HostWorker, ServeBatchHostGuard, Used
+from workers.bench.host.cpu_parts import PARTS, Used
+from workers.bench.host.guard_replicas import HostGuard, ServeBatchHostGuard
+from workers.bench.host.worker_replica import DEADLINE_S, HostWorker
 from workers.bench.serving.local_serve import local_serve, neither_compiled_nor_kept, start_replica, versions
 from workers.bench.stream.bare_loop import BareRun, bare_loop
 from workers.bench.stream.workload import Step, bench_name, bench_settings, bench_topics, machine, produce_events
@@ -37,7 +38,7 @@ _ASK_S = 30.0
 
 @dataclass(frozen=True)
 class HostRun:
-    """One run of one side; the worker's messages are counted from the first that was completed.
+    """One run of one side.
 
     Attributes:
         cpu_us_per_message: of all processes that are ours.
@@ -49,7 +50,6 @@ class HostRun:
     """
 
     side: str
-    messages: int
     cpu_us_per_message: float
     worker_us_per_message: float
     replica_us_per_message: float
@@ -166,27 +166,22 @@ class _Bench:
 
     def _on_serve(self, side: str) -> HostRun:
         before = self._used(side)
-        messages, wall_s, worker = self._worker.run.remote(side, self._sections, self._names, self._events).result(
+        rate, worker = self._worker.run.remote(side, self._sections, self._names, self._events).result(
             timeout_s=DEADLINE_S
         )
         after = self._used(side)
-        of_worker = {part: seconds / messages * _US for part, seconds in worker.seconds.items()}
-        of_guards = {
-            part: sum(after[each].seconds.get(part, 0.0) - before[each].seconds.get(part, 0.0) for each in after)
-            * _US
-            / self._events
-            for part in PARTS
-        }
+        of_worker = {part: seconds / self._events * _US for part, seconds in worker.seconds.items()}
+        guards = [used.since(before[process]).seconds for process, used in after.items()]
+        of_guards = {part: sum(each.get(part, 0.0) for each in guards) / self._events * _US for part in PARTS}
         parts = {part: of_worker.get(part, 0.0) + of_guards.get(part, 0.0) for part in PARTS}
         worker_us, replica_us = sum(of_worker.values()), sum(of_guards.values())
         return HostRun(
             side,
-            messages,
             worker_us + replica_us,
             worker_us,
             replica_us,
             parts,
-            messages / wall_s,
+            rate,
             worker.resident_mib,
             max(used.resident_mib for used in after.values()),
         )
@@ -209,7 +204,7 @@ class _Bench:
             raise ModerationError(f"the bare loop failed, or took {DEADLINE_S:.0f} s (exit code {process.exitcode})")
         records, wall_s, cpu_s = queue.get()
         spent = cpu_s / max(records, 1) * _US
-        return HostRun(BARE, records, spent, spent, 0.0, {}, records / wall_s)
+        return HostRun(BARE, spent, spent, 0.0, {}, records / wall_s)
 
 
 def _run_bare(sections: dict[str, Any], names: list[str], events: int, queue: "multiprocessing.Queue[BareRun]") -> None:

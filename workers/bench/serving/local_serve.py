@@ -13,6 +13,7 @@ import ray
 from ray import serve
 
 from schemas.errors import ModerationError
+from workers.serving.app import QUIET
 from workers.serving.guard_replica import keep_collections_short
 from workers.serving.ray_session import start_ray
 from workers.settings.loading import Settings
@@ -54,6 +55,7 @@ def start_replica(
         name=name,
         num_replicas=replicas,
         max_ongoing_requests=ONGOING,
+        logging_config=QUIET,
         ray_actor_options={"num_cpus": guard.cpus_per_replica, "num_gpus": guard.gpus_per_replica * gpu_share},
     )
     try:
