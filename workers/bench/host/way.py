@@ -126,11 +126,8 @@ def run_host_bench(
     try:
         client = Admin(settings.kafka)
     except KafkaError as error:
-        servers = ",".join(settings.kafka.bootstrap_servers)
-        raise ModerationError(
-            f"kafka.bootstrap_servers={servers}: {type(error).__name__}; `make kafka-up` starts a broker on"
-            " 127.0.0.1:9092"
-        ) from None
+        named = f"kafka.bootstrap_servers={settings.kafka.bootstrap_servers}: {type(error).__name__}"
+        raise ModerationError(f"{named}; `make kafka-up` starts a broker on 127.0.0.1:9092") from None
     with client, bench_topics(client, names, partitions):
         step(f"producing {events:,} events")
         chats = MadeUpTokenizer(ranks).conversations("prompt", message_lengths(events, mean=MEAN_TOKENS, mixed=True))
