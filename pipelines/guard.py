@@ -5,7 +5,7 @@ Knows nothing of Ray, of engines or of the verdict grammar.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from schemas.errors import ItemError
 from schemas.event import Message
@@ -60,6 +60,30 @@ class GuardReply(NamedTuple):
 
     answers: Sequence[GuardAnswer]
     provenance: Provenance
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reply_of, (list(zip(*self.answers, strict=True)), self.provenance)
+
+
+class Chunk(list[GuardRequest]):
+    """Requests of one call.
+
+    They go from process to process by columns, as answers do: Ray's pickler asks Python about every tuple that has a
+    class of its own, which takes several times as long as all else.
+    """
+
+    __slots__ = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _requests_of, (list(zip(*self, strict=True)),)
+
+
+def _requests_of(columns: Sequence[tuple[Any, ...]]) -> list[GuardRequest]:
+    return list(map(GuardRequest._make, zip(*columns, strict=True)))
+
+
+def _reply_of(columns: Sequence[tuple[Any, ...]], provenance: Provenance) -> GuardReply:
+    return GuardReply(list(map(GuardAnswer._make, zip(*columns, strict=True))), provenance)
 
 
 class Judged(NamedTuple):

@@ -10,11 +10,10 @@ from math import ceil, floor, isfinite
 
 from pipelines.capacity.figures import (
     CPUS,
-    EVENTS_PER_CONSUMER,
     FAMILY,
     GPUS,
+    HOST,
     MODELS,
-    TOKENISED_PER_CORE,
     EngineFigure,
     ModelShape,
 )
@@ -37,6 +36,7 @@ class CapacityPlan:
     """The answer. `settings` are environment variables; `working` shows how each figure came about, line by line.
 
     `cost_per_million` is that of a million messages at the planned rate, idle share and spare replicas included.
+    `host_cores` are busy with all that the model does not do, the brokers' work left out.
     """
 
     replicas: int
@@ -49,6 +49,7 @@ class CapacityPlan:
     batch_ms: float
     latency_ms: float
     utilisation: float
+    host_cores: float
     replica_seconds_per_million: float
     cost_per_million: float | None
     settings: dict[str, str]
@@ -93,14 +94,19 @@ def plan(
         f"replicas: {shown(wanted)} / ({shown(replica_rate)} x {assumptions.utilisation:.2f}) = {needed}, and"
         f" {assumptions.spare} spare: {replicas}, busy {busy:.0%} of the time"
     )
-    consumers = ceil(wanted / (EVENTS_PER_CONSUMER * assumptions.utilisation))
+    consumers = ceil(wanted * HOST.consumer_us / _MILLION / assumptions.utilisation)
     partitions = consumers * assumptions.growth
     working.append(
-        f"consumers: {EVENTS_PER_CONSUMER:,} events/s each, measured with a guard that answers at once: {consumers};"
+        f"consumers: {shown(HOST.consumer_us)} µs of CPU an event, {HOST.source}, one core each: {consumers};"
         f" partitions: {assumptions.growth} times as many: {partitions}"
     )
-    cores = 1 + ceil(wanted / replicas / TOKENISED_PER_CORE)
-    working.append(f"CPUs of a replica: one for the model, the rest tokenise {TOKENISED_PER_CORE:,}/s each: {cores}")
+    cores = 1 + ceil(wanted / replicas * HOST.replica_us / _MILLION)
+    working.append(
+        f"CPUs of a replica: one for the model, and {shown(HOST.replica_us)} µs a message for tokenising, batching and"
+        f" the call, {HOST.source}: {cores}"
+    )
+    host_cores = wanted * (HOST.consumer_us + HOST.replica_us) / _MILLION
+    working.append(f"the host's own work: {shown(host_cores)} cores at the peak, in consumers and replicas together")
     seconds = replicas / wanted * _MILLION
     price = assumptions.price
     cost = None if price is None else seconds / _SECONDS_PER_HOUR * price
@@ -120,6 +126,7 @@ def plan(
         batch_ms,
         latency_ms,
         busy,
+        host_cores,
         seconds,
         cost,
         _settings(workload, gpu, replicas, consumers, cores, batch, latency_ms),

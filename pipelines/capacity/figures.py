@@ -39,6 +39,14 @@ class EngineFigure(NamedTuple):
     source: str
 
 
+class HostFigure(NamedTuple):
+    """CPU microseconds of a message in a consumer's process and in a guard replica's, which the model does not take."""
+
+    consumer_us: float
+    replica_us: float
+    source: str
+
+
 KEY_VALUE_HEADS = 8
 HEAD_SIZE = 128
 VOCABULARY = 151_936
@@ -62,7 +70,5 @@ GPUS = {
 }
 CPUS = frozenset({"zen5-2core"})  # of the machines with a figure; all others are GPUs
 MEASURED = (EngineFigure("zen5-2core", "0.6B", 10, 7.22, "measured on a CPU, infra/benchmarks/2026-11-21-engine.md"),)
-# Messages a second that one core renders and tokenises: infra/benchmarks/2026-11-21-engine.md.
-TOKENISED_PER_CORE = 2_579
-# Events a second through one consumer with a guard that answers at once: infra/benchmarks/2026-11-21-stream.md.
-EVENTS_PER_CONSUMER = 22_017
+# With a stream worker, Serve's handle and a replica whose engine answers at once: infra/benchmarks/2026-11-30-host.md.
+HOST = HostFigure(90.0, 60.0, "infra/benchmarks/2026-11-30-host.md")

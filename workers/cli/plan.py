@@ -99,6 +99,7 @@ def _show(planned: CapacityPlan, model: str, gpu: str) -> None:
     table.add_row("batch", f"{planned.batch_size:,} messages, {shown(planned.batch_ms)} ms")
     table.add_row("latency in the guard", f"up to {shown(planned.latency_ms)} ms")
     table.add_row("busy", f"{planned.utilisation:.0%}")
+    table.add_row("cores for the host's work", shown(planned.host_cores))
     table.add_row("replica seconds per million", shown(planned.replica_seconds_per_million))
     cost = planned.cost_per_million
     table.add_row("cost per million", "give --price" if cost is None else shown(cost))

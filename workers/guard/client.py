@@ -10,7 +10,7 @@ from typing import Any
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError, WorkerCrashedError
 from ray.serve.exceptions import RayServeException
 
-from pipelines.guard import GuardReply, GuardRequest
+from pipelines.guard import Chunk, GuardReply, GuardRequest
 from schemas.errors import GuardCallFailedError, GuardCrashError, GuardUnavailableError
 
 BACKGROUND_CALLS = 4  # of one client under way at a time, so that they cannot fill a replica's queue
@@ -40,7 +40,7 @@ class GuardClient:
             return await self._ask(self._handle.judge_background, requests)
 
     async def _ask(self, method: Any, requests: Sequence[GuardRequest]) -> GuardReply:
-        response = method.remote(list(requests))
+        response = method.remote(Chunk(requests))
         try:
             reply: GuardReply = await asyncio.wait_for(_wait(response), self._timeout_s)
         except RayTaskError as error:

@@ -30,6 +30,8 @@ CALLS_PER_REPLICA = 512
 NO_OPINION = "workers.serving.backlog_policy:no_opinion"
 ALL_REPLICAS = "workers.serving.backlog_policy:all_replicas"
 SHADOW_STOP_S = 1.0
+# Serve would write a line into a file for every call.
+QUIET = {"enable_access_log": False}
 # Shares of the interval, so that a change is decided on within two: Serve takes a figure and sends what it has, each at
 # its own time, and forgets what is older than the look-back.
 PUSH, LOOK_BACK = 0.5, 2.5
@@ -65,6 +67,7 @@ def application_of(settings: Settings) -> Application:
         health_check_period_s=GUARD_HEALTH_PERIOD_S,
         graceful_shutdown_timeout_s=settings.delivery.drain_timeout_s,
         ray_actor_options={"num_cpus": settings.guard.cpus_per_replica, "num_gpus": settings.guard.gpus_per_replica},
+        logging_config=QUIET,
     )
     stream = serve.deployment(
         StreamReplica,
@@ -94,6 +97,7 @@ def _shadow(settings: Settings) -> Application:
         ),
         max_ongoing_requests=CALLS_PER_REPLICA,
         graceful_shutdown_timeout_s=SHADOW_STOP_S,
+        logging_config=QUIET,
         ray_actor_options={"num_cpus": guard.cpus_per_replica, "num_gpus": guard.gpus_per_replica},
     )
     return deployment.bind(settings.candidate())

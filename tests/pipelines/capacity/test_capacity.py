@@ -1,13 +1,14 @@
 """The capacity plan: arithmetic of the shapes, measured before reckoned, and impossible inputs by name."""
 
 from dataclasses import replace
+from math import ceil
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.capacity.capacity import CapacityPlan, plan, shown
-from pipelines.capacity.figures import FAMILY, GPUS, MEASURED, MODELS, EngineFigure
+from pipelines.capacity.figures import FAMILY, GPUS, HOST, MEASURED, MODELS, EngineFigure
 from pipelines.capacity.load import Assumptions, Workload
 from pipelines.capacity.work import new_tokens, prefix_gb, prompt_tokens, weights_gb, work_of
 from schemas.errors import ConfigurationError
@@ -81,14 +82,16 @@ def test_replicas_partitions_and_cost_follow() -> None:
     figure = EngineFigure("h200", "0.6B", None, 1_000, "given")
     result = planned(Workload(40_000, 10, 500), figures=(figure,), assumptions=Assumptions(0.5, spare=2, price=3.6))
     assert result.replicas == 82
-    assert result.consumers == 4  # 40,000 / (22,017 x 0.5)
-    assert result.partitions == 16
+    assert result.consumers == ceil(40_000 * HOST.consumer_us / 1e6 / 0.5)
+    assert result.partitions == 4 * result.consumers
+    assert result.host_cores == pytest.approx(0.04 * (HOST.consumer_us + HOST.replica_us))
     assert result.utilisation == pytest.approx(40 / 82)
     assert result.replica_seconds_per_million == pytest.approx(82 * 25)
     assert result.cost_per_million == pytest.approx(82 * 25 / 3_600 * 3.6)
     assert planned().cost_per_million is None
     assert result.settings["WEIR_GUARD__REPLICAS"] == "82"
-    assert result.settings["WEIR_SERVE__CONSUMERS"] == "4"
+    assert result.settings["WEIR_SERVE__CONSUMERS"] == str(result.consumers)
+    assert result.settings["WEIR_GUARD__CPUS_PER_REPLICA"] == "2"  # one for the model, 1,000/s take a part of another
     assert result.settings["WEIR_GUARD__GPUS_PER_REPLICA"] == "1"
 
 

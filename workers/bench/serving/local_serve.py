@@ -13,7 +13,7 @@ import ray
 from ray import serve
 
 from schemas.errors import ModerationError
-from workers.bench.serving.measured_replicas import MeasuredReplica
+from workers.serving.app import QUIET
 from workers.serving.guard_replica import keep_collections_short
 from workers.serving.ray_session import start_ray
 from workers.settings.loading import Settings
@@ -41,14 +41,21 @@ def local_serve(cpus: float) -> Iterator[None]:
 
 
 def start_replica(
-    settings: Settings, name: str, replica: type[MeasuredReplica], arguments: tuple[object, ...], gpu_share: float = 1.0
+    settings: Settings,
+    name: str,
+    replica: type,
+    arguments: tuple[object, ...],
+    gpu_share: float = 1.0,
+    replicas: int = 1,
 ) -> Any:
-    """Start one replica and return its handle; raises ModerationError with what Serve says."""
+    """Start a replica, or several, and return its handle; raises ModerationError with what Serve says."""
     guard = settings.guard
     deployment = serve.deployment(
         replica,
         name=name,
+        num_replicas=replicas,
         max_ongoing_requests=ONGOING,
+        logging_config=QUIET,
         ray_actor_options={"num_cpus": guard.cpus_per_replica, "num_gpus": guard.gpus_per_replica * gpu_share},
     )
     try:

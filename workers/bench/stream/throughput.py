@@ -15,18 +15,16 @@ from typing import Any
 
 from schemas.errors import ModerationError
 from workers.bench.guards import InstantGuard, running_loop
+from workers.bench.stream.bare_loop import bare_loop
 from workers.bench.stream.span_sink import SpanSink
 from workers.bench.stream.workload import Step, bench_name, bench_settings, bench_topics, machine, produce_events
 from workers.kafka.admin import Admin
-from workers.kafka.connection import group_consumer
-from workers.kafka.producer import plain_producer
 from workers.serving.process_tuning import tune_process
 from workers.settings.loading import Settings, otel_variables
 from workers.stream.build import stream_worker
 from workers.telemetry.export import start_tracing
 
 POLL_S = 0.01
-LONG_POLL_MS = 10_000  # a poll that ends in the middle of a join can park a lone consumer for good (3.0.12)
 DEADLINE_S = 600.0
 SIDES = ("weir", "exactly_once", "bare")
 
@@ -142,26 +140,5 @@ def _run_bare(
     sections: dict[str, dict[str, object]], names: list[str], events: int, queue: "multiprocessing.Queue[float]"
 ) -> None:
     del sections["otel"]
-    settings = bench_settings(sections, names)
-    consumer = group_consumer(settings.kafka)
-    consumer.subscribe([names[0]])
-    sender = plain_producer(settings.kafka)
-    done = first = 0
-    started = 0.0
-    while done < events:
-        polled = consumer.poll(LONG_POLL_MS)
-        records = [record for batch in polled.values() for record in batch]
-        if not records:
-            continue
-        sent = [sender.send(names[1], record.value, record.key, list(record.headers)) for record in records]
-        sender.flush()
-        for future in sent:
-            future.get(0)
-        consumer.commit()  # all that was polled
-        done += len(records)
-        if not first:
-            first, started = done, time.perf_counter()
-    seconds = (time.perf_counter() - started) * events / max(events - first, 1)
-    consumer.close()
-    sender.close()
-    queue.put(seconds)
+    run = bare_loop(bench_settings(sections, names), names, events, lambda record: record.value)
+    queue.put(run.wall_s * events / max(run.records, 1))

@@ -7,7 +7,7 @@ import json
 import multiprocessing
 import platform
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from random import Random
 from typing import Any, NamedTuple
@@ -61,21 +61,27 @@ class BenchEvent(NamedTuple):
     traceparent: bytes
 
 
-def bench_events(events: int, share: int = 100) -> Iterator[BenchEvent]:
-    """Chat-length events, the same each time; `event-7` is the eighth. One in `share` is sampled."""
+def bench_events(events: int, share: int = 100, texts: Iterable[str] | None = None) -> Iterator[BenchEvent]:
+    """Chat-length events, the same each time; `event-7` is the eighth. One in `share` is sampled, none if that is 0.
+
+    `texts` are to be judged in place of made-up chat.
+    """
     random = Random(1)
+    given = None if texts is None else iter(texts)
     for index in range(events):
-        text = " ".join(chat_words(random, FEWEST_WORDS, MOST_WORDS))
+        text = " ".join(chat_words(random, FEWEST_WORDS, MOST_WORDS)) if given is None else next(given)
         value = {"event_id": f"event-{index}", "conversation_id": f"c-{index % 5000}", "tenant": "bench", "text": text}
-        flags = "01" if index % share == 0 else "00"
+        flags = "01" if share and index % share == 0 else "00"
         context = f"00-{random.getrandbits(128):032x}-{random.getrandbits(64):016x}-{flags}".encode()
         yield BenchEvent(b"c-%d" % (index % 5000), json.dumps(value).encode(), context)
 
 
-def produce_events(settings: Settings, topic: str, events: int, share: int = 100) -> None:
+def produce_events(
+    settings: Settings, topic: str, events: int, share: int = 100, texts: Iterable[str] | None = None
+) -> None:
     """Write `bench_events`."""
     sender = producer(settings.kafka)
-    for event in bench_events(events, share):
+    for event in bench_events(events, share, texts):
         sender.send(topic, event.value, event.key, [("traceparent", event.traceparent)])
     sender.flush()
     sender.close()

@@ -38,6 +38,7 @@ from workers.serving.engine.completion import (
 )
 from workers.serving.engine.prompt_pieces import ContentSlot, PromptPieces, has_proven_seams, pieces_of
 from workers.serving.engine.template_proof import only_prints_contents
+from workers.serving.engine.word_memory import WordMemory
 
 _LOG: Final = logging.getLogger(__name__)
 _TASKS: Final[dict[str, Task]] = {"user": "prompt", "assistant": "response"}
@@ -105,6 +106,7 @@ class PromptBuilder:
         template = tokenizer.get_chat_template()
         self._only_prints = only_prints_contents(template)
         self._at_seams = has_proven_seams(specification)
+        self._words = WordMemory()
         if not (self._only_prints and self._at_seams):
             _LOG.warning(
                 "prompts are %s: of this %s it is not proven what messages leave unchanged",
@@ -120,10 +122,13 @@ class PromptBuilder:
         return self.prepare_all([conversation])[0]
 
     def prepare_all(self, conversations: Sequence[Conversation]) -> list[PreparedPrompt | Completion]:
-        """The same for many, in order: their own texts are tokenised together, without Python's lock."""
+        """The same for many, in order: their own texts, or what is new of them, are tokenised together."""
         laid_out = [self._laid_out(conversation) for conversation in conversations]
         texts = [text for item in laid_out if isinstance(item, _LaidOut) for text in item.texts]
-        encoded = (encoding.ids for encoding in self._plain.encode_batch_fast(texts, add_special_tokens=False))
+        if self._at_seams:
+            encoded = iter(self._words.encode(texts, self._plain))
+        else:
+            encoded = (encoding.ids for encoding in self._plain.encode_batch_fast(texts, add_special_tokens=False))
         return [item if isinstance(item, Completion) else self._prepared(item, encoded) for item in laid_out]
 
     def plan(self, roles: tuple[str, ...]) -> PromptPlan | None:

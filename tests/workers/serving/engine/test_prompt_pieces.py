@@ -70,8 +70,8 @@ def test_of_a_message_only_its_own_text_is_tokenised(builder: PromptBuilder, mon
             return plain.encode_batch_fast(texts, **how)
 
     monkeypatch.setattr(builder, "_plain", Watched())
-    builder.prepare_all([[{"role": "user", "content": "hello"}, {"role": "assistant", "content": "no"}]])
-    assert given == [" hello\n\n", " no\n\n"]
+    builder.prepare_all([[{"role": "user", "content": "a-new-one"}, {"role": "assistant", "content": "another-one"}]])
+    assert sorted(given) == [" a-new-one\n\n", " another-one\n\n"]
 
 
 def test_the_template_is_not_rendered_where_it_only_prints(
