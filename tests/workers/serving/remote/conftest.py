@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.workers.serving.remote.fake_server import FakeServer, Generated
-from workers.serving.engine.completion import PreparedPrompt
+from workers.serving.engine.completion import Completion, PreparedPrompt
 from workers.serving.engine.loading import LoadedModel, load_model
 from workers.serving.engine.one_pass import OnePassEngine
 from workers.serving.engine.prompt import PromptBuilder
@@ -77,9 +77,7 @@ class Model:
             written = out.sequences[row, width:].tolist()
             count = next(index for index, token in enumerate(written) if token in end) + 1
             text = self.loaded.tokenizer.decode(written[: count - 1])
-            self._known[tuple(prompt.token_ids.tolist())] = Generated(
-                written[:count], text, logprobs[row, :count].tolist()
-            )
+            self._known[tuple(prompt.token_ids.tolist())] = Generated(written[:count], text, logprobs[row, :count])
             self._chat[json.dumps(list(conversation))] = tuple(prompt.token_ids.tolist())
 
     def __call__(self, prompt: Any) -> Generated:
@@ -97,8 +95,10 @@ def model() -> Model:
 
 
 @pytest.fixture(scope="session")
-def local() -> OnePassEngine:
-    return OnePassEngine.load("demo", dtype="float32", device="cpu", compiled=False, score_temperature=1.0)
+def local() -> list[Completion]:
+    """What a local engine says of the corpus."""
+    engine = OnePassEngine.load("demo", dtype="float32", device="cpu", compiled=False, score_temperature=1.0)
+    return engine.judge(CORPUS)
 
 
 NewServer = Callable[..., FakeServer]

@@ -1,4 +1,4 @@
-"""A server in this process that answers as vLLM, SGLang, llama.cpp or a chat server does, and fails as they were seen to.
+"""A server in this process that answers as vLLM, SGLang, llama.cpp or a chat server does, and fails as they do.
 
 What vLLM 0.32 said was measured, status and body; the others' forms were read in their sources. Raw asyncio, because a
 fault is often one that no web framework would let happen.
@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+PATHS = {"vllm": "/v1/completions", "sglang": "/generate", "llamacpp": "/completion", "chat": "/v1/chat/completions"}
 FINGERPRINT = "vllm-0.32.0-c32059ed"
 BAD_REQUEST = b'{"error":{"message":"%s","type":"BadRequestError","param":null,"code":400}}'
 NOT_FOUND = b'{"error":{"message":"The model `%s` does not exist.","type":"NotFoundError","param":"model","code":404}}'
@@ -30,7 +31,7 @@ class Generated:
 
     ids: list[int]
     text: str
-    logprobs: Sequence[Sequence[float]]
+    logprobs: Any
     finish: str = "stop"
 
 
@@ -165,6 +166,8 @@ class FakeServer:
         if request.path == "/v1/models":
             listed = {"id": self.model, "object": "model", "root": "/models/x", "max_model_len": self.max_model_len}
             return await self._send_json(writer, {"object": "list", "data": [listed]})
+        if request.path != PATHS[self.flavour]:
+            return await self._send(writer, 404, b'{"detail":"Not Found"}')
         fault = self.faults.popleft() if self.faults else ""
         if self.delay_s:
             await asyncio.sleep(self.delay_s)
@@ -177,19 +180,8 @@ class FakeServer:
             fault = "crash"
         if self.poison is not None and any(self._holds(prompt, self.poison) for prompt in prompts):
             fault = "400"
-        status, _, detail = fault.partition(" ")
-        if status == "400":
-            return await self._send(writer, 400, BAD_REQUEST % b"Token id 9999 is out of vocabulary: private words")
-        if status == "404":
-            return await self._send(writer, 404, NOT_FOUND % self.model.encode())
-        if status == "503":
-            return await self._send(writer, 503, b"Service Unavailable", kind="text/plain; charset=utf-8")
-        if status.isdigit():
-            self.headers = {"Retry-After": detail} if detail else {}
-            body = CRASHED if status == "500" else b'{"error":{"message":"private words"}}'
-            await self._send(writer, int(status), body)
-            self.headers = {}
-            return None
+        if fault[:3].isdigit():
+            return await self._refuse(fault, writer)
         if fault == "crash":
             self.health = 503
             await self._send(writer, 500, CRASHED)
@@ -200,9 +192,8 @@ class FakeServer:
         if fault == "hang":
             return await asyncio.sleep(3600)
         if fault == "reset":
-            writer.transport.abort()
-            return None
-        if fault in ("not json", "html"):
+            return writer.transport.abort()
+        if fault == "html":
             return await self._send(writer, 200, b"<html>private words</html>")
         answer = spoilt(self._written(prompts, request.body), fault)
         if fault == "cut":
@@ -212,6 +203,21 @@ class FakeServer:
             writer.transport.abort()
             return None
         return await self._send_json(writer, answer)
+
+    async def _refuse(self, fault: str, writer: asyncio.StreamWriter) -> None:
+        """Answer with a status; behind it may stand how long to wait."""
+        status, _, wait_s = fault.partition(" ")
+        kind = "application/json"
+        body = b'{"error":{"message":"private words"}}'
+        if status == "400":
+            body = BAD_REQUEST % b"Token id 9999 is out of vocabulary: private words"
+        elif status == "404":
+            body = NOT_FOUND % self.model.encode()
+        elif status == "500":
+            body = CRASHED
+        elif status == "503":
+            body, kind = b"Service Unavailable", "text/plain; charset=utf-8"
+        await self._send(writer, int(status), body, kind=kind, headers={"Retry-After": wait_s} if wait_s else {})
 
     async def _restart(self) -> None:
         await asyncio.sleep(0.005)
@@ -239,7 +245,8 @@ class FakeServer:
             logprobs = None
             if "logprob_token_ids" in body:
                 rows = [
-                    {f"token_id:{token}": row[token] for token in body["logprob_token_ids"]} for row in item.logprobs
+                    {f"token_id:{token}": float(row[token]) for token in body["logprob_token_ids"]}
+                    for row in item.logprobs
                 ]
                 logprobs = {"tokens": [], "token_logprobs": [], "text_offset": [], "top_logprobs": rows}
             choices.append(
@@ -266,7 +273,7 @@ class FakeServer:
             meta |= {"completion_tokens": len(item.ids), "cached_tokens": 0, "weight_version": self.fingerprint}
             if "token_ids_logprob" in body:
                 meta["output_token_ids_logprobs"] = [
-                    [[row[token], token, None] for token in body["token_ids_logprob"]] for row in item.logprobs
+                    [[float(row[token]), token, None] for token in body["token_ids_logprob"]] for row in item.logprobs
                 ]
             items.append({"text": item.text, "output_ids": item.ids, "meta_info": meta})
         return items if len(items) > 1 else items[0]
@@ -299,46 +306,63 @@ class FakeServer:
         await self._send(writer, 200, json.dumps(body).encode())
 
     async def _send(
-        self, writer: asyncio.StreamWriter, status: int, body: bytes, *, kind: str = "application/json"
+        self,
+        writer: asyncio.StreamWriter,
+        status: int,
+        body: bytes,
+        *,
+        kind: str = "application/json",
+        headers: dict[str, str] | None = None,
     ) -> None:
-        writer.write(_head(status, len(body), kind, self.headers) + body)
+        writer.write(_head(status, len(body), kind, {**self.headers, **(headers or {})}) + body)
         await writer.drain()
 
 
 def spoilt(answer: Any, fault: str) -> Any:
-    """vLLM's answer with one thing wrong in it."""
-    if not fault or fault == "cut":
-        return answer
-    first = answer["choices"][0]
-    match fault:
-        case "too few":
-            answer["choices"] = answer["choices"][:-1]
-        case "twice":
-            answer["choices"][-1] = {**answer["choices"][-1], "index": len(answer["choices"])}
-        case "swapped":
-            last = answer["choices"][-1]
-            first["index"], last["index"] = last["index"], first["index"]
-        case "other model":
-            answer["model"] = "another"
-        case "other prompt":
-            answer["usage"]["prompt_tokens"] += 5
-        case "other fingerprint":
-            answer["system_fingerprint"] = "vllm-0.33.0-0badc0de"
-        case "null text":
-            first["text"] = None
-        case "error" | "abort":
-            first |= {"finish_reason": fault, "token_ids": []}
-        case "clamped":
-            first |= {"finish_reason": "length", "token_ids": first["token_ids"][:-3]}
-        case "no end":
-            first["token_ids"] = first["token_ids"][:-1]
-        case "no ids":
-            first["token_ids"] = None
-        case "nan":
-            first["logprobs"]["top_logprobs"][0] = dict.fromkeys(first["logprobs"]["top_logprobs"][0], float("nan"))
-        case _:
-            raise AssertionError(fault)
+    """An answer of vLLM's with one thing wrong in it."""
+    if fault and fault != "cut":
+        SPOILING[fault](answer)
     return answer
+
+
+def _change(**changes: Any) -> Callable[[Any], None]:
+    """Change fields of the first choice."""
+    return lambda answer: answer["choices"][0].update(changes)
+
+
+def _cut_ids(count: int, **changes: Any) -> Callable[[Any], None]:
+    def cut(answer: Any) -> None:
+        first = answer["choices"][0]
+        first.update(token_ids=first["token_ids"][:-count], **changes)
+
+    return cut
+
+
+def _swap(answer: Any) -> None:
+    choices = answer["choices"]
+    choices[0]["index"], choices[-1]["index"] = choices[-1]["index"], choices[0]["index"]
+
+
+def _no_number(answer: Any) -> None:
+    row = answer["choices"][0]["logprobs"]["top_logprobs"][0]
+    row.update(dict.fromkeys(row, float("nan")))
+
+
+SPOILING: dict[str, Callable[[Any], object]] = {
+    "too few": lambda answer: answer["choices"].pop(),
+    "twice": lambda answer: answer["choices"][-1].update(index=len(answer["choices"])),
+    "swapped": _swap,
+    "other model": lambda answer: answer.update(model="another"),
+    "other prompt": lambda answer: answer["usage"].update(prompt_tokens=answer["usage"]["prompt_tokens"] + 5),
+    "other fingerprint": lambda answer: answer.update(system_fingerprint="vllm-0.33.0-0badc0de"),
+    "null text": _change(text=None),
+    "error": _change(finish_reason="error", token_ids=[]),
+    "abort": _change(finish_reason="abort", token_ids=[]),
+    "clamped": _cut_ids(3, finish_reason="length"),
+    "no end": _cut_ids(1),
+    "no ids": _change(token_ids=None),
+    "nan": _no_number,
+}
 
 
 def _frozen(prompt: Any) -> Any:

@@ -4,16 +4,15 @@ import pytest
 
 from tests.workers.serving.remote.conftest import CORPUS, Model, NewEngine, NewServer
 from workers.serving.engine.completion import Completion
-from workers.serving.engine.one_pass import OnePassEngine
 
 
 @pytest.mark.parametrize("flavour", ["vllm", "sglang", "llamacpp"])
 def test_p13_texts_are_those_of_the_local_engine(
-    flavour: str, new_server: NewServer, new_engine: NewEngine, local: OnePassEngine
+    flavour: str, new_server: NewServer, new_engine: NewEngine, local: list[Completion]
 ) -> None:
     engine = new_engine(new_server(flavour), prompts_per_call=7)
 
-    here, there = local.judge(CORPUS), engine.judge(CORPUS)
+    here, there = local, engine.judge(CORPUS)
 
     assert [item.text for item in there] == [item.text for item in here]
     assert [(item.finish, item.error, item.prompt_tokens, item.output_tokens) for item in there] == [
@@ -23,11 +22,11 @@ def test_p13_texts_are_those_of_the_local_engine(
 
 @pytest.mark.parametrize("flavour", ["vllm", "sglang"])
 def test_scores_are_those_of_the_local_engine(
-    flavour: str, new_server: NewServer, new_engine: NewEngine, local: OnePassEngine
+    flavour: str, new_server: NewServer, new_engine: NewEngine, local: list[Completion]
 ) -> None:
     engine = new_engine(new_server(flavour), guard={"score_temperature": 1.0})
 
-    for here, there in zip(local.judge(CORPUS), engine.judge(CORPUS), strict=True):
+    for here, there in zip(local, engine.judge(CORPUS), strict=True):
         assert here.scores is not None
         assert there.scores is not None
         assert there.scores.keys() == here.scores.keys()
@@ -36,12 +35,12 @@ def test_scores_are_those_of_the_local_engine(
 
 
 def test_p4_a_chat_server_gets_no_text_with_a_control_token(
-    new_server: NewServer, new_engine: NewEngine, local: OnePassEngine
+    new_server: NewServer, new_engine: NewEngine, local: list[Completion]
 ) -> None:
     server = new_server("chat")
     engine = new_engine(server)
 
-    for conversation, here, there in zip(CORPUS, local.judge(CORPUS), engine.judge(CORPUS), strict=True):
+    for conversation, here, there in zip(CORPUS, local, engine.judge(CORPUS), strict=True):
         if any("<|im_end|>" in turn["content"] for turn in conversation):
             assert there == Completion.failed("not_rendered", prompt_tokens=here.prompt_tokens)
         else:
