@@ -69,6 +69,7 @@ class Endpoint:
         self._loop = asyncio.get_running_loop()
         self._most_calls = most_calls
         self._waits = waits
+        self.is_tried = False
         self._is_up = False
         self._is_refused = False
         self._not_before = self._changed = 0.0
@@ -82,6 +83,11 @@ class Endpoint:
         if not self._is_up:
             return State.DOWN
         return State.WAITING if self.left_alone_s else State.READY
+
+    @property
+    def is_up(self) -> bool:
+        """It has proved itself, whether or not it takes anything on now."""
+        return self._is_up
 
     @property
     def left_alone_s(self) -> float:

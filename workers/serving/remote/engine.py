@@ -143,6 +143,15 @@ class RemoteEngine(Engine):
         """The servers, in the settings' order."""
         return self._pool.endpoints
 
+    def wait_for_all(self) -> None:
+        """Wait until each server has been asked what it is at least once."""
+
+        async def asked() -> None:
+            while not all(endpoint.is_tried for endpoint in self._pool.endpoints):
+                await asyncio.sleep(0.01)
+
+        self._await(asked())
+
     def prepare(self, conversation: Conversation) -> PreparedPrompt | Completion:
         return self.prepare_all([conversation])[0]
 

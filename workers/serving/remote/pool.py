@@ -199,7 +199,9 @@ class Pool:
         path = self._flavour.health_path
         while True:
             if endpoint.state in (State.DOWN, State.REFUSED):
-                if await self._try(endpoint):
+                is_up = await self._try(endpoint)
+                endpoint.is_tried = True
+                if is_up:
                     continue
                 await asyncio.sleep(max(endpoint.backoff.next_wait_s(), endpoint.left_alone_s))
             else:
