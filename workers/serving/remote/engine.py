@@ -19,6 +19,7 @@ from workers.serving.engine.completion import (
     REJECTED,
     Completion,
     Conversation,
+    DraftCounts,
     Engine,
     EngineIdentity,
     PreparedPrompt,
@@ -38,6 +39,7 @@ from workers.serving.remote.llamacpp import LlamaCpp
 from workers.serving.remote.measures import RemoteMeasures
 from workers.serving.remote.pool import Pool
 from workers.serving.remote.sglang import SGLang
+from workers.serving.remote.sglang_drafts import SGLangDrafts
 from workers.serving.remote.vllm import Vllm
 from workers.serving.remote.written import Terms, Written
 from workers.settings.guard_section import GuardSettings
@@ -75,6 +77,7 @@ class RemoteEngine(Engine):
             tuple(self._scores.token_ids) if self._scores else (),
         )
         self._flavour = FLAVOURS[remote.flavour](terms)
+        self._drafts = SGLangDrafts(terms, self._encode, _end_id_of(loaded)) if remote.drafts else None
         self._batch_size = min(remote.prompts_per_call, self._flavour.most_prompts or remote.prompts_per_call)
         self._server_tokens: int | None = None
         prepared = self.prepare_all(CANARIES)
@@ -128,6 +131,10 @@ class RemoteEngine(Engine):
     @property
     def batch_size(self) -> int | None:
         return self._batch_size
+
+    @property
+    def draft_counts(self) -> DraftCounts:
+        return DraftCounts() if self._drafts is None else self._drafts.counts
 
     @property
     def template_text(self) -> tuple[str, ...]:
@@ -226,7 +233,7 @@ class RemoteEngine(Engine):
     async def _judged(self, prompts: Sequence[PreparedPrompt], *, is_half: bool = False) -> list[Completion]:
         """Judge prompts in one call; in halves where it may be one of them that spoils the call."""
         try:
-            written = await self._pool.call(prompts)
+            written = await self._asked(prompts)
         except RemoteCallError as error:
             found = error
         else:
@@ -240,6 +247,21 @@ class RemoteEngine(Engine):
             first = await self._judged(prompts[:middle], is_half=True)
             return [*first, *await self._judged(prompts[middle:], is_half=True)]
         raise GuardUnavailableError(f"the server raises and lives on: {found.what}")
+
+    async def _asked(self, prompts: Sequence[PreparedPrompt]) -> list[Written | None]:
+        """What was written about each prompt, drafted or generated; None where a server gave up on it."""
+        drafts = self._drafts
+        if drafts is None:
+            return await self._pool.call(prompts)
+        found = await self._pool.call(prompts, drafts)
+        rest = [index for index, item in enumerate(found) if item is None]
+        if rest:
+            for index, item in zip(rest, await self._pool.call([prompts[index] for index in rest]), strict=True):
+                found[index] = item
+        for prompt, item in zip(prompts, found, strict=True):
+            if item is not None:
+                drafts.note(prompt.task, item)
+        return found
 
     async def _completed(
         self, prompts: Sequence[PreparedPrompt], written: Sequence[Written | None]
@@ -278,3 +300,8 @@ class RemoteEngine(Engine):
     def _encode(self, text: str) -> list[int]:
         ids: list[int] = self._loaded.tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
         return ids
+
+
+def _end_id_of(loaded: LoadedTokenizer) -> int:
+    usual = loaded.tokenizer.eos_token_id
+    return usual if usual in loaded.end_ids else min(loaded.end_ids)

@@ -63,8 +63,12 @@ class Pool:
         for endpoint in self.endpoints:
             await endpoint.connection.close()
 
-    async def call(self, prompts: Sequence[PreparedPrompt]) -> list[Written | None]:
+    async def call(self, prompts: Sequence[PreparedPrompt], flavour: Flavour | None = None) -> list[Written | None]:
         """What was written about each prompt; None where a server has to be asked again.
+
+        Args:
+            prompts: some.
+            flavour: another way to ask the same servers; None: the usual one.
 
         Raises:
             RemoteCallError: `rejected` or `failed`: it may be one of the prompts. It is one that is rejected alone,
@@ -76,7 +80,7 @@ class Pool:
         while True:
             endpoint = await self._choose(tried)
             try:
-                written = await self._ask(endpoint, prompts)
+                written = await self._ask(endpoint, prompts, flavour or self._flavour)
             except RemoteCallError as error:
                 found = error
             else:
@@ -93,14 +97,14 @@ class Pool:
             tried.add(endpoint)
 
     async def ask(
-        self, endpoint: Endpoint, model: str, prompts: Sequence[PreparedPrompt]
+        self, endpoint: Endpoint, model: str, prompts: Sequence[PreparedPrompt], flavour: Flavour | None = None
     ) -> tuple[list[Written | None], str | None]:
         """What this server writes about each prompt, whatever its state, and the fingerprint of its answer.
 
         Raises:
             RemoteCallError: see there.
         """
-        flavour, connection = self._flavour, endpoint.connection
+        flavour, connection = flavour or self._flavour, endpoint.connection
         body = flavour.body(model, prompts)
         try:
             answer = await connection.post(flavour.path, body, self._timeout_s)
@@ -122,10 +126,12 @@ class Pool:
             raise failed
         raise RemoteCallError("crashed", failed.what)
 
-    async def _ask(self, endpoint: Endpoint, prompts: Sequence[PreparedPrompt]) -> list[Written | None]:
+    async def _ask(
+        self, endpoint: Endpoint, prompts: Sequence[PreparedPrompt], flavour: Flavour
+    ) -> list[Written | None]:
         proof = endpoint.proof
         assert proof is not None
-        call = asyncio.create_task(self.ask(endpoint, proof.model, prompts))
+        call = asyncio.create_task(self.ask(endpoint, proof.model, prompts, flavour))
         endpoint.calls.add(call)
         try:
             await asyncio.wait({call})

@@ -235,6 +235,8 @@ class FakeServer:
         return list(body["input_ids" if self.flavour == "sglang" else "prompt"])
 
     def _written(self, prompts: list[Any], body: Any) -> Any:
+        if self.flavour == "sglang" and body["sampling_params"]["max_new_tokens"] == 0:
+            return self._sglang_verifying(prompts, body)
         for prompt in prompts:
             self.judged[json.dumps(prompt)] += 1
         return getattr(self, f"_{self.flavour}")(prompts, [self._generate(_frozen(prompt)) for prompt in prompts], body)
@@ -264,6 +266,28 @@ class FakeServer:
         usage = {"prompt_tokens": read, "completion_tokens": output, "total_tokens": read + output}
         head = {"id": "cmpl-1", "object": "text_completion", "created": 1, "model": self.model}
         return {**head, "choices": choices, "system_fingerprint": self.fingerprint, "usage": usage}
+
+    def _sglang_verifying(self, prompts: list[Any], body: Any) -> Any:
+        """What a prefill of prompts and drafts tells: the likeliest token for each that is there."""
+        items = []
+        for request, ids, start in zip(body["rid"], prompts, body["logprob_start_len"], strict=True):
+            written, draft = self._generate(tuple(ids[: start + 1])), ids[start + 1 :]
+            # Behind the first token that differs, the likeliest is of no interest: any other than the draft's will do.
+            same = next((k for k, token in enumerate(draft) if written.ids[k : k + 1] != [token]), len(draft))
+            top = [*draft[:same], *written.ids[same : same + 1], *([0] * len(draft))][: len(draft)]
+            meta: dict[str, Any] = {"id": request, "finish_reason": {"type": "length", "length": 0}}
+            meta |= {"prompt_tokens": len(ids), "completion_tokens": 0, "weight_version": self.fingerprint}
+            meta["input_token_logprobs"] = [[None, ids[start], None], *([-0.5, token, None] for token in draft)]
+            meta["input_top_logprobs"] = [None, *([[-0.1, token, None]] for token in top)]
+            if "token_ids_logprob" in body:
+                rows = [written.logprobs[min(k, same, len(written.ids) - 1)] for k in range(len(draft))]
+                labels = body["token_ids_logprob"]
+                meta["input_token_ids_logprobs"] = [
+                    None,
+                    *([[float(row[token]), token, None] for token in labels] for row in rows),
+                ]
+            items.append({"text": "", "output_ids": [], "meta_info": meta})
+        return items if len(items) > 1 else items[0]
 
     def _sglang(self, prompts: list[Any], written: list[Generated], body: Any) -> Any:
         items = []

@@ -4,6 +4,7 @@ import pytest
 
 from tests.workers.serving.remote.conftest import CORPUS, Model, NewEngine, NewServer
 from workers.serving.engine.completion import Completion
+from workers.serving.remote.canaries import CANARIES
 
 
 @pytest.mark.parametrize("flavour", ["vllm", "sglang", "llamacpp"])
@@ -130,3 +131,28 @@ def test_a_prompt_beyond_the_server_s_context_is_not_sent(new_server: NewServer,
 
     assert completion.error == "context_overflow"
     assert len(server.requests) == asked
+
+
+@pytest.mark.parametrize("temperature", [None, 1.0])
+def test_p13_a_drafted_verdict_is_published_only_where_the_server_would_have_written_it(
+    temperature: float | None, new_server: NewServer, new_engine: NewEngine, local: list[Completion], model: Model
+) -> None:
+    server = new_server("sglang")
+    engine = new_engine(server, drafts=True, prompts_per_call=5, guard={"score_temperature": temperature})
+
+    there = engine.judge(CORPUS)
+
+    assert [item.text for item in there] == [item.text for item in local]
+    assert [item.output_tokens for item in there] == [item.output_tokens for item in local]
+    if temperature:
+        for here, item in zip(local, there, strict=True):
+            for question, labels in (here.scores or {}).items():
+                assert (item.scores or {})[question] == pytest.approx(labels, abs=1e-4)
+    verified = [body for request in server.requests if (body := request.body) and "top_logprobs_num" in body]
+    first = len(model.builder.prepare(CORPUS[0]))  # type: ignore[arg-type]
+    assert verified[0]["logprob_start_len"][0] == first - 1
+    assert verified[0]["sampling_params"]["max_new_tokens"] == 0
+    assert verified[0]["top_logprobs_num"] == 1
+    generated = sum(server.judged.values()) - len(CANARIES)
+    assert 0 < generated < len(CORPUS), "some drafts are right and some are wrong"
+    assert 0 < engine.draft_counts.accepted < engine.draft_counts.drafted
