@@ -227,15 +227,22 @@ def settings_schema() -> dict[str, Any]:
     sections = {}
     for section, field in Settings.model_fields.items():
         model: Any = field.annotation
-        properties = {
-            name: _plain(body)
-            for name, body in model.model_json_schema()["properties"].items()
-            if f"{section}.{name}" not in OWNED
-        }
-        if properties:
+        if properties := _settings_of(model, section):
             # Null is an empty section: `delivery:` with nothing behind it.
             sections[section] = {"type": ["object", "null"], "additionalProperties": False, "properties": properties}
     return {"type": "object", "additionalProperties": False, "properties": sections}
+
+
+def _settings_of(model: Any, path: str) -> dict[str, Any]:
+    """The settings of a section, those of the sections in it below them."""
+    described, found = model.model_json_schema()["properties"], {}
+    for name, field in model.model_fields.items():
+        if hasattr(field.annotation, "model_fields"):
+            below = _settings_of(field.annotation, f"{path}.{name}")
+            found[name] = {"type": ["object", "null"], "additionalProperties": False, "properties": below}
+        elif f"{path}.{name}" not in OWNED:
+            found[name] = _plain(described[name])
+    return found
 
 
 def _plain(body: dict[str, Any]) -> dict[str, Any]:

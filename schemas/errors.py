@@ -11,10 +11,13 @@
     + ItemError                the guard says so of this one item
   x UnreadableRecordsError     a partition's next records cannot be read: hold that partition, say so
   x BatchTooLargeError         a compressed batch has more bytes than are read of one
+  x RemoteCallError            one call of a server that runs the model: try another, hold, or halve the call
   x ConfigurationError         a setting or file is wrong: the start is refused
 
 No message of an error holds message text or model output (P10).
 """
+
+from typing import Literal
 
 from schemas.reasons import STAGE_OF, Reason, Stage
 
@@ -102,3 +105,24 @@ class BatchTooLargeError(ModerationError):
 
 class ConfigurationError(ModerationError):
     """A setting, policy file or pair of settings is wrong; names the key and the value."""
+
+
+Fault = Literal["busy", "gone", "crashed", "failed", "rejected", "mismatched"]
+
+
+class RemoteCallError(ModerationError):
+    """A server that runs the model gave no answer that may be used; never leaves `workers.serving.remote`.
+
+    Args:
+        fault: `busy`: it takes nothing on now; `gone`: no whole answer in time; `crashed`: it died of something;
+            `failed`: it raised and lives on; `rejected`: it refuses the prompts; `mismatched`: it is not what it should
+            be, or not asked as it should be, so that each of its answers would be wrong.
+        what: what was seen, in words of our own.
+        retry_after_s: how long it asks to be left alone; None where it does not say.
+    """
+
+    def __init__(self, fault: Fault, what: str, retry_after_s: float | None = None) -> None:
+        super().__init__(f"{fault}: {what}")
+        self.fault = fault
+        self.what = what
+        self.retry_after_s = retry_after_s

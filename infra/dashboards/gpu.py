@@ -55,9 +55,20 @@ SAVED = (
           width=12),
 )  # fmt: skip
 
+REMOTE = table.REMOTE_STATE.prometheus_name
+SERVERS = (
+    Panel("Servers by state", "Of a remote engine: a refused one is not what it should be; see its replica's log.",
+          (Query(f"sum by (moderation_remote_state) ({REMOTE})", "{{moderation_remote_state}}"),), stacked=True),
+    Panel("Calls under way", "By server, and how many may be: fewer after it has said that it has too many.",
+          (Query(total(table.REMOTE_CALLS, by="server_address"), "{{server_address}}"),
+           Query(f"sum by (server_address) ({table.REMOTE_LIMIT.prometheus_name})", "limit {{server_address}}"))),
+    Panel("Calls without an answer", "A second, by what was wrong.",
+          (Query(rate(table.REMOTE_FAULTS, by="error_type"), "{{error_type}}"),), "reqps"),
+)  # fmt: skip
+
 GPU = Dashboard(
     "weir-gpu",
     "Weir: GPU",
     "Are the GPUs busy, are their batches full?",
-    {"Is it busy?": BUSY, "Are batches full?": BATCHES, "What is saved?": SAVED},
+    {"Is it busy?": BUSY, "Are batches full?": BATCHES, "What is saved?": SAVED, "Are its servers there?": SERVERS},
 )

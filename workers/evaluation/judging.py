@@ -77,7 +77,7 @@ async def judge_files(
                 started,
                 guard.model,
                 guard.engine,
-                guard.score_temperature if guard.engine == "one_pass" else None,
+                guard.score_temperature if guard.has_scores else None,
                 length.signature,
                 "greedy",
                 predictor.provenance,

@@ -46,8 +46,8 @@ class GuardClient:
         except RayTaskError as error:
             # First, because it is also an instance of what our own code raised in the replica, TimeoutError included.
             # Its text may quote input, so only the class is kept; the replica's own word for it has that already.
-            if isinstance(error.cause, GuardUnavailableError):
-                raise GuardUnavailableError("the replica does not take it on now") from None
+            if isinstance(error.cause, GuardUnavailableError | GuardCrashError):  # the replica's own words, too
+                raise type(error.cause)(str(error.cause)) from None
             failed = isinstance(error.cause, GuardCallFailedError)
             raise GuardCallFailedError(str(error.cause) if failed else type(error.cause).__name__) from None
         except (RayActorError, OutOfMemoryError, WorkerCrashedError) as error:

@@ -16,6 +16,7 @@ REASON_OF_ERROR: dict[CompletionError, Reason] = {
     "context_overflow": Reason.CONTEXT_OVERFLOW,
     "invalid_text": Reason.LONE_SURROGATE,
     "non_finite_logits": Reason.NON_FINITE_LOGITS,
+    "rejected": Reason.INFERENCE_FAILED,
 }
 
 

@@ -1,10 +1,12 @@
 """Dynamic batching inside a replica: what waits when the engine is free becomes one batch, within a token budget.
 
 Items leave in the order in which they came, so none starves; an item larger than the budget goes alone.
+An engine that takes several batches at a time has as many under way; one at a time is the rule.
 Equal items that wait or run at the same time are run once. Each keeps a slot and a future of its own: all get the
 answer, but none gets the error or the cancellation of another call.
 A batch that raises is run again call by call and fails only the calls that raise by themselves. A caller that bisects
 its own call must not be failed by the call beside it (P6), nor by the call whose equal item was run for both.
+An error that says nothing of the items, such as a server that is gone, is everybody's, and nothing is run again.
 Background items have the engine while no live item waits, a few at a time, so a live item waits for one short batch at
 most. Where live batches follow one another without a gap and none is full, a few ride along (decision 0015).
 `@serve.batch` does none of this (decision 0004).
@@ -17,7 +19,7 @@ from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from itertools import chain, groupby
 from operator import attrgetter
 from time import perf_counter
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar, cast
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -38,16 +40,23 @@ class Batched(NamedTuple, Generic[Answer]):
 
 
 class _Pending(Generic[Item, Answer]):
-    __slots__ = ("answer", "call", "item", "key", "since", "tokens")
+    __slots__ = ("answer", "background", "call", "item", "key", "since", "tokens")
 
     def __init__(
-        self, call: object, item: Item, tokens: int, key: Hashable, answer: "asyncio.Future[Batched[Answer]]"
+        self,
+        call: object,
+        item: Item,
+        tokens: int,
+        key: Hashable,
+        answer: "asyncio.Future[Batched[Answer]]",
+        background: bool,
     ) -> None:
         self.call = call
         self.item = item
         self.tokens = tokens
         self.key = key
         self.answer = answer
+        self.background = background
         self.since = perf_counter()
 
 
@@ -61,6 +70,8 @@ class Batcher(Generic[Item, Answer]):
         batch_size: groups of one batch at most.
         background_tokens: the same as `batch_tokens` for a batch of background items.
         background_share: most tokens of background items that ride along, for each token of live batches.
+        concurrency: batches under way at a time; of background ones, half as many and at least one.
+        blameless: errors that say nothing of a batch's items.
     """
 
     def __init__(
@@ -72,6 +83,8 @@ class Batcher(Generic[Item, Answer]):
         batch_size: int,
         background_tokens: int = 1,
         background_share: float = 0.0,
+        concurrency: int = 1,
+        blameless: tuple[type[Exception], ...] = (),
     ) -> None:
         self._run = run
         self._key = key
@@ -82,7 +95,12 @@ class Batcher(Generic[Item, Answer]):
         self._credit = 0.0  # tokens that background items may ride along with
         self._live: deque[_Pending[Item, Answer]] = deque()
         self._background: deque[_Pending[Item, Answer]] = deque()
-        self._worker: asyncio.Task[None] | None = None
+        self._concurrency = concurrency
+        self._most_background = max(1, concurrency // 2)
+        self._blameless = blameless
+        self._workers: set[asyncio.Task[None]] = set()
+        self._background_batches = 0
+        self._running: dict[Hashable, list[_Pending[Item, Answer]]] = {}  # by key, those that came meanwhile
 
     async def submit(self, items: Sequence[tuple[Item, int]], *, background: bool = False) -> list[Batched[Answer]]:
         """Queue items and wait for their answers. They are in the queue before anything is awaited.
@@ -100,11 +118,11 @@ class Batcher(Generic[Item, Answer]):
         loop = asyncio.get_running_loop()
         call = object()
         pending = [
-            _Pending[Item, Answer](call, item, tokens, self._key(item), loop.create_future()) for item, tokens in items
+            _Pending[Item, Answer](call, item, tokens, self._key(item), loop.create_future(), background)
+            for item, tokens in items
         ]
         (self._background if background else self._live).extend(pending)
-        if self._worker is None:
-            self._worker = loop.create_task(self._work())
+        self._start_worker()
         try:
             return list(await asyncio.gather(*(entry.answer for entry in pending)))
         finally:
@@ -124,28 +142,52 @@ class Batcher(Generic[Item, Answer]):
         """Background items that wait for it."""
         return len(self._background)
 
+    def _start_worker(self) -> None:
+        if len(self._workers) < self._concurrency:
+            self._workers.add(asyncio.get_running_loop().create_task(self._work()))
+
     async def _work(self) -> None:
         batch: list[_Pending[Item, Answer]] = []
         try:
             while batch := self._take():
-                await self._run_batch(batch)
-        finally:
-            self._worker = None
-            # Something is left only if the run was cancelled because its loop or thread ends; no caller may hang then.
+                if self._live or self._background:
+                    self._start_worker()
+                is_background = batch[0].background
+                self._background_batches += is_background
+                try:
+                    await self._run_batch(batch)
+                finally:
+                    self._background_batches -= is_background
+                    self._requeue(batch)
+        except BaseException:
+            # Only if the run was cancelled because its loop or thread ends; no caller may hang then.
             for entry in (*batch, *self._live, *self._background):
                 entry.answer.cancel()
+            raise
+        finally:
+            self._workers.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 
     def _take(self) -> list[_Pending[Item, Answer]]:
         batch: list[_Pending[Item, Answer]] = []
         self._fill(batch, self._live, self._batch_tokens)
         if not batch:
+            if self._background_batches >= self._most_background:
+                return batch
             # Of one call, so that a batch that raises is not run again while live items wait.
             same_call = lambda entry: not batch or entry.call is batch[0].call  # noqa: E731
             self._fill(batch, self._background, self._background_tokens, same_call)
         elif self._background and not self._live:
             self._earn(batch)
             self._fill(batch, self._background, self._batch_tokens, self._rides)
+        self._running.update((entry.key, []) for entry in batch)
         return batch
+
+    def _requeue(self, batch: Sequence[_Pending[Item, Answer]]) -> None:
+        """What waited for an equal item of this batch goes first, if it has no answer by now."""
+        for key in {entry.key: None for entry in reversed(batch)}:
+            for entry in reversed(self._running.pop(key)):
+                if not entry.answer.done():
+                    (self._background if entry.background else self._live).appendleft(entry)
 
     def _fill(
         self,
@@ -161,6 +203,9 @@ class Batcher(Generic[Item, Answer]):
             entry = queue[0]
             if entry.answer.done():  # cancelled
                 queue.popleft()
+                continue
+            if entry.key in self._running:
+                self._running[entry.key].append(queue.popleft())
                 continue
             if entry.key not in keys:
                 longest = max(longest, entry.tokens)
@@ -196,7 +241,7 @@ class Batcher(Generic[Item, Answer]):
                 raise ValueError(f"{len(answers)} answers to a batch of {len(groups)}")  # noqa: TRY301 - as an engine's own
         except Exception as error:  # noqa: BLE001 - whatever the engine raised belongs to this batch's callers
             shares = [list(share) for _, share in groupby(batch, key=attrgetter("call"))]
-            if len(shares) > 1:
+            if len(shares) > 1 and not isinstance(error, self._blameless):
                 for share in shares:
                     await self._run_batch(share)
                 return
@@ -211,6 +256,7 @@ class Batcher(Generic[Item, Answer]):
     ) -> None:
         """Give each group its answer, and those that wait in either queue with an equal item as well."""
         late = [entry for entry in chain(self._live, self._background) if entry.key in groups]
+        late += [entry for key in groups for entry in self._running.get(key, ())]
         answer_by_key = dict(zip(groups, answers, strict=True))
         for entry in chain(chain.from_iterable(groups.values()), late):
             if not entry.answer.done():

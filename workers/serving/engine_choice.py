@@ -35,6 +35,10 @@ def load_engine(settings: GuardSettings) -> "Engine":
 
 
 def _load(settings: GuardSettings) -> "Engine":
+    if settings.engine == "remote":
+        from workers.serving.remote.engine import RemoteEngine
+
+        return RemoteEngine.load(settings)
     from workers.serving.engine.one_pass import OnePassEngine  # see above
     from workers.serving.engine.reference import ReferenceEngine
 

@@ -19,7 +19,7 @@ from time import perf_counter
 
 from pipelines.guard import GuardAnswer, GuardReply, GuardRequest
 from pipelines.isolation import PROBE
-from schemas.errors import GuardCallFailedError, GuardUnavailableError
+from schemas.errors import GuardCallFailedError, GuardCrashError, GuardUnavailableError, ModerationError
 from workers.serving.answers import answer_of
 from workers.serving.backlog_policy import BUSY
 from workers.serving.batcher import Batched, Batcher
@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 MAX_FAILURES = 32
 # Background calls that a replica takes on; Serve gives it 512 calls at a time, which are for live ones.
 MAX_BACKGROUND_CALLS = 16
+# What a backend outside the replica ends with: it says nothing of the items, nor of the replica.
+BACKEND_ERRORS = (GuardUnavailableError, GuardCrashError)
 TELEMETRY_OFF = {"OTEL_SDK_DISABLED": "true"}
 
 
@@ -79,11 +81,12 @@ class GuardReplica:
         self._closing.callback(self._tracing.flush)
         started = perf_counter()
         self._engine = engine or load_engine(settings.guard)
+        self._closing.callback(self._engine.close)
         self._provenance = provenance_of(self._engine)
         load_s = perf_counter() - started
         log.info(log_event("model_loaded", seconds=round(load_s, 2), **self._provenance.model_dump()))
-        # One thread runs the engine and others prepare, so that the next batch is ready when this one ends.
-        self._gpu = self._threads(1, "weir-engine")
+        # These threads run the engine and others prepare, so that the next batch is ready when one ends.
+        self._gpu = self._threads(self._engine.concurrency, "weir-engine")
         self._tokenisers = self._threads(2, "weir-tokeniser")
         self._background_tokeniser = self._threads(1, "weir-background")  # live calls shall not queue behind it
         self._background_calls = 0
@@ -91,9 +94,11 @@ class GuardReplica:
             self._run,
             key=attrgetter("key"),
             batch_tokens=settings.guard.batch_tokens,
-            batch_size=settings.guard.batch_size,
+            batch_size=min(settings.guard.batch_size, self._engine.batch_size or settings.guard.batch_size),
             background_tokens=settings.guard.background_batch_tokens,
             background_share=settings.guard.background_share,
+            concurrency=self._engine.concurrency,
+            blameless=BACKEND_ERRORS,
         )
         self._measures = GuardMeasures(
             self._engine, load_s, lambda: self._batcher.waiting, lambda: self._batcher.waiting_background
@@ -101,21 +106,23 @@ class GuardReplica:
         self._cache = VerdictCache(settings.guard.cache_size)
         self._batch_timeout_s = settings.guard.batch_timeout_s
         self._failures = 0
-        self._running_since: float | None = None
-        self._busy = BusyShare()
+        self._running_since: dict[object, float] = {}
+        self._busy = BusyShare(slots=self._engine.concurrency)
 
     async def judge(self, requests: Sequence[GuardRequest]) -> GuardReply:
         """Judge the conversations of one call; see `pipelines.guard.Guard`.
 
         Raises:
             GuardCallFailedError: the engine raised; names the kind of its error, whose text may quote the input.
+            GuardUnavailableError: the engine's server does not answer.
+            GuardCrashError: its server died while it ran this.
         """
         try:
             return await self._judge(requests, self._tokenisers)
         except Exception as error:  # noqa: BLE001 - whatever the engine raised
-            kind = type(error).__name__
+            told = _told(error)
         # Not while that is handled: Ray and Serve write the whole chain of an error into their logs.
-        raise GuardCallFailedError(kind)
+        raise told
 
     async def judge_background(self, requests: Sequence[GuardRequest]) -> GuardReply:
         """The same for background work: it has the engine only while no live item waits.
@@ -131,10 +138,10 @@ class GuardReplica:
         try:
             return await self._judge(requests, self._background_tokeniser, background=True)
         except Exception as error:  # noqa: BLE001 - as above
-            kind = type(error).__name__
+            told = _told(error)
         finally:
             self._background_calls -= 1
-        raise GuardCallFailedError(kind)
+        raise told
 
     async def _judge(
         self, requests: Sequence[GuardRequest], tokenisers: ThreadPoolExecutor, *, background: bool = False
@@ -165,7 +172,7 @@ class GuardReplica:
         Raises:
             RuntimeError: batch after batch has raised, or one does not end: the device or engine is broken.
         """
-        running_s = 0.0 if self._running_since is None else perf_counter() - self._running_since
+        running_s = perf_counter() - min(self._running_since.values(), default=perf_counter())
         if running_s > self._batch_timeout_s:
             raise RuntimeError(f"a batch has been running for {running_s:.0f} s")
         if self._failures >= MAX_FAILURES:
@@ -224,22 +231,24 @@ class GuardReplica:
             {"moderation.batch.size": len(batch), "moderation.batch.tokens": sum(len(prompt) for prompt in prompts)},
         )
         error: str | None = None
-        started = self._running_since = perf_counter()
-        if background < len(batch):  # work that gives way is no reason for another replica
+        started = self._running_since[span] = perf_counter()
+        is_live = background < len(batch)
+        if is_live:  # work that gives way is no reason for another replica
             self._busy.begin()
         try:
             completions = await asyncio.get_running_loop().run_in_executor(self._gpu, self._engine.run, prompts)
             if len(completions) != len(prompts):
                 raise ValueError(f"{len(completions)} answers to a batch of {len(prompts)}")  # noqa: TRY301 - as above
         except Exception as raised:
-            self._failures += 1
+            self._failures += not isinstance(raised, BACKEND_ERRORS)
             error = type(raised).__name__
             self._measures.ran(prompts, None, perf_counter() - started, background=background)
             log.error(log_event("batch_failed", size=len(batch), error=error, **ids_of(span.carrier)))
             raise
         finally:
-            self._running_since = None
-            self._busy.end()
+            del self._running_since[span]
+            if is_live:
+                self._busy.end()
             span.end(error)
         self._failures = 0
         seconds = perf_counter() - started
@@ -248,6 +257,11 @@ class GuardReplica:
         for group, completion in zip(batch, completions, strict=True):
             self._cache.keep(group[0].key, completion, span.carrier)
         return [_Ran(completion, span.carrier, span.started_ns, guard_ms) for completion in completions]
+
+
+def _told(error: Exception) -> ModerationError:
+    """What a caller is told of an error: of the engine's own, whose text may quote the input, the kind alone."""
+    return type(error)(str(error)) if isinstance(error, BACKEND_ERRORS) else GuardCallFailedError(type(error).__name__)
 
 
 class DeployedGuardReplica(GuardReplica):

@@ -9,7 +9,7 @@ from time import perf_counter
 
 from pipelines.guard import GuardReply, GuardRequest
 from pipelines.isolation import PROBE
-from schemas.errors import GuardCallFailedError, ModerationError
+from schemas.errors import GuardCallFailedError, GuardCrashError, GuardUnavailableError, ModerationError
 from workers.extras import extras_named
 from workers.serving import engine_choice
 from workers.serving.answers import answer_of
@@ -32,12 +32,16 @@ class LocalGuard:
         """See `pipelines.guard.Guard`.
 
         Raises:
+            GuardUnavailableError: the engine's server does not answer.
+            GuardCrashError: its server died while it ran this.
             ModerationError: even the known-good probe raised. In a cluster one waits for another replica; here there
                 is none, so waiting would never end.
         """
         started = perf_counter()
         try:
             judged = await asyncio.to_thread(self._engine.judge, [request.conversation for request in requests])
+        except (GuardUnavailableError, GuardCrashError):
+            raise
         except Exception as error:  # noqa: BLE001 - what an engine raises is anything
             kind = type(error).__name__  # its text may quote input
             if list(requests) == [PROBE]:

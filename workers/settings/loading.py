@@ -25,6 +25,7 @@ from pydantic_settings import (
 from pipelines.strict_yaml import sections_of
 from schemas.errors import ConfigurationError
 from schemas.suggestion import did_you_mean
+from workers.settings.section import leaves_of
 from workers.settings.sections import SECRETS, Sections
 from workers.settings.unsafe_pairs import unsafe_pairs
 
@@ -34,7 +35,7 @@ DEFAULT_CONFIG = "weir.yaml"
 # pydantic-settings asks a class method for its sources, so the file of one call cannot be an argument.
 _config_file: ContextVar[Path] = ContextVar("config_file")
 # What a wrong value may be shown of: one that is somebody's secret in the wrong place would be among these.
-_HIDDEN = re.compile(r"kafka\.(sasl|ssl)_.*")
+_HIDDEN = re.compile(r"kafka\.(sasl|ssl)_.*|guard\.remote\.urls")
 _NAME = re.compile(r"[A-Za-z_][\w-]{0,63}")
 _CREDENTIALS = re.compile(r"://[^/?#]*@|[?&;]")
 
@@ -74,15 +75,11 @@ class Settings(Sections, BaseSettings):
 
 def variable_names() -> dict[str, str]:
     """Every accepted variable, mapped to its dotted setting name."""
-    names = {}
-    for section, field in Settings.model_fields.items():
-        for name in getattr(field.annotation, "model_fields", {}):
-            names[_variable(section, name)] = f"{section}.{name}"
-    return names
+    return {_variable(*name.split(".")): name for name, _ in leaves_of(Settings)}
 
 
-def _variable(section: str, name: str) -> str:
-    return f"{PREFIX}{section}__{name}".upper()
+def _variable(*path: str) -> str:
+    return f"{PREFIX}{'__'.join(path)}".upper()
 
 
 def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
@@ -129,13 +126,13 @@ def _describe(item: Any) -> str:
     if item["type"] == "extra_forbidden":
         shown = last if _NAME.fullmatch(last) else "(no name)"  # a secret where a name should be
         whole = ".".join([*sections, shown])
-        known = variable_names().values() if sections else Settings.model_fields
-        return f"{whole}: unknown setting{did_you_mean(whole, known)}"
-    name, value = ".".join(parts), item["input"]
-    if len(parts) == 1:
-        return f"{name}: a mapping of settings is needed, found {type(value).__name__}"
+        likely = variable_names().values() if sections else Settings.model_fields
+        return f"{whole}: unknown setting{did_you_mean(whole, likely)}"
+    known, value = variable_names().values(), item["input"]
     # Below a setting there is what was found in its place.
-    name = ".".join(parts[:2])
+    name = next((found for end in range(2, len(parts) + 1) if (found := ".".join(parts[:end])) in known), None)
+    if name is None:
+        return f"{'.'.join(parts)}: a mapping of settings is needed, found {type(value).__name__}"
     shown = "(hidden)" if _HIDDEN.fullmatch(name) or not _is_plain(value) else repr(value)
     return f"{name}={shown}: {item['msg']}"
 

@@ -7,17 +7,16 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import NoDecode
 
 from pipelines.breaker.rules import BreakerRules
 from pipelines.fitting.length_policy import MAX_TOKENS, MIN_TOKENS, Mode
-from pipelines.guard import BATCH_SIZE, CHUNK_SIZE
+from pipelines.guard import CHUNK_SIZE
 from pipelines.in_flight import LIMIT
+from workers.settings.guard_section import GuardSettings as GuardSettings
+from workers.settings.section import Positive, PositiveSeconds, Ratio, Section
 
-Positive = Annotated[int, Field(gt=0)]
-PositiveSeconds = Annotated[float, Field(gt=0)]
-Ratio = Annotated[float, Field(gt=0, le=1)]
 TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]*[A-Za-z0-9_-][A-Za-z0-9._-]*$", max_length=249)]
 # How a message may end that is traced for it, whatever its producer decided.
 MessageEnd = Literal["dead_letter", "not_safe", "slow"]
@@ -25,12 +24,6 @@ TenantName = Annotated[str, Field(pattern=r"^[^_]", max_length=128)]
 _PARKING = ".parking"
 # Of Kafka's section.
 SECRETS = frozenset({"ssl_password", "sasl_password"})
-
-
-class Section(BaseModel):
-    """One component's slice of the settings: frozen, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class KafkaSettings(Section):
@@ -138,47 +131,6 @@ class TopicSettings(Section):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
-
-
-class GuardSettings(Section):
-    """Model, engine and the replicas that run it."""
-
-    model: str = Field("Qwen/Qwen3Guard-Gen-0.6B", description="hub name, local folder, or demo")
-    revision: str | None = Field(None, description="hub commit to pin; of a folder: sha256:…, or a name before it")
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:0 …")
-    dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
-        "auto", description="auto: bfloat16 on a GPU; on a CPU what suits it"
-    )
-    engine: Literal["one_pass", "reference"] = Field(
-        "one_pass", description="one_pass: a drafted verdict, verified in one pass; reference: plain greedy generation"
-    )
-    compile: bool = Field(True, description="one_pass: compile parts of the model in the background, once busy")
-    batch_invariant: bool = Field(
-        False, description="one_pass: one message a pass, so that in bf16 even near-ties do not depend on the batch"
-    )
-    score_temperature: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="one_pass: publish label probabilities, divided by this temperature; unset: none"
-    )
-    max_new_tokens: Positive = Field(128, description="most tokens of an output")
-    batch_tokens: Positive = Field(65_536, description="padded tokens of one GPU batch at most")
-    batch_size: Positive = Field(BATCH_SIZE, description="items of one GPU batch at most")
-    background_batch_tokens: Positive = Field(
-        2_048,
-        description="padded tokens of a background batch at most; a live message waits for one such batch at most",
-    )
-    background_share: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.1, description="background tokens that ride along in live batches, for each live token; 0: none"
-    )
-    batch_timeout_s: PositiveSeconds = Field(300.0, description="a replica whose batch runs longer is replaced")
-    cache_size: Annotated[int, Field(ge=0)] = Field(
-        16_384, description="completions that a replica keeps for prompts that come again; 0: none"
-    )
-    replicas: Positive = Field(1, description="guard replicas")
-    cpus_per_replica: Annotated[float, Field(ge=0)] = Field(1.0, description="logical CPUs of a guard replica")
-    gpus_per_replica: Annotated[float, Field(ge=0)] = Field(0.0, description="GPUs of a guard replica")
-    max_surge_percent: Annotated[int, Field(ge=0, le=100)] = Field(
-        0, description="extra guard replicas while a change rolls out; 0: old ones stop first, as on a single GPU"
-    )
 
 
 class DeliverySettings(Section):

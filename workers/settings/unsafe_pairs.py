@@ -98,9 +98,37 @@ def _pairs(settings: Sections) -> list[tuple[bool, str]]:
             f"guard.engine={guard.engine} has neither guard.batch_invariant={guard.batch_invariant} nor"
             f" guard.score_temperature={guard.score_temperature}",
         ),
+        *_unsafe_remote_pairs(settings),
         *_unsafe_breaker_pairs(settings.breaker),
         *_unsafe_autoscaling_pairs(settings),
         *_unsafe_shadow_pairs(settings.shadow, topics),
+    ]
+
+
+def _unsafe_remote_pairs(settings: Sections) -> list[tuple[bool, str]]:
+    guard, remote = settings.guard, settings.guard.remote
+    is_remote, flavour = guard.engine == "remote", f"guard.remote.flavour={remote.flavour}"
+    return [
+        (is_remote and not remote.urls, "guard.engine=remote needs guard.remote.urls"),
+        (
+            not is_remote and bool(remote.urls),
+            f"guard.remote.urls has no effect with guard.engine={guard.engine}",
+        ),
+        (is_remote and guard.batch_invariant, "guard.engine=remote has no guard.batch_invariant"),
+        (
+            is_remote and not guard.has_scores and guard.score_temperature is not None,
+            f"{flavour} has no guard.score_temperature={guard.score_temperature}",
+        ),
+        (remote.drafts and remote.flavour != "sglang", f"{flavour} has no guard.remote.drafts=true"),
+        (
+            is_remote and remote.timeout_s * 2 > guard.batch_timeout_s,
+            f"guard.remote.timeout_s={remote.timeout_s} is more than half of"
+            f" guard.batch_timeout_s={guard.batch_timeout_s}",
+        ),
+        (
+            is_remote and settings.shadow.has_model,
+            "guard.engine=remote has no shadow.model and no shadow.revision: its servers run one model",
+        ),
     ]
 
 

@@ -153,6 +153,12 @@ def test_p6_whatever_our_code_raised_in_the_replica_is_a_failed_call_and_never_a
     assert str(caught.value) == type(cause).__name__
 
 
+@pytest.mark.parametrize("kind", [GuardUnavailableError, GuardCrashError])
+def test_p5_p6_what_a_remote_engine_s_server_ended_with_is_told_as_the_replica_told_it(kind: type[Exception]) -> None:
+    with pytest.raises(kind, match=r"^no server takes it on$"):
+        call(raising(task_error(kind("no server takes it on"))))
+
+
 @pytest.mark.parametrize(
     "error",
     [task_error(ValueError("private words")), ray.serve.exceptions.RayServeException("private words")],

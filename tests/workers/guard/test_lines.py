@@ -14,7 +14,7 @@ from pipelines.guard import GuardReply, GuardRequest
 from pipelines.isolation import PROBE
 from pipelines.moderation import Moderation
 from pipelines.policy import load_policy
-from schemas.errors import GuardCallFailedError, ModerationError
+from schemas.errors import GuardCallFailedError, GuardCrashError, GuardUnavailableError, ModerationError
 from tests.guards.answering_guard import judge_without_waits
 from workers.guard.lines import OutputLine, in_chunks, judge_lines, read_lines
 from workers.serving.engine import completion
@@ -110,6 +110,17 @@ def test_the_guard_answers_one_by_one() -> None:
     assert [answer.text for answer in reply.answers] == ["Safety: Fine", SAFE]
     with pytest.raises(GuardCallFailedError, match=r"^RuntimeError$"):
         asyncio.run(LocalGuard(Engine(broken=True)).judge([request]))
+
+
+@pytest.mark.parametrize("kind", [GuardUnavailableError, GuardCrashError])
+def test_p5_a_server_that_does_not_answer_is_waited_for(kind: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> list[Completion]:
+        raise kind
+
+    engine = Engine()
+    monkeypatch.setattr(engine, "judge", fail)
+    with pytest.raises(kind):
+        asyncio.run(LocalGuard(engine).judge([PROBE]))
 
 
 @pytest.mark.parametrize(

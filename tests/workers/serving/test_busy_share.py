@@ -37,3 +37,20 @@ def test_a_batch_that_runs_counts_although_it_has_not_ended() -> None:
     for _ in range(30):
         clock.now += 1
         assert busy.share() == 1.0
+
+
+def test_an_engine_with_half_of_its_slots_busy_works_half_of_its_time() -> None:
+    clock = Clock()
+    busy = BusyShare(clock, slots=4)
+    busy.begin()
+    busy.begin()
+    for _ in range(12):
+        clock.now += 1
+        busy.share()
+    assert busy.share() == 0.5
+    busy.end()
+    busy.end()
+    for _ in range(12):
+        clock.now += 1
+        busy.share()
+    assert busy.share() == 0.0

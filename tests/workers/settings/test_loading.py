@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, SecretStr
+from pydantic import SecretStr
 
 from schemas.errors import ConfigurationError
 from workers.settings.loading import (
@@ -16,6 +16,7 @@ from workers.settings.loading import (
     ray_address,
     variable_names,
 )
+from workers.settings.section import leaves_of
 
 WriteConfig = Callable[[str], Path]
 
@@ -127,18 +128,7 @@ def test_a_wrong_value_is_named_with_its_key(
 
 def secret_names() -> list[str]:
     """Every setting whose type is a secret's."""
-    return [
-        name
-        for name in variable_names().values()
-        if SecretStr.__name__ in str(section_of(name).model_fields[name.partition(".")[2]].annotation)
-    ]
-
-
-def section_of(name: str) -> type[BaseModel]:
-    model = Settings.model_fields[name.partition(".")[0]].annotation
-    assert isinstance(model, type)
-    assert issubclass(model, BaseModel)
-    return model
+    return [name for name, field in leaves_of(Settings) if SecretStr.__name__ in str(field.annotation)]
 
 
 def test_there_are_secrets_to_keep() -> None:

@@ -90,8 +90,10 @@ def refusal_of(text: str) -> str:
 @pytest.mark.parametrize("value", [[{CANARY: 1}], {CANARY: 1}, {"a": {"b": CANARY}}, [[CANARY]]])
 def test_p10_no_setting_of_the_wrong_shape_is_quoted(value: object) -> None:
     for name in variable_names().values():
-        section, _, key = name.partition(".")
-        Path("weir.yaml").write_text(yaml.safe_dump({section: {key: value}}), encoding="utf-8")
+        given = value
+        for key in reversed(name.split(".")):
+            given = {key: given}
+        Path("weir.yaml").write_text(yaml.safe_dump(given), encoding="utf-8")
         message = refusal()
 
         assert CANARY not in message, name

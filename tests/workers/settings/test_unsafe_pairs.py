@@ -8,6 +8,7 @@ from schemas.errors import ConfigurationError
 from workers.settings.loading import load_settings
 
 SASL = {"security_protocol": "SASL_SSL"}
+SERVERS = {"urls": "http://vllm:8000"}
 UNSAFE: dict[str, tuple[dict[str, Any], list[str]]] = {
     "dead letters are events": (
         {"topics": {"events": "a,b", "dead_letters": "b"}},
@@ -56,8 +57,41 @@ UNSAFE: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"kafka": {**SASL, "sasl_mechanism": "OAUTHBEARER"}},
         ["kafka.sasl_mechanism=OAUTHBEARER", "kafka.sasl_oauth_token_file"],
     ),
+    "remote without servers": ({"guard": {"engine": "remote"}}, ["guard.engine=remote needs guard.remote.urls"]),
+    "servers without remote": (
+        {"guard": {"remote": SERVERS}},
+        ["guard.remote.urls has no effect with guard.engine=one_pass"],
+    ),
+    "scores of a chat server": (
+        {"guard": {"engine": "remote", "score_temperature": 1.0, "remote": {**SERVERS, "flavour": "chat"}}},
+        ["guard.remote.flavour=chat", "guard.score_temperature=1.0"],
+    ),
+    "remote and batch invariant": (
+        {"guard": {"engine": "remote", "batch_invariant": True, "remote": SERVERS}},
+        ["guard.engine=remote has no guard.batch_invariant"],
+    ),
+    "drafts for vLLM": (
+        {"guard": {"engine": "remote", "remote": {**SERVERS, "drafts": True}}},
+        ["guard.remote.flavour=vllm has no guard.remote.drafts=true"],
+    ),
+    "a call over half of a batch's time": (
+        {"guard": {"engine": "remote", "batch_timeout_s": 100.0, "remote": SERVERS}},
+        ["guard.remote.timeout_s=60.0", "guard.batch_timeout_s=100.0"],
+    ),
+    "a candidate's model beside remote": (
+        {"guard": {"engine": "remote", "remote": SERVERS}, "shadow": {"enabled": True, "model": "demo"}},
+        ["guard.engine=remote has no shadow.model"],
+    ),
 }
 SAFE_NEIGHBOURS: list[dict[str, Any]] = [
+    {"guard": {"engine": "remote", "remote": SERVERS}},
+    {
+        "guard": {
+            "engine": "remote",
+            "score_temperature": 1.0,
+            "remote": {**SERVERS, "flavour": "sglang", "drafts": True},
+        }
+    },
     {"limits": {"in_flight_records": 64}, "delivery": {"chunk_size": 64}},
     {"limits": {"in_flight_tokens": 4096}, "length": {"max_tokens": 4096}},
     {"limits": {"in_flight_bytes": 100, "max_event_bytes": 100}},

@@ -21,6 +21,7 @@ CompletionError: TypeAlias = Literal[
     "context_overflow",
     "invalid_text",
     "non_finite_logits",
+    "rejected",
 ]
 
 # The chat template leaves a message out, or shows a text other than the message's own.
@@ -33,6 +34,8 @@ CONTEXT_OVERFLOW: Final = "context_overflow"
 # A content that is not a string, or that has no UTF-8 form (a lone surrogate).
 INVALID_TEXT: Final = "invalid_text"
 NON_FINITE_LOGITS: Final = "non_finite_logits"
+# A server that judges known texts refuses this one.
+REJECTED: Final = "rejected"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,16 @@ class Engine(Protocol):
     def identity(self) -> EngineIdentity: ...
 
     @property
+    def concurrency(self) -> int:
+        """Calls of `run` at a time; one for an engine that has a device of its own."""
+        return 1
+
+    @property
+    def batch_size(self) -> int | None:
+        """Prompts of one `run` at most, where the engine knows better than the settings."""
+        return None
+
+    @property
     def draft_counts(self) -> DraftCounts:
         """How drafting has gone. May be asked from any thread; engines that draft nothing inherit this one."""
         return DraftCounts()
@@ -126,8 +139,12 @@ class Engine(Protocol):
         return [self.prepare(conversation) for conversation in conversations]
 
     def run(self, prompts: Sequence[PreparedPrompt]) -> list[Completion]:
-        """Judge one batch; one completion per prompt, in order. One call at a time."""
+        """Judge one batch; one completion per prompt, in order. As many calls at a time as `concurrency` says."""
         ...
+
+    def close(self) -> None:
+        """End what the engine has running beside `run`; engines that have nothing inherit this one."""
+        return
 
     def judge(self, conversations: Sequence[Conversation]) -> list[Completion]:
         """Prepare and run; one completion per conversation, in order. Engines inherit this one."""

@@ -1,4 +1,4 @@
-"""Loads a model and its tokenizer, and says exactly which: revision, device and dtype.
+"""Loads a model and its tokenizer, or the tokenizer alone, and says exactly which: revision, device and dtype.
 
 Every wrong setting is a ValueError that names the setting and its value. Knows nothing of prompts, batches or verdicts.
 """
@@ -75,6 +75,39 @@ class LoadedModel:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class LoadedTokenizer:
+    """The tokenizer of a model that runs elsewhere; see `LoadedModel` for the fields. `vocabulary` is its ids."""
+
+    name: str
+    tokenizer: PreTrainedTokenizerBase
+    end_ids: frozenset[int]
+    vocabulary: int
+    max_positions: int
+
+
+def load_tokenizer(model: str, *, revision: str | None = None) -> LoadedTokenizer:
+    """Load the tokenizer of `model` (a hub name, a folder, or "demo"), which needs no weights there.
+
+    Raises ValueError as `load_model` does.
+    """
+    transformers_logging.disable_progress_bar()
+    source, is_folder = _resolve_source(model)
+    with _naming(model, revision):
+        _, options = _pinned(source, revision, is_folder=is_folder)
+        config = AutoConfig.from_pretrained(source, **options)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source, **options)
+        try:
+            generation = GenerationConfig.from_pretrained(source, **options)
+        except OSError:  # there need not be one
+            generation = None
+    _refuse_other_architectures(model, config)
+    end_ids = _end_ids(generation, tokenizer)
+    if not end_ids:
+        raise ValueError(f"guard.model {model!r}: neither its generation config nor its tokenizer has an end token")
+    return LoadedTokenizer(model, tokenizer, end_ids, config.vocab_size, config.max_position_embeddings)
+
+
 def load_model(model: str, *, revision: str | None = None, device: str = "auto", dtype: str = "auto") -> LoadedModel:
     """Load `model` (a hub name, a folder, or "demo") for greedy generation; no code of the repository is run.
 
@@ -86,12 +119,7 @@ def load_model(model: str, *, revision: str | None = None, device: str = "auto",
     transformers_logging.disable_progress_bar()  # it draws without a terminal, too
     source, is_folder = _resolve_source(model)
     with _naming(model, revision):
-        pinned = None if is_folder else _hub_commit(source, revision)
-        options: dict[str, Any] = {
-            "revision": pinned or revision or "main",
-            "trust_remote_code": False,
-            "local_files_only": is_folder,
-        }
+        pinned, options = _pinned(source, revision, is_folder=is_folder)
         config = AutoConfig.from_pretrained(source, **options)
     _refuse_other_architectures(model, config)
     _refuse_quantised(model, config)
@@ -181,6 +209,16 @@ def _hub_commit(model: str, revision: str | None) -> str | None:
     # transformers 5.23 no longer leaves it in the config's `_commit_hash`; the cache's path has it in every version.
     commit = _COMMIT_IN_PATH.search(str(cached_file(model, "config.json", revision=revision or "main")))
     return commit[1] if commit else None
+
+
+def _pinned(source: str, revision: str | None, *, is_folder: bool) -> tuple[str | None, dict[str, Any]]:
+    """The commit to load, if that can be told, and what every loader of transformers is given."""
+    pinned = None if is_folder else _hub_commit(source, revision)
+    return pinned, {
+        "revision": pinned or revision or "main",
+        "trust_remote_code": False,
+        "local_files_only": is_folder,
+    }
 
 
 def _load_weights(source: str, **options: Any) -> tuple[PreTrainedModel, Mapping[str, Collection[object]]]:

@@ -46,18 +46,22 @@ class LabelScores:
             self._questions.append(_Encoded(question, tuple(encode(lead)), tuple(columns)))
             self.token_ids += firsts
 
-    def of(self, written: Sequence[int], label_logits: torch.Tensor, task: Task) -> dict[str, dict[str, float]]:
+    def of(
+        self, written: Sequence[int], label_logits: torch.Tensor | Sequence[Sequence[float]], task: Task
+    ) -> dict[str, dict[str, float]]:
         """The probabilities for each question that was answered, over the labels that `task` knows.
 
-        `label_logits` has shape (tokens, labels): row i holds the logits of `token_ids` from which token i was chosen.
+        `label_logits` has shape (tokens, labels): row i holds the logits of `token_ids` from which token i was chosen,
+        or their log-probabilities, which differ from them by one number a row.
         """
+        label_logits = torch.as_tensor(label_logits, dtype=torch.double)
         scores = {}
         for encoded in self._questions:
             index = _index_after(written, encoded.lead)
             if index is not None:
                 # Labels that only prompts can get come last.
                 labels = encoded.question.labels_of(task)
-                logits = label_logits[index, list(encoded.columns[: len(labels)])].double() / self._temperature
+                logits = label_logits[index, list(encoded.columns[: len(labels)])] / self._temperature
                 scores[encoded.question.name] = dict(zip(labels, logits.softmax(-1).tolist(), strict=True))
         return scores
 

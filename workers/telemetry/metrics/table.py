@@ -5,9 +5,10 @@ begin with `moderation.`. The values of every attribute are a closed set, or bou
 conversation or text can make a series (P10), and a tenant only where `telemetry.tenants` lists it.
 """
 
-from typing import Final
+from typing import Final, get_args
 
 from pipelines.breaker.alarms import Cause
+from schemas.errors import Fault
 from schemas.handling import Handled
 from schemas.reasons import NOTHING_TO_JUDGE, Reason, Stage
 from schemas.shadow import Difference
@@ -16,6 +17,7 @@ from workers.telemetry.metrics.definition import Attribute, Metric
 
 OTHER_TENANT: Final = "_other"  # no tenant's name begins so in `telemetry.tenants`
 GUARD_FAILURES: Final = ("unavailable", "crashed", "failed")
+REMOTE_STATES: Final = ("ready", "waiting", "down", "refused")
 REBALANCE_EVENTS: Final = ("assigned", "revoked", "lost")
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)  # semconv's advice
@@ -28,6 +30,7 @@ GROUP = Attribute("messaging.consumer.group.name", bound="`kafka.group_id`")
 DESTINATION = Attribute("messaging.destination.name", bound="`topics.…` and the topics of the policy")
 OPERATION = "messaging.operation.name"
 ERROR = "error.type"
+SERVER = Attribute("server.address", bound="`guard.remote.urls`", optional=True)
 TENANT = Attribute("moderation.tenant", bound=f"`telemetry.tenants`, and `{OTHER_TENANT}`", optional=True)
 
 # -- the consumer's: what comes, waits and goes
@@ -228,6 +231,23 @@ CACHE_HITS = Metric(
 )  # fmt: skip
 CACHE_MISSES = Metric("moderation.cache.misses", "counter", "{prompt}", "Prompts that the model judged.", "guard")
 CACHE_SIZE = Metric("moderation.cache.size", "updowncounter", "{prompt}", "Completions kept.", "guard")
+REMOTE_CALLS = Metric(
+    "moderation.remote.calls", "updowncounter", "{call}", "Calls of a server under way; with a remote engine.", "guard",
+    (SERVER,),
+)  # fmt: skip
+REMOTE_LIMIT = Metric(
+    "moderation.remote.calls.limit", "gauge", "{call}",
+    "Calls of a server that may be under way: fewer for a while after it has said that it has too many.", "guard",
+    (SERVER,),
+)  # fmt: skip
+REMOTE_STATE = Metric(
+    "moderation.remote.state", "gauge", "{server}", "1 for the state that a server is in, 0 for the others.", "guard",
+    (SERVER, Attribute("moderation.remote.state", REMOTE_STATES)),
+)  # fmt: skip
+REMOTE_FAULTS = Metric(
+    "moderation.remote.faults", "counter", "{call}", "Calls of a server without an answer to use, by what was wrong.",
+    "guard", (SERVER, Attribute(ERROR, get_args(Fault))),
+)  # fmt: skip
 MODEL_LOAD = Metric("moderation.model.load.duration", "gauge", "s", "Time that loading the model took.", "guard")
 
 # -- of both

@@ -5,6 +5,7 @@ Does not judge how well the model answers.
 
 from collections.abc import Iterator
 from functools import partial
+from typing import TYPE_CHECKING
 
 from pipelines.guard_family import QWEN3GUARD_GEN
 from schemas.errors import ConfigurationError, UnparsableOutputError
@@ -13,6 +14,9 @@ from workers.extras import extras_named
 from workers.settings.loading import Settings
 from workers.settings.sections import GuardSettings
 from workers.tools.inspect.check import CheckResult, check
+
+if TYPE_CHECKING:
+    from workers.serving.engine.completion import Engine
 
 _GREETING = {"role": "user", "content": "hello"}
 _KNOWN_GOOD: dict[Task, tuple[dict[str, str], ...]] = {
@@ -30,12 +34,18 @@ def model_checks(settings: Settings, timeout_s: float, model_timeout_s: float, *
         for name in ("device", *models):
             yield CheckResult(name, "skip", "--skip-model")
         return
-    device = check("device", lambda: _device(settings.guard), max(timeout_s, model_timeout_s))
-    yield device
-    if device.status != "ok":
-        for name in models:
-            yield CheckResult(name, "skip", "no device to load it on")
-        return
+    if settings.guard.engine == "remote":
+        yield CheckResult("device", "skip", "guard.engine=remote: servers run the model")
+        # Shorter than the check, so that it is the engine that says what is wrong.
+        servers = settings.guard.remote.model_copy(update={"start_timeout_s": model_timeout_s * 0.8})
+        models["model"] = settings.guard.model_copy(update={"remote": servers})
+    else:
+        device = check("device", lambda: _device(settings.guard), max(timeout_s, model_timeout_s))
+        yield device
+        if device.status != "ok":
+            for name in models:
+                yield CheckResult(name, "skip", "no device to load it on")
+            return
     for name, guard in models.items():
         yield check(name, partial(_model, guard), model_timeout_s)
 
@@ -57,10 +67,19 @@ def _device(settings: GuardSettings) -> str:
 
 
 def _model(settings: GuardSettings) -> str:
-    from workers.serving.engine_choice import load_engine, provenance_of
+    from workers.serving.engine_choice import load_engine
 
     with extras_named():
         engine = load_engine(settings)
+    try:
+        return f"{_judging(settings, engine)}{_servers(engine)}"
+    finally:
+        engine.close()
+
+
+def _judging(settings: GuardSettings, engine: "Engine") -> str:
+    from workers.serving.engine_choice import provenance_of
+
     who = provenance_of(engine)
     # One at a time, as two prompts of one batch need memory for two.
     for task, conversation in _KNOWN_GOOD.items():
@@ -73,3 +92,17 @@ def _model(settings: GuardSettings) -> str:
             detail = f"answers a plain greeting ({task}) with what is no verdict: {error.detail}"
             raise ConfigurationError(f"model {settings.model}: {detail}") from None
     return f"{who.model} {who.revision}, {who.engine}, {who.dtype} on {engine.identity.device}"
+
+
+def _servers(engine: "Engine") -> str:
+    from workers.serving.remote.engine import RemoteEngine
+
+    if not isinstance(engine, RemoteEngine):
+        return ""
+    engine.wait_for_all()
+    unready = [
+        f"{endpoint.url}: {endpoint.state}, {endpoint.why}" for endpoint in engine.endpoints if not endpoint.is_up
+    ]
+    if unready:
+        raise ConfigurationError(f"guard.remote.urls: {'; '.join(unready)}")
+    return f", {len(engine.endpoints)} servers, guard.remote.behaviour_sha256={engine.behaviour_sha256}"

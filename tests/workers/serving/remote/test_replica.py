@@ -1,0 +1,58 @@
+"""A guard replica over a remote engine: several calls at a time; a server's trouble is not the replica's (P5, P12)."""
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+
+from pipelines.guard import GuardRequest
+from schemas.errors import GuardCrashError, GuardUnavailableError
+from tests.workers.serving.pretend_engine import PretendEngine, replica_of
+from tests.workers.serving.remote.conftest import CORPUS, NewEngine, NewServer
+from workers.serving.engine.completion import Completion
+from workers.serving.guard_replica import MAX_FAILURES
+
+REQUESTS = [GuardRequest(conversation, 1, {}) for conversation in CORPUS]
+
+
+def test_several_calls_are_under_way_and_each_item_gets_its_own_answer(
+    new_server: NewServer, new_engine: NewEngine, local: list[Completion]
+) -> None:
+    servers = [new_server(), new_server()]
+    for server in servers:
+        server.delay_s = 0.05
+    replica = replica_of(new_engine(*servers, prompts_per_call=4, calls=3))
+    seen = []
+
+    async def main() -> Any:
+        call = asyncio.create_task(replica.judge(REQUESTS))
+        while not call.done():
+            await asyncio.sleep(0.005)
+            seen.append(sum(len(endpoint.calls) for endpoint in replica._engine.endpoints))  # type: ignore[attr-defined]  # noqa: SLF001
+        return await call
+
+    reply = asyncio.run(main())
+
+    assert [answer.text for answer in reply.answers] == [completion.text for completion in local]
+    assert max(seen) == 6
+    assert reply.provenance.engine == "remote-vllm"
+
+
+@pytest.mark.parametrize("kind", [GuardUnavailableError, GuardCrashError])
+def test_p5_p12_what_a_server_ends_with_is_passed_on_and_no_reason_for_another_replica(
+    kind: type[Exception], engine: PretendEngine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: object) -> list[Completion]:
+        raise kind("no server takes it on")
+
+    monkeypatch.setattr(engine, "run", fail)
+    replica = replica_of(engine)
+    with caplog.at_level(logging.CRITICAL):
+        for _ in range(MAX_FAILURES + 1):
+            for judge in (replica.judge, replica.judge_background):
+                with pytest.raises(kind, match="no server takes it on") as caught:
+                    asyncio.run(judge(REQUESTS[:1]))
+                assert caught.value.__context__ is None
+
+    asyncio.run(replica.check_health())
