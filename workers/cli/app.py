@@ -40,6 +40,7 @@ app = typer.Typer(
 )
 app.command()(demo.demo)
 app.command()(run.run)
+app.command()(run.serve)
 app.command()(check.check)
 app.command()(classify.classify)
 app.command()(verify.verify)

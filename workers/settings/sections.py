@@ -7,17 +7,16 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import NoDecode
 
 from pipelines.breaker.rules import BreakerRules
 from pipelines.fitting.length_policy import MAX_TOKENS, MIN_TOKENS, Mode
 from pipelines.guard import BATCH_SIZE, CHUNK_SIZE
 from pipelines.in_flight import LIMIT
+from workers.settings.ask import AskSettings
+from workers.settings.section import Positive, PositiveSeconds, Ratio, Section
 
-Positive = Annotated[int, Field(gt=0)]
-PositiveSeconds = Annotated[float, Field(gt=0)]
-Ratio = Annotated[float, Field(gt=0, le=1)]
 TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]*[A-Za-z0-9_-][A-Za-z0-9._-]*$", max_length=249)]
 # How a message may end that is traced for it, whatever its producer decided.
 MessageEnd = Literal["dead_letter", "not_safe", "slow"]
@@ -25,12 +24,6 @@ TenantName = Annotated[str, Field(pattern=r"^[^_]", max_length=128)]
 _PARKING = ".parking"
 # Of Kafka's section.
 SECRETS = frozenset({"ssl_password", "sasl_password"})
-
-
-class Section(BaseModel):
-    """One component's slice of the settings: frozen, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class KafkaSettings(Section):
@@ -359,6 +352,7 @@ class Sections(Section):
     serve: ServeSettings = ServeSettings()
     autoscaling: AutoscalingSettings = AutoscalingSettings()
     shadow: ShadowSettings = ShadowSettings()
+    ask: AskSettings = AskSettings()
 
     def with_guard(self, **chosen: object) -> Self:
         """The settings with some of the guard's given here; these are not checked."""

@@ -1,0 +1,5 @@
+"""Every route of the Ask lane."""
+
+from workers.ask.codecs import moderations
+
+ROUTES = (moderations.ROUTE,)
