@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from schemas import event_faults
+from schemas.dead_letter import DeadLetter
 from schemas.errors import AskRefusedError, EventError
 
 MAX_BODY = 1 << 20
@@ -141,6 +142,13 @@ def openai_error(error: AskRefusedError) -> dict[str, Any]:
     if error.index is not None:
         told["index"] = error.index
     return {"error": told}
+
+
+def unjudgeable(index: int, letter: DeadLetter) -> AskRefusedError:
+    """The refusal of a question for an item that could not be judged."""
+    return AskRefusedError(
+        "unjudgeable", f"item {index}: {letter.detail}", param=f"input.{index}", index=index, reason=letter.reason
+    )
 
 
 def known_id(value: str | None) -> str | None:

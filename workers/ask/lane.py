@@ -108,4 +108,4 @@ def web_of(settings: Settings, guard: WatchedGuard, tracing: Tracing, is_ready: 
         skips=settings.events.nothing_to_judge == "skip",
     )
     keys = KeyRing(settings.ask.keys_file)
-    return AskWeb(asking, ROUTES, keys, is_ready, tracing, settings.ask.deadline_s)
+    return AskWeb(asking, ROUTES, keys, is_ready, tracing, settings.ask.deadline_s, settings.guard.model)

@@ -19,7 +19,7 @@ from starlette.routing import Route as WebRoute
 from schemas.dead_letter import DeadLetter
 from schemas.errors import AskRefusedError
 from workers.ask.asking import Answer, Asking
-from workers.ask.exchange import MAX_ITEMS, Reading, answered, known_id, object_of, openai_error, refused
+from workers.ask.exchange import MAX_ITEMS, Reading, answered, known_id, object_of, openai_error, refused, unjudgeable
 from workers.ask.keys import KeyRing
 from workers.ask.route import Reply, Route
 from workers.ask.spans import AskSpan
@@ -27,6 +27,7 @@ from workers.telemetry.export import Tracing
 from workers.telemetry.log import log_event
 
 log = logging.getLogger(__name__)
+MODELS = "/v1/models"
 TIMEOUT_HEADER = "x-request-timeout-seconds"
 _LENIENT = "handling=lenient"
 _LEAST_S = 0.001
@@ -42,6 +43,7 @@ class AskWeb:
         is_ready: whether the guard has answered lately.
         tracing: of this process.
         deadline_s: longest time of a request.
+        model: as it is listed.
 
     Attributes:
         is_draining: nothing new is taken on.
@@ -55,18 +57,22 @@ class AskWeb:
         is_ready: Callable[[], bool],
         tracing: Tracing,
         deadline_s: float,
+        model: str,
     ) -> None:
         self._asking = asking
         self._keys = keys
         self._is_ready = is_ready
         self._tracing = tracing
         self._deadline_s = deadline_s
+        self._model = model
+        self._started = int(time.time())
         self._reading = Reading()
         self.is_draining = False
         self.app = Starlette(
             routes=[
                 WebRoute("/healthz", self._healthz, methods=["GET"]),
                 WebRoute("/readyz", self._readyz, methods=["GET"]),
+                WebRoute(MODELS, self._models, methods=["GET"]),
                 *(WebRoute(route.path, partial(self._answer, route), methods=["POST"]) for route in routes),
             ],
             exception_handlers={404: partial(_no_route, "not_found"), 405: partial(_no_route, "method_not_allowed")},
@@ -83,6 +89,15 @@ class AskWeb:
             )
             return refused(openai_error(error), error, {})
         return answered({"status": "ready"}, {})
+
+    async def _models(self, request: Request) -> Response:
+        """As OpenAI lists models."""
+        try:
+            self._keys.caller(_authorization(request)).enter(MODELS)
+        except AskRefusedError as error:
+            return refused(openai_error(error), error, {})
+        entry = {"id": self._model, "object": "model", "created": self._started, "owned_by": "weir"}
+        return answered({"object": "list", "data": [entry]}, {})
 
     async def _answer(self, route: Route, request: Request) -> Response:
         span = AskSpan(self._tracing, route.path, request.headers)
@@ -107,7 +122,7 @@ class AskWeb:
     ) -> Any:
         if self.is_draining:
             raise AskRefusedError("draining", "this server is stopping", retry_after_s=1.0)
-        caller = self._keys.caller(request.headers.get("authorization"))
+        caller = self._keys.caller(_authorization(request))
         caller.enter(route.path)
         try:
             caller.rates.take_request()
@@ -126,6 +141,14 @@ class AskWeb:
         if not route.takes_failures and not (route.is_lenient and _LENIENT in request.headers.get("prefer", "")):
             _refuse_failures(answers)
         return route.write(Reply(question, answers, request_id, int(time.time())))
+
+
+def _authorization(request: Request) -> str | None:
+    """Who asks; Google's clients say it in a header of their own or in the URL."""
+    if given := request.headers.get("authorization"):
+        return given
+    key = request.headers.get("x-goog-api-key") or request.query_params.get("key")
+    return f"Bearer {key}" if key else None
 
 
 async def _no_route(code: str, _request: Request, _error: Exception) -> Response:
@@ -180,10 +203,4 @@ def _refuse_failures(answers: Sequence[Answer]) -> None:
     for index, answer in enumerate(answers):
         letter = answer.outcome
         if isinstance(letter, DeadLetter) and not answer.is_skipped:
-            raise AskRefusedError(
-                "unjudgeable",
-                f"item {index}: {letter.detail}",
-                param=f"input.{index}",
-                index=index,
-                reason=letter.reason,
-            )
+            raise unjudgeable(index, letter)

@@ -27,6 +27,7 @@ async def post(
     *,
     parts: Sequence[bytes] | None = None,
     method: str = "POST",
+    query: bytes = b"",
     leaves: asyncio.Event | None = None,
     never_ends: bool = False,
 ) -> Got:
@@ -39,6 +40,7 @@ async def post(
         headers: of the request.
         parts: sent one after another in place of a body.
         method: of the request.
+        query: of the URL.
         leaves: the caller goes away once this is set.
         never_ends: more is announced than comes.
     """
@@ -68,7 +70,7 @@ async def post(
         "method": method,
         "path": path,
         "raw_path": path.encode(),
-        "query_string": b"",
+        "query_string": query,
         "root_path": "",
         "scheme": "http",
         "server": ("127.0.0.1", 8000),

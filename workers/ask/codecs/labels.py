@@ -4,7 +4,7 @@ Qwen3Guard names categories that it finds, mostly one. So a category that is fal
 know was not assessed, and whoever asks is told which.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import inf, nextafter
 from typing import Any, NamedTuple
 
@@ -72,7 +72,7 @@ def labels_of(answer: Answer, names: Names) -> Labels:
     )
 
 
-def model_of(answers: tuple[Answer, ...] | list[Answer]) -> str:
+def model_of(answers: Sequence[Answer]) -> str:
     """Name of the model that answered; ours where none did."""
     return next((one.outcome.provenance.model for one in answers if isinstance(one.outcome, VerdictText)), "weir")
 

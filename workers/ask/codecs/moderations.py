@@ -6,6 +6,7 @@ from typing import Any
 from schemas.errors import AskRefusedError
 from schemas.verdict import Category
 from workers.ask.asking import Answer, Item
+from workers.ask.codecs.fields import TEXT_PARTS, wrong
 from workers.ask.codecs.labels import UNJUDGED, Names, labels_of, model_of
 from workers.ask.route import Question, Reply, Route
 
@@ -37,7 +38,7 @@ def read(body: Mapping[str, Any]) -> Question:
     if isinstance(given, str | dict):
         given = [given]
     if not isinstance(given, list) or not given:
-        raise AskRefusedError("invalid_request", "input: a text or a list of at least one is needed", param="input")
+        raise wrong("input", "a text or a list of at least one is needed")
     if isinstance(given[0], dict) and "type" in given[0]:
         return Question([_of_parts(given)])
     return Question([_item(one, f"input.{index}", index) for index, one in enumerate(given)])
@@ -47,7 +48,7 @@ def write(reply: Reply) -> dict[str, Any]:
     """OpenAI's answer, and ours under `weir`."""
     return {
         "id": f"modr-{reply.request_id}",
-        "model": model_of(list(reply.answers)),
+        "model": model_of(reply.answers),
         "results": [_result(answer) for answer in reply.answers],
     }
 
@@ -57,9 +58,7 @@ def _item(one: object, field: str, index: int) -> Item:
         return {"text": one}
     if isinstance(one, dict) and "type" not in one:
         return one
-    raise AskRefusedError(
-        "invalid_request", f"{field}: a text or an object with messages is needed", param=field, index=index
-    )
+    raise wrong(field, "a text or an object with messages is needed", index)
 
 
 def _of_parts(parts: list[Any]) -> Item:
@@ -67,8 +66,8 @@ def _of_parts(parts: list[Any]) -> Item:
     for index, part in enumerate(parts):
         field = f"input.{index}"
         if not isinstance(part, dict) or not isinstance(part.get("type"), str):
-            raise AskRefusedError("invalid_request", f"{field}: a part with a type is needed", param=field, index=0)
-        if part["type"] not in ("text", "input_text"):
+            raise wrong(field, "a part with a type is needed", 0)
+        if part["type"] not in TEXT_PARTS:
             raise AskRefusedError("not_assessed", f"{field}: only text is assessed", param=field, index=0)
     return {"text": parts}
 
