@@ -92,6 +92,7 @@ fmt: setup ## formats the code, writes the generated pages
 	$(BIN)/ruff check --fix .
 	$(BIN)/python infra/settings_page.py
 	$(BIN)/python infra/metrics_page.py
+	$(BIN)/python infra/openapi.py
 	$(BIN)/python infra/chart_copies.py
 	$(BIN)/python infra/chart_schema.py
 

@@ -18,6 +18,7 @@ from workers.ask.admission import Admission, WatchedGuard
 from workers.ask.asking import Asking
 from workers.ask.codecs.all_routes import ROUTES
 from workers.ask.keys import KeyRing
+from workers.ask.measures import AskMeasures
 from workers.ask.server import AskServer, listening
 from workers.ask.web import AskWeb
 from workers.guard.setup import moderation_of
@@ -100,12 +101,14 @@ def web_of(settings: Settings, guard: WatchedGuard, tracing: Tracing, is_ready: 
         max_crashes=delivery.max_crashes,
         new_backoff=partial(Backoff, min(delivery.backoff_initial_s, longest_s), longest_s),
     )
+    admission = Admission(guard, limits.in_flight_tokens, limits.in_flight_records)
     asking = Asking(
         moderation_of(settings),
         judge,
-        Admission(guard, limits.in_flight_tokens, limits.in_flight_records),
+        admission,
         chunk_size=delivery.chunk_size,
         skips=settings.events.nothing_to_judge == "skip",
     )
     keys = KeyRing(settings.ask.keys_file)
-    return AskWeb(asking, ROUTES, keys, is_ready, tracing, settings.ask.deadline_s, settings.guard.model)
+    measures = AskMeasures(lambda: admission.tokens)
+    return AskWeb(asking, ROUTES, keys, is_ready, tracing, measures, settings.ask.deadline_s, settings.guard.model)

@@ -21,6 +21,7 @@ from schemas.errors import AskRefusedError
 from workers.ask.asking import Answer, Asking
 from workers.ask.exchange import MAX_ITEMS, Reading, answered, known_id, object_of, openai_error, refused, unjudgeable
 from workers.ask.keys import KeyRing
+from workers.ask.measures import AskMeasures
 from workers.ask.route import Reply, Route
 from workers.ask.spans import AskSpan
 from workers.telemetry.export import Tracing
@@ -42,6 +43,7 @@ class AskWeb:
         keys: who may ask.
         is_ready: whether the guard has answered lately.
         tracing: of this process.
+        measures: of this server.
         deadline_s: longest time of a request.
         model: as it is listed.
 
@@ -56,6 +58,7 @@ class AskWeb:
         keys: KeyRing,
         is_ready: Callable[[], bool],
         tracing: Tracing,
+        measures: AskMeasures,
         deadline_s: float,
         model: str,
     ) -> None:
@@ -63,6 +66,7 @@ class AskWeb:
         self._keys = keys
         self._is_ready = is_ready
         self._tracing = tracing
+        self._measures = measures
         self._deadline_s = deadline_s
         self._model = model
         self._started = int(time.time())
@@ -105,9 +109,12 @@ class AskWeb:
         headers = {"x-request-id": request_id, **span.headers}
         if key := known_id(request.headers.get("idempotency-key")):
             headers["idempotency-key"] = key
+        started = time.perf_counter()
+        fault: AskRefusedError | None = None
         try:
             response = answered(await self._content(route, request, request_id, headers, span.carrier), headers)
         except AskRefusedError as error:
+            fault = error
             response = refused(route.refusal(error), error, headers)
         except Exception as raised:  # noqa: BLE001 - a fault of ours, whose text may quote the body
             told = type(raised).__name__
@@ -115,6 +122,7 @@ class AskWeb:
             fault = AskRefusedError("internal", f"internal error: {told}")
             response = refused(route.refusal(fault), fault, headers)
         span.end(response.status_code)
+        self._measures.ended(route.path, None if fault is None else fault.code, time.perf_counter() - started)
         return response
 
     async def _content(
@@ -138,6 +146,7 @@ class AskWeb:
                 self._reading.forget(body)
         finally:
             headers.update(caller.rates.headers())
+        self._measures.answered(answers)
         if not route.takes_failures and not (route.is_lenient and _LENIENT in request.headers.get("prefer", "")):
             _refuse_failures(answers)
         return route.write(Reply(question, answers, request_id, int(time.time())))
