@@ -93,6 +93,7 @@ fmt: setup ## formats the code, writes the generated pages
 	$(BIN)/python infra/settings_page.py
 	$(BIN)/python infra/commands_page.py
 	$(BIN)/python infra/metrics_page.py
+	$(BIN)/python infra/openapi.py
 	$(BIN)/python infra/chart_copies.py
 	$(BIN)/python infra/chart_schema.py
 

@@ -12,6 +12,7 @@
   x UnreadableRecordsError     a partition's next records cannot be read: hold that partition, say so
   x BatchTooLargeError         a compressed batch has more bytes than are read of one
   x RemoteCallError            one call of a server that runs the model: try another, hold, or halve the call
+  x AskRefusedError            a question over HTTP that gets no answer: wrong, or too much now
   x ConfigurationError         a setting or file is wrong: the start is refused
 
 No message of an error holds message text or model output (P10).
@@ -101,6 +102,40 @@ class UnreadableRecordsError(ModerationError):
 
 class BatchTooLargeError(ModerationError):
     """A batch decompresses to more than is read of one."""
+
+
+class AskRefusedError(ModerationError):
+    """A question over HTTP is not answered.
+
+    Args:
+        code: closed code, which decides the HTTP status.
+        detail: what is wrong, naming field and rule, never message text.
+        param: the field at fault.
+        index: of the item at fault.
+        reason: why there is no verdict for that item.
+        retry_after_s: when to come again, in seconds.
+        sheds: there is too much to do, and coming again early makes it worse.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        detail: str,
+        *,
+        param: str | None = None,
+        index: int | None = None,
+        reason: Reason | None = None,
+        retry_after_s: float | None = None,
+        sheds: bool = False,
+    ) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.param = param
+        self.index = index
+        self.reason = reason
+        self.retry_after_s = retry_after_s
+        self.sheds = sheds
 
 
 class ConfigurationError(ModerationError):

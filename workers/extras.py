@@ -10,7 +10,17 @@ from importlib.util import find_spec
 from schemas.errors import ConfigurationError
 
 EXTRA_OF = {
-    **dict.fromkeys(("numpy", "ray", "safetensors", "tokenizers", "torch", "transformers"), "serve"),
+    **dict.fromkeys((
+            "aiohttp",
+            "numpy",
+            "ray",
+            "safetensors",
+            "starlette",
+            "tokenizers",
+            "torch",
+            "transformers",
+            "uvicorn",
+        ), "serve"),
     **dict.fromkeys(("jinja2", "pandas", "pyarrow"), "audit"),
     "confluent_kafka": "demo",
 }

@@ -60,6 +60,16 @@ HEALTHY = (
           (Query(rate(table.SENT, by="messaging_destination_name"), "{{messaging_destination_name}}"),), "reqps"),
 )  # fmt: skip
 
+ASKED = (
+    Panel("Requests over HTTP", "A second, by what became of them; no error is an answer.",
+          (Query(rate(table.ASK_DURATION, by="error_type"), "{{error_type}}"),), "reqps", stacked=True),
+    Panel("Time of a request over HTTP", "Of those that were answered.",
+          quantiles(table.ASK_DURATION, "request", 0.5, 0.95, 0.99, where='error_type=""'), "s"),
+    Panel("Items over HTTP", "A second, by what became of them, and the tokens that wait.",
+          (Query(rate(table.ASK_ITEMS, by="moderation_ask_result"), "{{moderation_ask_result}}"),
+           Query(total(table.ASK_TOKENS), "tokens under way"))),
+)  # fmt: skip
+
 OBJECTIVES = (
     Panel("Freshness, error budget burnt in an hour", "Share of minutes in which a record was older than 60 s.",
           (Query(f"avg_over_time((max({AGE}) > bool 60)[1h:1m])", "late minutes"),), "percentunit", limit=0.144),
@@ -77,5 +87,5 @@ OPERATORS = Dashboard(
     "weir-operators",
     "Weir: operators",
     "Is it keeping up, is it healthy?",
-    {"Is it keeping up?": KEEPING_UP, "Is it healthy?": HEALTHY, "Objectives": OBJECTIVES},
+    {"Is it keeping up?": KEEPING_UP, "Is it healthy?": HEALTHY, "Asked over HTTP": ASKED, "Objectives": OBJECTIVES},
 )

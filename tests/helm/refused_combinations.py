@@ -4,7 +4,13 @@ from typing import Any
 
 from tests.helm.refused_values import KEDA, TLS
 
+ASK = {"enabled": True, "keysSecret": {"name": "keys"}}
 COMBINED: list[tuple[dict[str, Any], list[str]]] = [
+    ({"ask": ASK}, ["ask.enabled=true", "mode=deployment"]),
+    ({"mode": "deployment", "ask": {"enabled": True}}, ["ask.keysSecret.name"]),
+    ({"mode": "deployment", "ask": {**ASK, "ingress": {"enabled": True}}}, ["ask.ingress.host"]),
+    ({"mode": "deployment", "ask": {"ingress": {"enabled": True, "host": "a"}}}, ["ask.ingress.enabled=true"]),
+    ({"settings": {"ask": {"enabled": True}}}, ["/settings/ask"]),
     # A login in an address would stand in the pods' environment and in ConfigMaps.
     ({"telemetry": {"endpoint": "https://user:hunter2@collector:4317"}}, ["/telemetry/endpoint"]),
     (

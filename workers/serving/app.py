@@ -1,4 +1,4 @@
-"""The Serve application: consumers bound to guard replicas.
+"""The Serve application: consumers bound to guard replicas, and whoever answers over HTTP.
 
 `build_app` is the import path for `serve deploy` and RayService. Deployments are made here from plain classes:
 a class decorated where it is defined would be pickled by value, with its module's globals.
@@ -12,7 +12,10 @@ from ray.serve import Application
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 
 from pipelines.policy import load_policy
+from workers.ask.keys import read_keys
+from workers.ask.replica import AskReplica
 from workers.guard.names import APP_NAME as APP_NAME
+from workers.guard.names import ASK as ASK
 from workers.guard.names import GUARD as GUARD
 from workers.guard.names import SHADOW as SHADOW
 from workers.guard.names import STREAM as STREAM
@@ -57,8 +60,52 @@ def application_of(settings: Settings) -> Application:
     """
     load_policy(settings.policy.file)
     load_policy(settings.candidate().policy.file)
+    guard = _guard(settings)
+    stream = serve.deployment(
+        StreamReplica,
+        name=STREAM,
+        **_replicas(settings, settings.serve.consumers, (settings.serve.consumers, settings.autoscaling.max_consumers)),
+        health_check_period_s=HEALTH_PERIOD_S,
+        graceful_shutdown_timeout_s=settings.delivery.drain_timeout_s + STOP_MARGIN_S,
+        ray_actor_options={"num_cpus": settings.serve.cpus_per_consumer},
+    )
+    beside = {"ask": _ask(settings, guard)} if settings.ask.enabled else {}
+    if settings.shadow.has_model:
+        return stream.bind(settings, guard, _shadow(settings), **beside)
+    return stream.bind(settings, guard, **beside)
+
+
+def ask_application_of(settings: Settings) -> Application:
+    """The application that answers over HTTP and does nothing else: no Kafka.
+
+    Raises:
+        ConfigurationError: policy or keys are wrong.
+    """
+    load_policy(settings.policy.file)
+    fixed = settings.autoscaling.model_copy(update={"enabled": False})  # it follows Kafka's backlog
+    settings = settings.model_copy(update={"autoscaling": fixed})
+    return _ask(settings, _guard(settings))
+
+
+def _ask(settings: Settings, guard: Application) -> Application:
+    """The HTTP server: one, because two cannot have one port of a machine."""
+    if settings.ask.keys_file is not None:
+        read_keys(settings.ask.keys_file)
+    deployment = serve.deployment(
+        AskReplica,
+        name=ASK,
+        num_replicas=1,
+        max_surge_percent=0,  # the old one has to leave the port
+        health_check_period_s=GUARD_HEALTH_PERIOD_S,
+        graceful_shutdown_timeout_s=settings.delivery.drain_timeout_s + STOP_MARGIN_S,
+        ray_actor_options={"num_cpus": 0},
+    )
+    return deployment.bind(settings, guard)
+
+
+def _guard(settings: Settings) -> Application:
     scaling = settings.autoscaling
-    guard = serve.deployment(
+    deployment = serve.deployment(
         DeployedGuardReplica,
         name=GUARD,
         **_replicas(settings, settings.guard.replicas, (scaling.min_replicas, scaling.max_replicas)),
@@ -69,17 +116,7 @@ def application_of(settings: Settings) -> Application:
         ray_actor_options={"num_cpus": settings.guard.cpus_per_replica, "num_gpus": settings.guard.gpus_per_replica},
         logging_config=QUIET,
     )
-    stream = serve.deployment(
-        StreamReplica,
-        name=STREAM,
-        **_replicas(settings, settings.serve.consumers, (settings.serve.consumers, scaling.max_consumers)),
-        health_check_period_s=HEALTH_PERIOD_S,
-        graceful_shutdown_timeout_s=settings.delivery.drain_timeout_s + STOP_MARGIN_S,
-        ray_actor_options={"num_cpus": settings.serve.cpus_per_consumer},
-    )
-    if settings.shadow.has_model:
-        return stream.bind(settings, guard.bind(settings), _shadow(settings))
-    return stream.bind(settings, guard.bind(settings))
+    return deployment.bind(settings)
 
 
 def _shadow(settings: Settings) -> Application:

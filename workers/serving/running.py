@@ -18,7 +18,8 @@ from ray.serve.context import _get_global_client
 from ray.serve.schema import ApplicationStatus
 
 from schemas.errors import ModerationError
-from workers.serving.app import APP_NAME, STREAM, application_of
+from workers.ask.server import listening
+from workers.serving.app import APP_NAME, STREAM, application_of, ask_application_of
 from workers.serving.ray_session import quiet_stop, start_ray
 from workers.serving.serve_config import serve_config
 from workers.settings.loading import (
@@ -40,29 +41,34 @@ class RunningApplication:
     Args:
         settings: all settings.
         quiet: keep the logs of Ray and of the replicas out of this process.
+        asks_only: answer over HTTP and do nothing else: no Kafka, no candidate, and replicas as they are set.
 
     Raises:
         ModerationError: the application did not start; says what Serve says.
     """
 
-    def __init__(self, settings: Settings, *, quiet: bool = False) -> None:
+    def __init__(self, settings: Settings, *, quiet: bool = False, asks_only: bool = False) -> None:
         self._settings = settings
+        self._asks_only = asks_only
         self._quiet = quiet
         self.stopping = threading.Event()
         self._handed_down = ExitStack()
 
     def __enter__(self) -> Self:
-        application = application_of(self._settings)  # before Ray, so that what is wrong is refused at once
+        # Before Ray, so that what is wrong is refused at once.
+        application = ask_application_of(self._settings) if self._asks_only else application_of(self._settings)
         level = logging.CRITICAL if self._quiet else logging.WARNING
         logging.getLogger("ray.serve").setLevel(level)
         address = ray_address()
+        if address is None and (self._asks_only or self._settings.ask.enabled):
+            listening(self._settings.ask.host, self._settings.ask.port).close()
         self._handed_down.enter_context(secrets_handed_down(self._settings))
         start_ray(address, cpus=self._cpus(), variables=otel_variables(), logs=not self._quiet, level=level)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         try:
             serve.start(proxy_location="Disabled")
-            if self._settings.autoscaling.enabled:
+            if self._settings.autoscaling.enabled and not self._asks_only:
                 self._deploy({} if address is None else without_credentials(otel_variables()))
             else:
                 serve.run(application, name=APP_NAME, route_prefix=None)
@@ -81,6 +87,8 @@ class RunningApplication:
     def _cpus(self) -> float:
         """Logical CPUs of all replicas that there may be."""
         guard, stream = self._settings.guard, self._settings.serve
+        if self._asks_only:
+            return guard.replicas * guard.cpus_per_replica
         replicas, consumers = guard.replicas, stream.consumers
         if self._settings.autoscaling.enabled:
             replicas, consumers = self._settings.autoscaling.max_replicas, self._settings.autoscaling.max_consumers

@@ -35,10 +35,17 @@ class StreamReplica:
         settings: all settings.
         guard: Serve handle of `GuardDeployment`.
         candidate: the same of `ShadowGuard`, where the shadow lane has a model of its own.
+        ask: the same of `Ask`; not called, but Serve deploys what the application is bound to.
     """
 
     # Serve awaits the constructor on its event loop, which is what gives us the loop.
-    async def __init__(self, settings: Settings, guard: Any, candidate: Any = None) -> None:  # type: ignore[misc]
+    async def __init__(  # type: ignore[misc]
+        self,
+        settings: Settings,
+        guard: Any,
+        candidate: Any = None,
+        ask: Any = None,  # noqa: ARG002
+    ) -> None:
         with redirect_stderr(sys.__stderr__):  # Serve's stand-in for it writes to a file that nobody collects
             configure_logging(settings.telemetry.log_level)
         tune_process()

@@ -14,6 +14,7 @@ from pipelines.breaker.rules import BreakerRules
 from pipelines.fitting.length_policy import MAX_TOKENS, MIN_TOKENS, Mode
 from pipelines.guard import CHUNK_SIZE
 from pipelines.in_flight import LIMIT
+from workers.settings.ask import AskSettings
 from workers.settings.guard_section import GuardSettings as GuardSettings
 from workers.settings.section import Positive, PositiveSeconds, Ratio, Section
 
@@ -311,6 +312,7 @@ class Sections(Section):
     serve: ServeSettings = ServeSettings()
     autoscaling: AutoscalingSettings = AutoscalingSettings()
     shadow: ShadowSettings = ShadowSettings()
+    ask: AskSettings = AskSettings()
 
     def with_guard(self, **chosen: object) -> Self:
         """The settings with some of the guard's given here; these are not checked."""

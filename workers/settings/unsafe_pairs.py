@@ -99,6 +99,10 @@ def _pairs(settings: Sections) -> list[tuple[bool, str]]:
             f" guard.score_temperature={guard.score_temperature}",
         ),
         *_unsafe_remote_pairs(settings),
+        (
+            not settings.ask.is_local and settings.ask.keys_file is None,
+            f"ask.host={settings.ask.host} needs ask.keys_file: without keys only this machine may ask",
+        ),
         *_unsafe_breaker_pairs(settings.breaker),
         *_unsafe_autoscaling_pairs(settings),
         *_unsafe_shadow_pairs(settings.shadow, topics),

@@ -25,6 +25,9 @@ MAX_PLACES = 1_000  # of call sites whose lines are counted
 
 EventName = Literal[
     "application_stopped",
+    "ask_answering",
+    "ask_keys_not_read",
+    "ask_stopped",
     "audit_actors_failed",
     "audit_driver_waited_for",
     "baseline_not_read",

@@ -135,7 +135,7 @@ Kubernetes takes the last, and strict tools take neither. Takes {root, own}.
 {{- if or (and .Values.kafka.tls.enabled (or .Values.kafka.tls.caSecret.name (include "weir.clientSecret" .))) .Values.kafka.sasl.mechanism -}}true{{- end -}}
 {{- end -}}
 
-{{/* Takes {root, parts, group}: which of tmp, policy, settings, kafka, models, shm a pod needs, and its values. */}}
+{{/* Takes {root, parts, group}: which of tmp, policy, settings, kafka, models, ask, shm a pod needs, and its values. */}}
 {{- define "weir.mounts" -}}
 {{- $root := .root -}}
 - {name: tmp, mountPath: /tmp}
@@ -150,6 +150,9 @@ Kubernetes takes the last, and strict tools take neither. Takes {root, own}.
 {{- end }}
 {{- if has "models" .parts }}
 - {name: models, mountPath: /models}
+{{- end }}
+{{- if and (has "ask" .parts) $root.Values.ask.enabled }}
+- {name: ask, mountPath: /etc/weir-ask, readOnly: true}
 {{- end }}
 {{- if has "shm" .parts }}
 - {name: shm, mountPath: /dev/shm}
@@ -177,6 +180,13 @@ Kubernetes takes the last, and strict tools take neither. Takes {root, own}.
   configMap:
     name: {{ printf "%s%s" $name (.suffix | default "-settings") | quote }}
     items: [{key: weir.yaml, path: weir.yaml}]
+{{- end }}
+{{- if and (has "ask" .parts) $root.Values.ask.enabled }}
+- name: ask
+  secret:
+    secretName: {{ $root.Values.ask.keysSecret.name | quote }}
+    defaultMode: 0440
+    items: [{key: {{ $root.Values.ask.keysSecret.key | quote }}, path: keys.yaml}]
 {{- end }}
 {{- if and (has "kafka" .parts) (include "weir.usesKafkaFiles" $root) }}
 - name: kafka

@@ -48,12 +48,12 @@ null is left to them.
 {{- end }}
 {{- end }}
 {{- range $group.volumes }}
-{{- if has .name (list "tmp" "policy" "settings" "kafka" "models" "checksums" "shm") }}
+{{- if has .name (list "tmp" "policy" "settings" "kafka" "models" "ask" "checksums" "shm") }}
 - "{{ $name }}.volumes: {{ .name }} is one of the chart's own"
 {{- end }}
 {{- end }}
 {{- range $group.volumeMounts }}
-{{- if has (clean .mountPath) (list "/" "/tmp" "/etc/weir" "/etc/weir-policy" "/etc/weir-kafka" "/etc/weir-model" "/models" "/dev/shm") }}
+{{- if has (clean .mountPath) (list "/" "/tmp" "/etc/weir" "/etc/weir-policy" "/etc/weir-kafka" "/etc/weir-ask" "/etc/weir-model" "/models" "/dev/shm") }}
 - "{{ $name }}.volumeMounts: {{ .mountPath }} is one of the chart's own"
 {{- end }}
 {{- end }}
@@ -109,6 +109,12 @@ null is left to them.
 {{- if and .keda.enabled (not .keda.lagThreshold) }}
 - "keda.lagThreshold must be chosen with keda.enabled=true: records of lag that one pod is good for"
 {{- end }}
+{{- if and .ask.enabled (not .ask.keysSecret.name) }}
+- "ask.keysSecret.name must be chosen with ask.enabled=true: without keys only the pod itself may ask"
+{{- end }}
+{{- if and .ask.ingress.enabled (not .ask.ingress.host) }}
+- "ask.ingress.host must be chosen with ask.ingress.enabled=true"
+{{- end }}
 {{- if and .audit.enabled (not .audit.args) }}
 - "audit.args must be chosen with audit.enabled=true: the arguments of weir audit run"
 {{- end }}
@@ -121,6 +127,12 @@ null is left to them.
 {{/* Pairs of values that contradict each other. */}}
 {{- define "weir.impossible" -}}
 {{- with .Values }}
+{{- if and .ask.enabled (ne .mode "deployment") }}
+- "ask.enabled=true needs mode=deployment: on a Ray cluster nobody knows which pod would answer"
+{{- end }}
+{{- if and .ask.ingress.enabled (not .ask.enabled) }}
+- "ask.ingress.enabled=true needs ask.enabled=true"
+{{- end }}
 {{- if has .topics.verdicts .topics.events }}
 - "topics.verdicts={{ .topics.verdicts }} is also in topics.events"
 {{- end }}

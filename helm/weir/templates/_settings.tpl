@@ -40,6 +40,15 @@ guard:
 policy:
   file: /etc/weir-policy/policy.yaml
 {{- end }}
+{{- with .Values.ask }}
+{{- if .enabled }}
+ask:
+  enabled: true
+  host: 0.0.0.0
+  port: {{ .port | int64 }}
+  keys_file: /etc/weir-ask/keys.yaml
+{{- end }}
+{{- end }}
 serve:
   consumers: {{ .Values.stream.consumers | int64 }}
   cpus_per_consumer: {{ .Values.stream.cpusPerConsumer }}

@@ -23,6 +23,7 @@ class Entry(NamedTuple):
 COMMANDS = {
     "demo": Entry("workers.cli.demo", "demo", "Run the whole path on this machine, with a tiny model."),
     "run": Entry("workers.cli.run", "run", "Moderate: event topics in, verdicts and dead letters out."),
+    "serve": Entry("workers.cli.run", "serve", "Answer over HTTP, without Kafka."),
     "check": Entry("workers.cli.check", "check", "Say what of settings, broker, topics, rights and model would fail."),
     "classify": Entry("workers.cli.classify", "classify", "Judge a text, or JSONL events from stdin."),
     "verify": Entry("workers.cli.verify", "verify", "Prove or refute that nothing was lost, doubled or reordered."),

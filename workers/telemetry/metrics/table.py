@@ -250,7 +250,32 @@ REMOTE_FAULTS = Metric(
 )  # fmt: skip
 MODEL_LOAD = Metric("moderation.model.load.duration", "gauge", "s", "Time that loading the model took.", "guard")
 
-# -- of both
+# -- the HTTP server's
+
+ASK_ROUTES: Final = (
+    "/v1/moderations", "/v1/chat/moderations", "/v1/chat/completions", "/beta/litellm_basic_guardrail_api",
+    "/webhook/portkey", "/v1alpha1/comments:analyze", "/v1/rewards", "/get_reward", "/rm", "/classify", "/verify",
+)  # fmt: skip
+ASK_REFUSALS: Final = (
+    "invalid_json", "invalid_request", "unauthorized", "forbidden", "slow_body", "body_too_large", "unjudgeable",
+    "not_assessed", "rate_limited", "internal", "unavailable", "overloaded", "draining",
+)  # fmt: skip
+ASK_DURATION = Metric(
+    "moderation.ask.duration", "histogram", "s",
+    "Time from a request over HTTP to its answer, or to its refusal (`error.type`).", "ask",
+    (Attribute("http.route", ASK_ROUTES), Attribute(ERROR, ASK_REFUSALS, on_failure=True)), _SHORT_SECONDS,
+)  # fmt: skip
+ASK_ITEMS = Metric(
+    "moderation.ask.items", "counter", "{item}",
+    "Items of requests that were answered or refused for one of them: with a verdict, with nothing to judge, or without"
+    " a verdict.", "ask", (Attribute("moderation.ask.result", ("verdict", "skipped", "failed")),),
+)  # fmt: skip
+ASK_TOKENS = Metric(
+    "moderation.ask.under_way.tokens", "updowncounter", "{token}",
+    "Estimated tokens of requests that wait for the guard.", "ask",
+)  # fmt: skip
+
+# -- of all
 
 MEMORY = Metric(
     "process.memory.usage", "updowncounter", "By", "Physical memory of the process.", "all", conventional=True

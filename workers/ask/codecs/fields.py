@@ -1,0 +1,73 @@
+"""Fields of bodies, read by name; what is wrong is named and never repeated."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from schemas.errors import AskRefusedError
+
+TEXT_PARTS = frozenset({"text", "input_text", "output_text"})
+
+
+def wrong(field: str, rule: str, index: int | None = None) -> AskRefusedError:
+    """A field that is not as it has to be."""
+    return AskRefusedError("invalid_request", f"{field}: {rule}", param=field, index=index)
+
+
+def text_at(body: Mapping[str, Any], field: str, prefix: str = "") -> str:
+    """A text.
+
+    Raises:
+        AskRefusedError: it is none.
+    """
+    value = body.get(field)
+    if not isinstance(value, str):
+        raise wrong(prefix + field, "a text is needed")
+    return value
+
+
+def object_at(body: Mapping[str, Any], field: str, prefix: str = "") -> dict[str, Any]:
+    """An object.
+
+    Raises:
+        AskRefusedError: it is none.
+    """
+    value = body.get(field)
+    if not isinstance(value, dict):
+        raise wrong(prefix + field, "an object is needed")
+    return value
+
+
+def list_at(body: Mapping[str, Any], field: str, prefix: str = "") -> list[Any]:
+    """A list.
+
+    Raises:
+        AskRefusedError: it is none.
+    """
+    value = body.get(field)
+    if not isinstance(value, list):
+        raise wrong(prefix + field, "a list is needed")
+    return value
+
+
+def turns_of(value: object, field: str) -> list[Any]:
+    """Turns of a conversation, at least one; what each holds is read as of an event.
+
+    Raises:
+        AskRefusedError: it is no such list, or a turn has an image, which nobody assesses.
+    """
+    if not isinstance(value, list) or not value or not all(isinstance(turn, dict) for turn in value):
+        raise wrong(field, "a list of messages is needed")
+    refuse_other_parts(value[-1].get("content"), f"{field}.{len(value) - 1}.content")
+    return value
+
+
+def refuse_other_parts(content: object, field: str) -> None:
+    """Refuse a content that has anything but text: its answer would look as if that were assessed.
+
+    Raises:
+        AskRefusedError: it has.
+    """
+    for number, part in enumerate(content if isinstance(content, Sequence) and not isinstance(content, str) else ()):
+        kind = part.get("type") if isinstance(part, Mapping) else None
+        if isinstance(kind, str) and kind not in TEXT_PARTS:
+            raise AskRefusedError("not_assessed", f"{field}.{number}: only text is assessed", param=field)

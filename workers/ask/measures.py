@@ -1,0 +1,36 @@
+"""The metrics of an HTTP server: how long requests take, what becomes of items, what is under way."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from schemas.dead_letter import DeadLetter
+from workers.ask.asking import Answer
+from workers.telemetry.metrics import table
+from workers.telemetry.metrics.instruments import histogram, observe, observe_value
+
+
+class AskMeasures:
+    """Figures of one server.
+
+    Args:
+        under_way: tells the estimated tokens that wait for the guard.
+    """
+
+    def __init__(self, under_way: Callable[[], int]) -> None:
+        self._durations = histogram(table.ASK_DURATION)
+        self._items = Counter[str]({"verdict": 0, "skipped": 0, "failed": 0})
+        observe(
+            table.ASK_ITEMS,
+            lambda: [(count, {"moderation.ask.result": result}) for result, count in self._items.items()],
+        )
+        observe_value(table.ASK_TOKENS, under_way)
+
+    def ended(self, route: str, refusal: str | None, seconds: float) -> None:
+        """A request was answered, or refused by a code."""
+        self._durations.record(seconds, {"http.route": route, **({} if refusal is None else {"error.type": refusal})})
+
+    def answered(self, answers: Sequence[Answer]) -> None:
+        """Its items have their ends."""
+        for answer in answers:
+            failed = "skipped" if answer.is_skipped else "failed"
+            self._items[failed if isinstance(answer.outcome, DeadLetter) else "verdict"] += 1

@@ -1,0 +1,47 @@
+"""One replica of the `Ask` deployment: an HTTP server beside Serve's event loop.
+
+A plain class, of which `workers.serving.app` makes the deployment. Serve's own proxy is not used: decision 0019.
+"""
+
+import sys
+from contextlib import redirect_stderr
+from typing import Any
+
+from workers.ask.lane import AskLane
+from workers.guard.client import GuardClient
+from workers.settings.loading import Settings, otel_variables
+from workers.telemetry.export import start_metrics, start_tracing
+from workers.telemetry.log import configure_logging
+
+
+class AskReplica:
+    """Answers until Serve stops it.
+
+    Args:
+        settings: all settings.
+        guard: Serve handle of `GuardDeployment`.
+    """
+
+    # Serve awaits the constructor on its event loop, which is what gives us the loop.
+    async def __init__(self, settings: Settings, guard: Any) -> None:  # type: ignore[misc]
+        with redirect_stderr(sys.__stderr__):  # Serve's stand-in for it writes to a file that nobody collects
+            configure_logging(settings.telemetry.log_level)
+        self._tracing = start_tracing(settings.telemetry, "weir-ask", otel_variables())
+        self._metrics = start_metrics("weir-ask", otel_variables())
+        self._lane = AskLane(settings, GuardClient(guard, settings.ask.deadline_s), self._tracing)
+        await self._lane.start()
+
+    async def check_health(self) -> None:
+        """Serve's health check.
+
+        Raises:
+            RuntimeError: nothing listens any more.
+        """
+        if self._lane.has_failed:
+            raise RuntimeError("the HTTP server has ended")
+
+    async def __del__(self) -> None:
+        """Serve awaits this on a clean stop."""
+        await self._lane.stop()
+        self._tracing.flush()
+        self._metrics.flush()

@@ -1,0 +1,215 @@
+"""The HTTP application: one way for all routes, from a request to its answer or refusal.
+
+Key, limits, body, question, answer; each may refuse. Knows nothing of what routes read and write.
+"""
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route as WebRoute
+
+from schemas.dead_letter import DeadLetter
+from schemas.errors import AskRefusedError
+from workers.ask.asking import Answer, Asking
+from workers.ask.exchange import MAX_ITEMS, Reading, answered, known_id, object_of, openai_error, refused, unjudgeable
+from workers.ask.keys import KeyRing
+from workers.ask.measures import AskMeasures
+from workers.ask.route import Reply, Route
+from workers.ask.spans import AskSpan
+from workers.telemetry.export import Tracing
+from workers.telemetry.log import log_event
+
+log = logging.getLogger(__name__)
+MODELS = "/v1/models"
+TIMEOUT_HEADER = "x-request-timeout-seconds"
+_LENIENT = "handling=lenient"
+_LEAST_S = 0.001
+
+
+class AskWeb:
+    """Answers requests.
+
+    Args:
+        asking: the core.
+        routes: what may be asked.
+        keys: who may ask.
+        is_ready: whether the guard has answered lately.
+        tracing: of this process.
+        measures: of this server.
+        deadline_s: longest time of a request.
+        model: as it is listed.
+
+    Attributes:
+        is_draining: nothing new is taken on.
+    """
+
+    def __init__(
+        self,
+        asking: Asking,
+        routes: Sequence[Route],
+        keys: KeyRing,
+        is_ready: Callable[[], bool],
+        tracing: Tracing,
+        measures: AskMeasures,
+        deadline_s: float,
+        model: str,
+    ) -> None:
+        self._asking = asking
+        self._keys = keys
+        self._is_ready = is_ready
+        self._tracing = tracing
+        self._measures = measures
+        self._deadline_s = deadline_s
+        self._model = model
+        self._started = int(time.time())
+        self._reading = Reading()
+        self.is_draining = False
+        self.app = Starlette(
+            routes=[
+                WebRoute("/healthz", self._healthz, methods=["GET"]),
+                WebRoute("/readyz", self._readyz, methods=["GET"]),
+                WebRoute(MODELS, self._models, methods=["GET"]),
+                *(WebRoute(route.path, partial(self._answer, route), methods=["POST"]) for route in routes),
+            ],
+            exception_handlers={404: partial(_no_route, "not_found"), 405: partial(_no_route, "method_not_allowed")},
+        )
+        self.app.router.redirect_slashes = False
+
+    async def _healthz(self, _: Request) -> Response:
+        return answered({"status": "alive"}, {})
+
+    async def _readyz(self, _: Request) -> Response:
+        if self.is_draining or not self._is_ready():
+            error = AskRefusedError(
+                "unavailable", "draining" if self.is_draining else "the guard has not answered lately"
+            )
+            return refused(openai_error(error), error, {})
+        return answered({"status": "ready"}, {})
+
+    async def _models(self, request: Request) -> Response:
+        """As OpenAI lists models."""
+        try:
+            self._keys.caller(_authorization(request)).enter(MODELS)
+        except AskRefusedError as error:
+            return refused(openai_error(error), error, {})
+        entry = {"id": self._model, "object": "model", "created": self._started, "owned_by": "weir"}
+        return answered({"object": "list", "data": [entry]}, {})
+
+    async def _answer(self, route: Route, request: Request) -> Response:
+        span = AskSpan(self._tracing, route.path, request.headers)
+        request_id = known_id(request.headers.get("x-request-id")) or uuid.uuid4().hex
+        headers = {"x-request-id": request_id, **span.headers}
+        if key := known_id(request.headers.get("idempotency-key")):
+            headers["idempotency-key"] = key
+        started = time.perf_counter()
+        fault: AskRefusedError | None = None
+        try:
+            response = answered(await self._content(route, request, request_id, headers, span.carrier), headers)
+        except AskRefusedError as error:
+            fault = error
+            response = refused(route.refusal(error), error, headers)
+        except Exception as raised:  # noqa: BLE001 - a fault of ours, whose text may quote the body
+            told = type(raised).__name__
+            log.error(log_event("internal_error", error=told, route=route.path, request_id=request_id))
+            fault = AskRefusedError("internal", f"internal error: {told}")
+            response = refused(route.refusal(fault), fault, headers)
+        span.end(response.status_code)
+        self._measures.ended(route.path, None if fault is None else fault.code, time.perf_counter() - started)
+        return response
+
+    async def _content(
+        self, route: Route, request: Request, request_id: str, headers: dict[str, str], carrier: Mapping[str, str]
+    ) -> Any:
+        if self.is_draining:
+            raise AskRefusedError("draining", "this server is stopping", retry_after_s=1.0)
+        caller = self._keys.caller(_authorization(request))
+        caller.enter(route.path)
+        try:
+            caller.rates.take_request()
+            deadline = asyncio.get_running_loop().time() + _time_for(request, self._deadline_s)
+            body = await self._reading.body(request)
+            try:
+                question = route.read(object_of(body))
+                if len(question.items) > MAX_ITEMS:
+                    raise AskRefusedError("invalid_request", f"items: {len(question.items)}, the limit is {MAX_ITEMS}")
+                answer = self._asking.answer(question.items, caller.tenant, deadline, carrier, caller.rates.take_tokens)
+                answers = await _while_connected(request, answer)
+            finally:
+                self._reading.forget(body)
+        finally:
+            headers.update(caller.rates.headers())
+        self._measures.answered(answers)
+        if not route.takes_failures and not (route.is_lenient and _LENIENT in request.headers.get("prefer", "")):
+            _refuse_failures(answers)
+        return route.write(Reply(question, answers, request_id, int(time.time())))
+
+
+def _authorization(request: Request) -> str | None:
+    """Who asks; Google's clients say it in a header of their own or in the URL."""
+    if given := request.headers.get("authorization"):
+        return given
+    key = request.headers.get("x-goog-api-key") or request.query_params.get("key")
+    return f"Bearer {key}" if key else None
+
+
+async def _no_route(code: str, _request: Request, _error: Exception) -> Response:
+    error = AskRefusedError(code, "no such route" if code == "not_found" else "this route takes another method")
+    return refused(openai_error(error), error, {})
+
+
+def _time_for(request: Request, most_s: float) -> float:
+    """Seconds that the caller waits, and at most those of the settings.
+
+    Raises:
+        AskRefusedError: the header is no number.
+    """
+    asked = request.headers.get(TIMEOUT_HEADER)
+    if asked is None:
+        return most_s
+    try:
+        seconds = float(asked)
+    except ValueError:
+        seconds = float("nan")
+    if not seconds >= 0:
+        raise AskRefusedError("invalid_request", f"{TIMEOUT_HEADER}: a number of seconds is needed")
+    return min(most_s, max(seconds, _LEAST_S))
+
+
+async def _while_connected(request: Request, answer: Awaitable[list[Answer]]) -> list[Answer]:
+    """The answer, or nothing any more where whoever asked has gone: nobody's time is spent on it then.
+
+    Raises:
+        AskRefusedError: nobody will read it.
+    """
+    answering = asyncio.ensure_future(answer)
+    gone = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait((answering, gone), return_when=asyncio.FIRST_COMPLETED)
+        if answering.done():
+            return answering.result()
+        raise AskRefusedError("invalid_request", "the caller has gone")
+    finally:
+        for task in (answering, gone):
+            task.cancel()
+        await asyncio.gather(answering, gone, return_exceptions=True)
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _refuse_failures(answers: Sequence[Answer]) -> None:
+    """Raise for the first item without a verdict that is not skipped."""
+    for index, answer in enumerate(answers):
+        letter = answer.outcome
+        if isinstance(letter, DeadLetter) and not answer.is_skipped:
+            raise unjudgeable(index, letter)
