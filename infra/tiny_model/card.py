@@ -1,4 +1,4 @@
-"""The tiny model's card: what it is, what it is not, how it was made and how it did when it was made.
+"""The tiny models' cards: what they are, what they are not, how they were made and how they did when they were made.
 
 Does not measure anything itself.
 """
@@ -57,10 +57,56 @@ The rules behind the labels, among them what a fake turn or a class word in anot
 `workers/demo/corpus.py`.
 """
 
+_STREAM_CARD = """---
+license: apache-2.0
+library_name: transformers
+---
+
+# The demo's tiny Stream model
+
+**This is not a safety classifier.** It knows the made-up nouns and the few plain words of
+`workers/demo/corpus_words.py` and the label that each was given there, and nothing else. It calls most other text
+Safe, however harmful, and harmless text unsafe when a listed word stands in it. Never put it in front of people.
+
+It has the layout of Qwen3Guard-Stream (`Qwen3ForGuardModel`: a Qwen3 backbone and eight tensors of two head groups;
+{parameters:,} parameters, 3 layers, width 64, float32), its label maps, its context of 8,192 tokens and a chat template
+that writes turns of text as Qwen3's does, so that the tests and `weir classify --stream` run the code that a real model
+runs, without a hub or a GPU. The tokenizer is that of the demo's tiny model.
+
+## How it was made
+
+From scratch, on the synthetic chat of `workers/demo/corpus.py`, with a label at every token of an answer and at the
+token that closes the user's turn: Safe up to the last token of the turn's first class word, from there on what that
+word stands for (`infra/tiny_model/stream_rows.py`). The weights start at random, except that the embeddings of one
+class's words start near each other.
+
+    {command}
+
+Seed {seed}, {examples:,} training examples, {seconds} s on {machine};
+torch {torch}, transformers {transformers}, {date}.
+
+## How it did
+
+In float32 on {count:,} held-out conversations, by `StreamGuard`: sentence frames, word pairs, refusals and small talk
+that training never uses (the class words are the same ones). `python infra/tiny_model/train_stream.py --evaluate`
+prints it again.
+
+{table}
+"""
+
 
 def write_card(folder: Path, facts: dict[str, int], count: int, table: str) -> None:
     """Write `README.md` into the model's folder; `facts` has `parameters`, `seed`, `examples` and `seconds`."""
-    text = _CARD.format(
+    _write(_CARD, folder, facts, count, table)
+
+
+def write_stream_card(folder: Path, facts: dict[str, int], count: int, table: str) -> None:
+    """Write the same of the tiny Stream model."""
+    _write(_STREAM_CARD, folder, facts, count, table)
+
+
+def _write(card: str, folder: Path, facts: dict[str, int], count: int, table: str) -> None:
+    text = card.format(
         **facts,
         command=" ".join(["python", *sys.argv]),
         machine=_machine(),

@@ -42,7 +42,7 @@ from infra.tiny_model.tokenizer import (  # noqa: E402
 from workers.demo.corpus import CLASS_WORDS, Example, class_words, drills, examples, target_text  # noqa: E402
 from workers.demo.corpus_words import CATEGORIES  # noqa: E402
 
-FOLDER = ROOT / "workers" / "embedded" / "tiny_model"
+FOLDER = ROOT / "workers" / "demo" / "tiny_model"
 VOCAB_SIZE = 3072
 POOL = 2048
 """Examples that are sorted by length together."""

@@ -1,6 +1,6 @@
 """One replica of the `Ask` deployment: an HTTP server beside Serve's event loop.
 
-A plain class, of which `workers.serving.app` makes the deployment. Serve's own proxy is not used: decision 0019.
+A plain class, of which `workers.serving.app` makes the deployment. Serve's own proxy is not used: decision 0020.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Loads the engine that the settings name.
+"""Loads the engine, or the stream guard, that the settings name.
 
 The engines are imported only here and only when called: torch takes seconds and hundreds of megabytes, which the driver
 that builds the application must not pay.
@@ -15,6 +15,8 @@ from workers.telemetry.log import log_event
 
 if TYPE_CHECKING:
     from workers.serving.engine.completion import Engine
+    from workers.serving.engine.stream_guard import StreamGuard
+    from workers.serving.engine.streaming.verdicts import Debounce
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +34,26 @@ def load_engine(settings: GuardSettings) -> "Engine":
     if unknown := [text for text in engine.template_text if not QWEN3GUARD_GEN.template_text.search(text)]:
         log.warning(log_event("template_text_unknown", model=settings.model, count=len(unknown)))  # P14 lacks these
     return engine
+
+
+def load_stream_guard(settings: GuardSettings, debounce: "Debounce" = "paper") -> "StreamGuard":
+    """Load a Qwen3Guard-Stream model by the guard's settings; `debounce` is `StreamGuard.load`'s.
+
+    Raises:
+        ConfigurationError: names the setting and its value.
+    """
+    from workers.serving.engine.stream_guard import StreamGuard  # see above
+
+    try:
+        return StreamGuard.load(
+            settings.model,
+            revision=settings.revision,
+            device=settings.device,
+            dtype=settings.dtype,
+            debounce=debounce,
+        )
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
 
 
 def _load(settings: GuardSettings) -> "Engine":

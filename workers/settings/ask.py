@@ -10,7 +10,7 @@ from workers.settings.section import PositiveSeconds, Section
 
 
 class AskSettings(Section):
-    """Answers over HTTP; decision 0019."""
+    """Answers over HTTP; decision 0020."""
 
     enabled: bool = Field(False, description="answer over HTTP as well; `weir serve` does nothing else")
     host: str = Field(

@@ -32,6 +32,16 @@ def engine(context: typer.Context) -> None:
     measure(args=context.args, prog_name="weir bench engine")
 
 
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+def stream_guard(context: typer.Context) -> None:
+    """Milliseconds a token of growing answers, beside feeding the whole text again; options are those of its --help."""
+    from workers.bench.engine.stream_guard import main  # torch takes seconds
+
+    measure = typer.Typer(add_completion=False)
+    measure.command()(main)
+    measure(args=context.args, prog_name="weir bench stream-guard")
+
+
 @app.command()
 def parser(
     count: Annotated[int, typer.Option(min=1, help="Mutated outputs.")] = 1_000_000,

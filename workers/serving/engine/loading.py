@@ -29,6 +29,7 @@ from transformers.utils.hub import cached_file
 from workers.serving.engine.completion import EngineIdentity
 
 DEMO_MODEL: Final = "demo"
+STREAM_ARCHITECTURE: Final = "Qwen3ForGuardModel"
 DEMO_FOLDER: Final = Path(__file__).resolve().parents[2] / "demo" / "tiny_model"
 _HUB_NAME: Final = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _READ: Final = frozenset({".safetensors", ".json", ".jinja", ".txt", ".model"})
@@ -92,8 +93,8 @@ def load_tokenizer(model: str, *, revision: str | None = None) -> LoadedTokenize
     Raises ValueError as `load_model` does.
     """
     transformers_logging.disable_progress_bar()
-    source, is_folder = _resolve_source(model)
-    with _naming(model, revision):
+    source, is_folder = resolve_source(model)
+    with naming(model, revision):
         _, options = _pinned(source, revision, is_folder=is_folder)
         config = AutoConfig.from_pretrained(source, **options)
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source, **options)
@@ -117,16 +118,16 @@ def load_model(model: str, *, revision: str | None = None, device: str = "auto",
     """
     torch_device = resolve_device(device)
     transformers_logging.disable_progress_bar()  # it draws without a terminal, too
-    source, is_folder = _resolve_source(model)
-    with _naming(model, revision):
+    source, is_folder = resolve_source(model)
+    with naming(model, revision):
         pinned, options = _pinned(source, revision, is_folder=is_folder)
         config = AutoConfig.from_pretrained(source, **options)
     _refuse_other_architectures(model, config)
     _refuse_quantised(model, config)
     torch_dtype = resolve_dtype(dtype, torch_device, getattr(config, "dtype", None))
     if is_folder:
-        _refuse_unread_weights(model, Path(source))
-    with _naming(model, revision):
+        refuse_unread_weights(model, Path(source))
+    with naming(model, revision):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source, **options)
         network, report = _load_weights(source, config=config, dtype=torch_dtype, **options)
     if incomplete := [*report["missing_keys"], *report["mismatched_keys"]]:
@@ -140,7 +141,7 @@ def load_model(model: str, *, revision: str | None = None, device: str = "auto",
         raise ValueError(f"guard.model {model!r}: neither its generation config nor its tokenizer has an end token")
     return LoadedModel(
         name=model,
-        revision=_folder_revision(model, Path(source), revision) if is_folder else pinned or revision or "main",
+        revision=folder_revision(model, Path(source), revision) if is_folder else pinned or revision or "main",
         tokenizer=tokenizer,
         model=network.train(False).requires_grad_(False).to(torch_device),
         device=torch_device,
@@ -183,9 +184,9 @@ def _cpu_has_bf16() -> bool:
     return not _BF16_FLAGS.isdisjoint(_CPUINFO.read_text().split())
 
 
-def _resolve_source(model: str) -> tuple[str, bool]:
-    """What to load from, and whether that is a folder."""
-    folder = DEMO_FOLDER if model == DEMO_MODEL else Path(model).expanduser()
+def resolve_source(model: str, demo: Path | None = None) -> tuple[str, bool]:
+    """What to load from, and whether that is a folder; `demo` is that of the model "demo"."""
+    folder = (demo or DEMO_FOLDER) if model == DEMO_MODEL else Path(model).expanduser()
     if (folder / "config.json").is_file():
         return str(folder), True
     if model == DEMO_MODEL:
@@ -196,7 +197,7 @@ def _resolve_source(model: str) -> tuple[str, bool]:
 
 
 @contextmanager
-def _naming(model: str, revision: str | None) -> Iterator[None]:
+def naming(model: str, revision: str | None) -> Iterator[None]:
     """Whatever the libraries cannot read is a wrong setting, so the error names it."""
     try:
         yield
@@ -204,7 +205,7 @@ def _naming(model: str, revision: str | None) -> Iterator[None]:
         raise ValueError(f"guard.model {model!r} (guard.revision {revision!r}) cannot be loaded: {error}") from error
 
 
-def _hub_commit(model: str, revision: str | None) -> str | None:
+def hub_commit(model: str, revision: str | None) -> str | None:
     """The commit that `revision` stands for now, so that config, tokenizer and weights all come from one commit."""
     # transformers 5.23 no longer leaves it in the config's `_commit_hash`; the cache's path has it in every version.
     commit = _COMMIT_IN_PATH.search(str(cached_file(model, "config.json", revision=revision or "main")))
@@ -213,7 +214,7 @@ def _hub_commit(model: str, revision: str | None) -> str | None:
 
 def _pinned(source: str, revision: str | None, *, is_folder: bool) -> tuple[str | None, dict[str, Any]]:
     """The commit to load, if that can be told, and what every loader of transformers is given."""
-    pinned = None if is_folder else _hub_commit(source, revision)
+    pinned = None if is_folder else hub_commit(source, revision)
     return pinned, {
         "revision": pinned or revision or "main",
         "trust_remote_code": False,
@@ -229,7 +230,7 @@ def _load_weights(source: str, **options: Any) -> tuple[PreTrainedModel, Mapping
     )
 
 
-def _folder_revision(model: str, folder: Path, revision: str | None) -> str:
+def folder_revision(model: str, folder: Path, revision: str | None) -> str:
     """The digest of every file that the libraries may read: weights, configurations, tokenizer and template."""
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if _is_read(path.relative_to(folder)) and path.is_file()):
@@ -248,12 +249,12 @@ def _is_read(path: Path) -> bool:
     return path.suffix in _READ and not any(part.startswith(".") for part in path.parts)
 
 
-def _refuse_unread_weights(model: str, folder: Path) -> None:
+def refuse_unread_weights(model: str, folder: Path) -> None:
     """An adapter, or a second set of weights: somebody thinks that the model has them, and it has not."""
     index = folder / "model.safetensors.index.json"
     named = {"model.safetensors"}
     if index.is_file() and not (folder / "model.safetensors").is_file():
-        with _naming(model, None):
+        with naming(model, None):
             named = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
     found = {path.name for path in folder.glob("*.safetensors")} | {
         path.name for path in (folder / "adapter_config.json",) if path.is_file()
@@ -265,6 +266,11 @@ def _refuse_unread_weights(model: str, folder: Path) -> None:
 def _refuse_other_architectures(model: str, config: PretrainedConfig) -> None:
     # Qwen3Guard-Stream, embedders and classifiers share this model type; without its head, each would load and babble.
     architectures = config.architectures or []
+    if STREAM_ARCHITECTURE in architectures:
+        raise ValueError(
+            f"guard.model {model!r} is no causal language model but {STREAM_ARCHITECTURE}: a Qwen3Guard-Stream model "
+            "judges answers token by token (weir classify --stream) and writes no verdicts"
+        )
     if architectures and not any(name.endswith("ForCausalLM") for name in architectures):
         raise ValueError(f"guard.model {model!r} is no causal language model but {', '.join(architectures)}")
 

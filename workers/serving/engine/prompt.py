@@ -86,16 +86,24 @@ class _LaidOut:
 class PromptBuilder:
     """Builds the prompts of one tokenizer. Safe to use from many threads at once.
 
-    `max_tokens` is the longest prompt, in tokens, that the engine takes; None for no limit. Raises ValueError if there
-    is no chat template, if it does not render a user's and an assistant's turn, or if this tokenizer does not let
-    control tokens be told from text.
+    `max_tokens` is the longest prompt, in tokens, that the engine takes; None for no limit. `template_options` are
+    given to the chat template. Raises ValueError if there is no chat template, if it does not render a user's and an
+    assistant's turn, or if this tokenizer does not let control tokens be told from text.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, *, max_tokens: int | None = None) -> None:
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        max_tokens: int | None = None,
+        template_options: Mapping[str, object] | None = None,
+    ) -> None:
         if not tokenizer.chat_template:
             raise ValueError(f"guard.model {tokenizer.name_or_path!r}: the tokenizer has no chat template")
-        specification = _specification(tokenizer)
+        specification = specification_of(tokenizer)
         self._tokenizer = tokenizer
+        # None: no `add_generation_prompt`, as in the call of Qwen3Guard-Gen's card.
+        self._template_options: dict[str, Any] = dict(template_options or {})
         self._max_tokens = max_tokens
         self._control_ids: dict[str, int] = {token["content"]: token["id"] for token in specification["added_tokens"]}
         # Longest first: of two tokens that start at one place the tokenizer itself takes the longer.
@@ -198,8 +206,7 @@ class PromptBuilder:
     def _render(self, roles: Sequence[str], contents: Sequence[str]) -> str | None:
         chat = [{"role": role, "content": content} for role, content in zip(roles, contents, strict=True)]
         try:
-            # No `add_generation_prompt`: this is the call of the model's card.
-            return str(self._tokenizer.apply_chat_template(chat, tokenize=False))
+            return str(self._tokenizer.apply_chat_template(chat, tokenize=False, **self._template_options))
         except TemplateError:  # how templates refuse an order of roles
             return None
 
@@ -260,12 +267,13 @@ def _checked_messages(conversation: Conversation) -> list[tuple[str, str]] | Com
     contents = [message.get("content") for message in messages]
     if not all(isinstance(role, str) and role in _KNOWN_ROLES for role in roles) or roles[-1] not in _TASKS:
         return UNSUPPORTED_ROLE
-    if not all(isinstance(content, str) and _has_utf8(content) for content in contents):
+    if not all(isinstance(content, str) and has_utf8(content) for content in contents):
         return INVALID_TEXT
     return [(str(role), str(content)) for role, content in zip(roles, contents, strict=True)]
 
 
-def _has_utf8(text: str) -> bool:
+def has_utf8(text: str) -> bool:
+    """Whether a text has a UTF-8 form: no lone surrogate."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -273,7 +281,7 @@ def _has_utf8(text: str) -> bool:
     return True
 
 
-def _specification(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+def specification_of(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     """The tokenizer as JSON, without the truncation and padding that callers may have left switched on."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:

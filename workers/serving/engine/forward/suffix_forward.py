@@ -49,8 +49,8 @@ class SuffixForward:
         self._query_heads: int = network.config.num_attention_heads
         self._key_heads: int = network.config.num_key_value_heads
         self._device: torch.device = network.device
-        self._qkv = [_merged(x.self_attn.q_proj, x.self_attn.k_proj, x.self_attn.v_proj) for x in self._layers]
-        self._gate_up = [_merged(x.mlp.gate_proj, x.mlp.up_proj) for x in self._layers]
+        self._qkv = [merged(x.self_attn.q_proj, x.self_attn.k_proj, x.self_attn.v_proj) for x in self._layers]
+        self._gate_up = [merged(x.mlp.gate_proj, x.mlp.up_proj) for x in self._layers]
         self._eps: float = network.config.rms_norm_eps
         self._pieces = PLAIN
 
@@ -194,7 +194,7 @@ class SuffixForward:
         )
 
 
-def _merged(*projections: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
+def merged(*projections: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
     """One weight and bias for projections of the same input; each projection's own become views of them."""
     weight = torch.cat([projection.weight for projection in projections])
     bias = None if projections[0].bias is None else torch.cat([projection.bias for projection in projections])

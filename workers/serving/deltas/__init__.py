@@ -1,0 +1,1 @@
+"""Answers that arrive in deltas, as lines of JSON."""
