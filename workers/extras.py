@@ -10,7 +10,8 @@ from importlib.util import find_spec
 from schemas.errors import ConfigurationError
 
 EXTRA_OF = {
-    **dict.fromkeys((
+    **dict.fromkeys(
+        (
             "aiohttp",
             "numpy",
             "ray",
@@ -20,7 +21,9 @@ EXTRA_OF = {
             "torch",
             "transformers",
             "uvicorn",
-        ), "serve"),
+        ),
+        "serve",
+    ),
     **dict.fromkeys(("jinja2", "pandas", "pyarrow"), "audit"),
     "confluent_kafka": "demo",
 }

@@ -12,13 +12,14 @@ from transformers import PreTrainedTokenizerBase
 from workers.serving.engine.completion import (
     EMPTY_CONVERSATION,
     INVALID_TEXT,
+    REJECTED,
     UNSUPPORTED_ROLE,
     Completion,
     Conversation,
 )
 from workers.serving.engine.prompt import PromptBuilder, has_utf8, specification_of
 from workers.serving.engine.streaming.turn_text import TurnTokenizer
-from workers.serving.engine.streaming.verdicts import SessionRefusedError, StreamReason
+from workers.serving.engine.streaming.verdicts import SessionRefusedError
 
 _END: Final = "<|im_end|>"
 _THINKING_ENDS: Final = "</think>"
@@ -73,8 +74,8 @@ class Opener:
             raise SessionRefusedError(UNSUPPORTED_ROLE)
         prepared = self._builder.prepare([_as_history(turn) for turn in turns])
         if isinstance(prepared, Completion):
-            reason: StreamReason = prepared.error or "not_rendered"
-            raise SessionRefusedError(reason)
+            error = prepared.error
+            raise SessionRefusedError("not_rendered" if error is None or error == REJECTED else error)
         ids = tuple(prepared.token_ids.tolist())
         content = str(turns[-1]["content"])
         user_end = (len(self.text.encoded(content).ids), len(content))
