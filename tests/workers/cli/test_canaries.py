@@ -30,6 +30,7 @@ TOPICS = ("EVENTS", "VERDICTS", "DEAD_LETTERS", "SHADOW")
 ELSEWHERE = {
     "demo": "tests/workers/demo/test_run.py",
     "run": "tests/integration/test_run.py",
+    "serve": "tests/workers/ask/test_serve.py",
     "audit run": "tests/workers/audit/test_audit_commands.py",
     "breaker status": "tests/workers/serving/test_breaker_on_serve.py",
     "breaker reset": "tests/workers/serving/test_breaker_on_serve.py",
