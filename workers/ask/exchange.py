@@ -1,12 +1,13 @@
 """Reads a body within its limits, and writes answers and refusals. No error says what a body holds (P10)."""
 
 import asyncio
+import json
 import re
 from collections.abc import Mapping
 from math import ceil
 from typing import Any
 
-from pydantic_core import from_json, to_json
+from pydantic_core import PydanticSerializationError, from_json, to_json
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -111,7 +112,11 @@ def object_of(body: bytes | bytearray) -> dict[str, Any]:
 
 def answered(content: object, headers: Mapping[str, str]) -> Response:
     """A response in JSON."""
-    return Response(to_json(content), 200, dict(headers), "application/json")
+    try:
+        body = to_json(content)
+    except PydanticSerializationError:  # half of a character, in what a form gives back
+        body = json.dumps(content).encode()
+    return Response(body, 200, dict(headers), "application/json")
 
 
 def refused(content: object, error: AskRefusedError, headers: Mapping[str, str]) -> Response:

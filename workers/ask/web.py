@@ -153,10 +153,11 @@ class AskWeb:
 
 
 def _authorization(request: Request) -> str | None:
-    """Who asks; Google's clients say it in a header of their own or in the URL."""
+    """Who asks; LiteLLM and Google's clients say it in headers of their own, the latter also in the URL."""
     if given := request.headers.get("authorization"):
         return given
-    key = request.headers.get("x-goog-api-key") or request.query_params.get("key")
+    headers = request.headers
+    key = headers.get("x-api-key") or headers.get("x-goog-api-key") or request.query_params.get("key")
     return f"Bearer {key}" if key else None
 
 

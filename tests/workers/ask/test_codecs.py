@@ -219,13 +219,14 @@ def test_perspective_s_attributes_that_are_not_assessed_are_refused_by_name(site
     assert site.post(PERSPECTIVE, {"comment": {"text": "mumble"}, "requestedAttributes": {"THREAT": {}}}).status == 422
 
 
-def test_perspective_s_key_may_come_as_google_s_do(tmp_path: Any) -> None:
+def test_a_key_may_come_as_litellm_and_google_s_clients_send_it(tmp_path: Any) -> None:
     path = tmp_path / "keys.yaml"
     path.write_text("keys: [{sha256: 2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae}]")  # foo
     site = AskSite(keys_file=path)
     body = {"comment": {"text": "hi"}, "requestedAttributes": {"TOXICITY": {}}}
 
     assert site.post(PERSPECTIVE, body, {"x-goog-api-key": "foo"}).status == 200
+    assert site.post(LITELLM, {"texts": [], "input_type": "request"}, {"x-api-key": "foo"}).status == 200
     assert site.post(PERSPECTIVE, body, query=b"key=foo").status == 200
     assert site.post(PERSPECTIVE, body, query=b"key=bar").status == 401
 
@@ -334,7 +335,9 @@ def test_trainers_get_their_own_forms(rewarding: AskSite) -> None:
     slime = rewarding.post("/rm", {"prompt": PROMPT, "response": "bad", "label": None}).json
     verl = rewarding.post("/classify", {"model": "m", "input": [PROMPT + "safe<|im_end|>\n"]}).json
     nemo = rewarding.post("/verify", NEMO).json
+    half = rewarding.post("/verify", {**NEMO, "other": "\ud83d"})
 
+    assert half.json["other"] == "\ud83d"
     assert openrlhf == {"rewards": [1.0, 0.0], "scores": [1.0, 0.0], "extra_logs": {}}
     assert slime == 0.0
     assert verl["data"][-1]["probs"][-1] == 1.0

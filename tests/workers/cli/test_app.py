@@ -154,7 +154,9 @@ def test_check_names_the_candidate_and_loads_its_model_too(monkeypatch: pytest.M
     assert checks["autoscaling"]["found"] == "1 to 8 guard replicas, 1 to 8 consumers, for 60 s behind at most"
 
 
-def test_check_names_a_candidates_policy_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_names_a_candidates_policy_and_keys_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEIR_ASK__ENABLED", "true")
+    monkeypatch.setenv("WEIR_ASK__KEYS_FILE", "/none.yaml")
     monkeypatch.setenv("WEIR_KAFKA__BOOTSTRAP_SERVERS", "127.0.0.1:1")
     monkeypatch.setenv("WEIR_SHADOW__ENABLED", "true")
     monkeypatch.setenv("WEIR_SHADOW__POLICY_FILE", "/none.yaml")

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import ConfigurationError
-from workers.serving.app import GUARD, SHADOW, STREAM, build_app
+from workers.serving.app import ASK, GUARD, SHADOW, STREAM, ask_application_of, build_app
+from workers.settings.loading import load_settings
 
 
 def test_build_app_binds_consumers_to_guards_as_set() -> None:
@@ -86,3 +87,27 @@ def test_arguments_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
 def test_wrong_arguments_are_refused_by_name(args: dict[str, object], named: str) -> None:
     with pytest.raises(ConfigurationError, match=named):
         build_app(args)
+
+
+def test_whoever_answers_over_http_is_one_and_asks_the_same_guards() -> None:
+    assert "ask" not in build_app({"guard": {"model": "demo"}})._bound_deployment.init_kwargs  # noqa: SLF001
+    stream = build_app({"guard": {"model": "demo"}, "ask": {"enabled": True}})._bound_deployment  # noqa: SLF001
+    ask = stream.init_kwargs["ask"]._bound_deployment  # noqa: SLF001
+
+    assert (ask.name, ask.num_replicas, ask.init_args[0]) == (ASK, 1, stream.init_args[0])
+    assert ask.init_args[1] is stream.init_args[1]
+
+
+def test_it_can_be_alone_with_as_many_guards_as_are_set_and_without_kafka_s_backlog() -> None:
+    settings = load_settings(guard={"replicas": 3}, autoscaling={"enabled": True})
+    ask = ask_application_of(settings)._bound_deployment  # noqa: SLF001
+    guard = ask.init_args[1]._bound_deployment  # noqa: SLF001
+
+    assert (ask.name, guard.name, guard.num_replicas) == (ASK, GUARD, 3)
+
+
+def test_wrong_keys_are_refused_before_anything_starts(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"ask\.keys_file=.*cannot be read"):
+        build_app({"ask": {"enabled": True, "keys_file": tmp_path / "none.yaml"}})
+    with pytest.raises(ConfigurationError, match=r"ask\.host=0\.0\.0\.0 needs ask\.keys_file"):
+        build_app({"ask": {"host": "0.0.0.0"}})

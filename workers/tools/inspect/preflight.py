@@ -8,6 +8,8 @@ from pathlib import Path
 
 from pipelines.policy import load_policy
 from schemas.errors import ConfigurationError, ModerationError
+from workers.ask.keys import read_keys
+from workers.ask.server import listening
 from workers.settings.loading import Settings, load_settings, otel_variables
 from workers.telemetry.export import try_export
 from workers.telemetry.variables import endpoint, shown_endpoint, unsupported
@@ -31,13 +33,25 @@ def preflight(
     finding = check("settings", lambda: _settings(config, loaded), timeout_s)
     yield finding
     if not loaded:
-        for name in ("policy", "autoscaling", "shadow", "broker", "session", "topics", "rights", "model", "telemetry"):
+        for name in (
+            "policy",
+            "autoscaling",
+            "shadow",
+            "ask",
+            "broker",
+            "session",
+            "topics",
+            "rights",
+            "model",
+            "telemetry",
+        ):
             yield CheckResult(name, "skip", "no settings")
         return
     settings = loaded[0]
     yield check("policy", lambda: _policy(settings), timeout_s)
     yield check("autoscaling", lambda: _autoscaling(settings), timeout_s)
     yield check("shadow", lambda: _shadow(settings), timeout_s)
+    yield check("ask", lambda: _ask(settings), timeout_s)
     yield from kafka_checks(settings, timeout_s)
     yield from model_checks(settings, timeout_s, model_timeout_s, skip=skip_model)
     yield check("telemetry", lambda: _telemetry(otel_variables(), timeout_s / 3), timeout_s)
@@ -79,6 +93,15 @@ def _shadow(settings: Settings) -> str:
             + f", {named}"
         )
     return f"{shadow.share:.4g} of the events to {settings.topics.shadow}: {named}"
+
+
+def _ask(settings: Settings) -> str:
+    ask = settings.ask
+    if not ask.enabled:
+        return "off"
+    keys = "this machine only" if ask.keys_file is None else f"{len(read_keys(ask.keys_file).keys)} keys"
+    listening(ask.host, ask.port).close()
+    return f"{ask.host}:{ask.port}, {keys}"
 
 
 def _telemetry(otel: Mapping[str, str], each_s: float) -> str:
