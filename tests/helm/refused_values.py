@@ -174,6 +174,10 @@ CONTRADICTORY: list[tuple[dict[str, Any], list[str]]] = [
     ({"guard": {"gpusPerPod": 0}}, ["guard.gpusPerReplica=1", "guard.gpusPerPod=0"]),
     ({"guard": {"gpusPerReplica": 0}}, ["guard.gpusPerPod=1", "guard.gpusPerReplica=0"]),
     (
+        {"settings": {"guard": {"engine": "remote", "remote": {"urls": ["http://vllm:8000"]}}}},
+        ["guard.gpusPerPod=1 with settings.guard.engine=remote"],
+    ),
+    (
         {"guard": {"gpusPerPod": 0, "gpusPerReplica": 0}, "settings": {"guard": {"device": "cuda:0"}}},
         ["settings.guard.device=cuda:0", "guard.gpusPerPod=0"],
     ),

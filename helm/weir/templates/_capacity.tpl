@@ -35,6 +35,9 @@
 {{- if and (eq (float64 .guard.gpusPerReplica) 0.0) (gt (int .guard.gpusPerPod) 0) }}
 - "guard.gpusPerPod={{ .guard.gpusPerPod }} with guard.gpusPerReplica=0: the GPUs would idle"
 {{- end }}
+{{- if and (eq (dig "guard" "engine" "" .settings) "remote") (gt (int .guard.gpusPerPod) 0) }}
+- "guard.gpusPerPod={{ .guard.gpusPerPod }} with settings.guard.engine=remote: the GPUs would idle; it is 0, and guard.gpusPerReplica, too"
+{{- end }}
 {{- if and (hasPrefix "cuda" (dig "guard" "device" "" .settings)) (eq (int .guard.gpusPerPod) 0) }}
 - "settings.guard.device={{ .settings.guard.device }} needs a GPU, and guard.gpusPerPod=0"
 {{- end }}
