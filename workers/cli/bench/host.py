@@ -46,9 +46,17 @@ def host(
 
 def _show(result: "HostResult") -> None:
     title = f"{result.events:,} events, {result.partitions} partitions, {result.replicas} replicas; {result.machine}"
-    table = Table("", "CPU µs a message", "worker", "replica", "messages/s here", "runs", title=title)
+    table = Table(
+        "", "CPU µs a message", "worker", "replica", "messages/s here", "messages a call", "runs", title=title
+    )
     for side, name in _SIDES.items():
-        figures = ("cpu_us_per_message", "worker_us_per_message", "replica_us_per_message", "messages_per_s")
+        figures = (
+            "cpu_us_per_message",
+            "worker_us_per_message",
+            "replica_us_per_message",
+            "messages_per_s",
+            "messages_per_call",
+        )
         own = [run.cpu_us_per_message for run in result.runs if run.side == side]
         medians = (f"{result.median(side, figure):,.0f}" for figure in figures)
         table.add_row(name, *medians, ", ".join(f"{each:,.0f}" for each in own))
