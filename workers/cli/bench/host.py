@@ -54,13 +54,6 @@ def _show(result: "HostResult") -> None:
         "", "CPU µs a message", "worker", "replica", "messages/s here", "messages a call", "runs", title=title
     )
     for side, name in _SIDES.items():
-        figures = (
-            "cpu_us_per_message",
-            "worker_us_per_message",
-            "replica_us_per_message",
-            "messages_per_s",
-            "messages_per_call",
-        )
         own = [run.cpu_us_per_message for run in result.runs if run.side == side]
         medians = (f"{result.median(side, figure):,.0f}" for figure in _FIGURES)
         table.add_row(name, *medians, ", ".join(f"{each:,.0f}" for each in own))
