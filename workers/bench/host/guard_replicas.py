@@ -5,14 +5,16 @@ Does not start Serve.
 
 import threading
 from collections.abc import Sequence
+from random import Random
 
-from workers.bench.engine.tokenising import MadeUpTokenizer
 from workers.bench.host.cpu_parts import CpuParts, Used, thread_seconds
 from workers.bench.serving.measured_replicas import ServeBatcher
 from workers.serving.engine.completion import Completion, Conversation, Engine, EngineIdentity, PreparedPrompt
 from workers.serving.guard_replica import GuardReplica, keep_collections_short
 from workers.settings.loading import Settings
 
+RANKS = 151_643  # entries of Qwen3's BPE
+MEAN_TOKENS = 10
 _SAFE = "Safety: Safe\nCategories: None"
 _VERDICT_TOKENS = 8
 
@@ -20,8 +22,11 @@ _VERDICT_TOKENS = 8
 class InstantEngine(Engine):
     """Renders and tokenises with a made-up tokenizer of the real sizes, and answers Safe without a model."""
 
-    def __init__(self, tokenizer: MadeUpTokenizer) -> None:
-        self._prompts = tokenizer.builder()
+    def __init__(self, ranks: int) -> None:
+        from workers.bench.engine.tokenising import MadeUpTokenizer  # torch, which only a replica has to load
+
+        self._made_up = MadeUpTokenizer(ranks)
+        self._prompts = self._made_up.builder()
 
     @property
     def identity(self) -> EngineIdentity:
@@ -30,6 +35,10 @@ class InstantEngine(Engine):
     @property
     def template_text(self) -> tuple[str, ...]:
         return self._prompts.template_text()
+
+    def texts(self, lengths: Sequence[int]) -> list[str]:
+        """Chat messages of so many tokens each."""
+        return [str(chat[0]["content"]) for chat in self._made_up.conversations("prompt", lengths)]
 
     def prepare(self, conversation: Conversation) -> PreparedPrompt | Completion:
         return self._prompts.prepare(conversation)
@@ -50,7 +59,7 @@ class HostGuard(GuardReplica):
     """
 
     def __init__(self, settings: Settings, ranks: int) -> None:
-        engine = InstantEngine(MadeUpTokenizer(ranks))
+        self._instant = engine = InstantEngine(ranks)
         # The tokenizer's own threads have no name; they begin with the first batch.
         before = thread_seconds()
         engine.prepare_all([[{"role": "user", "content": "a b c"}]] * 64)
@@ -59,6 +68,11 @@ class HostGuard(GuardReplica):
         self._cpu = CpuParts({"weir-tokeniser": "prepare", "weir-engine": "batch"}, rest="handle")
         self._cpu.claim(tokenising, "prepare")
         keep_collections_short()
+
+    async def texts(self, count: int) -> list[str]:
+        """Chat messages of `MEAN_TOKENS` tokens on average: most are shorter, a few are long."""
+        chooser = Random(7)
+        return self._instant.texts([1 + int(chooser.expovariate(1 / (MEAN_TOKENS - 0.5))) for _ in range(count)])
 
     async def used(self) -> Used:
         """What this process has used by now."""

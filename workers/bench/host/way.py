@@ -14,11 +14,9 @@ from pipelines.guard import GuardAnswer, Judged
 from schemas.dead_letter import DeadLetter
 from schemas.errors import ModerationError
 from schemas.record import SourceRecord
-from workers.bench.engine.shapes import message_lengths
-from workers.bench.engine.tokenising import RANKS, MadeUpTokenizer
 from workers.bench.guards import PROVENANCE
 from workers.bench.host.cpu_parts import PARTS, Used
-from workers.bench.host.guard_replicas import HostGuard, ServeBatchHostGuard
+from workers.bench.host.guard_replicas import RANKS, HostGuard, ServeBatchHostGuard
 from workers.bench.host.worker_replica import DEADLINE_S, HostWorker
 from workers.bench.serving.local_serve import local_serve, neither_compiled_nor_kept, start_replica, versions
 from workers.bench.stream.bare_loop import BareRun, bare_loop
@@ -30,7 +28,6 @@ from workers.settings.loading import Settings
 
 WEIR, SERVE_BATCH, BARE = "weir", "serve.batch", "bare"
 SIDES = (WEIR, SERVE_BATCH, BARE)
-MEAN_TOKENS = 10
 GPU_RATE = 5_000  # messages a second that one H200 should judge
 _US = 1_000_000
 _ASK_S = 30.0
@@ -46,6 +43,7 @@ class HostRun:
         replica_us_per_message: of all guard replicas'.
         parts: CPU microseconds a message by part; none of the bare loop.
         messages_per_s: on this machine, with the broker on it if it is here.
+        messages_per_call: of the Serve handle.
         worker_mib, replica_mib: resident memory at the end; the largest of several replicas.
     """
 
@@ -55,6 +53,7 @@ class HostRun:
     replica_us_per_message: float
     parts: dict[str, float]
     messages_per_s: float
+    messages_per_call: float = 0.0
     worker_mib: float = 0.0
     replica_mib: float = 0.0
 
@@ -110,7 +109,7 @@ def run_host_bench(
     Args:
         settings: where Kafka is; topics and groups are the benchmark's own. No judgement is kept, since all runs read
             the same events, and nothing is traced.
-        events: of each run, of `MEAN_TOKENS` tokens on average, spread as chat is.
+        events: of each run, as long as chat messages are.
         partitions: of the event topic.
         replicas: of the guard.
         runs: of each side.
@@ -128,19 +127,17 @@ def run_host_bench(
     except KafkaError as error:
         named = f"kafka.bootstrap_servers={settings.kafka.bootstrap_servers}: {type(error).__name__}"
         raise ModerationError(f"{named}; `make kafka-up` starts a broker on 127.0.0.1:9092") from None
-    with client, bench_topics(client, names, partitions):
+    cpus = (2 * replicas + 1) * settings.guard.cpus_per_replica
+    with client, bench_topics(client, names, partitions), local_serve(cpus):
+        step("starting replicas")
+        bench = _Bench(settings, names, events, replicas, ranks)
         step(f"producing {events:,} events")
-        chats = MadeUpTokenizer(ranks).conversations("prompt", message_lengths(events, mean=MEAN_TOKENS, mixed=True))
-        texts = [str(chat[0]["content"]) for chat in chats]
-        produce_events(settings, names[0], events, share=0, texts=texts)
-        with local_serve((2 * replicas + 1) * settings.guard.cpus_per_replica):
-            step("starting replicas")
-            bench = _Bench(settings, names, events, replicas, ranks)
-            made = []
-            for run in range(runs):
-                for side in SIDES if run % 2 == 0 else reversed(SIDES):
-                    step(f"run {run + 1} of {runs}: {side}")
-                    made.append(bench.run(side))
+        produce_events(settings, names[0], events, share=0, texts=bench.texts())
+        made = []
+        for run in range(runs):
+            for side in SIDES if run % 2 == 0 else reversed(SIDES):
+                step(f"run {run + 1} of {runs}: {side}")
+                made.append(bench.run(side))
     return HostResult(events, partitions, replicas, made, machine(), versions())
 
 
@@ -157,13 +154,18 @@ class _Bench:
         }
         self._worker = start_replica(settings, "worker", HostWorker, (settings, self._guards), gpu_share=0.0)
 
+    def texts(self) -> list[str]:
+        """One for each event."""
+        texts: list[str] = self._guards[WEIR].texts.remote(self._events).result(timeout_s=DEADLINE_S)
+        return texts
+
     def run(self, side: str) -> HostRun:
         """One run of one side."""
         return self._bare() if side == BARE else self._on_serve(side)
 
     def _on_serve(self, side: str) -> HostRun:
         before = self._used(side)
-        rate, worker = self._worker.run.remote(side, self._sections, self._names, self._events).result(
+        rate, calls, worker = self._worker.run.remote(side, self._sections, self._names, self._events).result(
             timeout_s=DEADLINE_S
         )
         after = self._used(side)
@@ -179,6 +181,7 @@ class _Bench:
             replica_us,
             parts,
             rate,
+            self._events / calls,
             worker.resident_mib,
             max(used.resident_mib for used in after.values()),
         )

@@ -5,8 +5,10 @@ Loads no model library, as a worker's process does not. Does not start Serve.
 
 import asyncio
 import time
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from pipelines.guard import GuardReply, GuardRequest
 from schemas.errors import ModerationError
 from workers.bench.host.cpu_parts import CpuParts, Used
 from workers.bench.stream.workload import bench_settings
@@ -26,10 +28,19 @@ _NOT_TRACED = {"OTEL_SDK_DISABLED": "true"}
 
 
 class WorkerRun(NamedTuple):
-    """What a stream worker's process used for all events of a topic, and how many a second it completed."""
+    """What a stream worker's process used for all events of a topic, how many a second it completed, and its calls."""
 
     messages_per_s: float
+    calls: int
     used: Used
+
+
+class _CountingClient(GuardClient):
+    calls = 0
+
+    async def judge(self, requests: Sequence[GuardRequest]) -> GuardReply:
+        self.calls += 1
+        return await super().judge(requests)
 
 
 class HostWorker:
@@ -69,7 +80,7 @@ class HostWorker:
         settings = bench_settings(sections, names)
         loop = asyncio.get_running_loop()
         tracing = start_tracing(settings.telemetry, "weir-stream", _NOT_TRACED)
-        guard = GuardClient(self._guards[side], settings.delivery.call_timeout_s)
+        guard = _CountingClient(self._guards[side], settings.delivery.call_timeout_s)
         worker = stream_worker(settings, guard, loop, tracing)
         before = self._cpu.used()  # joining the group included: what is in flight at any later moment is half done
         worker.start()
@@ -88,4 +99,4 @@ class HostWorker:
             used = self._cpu.used().since(before)
         finally:
             await asyncio.to_thread(worker.stop, STOP_S)
-        return WorkerRun((last - first) / (ended - started), used)
+        return WorkerRun((last - first) / (ended - started), guard.calls, used)

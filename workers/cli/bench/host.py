@@ -18,6 +18,10 @@ from workers.telemetry.log import configure_logging
 if TYPE_CHECKING:
     from workers.bench.host.way import HostResult
 
+_FIGURES = (
+    "cpu_us_per_message", "worker_us_per_message", "replica_us_per_message", "messages_per_s", "messages_per_call",
+)  # fmt: skip
+_MEMORY = ("worker_mib", "replica_mib")
 _SIDES = {"weir": "weir", "serve.batch": "weir with @serve.batch", "bare": "bare kafka-python loop"}
 
 
@@ -46,11 +50,12 @@ def host(
 
 def _show(result: "HostResult") -> None:
     title = f"{result.events:,} events, {result.partitions} partitions, {result.replicas} replicas; {result.machine}"
-    table = Table("", "CPU µs a message", "worker", "replica", "messages/s here", "runs", title=title)
+    table = Table(
+        "", "CPU µs a message", "worker", "replica", "messages/s here", "messages a call", "runs", title=title
+    )
     for side, name in _SIDES.items():
-        figures = ("cpu_us_per_message", "worker_us_per_message", "replica_us_per_message", "messages_per_s")
         own = [run.cpu_us_per_message for run in result.runs if run.side == side]
-        medians = (f"{result.median(side, figure):,.0f}" for figure in figures)
+        medians = (f"{result.median(side, figure):,.0f}" for figure in _FIGURES)
         table.add_row(name, *medians, ", ".join(f"{each:,.0f}" for each in own))
     parts = Table("part", "CPU µs a message", title="weir, by part")
     for part, spent in result.parts.items():
@@ -64,6 +69,3 @@ def _show(result: "HostResult") -> None:
         f" {result.replica_messages_per_s:,.0f}/s"
     )
     out.print(f"resident: worker {memory[0]:,.0f} MiB, replica {memory[1]:,.0f} MiB; {result.versions}")
-
-
-_MEMORY = ("worker_mib", "replica_mib")

@@ -15,7 +15,7 @@ from workers.settings.loading import Settings, load_settings
 
 def ran(side: str, worker: float, replica: float) -> HostRun:
     parts = {} if side == "bare" else {part: worker + index for index, part in enumerate(PARTS)}
-    return HostRun(side, worker + replica, worker, replica, parts, 4_321.0, 90.4, 812.6)
+    return HostRun(side, worker + replica, worker, replica, parts, 4_321.0, 63.5, 90.4, 812.6)
 
 
 RESULT = HostResult(

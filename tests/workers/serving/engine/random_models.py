@@ -35,7 +35,13 @@ class OneDraft:
 def random_model(shape: str, *, layers: int, dtype: torch.dtype, vocabulary: int) -> Any:
     """Real widths, head counts and positions; the larger shapes have a head of their own."""
     torch.manual_seed(11)
-    config = Qwen3Config(
+    config = config_of(shape, layers=layers, vocabulary=vocabulary)
+    return Qwen3ForCausalLM(config).to(dtype).train(False).requires_grad_(False)
+
+
+def config_of(shape: str, *, layers: int, vocabulary: int) -> Qwen3Config:
+    """What such a model is made from."""
+    return Qwen3Config(
         **SHAPES[shape],
         num_hidden_layers=layers,
         num_key_value_heads=8,
@@ -44,7 +50,6 @@ def random_model(shape: str, *, layers: int, dtype: torch.dtype, vocabulary: int
         max_position_embeddings=32_768,
         tie_word_embeddings=shape == "0.6B",
     )
-    return Qwen3ForCausalLM(config).to(dtype).train(False).requires_grad_(False)
 
 
 def as_loaded(model: Any, tokenizer_folder: Path, *, end_ids: Collection[int] = (602, 600)) -> LoadedModel:

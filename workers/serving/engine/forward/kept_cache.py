@@ -43,7 +43,9 @@ class KeptCache:
 
     def selected(self, rows: Sequence[int]) -> "KeptCache":
         """A copy of some rows, which lets the memory of the others go."""
-        index = torch.tensor(rows, device=self.keys[0].device)
+        index, device = torch.tensor(rows), self.keys[0].device
+        if device.type != "cpu":
+            index = index.pin_memory().to(device, non_blocking=True)
         return KeptCache([k.index_select(0, index) for k in self.keys], [v.index_select(0, index) for v in self.values])
 
     def enlarged(self, capacity: int) -> "KeptCache":
