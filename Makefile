@@ -127,6 +127,11 @@ lock: setup ## writes the pinned files anew
 audit: setup ## known vulnerabilities of what is pinned; needs a network that reaches the advisory database
 	$(BIN)/uv tool run --from pip-audit==2.10.1 pip-audit --disable-pip --require-hashes --requirement requirements.txt
 
+.PHONY: release
+release: sbom ## wheel, sdist, chart archive, SBOM, notes and checksums in build/release, tried from an empty folder; needs Go
+	$(BIN)/python -m tests.helm.go_tools
+	$(BIN)/python infra/release.py --helm "$$($(BIN)/python -c 'from tests.helm.go_tools import tool; print(tool("helm3"))')"
+
 .PHONY: sbom
 sbom: setup ## bill of materials of the installed environment, build/sbom.json
 	@mkdir -p build

@@ -105,10 +105,7 @@ def ray_for(address: str | None, pool: Pool, environment: dict[str, str], *, log
     if ray.is_initialized():
         yield
         return
-    try:
-        start_ray(address, cpus=pool.actors * pool.cpus + 1, variables=environment, logs=logs, level=level)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ModerationError(f"Ray at {address or 'this machine'}: {' '.join(str(error).split())[:300]}") from None
+    start_ray(address, cpus=pool.actors * pool.cpus + 1, variables=environment, logs=logs, level=level)
     try:
         yield
     finally:

@@ -30,8 +30,9 @@ def start(address: str | None) -> None:
         (OSError(SOCKETS), "is too long a name for the sockets that Ray makes there: set RAY_TMPDIR=/tmp"),
         (SystemExit("many\n  lines"), "Ray on this machine: many lines"),
         (ValueError("no such thing"), "Ray on this machine: no such thing"),
+        (Exception("The current node timed out"), "Ray on this machine: The current node timed out"),
     ],
-    ids=["sockets", "exit", "value"],
+    ids=["sockets", "exit", "value", "slow"],
 )
 def test_ray_that_cannot_start_here_says_why_in_one_line(
     monkeypatch: pytest.MonkeyPatch, raised: BaseException, said: str

@@ -72,12 +72,8 @@ def _joined_ray(timeout_s: float) -> Iterator[str]:
     """Join the cluster of RAY_ADDRESS, or the one that runs on this machine, and leave it again."""
     logging.getLogger("ray.serve").setLevel(logging.CRITICAL)
     address = ray_address() or ON_THIS_MACHINE
-    where = shown_address(address)
+    start_ray(address, logs=False, level=logging.CRITICAL, reach_s=timeout_s)
     try:
-        start_ray(address, logs=False, level=logging.CRITICAL, reach_s=timeout_s)
-    except RuntimeError as error:
-        raise ModerationError(f"{where}: {' '.join(str(error).split())}") from None
-    try:
-        yield where
+        yield shown_address(address)
     finally:
         ray.shutdown()
