@@ -162,7 +162,7 @@ def test_check_names_a_candidates_policy_and_keys_that_cannot_be_read(monkeypatc
     monkeypatch.setenv("WEIR_SHADOW__POLICY_FILE", "/none.yaml")
     result = Result("check", "--skip-model", "--timeout", "2", "--json")
     failed = [check["name"] for check in result.json["checks"] if check["status"] == "fail"]
-    assert failed == ["shadow", "broker"]
+    assert failed == ["shadow", "ask", "broker"]
 
 
 @pytest.mark.parametrize("words", [("trace", "e"), ("shadow", "report"), ("dlq", "list")])

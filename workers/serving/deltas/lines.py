@@ -63,8 +63,8 @@ class DeltaLines:
                 yield self._error(self._number, None, fields)
                 continue
             name = fields["session"]
-            if fields["messages"] is not None and name in self._open:
-                yield from self._pushed(waiting)  # it may be ending
+            if any(delta.final and delta.name == name for delta in waiting):
+                yield from self._pushed(waiting)  # it ends before this line
             session = self._session(name, fields["messages"])
             if isinstance(session, _Wrong):
                 yield from self._pushed(waiting)

@@ -13,7 +13,7 @@ import torch
 
 from workers.serving.engine.completion import Conversation, EngineIdentity
 from workers.serving.engine.prompt import has_utf8
-from workers.serving.engine.streaming.grid import BLOCK, Grid, Run
+from workers.serving.engine.streaming.grid import TILE, Grid, Stretch
 from workers.serving.engine.streaming.opening import Opener
 from workers.serving.engine.streaming.session import RoleLabels, Session
 from workers.serving.engine.streaming.stream_model import StreamModel, load_stream_model
@@ -59,7 +59,7 @@ class StreamGuard:
         self._debounce = debounce
         self._max_sessions = max_sessions
         self._max_delta = max_delta
-        one_session = -(-model.max_positions // BLOCK)
+        one_session = -(-model.max_positions // TILE)
         self._max_pages = (
             _pages_that_fit(model.device, self._grid.page_bytes, one_session) if max_pages is None else max_pages
         )
@@ -188,18 +188,20 @@ class StreamGuard:
                 pages += session.pages_wanted
             waiting = waiting[len(wave) :]
             self._make_room(pages, wave)
-            while runs := self._next_runs(wave):
-                for (session, _), ran in zip(runs, self._grid.step([run for _, run in runs]), strict=True):
-                    session.take(ran)
+            while stretches := self._next_stretches(wave):
+                for (session, _), computed in zip(
+                    stretches, self._grid.step([stretch for _, stretch in stretches]), strict=True
+                ):
+                    session.take(computed)
 
-    def _next_runs(self, sessions: Sequence[Session]) -> list[tuple[Session, Run]]:
-        runs: list[tuple[Session, Run]] = []
-        places = self._grid.blocks_a_step
+    def _next_stretches(self, sessions: Sequence[Session]) -> list[tuple[Session, Stretch]]:
+        stretches: list[tuple[Session, Stretch]] = []
+        places = self._grid.tiles_a_step
         for session in sessions:
-            if places and session.error != "non_finite_logits" and (run := session.next_run(places)):
-                runs.append((session, run))
-                places -= run.blocks
-        return runs
+            if places and session.error != "non_finite_logits" and (stretch := session.next_stretch(places)):
+                stretches.append((session, stretch))
+                places -= stretch.tiles
+        return stretches
 
     def _make_room(self, pages: int, wave: Sequence[Session]) -> None:
         """Evict others, so that the sessions of a wave can have `pages` in all."""

@@ -1,8 +1,8 @@
-"""Runs blocks of tokens through the model such that a block's numbers depend on its own turn alone, to the last bit.
+"""Runs tiles of tokens through the model such that a tile's numbers depend on its own turn alone, to the last bit.
 
 A sum of floats depends on its order, and the order in a matrix product on the product's shape. So shapes here never
-depend on who asks: tokens go through in blocks of 16 at absolute positions, a step always has the same number of rows,
-and attention runs block by block over as many keys as the block's place says. A block that is not full is padded; its
+depend on who asks: tokens go through in tiles of 16 at absolute positions, a step always has the same number of rows,
+and attention goes tile by tile over as many keys as the tile's place says. A tile that is not full is padded; its
 keys and values are not kept. Knows nothing of text, sessions or labels.
 """
 
@@ -18,13 +18,13 @@ from workers.serving.engine.forward.layer_pieces import PLAIN
 from workers.serving.engine.forward.suffix_forward import merged
 from workers.serving.engine.streaming.heads import HeadGroup
 
-BLOCK: Final = 16
-BLOCKS_A_STEP: Final = 4
+TILE: Final = 16
+TILES_A_STEP: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Keys and values of one full block: for each layer a tensor of shape (2, key heads, 16, head size)."""
+    """Keys and values of one full tile: for each layer a tensor of shape (2, key heads, 16, head size)."""
 
     layers: tuple[torch.Tensor, ...]
 
@@ -35,21 +35,21 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """Consecutive blocks of one turn: `ids` follow `pages`, which hold all that is before; the last may be short."""
+class Stretch:
+    """Consecutive tiles of one turn: `ids` follow `pages`, which hold all that is before; the last may be short."""
 
     pages: Sequence[Page]
     ids: Sequence[int]
 
     @property
-    def blocks(self) -> int:
+    def tiles(self) -> int:
         """How many places it takes in a step."""
-        return -(-len(self.ids) // BLOCK)
+        return -(-len(self.ids) // TILE)
 
 
 @dataclass(frozen=True, slots=True)
-class Ran:
-    """What came of a run: logits of both head groups, of shape (tokens, labels), and the pages of its full blocks."""
+class Computed:
+    """What came of a stretch: both head groups' logits, of shape (tokens, labels), and the pages of its full tiles."""
 
     response: torch.Tensor
     query: torch.Tensor
@@ -59,7 +59,7 @@ class Ran:
 class Grid:
     """One model's steps. The model's projections become views of merged weights, and go on working.
 
-    `heads` are those of answers and of the user's turns. `blocks_a_step` is set to 1 where this machine's products let
+    `heads` are those of answers and of the user's turns. `tiles_a_step` is set to 1 where this machine's products let
     a row depend on its neighbours; `Grid` tries that out when it is made.
     """
 
@@ -83,51 +83,51 @@ class Grid:
             angles = model.rotary_emb(self._embed.weight[:1], torch.arange(max_positions, device=self._device)[None])
         self._cos, self._sin = (angle[0].contiguous() for angle in angles)
         groups = self._query_heads // self._key_heads
-        order = torch.arange(BLOCK, device=self._device)
-        later = torch.zeros(BLOCK, BLOCK, device=self._device).masked_fill_(order > order[:, None], float("-inf"))
+        order = torch.arange(TILE, device=self._device)
+        later = torch.zeros(TILE, TILE, device=self._device).masked_fill_(order > order[:, None], float("-inf"))
         self._own_mask = later.repeat(groups, 1)
-        self.blocks_a_step = BLOCKS_A_STEP
-        if max_positions >= BLOCKS_A_STEP * BLOCK and not self._is_independent():
-            self.blocks_a_step = 1
+        self.tiles_a_step = TILES_A_STEP
+        if max_positions >= TILES_A_STEP * TILE and not self._is_independent():
+            self.tiles_a_step = 1
 
     @property
     def page_bytes(self) -> int:
         """What a page occupies."""
-        one: int = 2 * self._key_heads * BLOCK * self._head_size * self._embed.weight.element_size()
+        one: int = 2 * self._key_heads * TILE * self._head_size * self._embed.weight.element_size()
         return one * len(self._layers)
 
-    def step(self, runs: Sequence[Run]) -> list[Ran]:
-        """Run at most `blocks_a_step` blocks, and return what came of each run, in order."""
-        assert sum(run.blocks for run in runs) <= BLOCKS_A_STEP
-        ids = torch.zeros(BLOCKS_A_STEP * BLOCK, dtype=torch.long)
+    def step(self, stretches: Sequence[Stretch]) -> list[Computed]:
+        """Run at most `tiles_a_step` tiles, and return what came of each stretch, in order."""
+        assert sum(stretch.tiles for stretch in stretches) <= TILES_A_STEP
+        ids = torch.zeros(TILES_A_STEP * TILE, dtype=torch.long)
         positions = torch.zeros_like(ids)
         starts = []
         row = 0
-        for run in runs:
-            first = len(run.pages) * BLOCK
-            ids[row : row + len(run.ids)] = torch.tensor(run.ids, dtype=torch.long)
-            positions[row : row + run.blocks * BLOCK] = torch.arange(first, first + run.blocks * BLOCK)
+        for stretch in stretches:
+            first = len(stretch.pages) * TILE
+            ids[row : row + len(stretch.ids)] = torch.tensor(stretch.ids, dtype=torch.long)
+            positions[row : row + stretch.tiles * TILE] = torch.arange(first, first + stretch.tiles * TILE)
             starts.append(row)
-            row += run.blocks * BLOCK
+            row += stretch.tiles * TILE
         with torch.inference_mode():
-            hidden, kept = self._forward(ids.to(self._device), positions.to(self._device), runs, starts)
+            hidden, kept = self._forward(ids.to(self._device), positions.to(self._device), stretches, starts)
             response, query = (heads(hidden.float()).cpu() for heads in self._heads)
         return [
-            Ran(
-                response[start : start + len(run.ids)],
-                query[start : start + len(run.ids)],
-                [_page(kept, place) for place in range(start, start + len(run.ids) // BLOCK * BLOCK, BLOCK)],
+            Computed(
+                response[start : start + len(stretch.ids)],
+                query[start : start + len(stretch.ids)],
+                [_page(kept, place) for place in range(start, start + len(stretch.ids) // TILE * TILE, TILE)],
             )
-            for run, start in zip(runs, starts, strict=True)
+            for stretch, start in zip(stretches, starts, strict=True)
         ]
 
     def _forward(
-        self, ids: torch.Tensor, positions: torch.Tensor, runs: Sequence[Run], starts: Sequence[int]
+        self, ids: torch.Tensor, positions: torch.Tensor, stretches: Sequence[Stretch], starts: Sequence[int]
     ) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """The normed last hidden states, and each layer's keys and values, of shape (2, key heads, rows, head size)."""
         hidden = self._embed(ids)
         rotation = (self._cos[positions], self._sin[positions])
-        masks = self._masks(runs)
+        masks = self._masks(stretches)
         kept: list[torch.Tensor] = []
         into = PLAIN.normed(hidden, self._layers[0].input_layernorm.weight, self._eps)
         for index, layer in enumerate(self._layers):
@@ -137,12 +137,12 @@ class Grid:
             query, keys = PLAIN.rotated(turned, norms, self._eps, rotation, self._query_heads)
             kept.append(torch.stack([keys.transpose(0, 1), values.transpose(0, 1)]))
             attended = torch.zeros_like(query)
-            for run, start in zip(runs, starts, strict=True):
-                pages = [page.layers[index] for page in run.pages]
-                for place in range(start, start + run.blocks * BLOCK, BLOCK):
-                    both = torch.cat([*pages, kept[-1][:, :, start : place + BLOCK]], dim=2)
-                    rows = slice(place, place + BLOCK)
-                    attended[rows] = self._attended(query[rows], both, masks[both.shape[2] // BLOCK])
+            for stretch, start in zip(stretches, starts, strict=True):
+                pages = [page.layers[index] for page in stretch.pages]
+                for place in range(start, start + stretch.tiles * TILE, TILE):
+                    both = torch.cat([*pages, kept[-1][:, :, start : place + TILE]], dim=2)
+                    rows = slice(place, place + TILE)
+                    attended[rows] = self._attended(query[rows], both, masks[both.shape[2] // TILE])
             update = layer.self_attn.o_proj(attended.flatten(1))
             norm = layer.post_attention_layernorm.weight
             hidden, into = PLAIN.added_and_normed(hidden, update, norm, self._eps)
@@ -152,33 +152,35 @@ class Grid:
         return into, kept
 
     def _attended(self, query: torch.Tensor, both: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Attention of one block, of shape (16, query heads, head size), to keys and values up to itself."""
+        """Attention of one tile, of shape (16, query heads, head size), to keys and values up to itself."""
         # The queries that share a key head become more queries of that head.
         folded = (
             query.unflatten(1, (self._key_heads, -1)).permute(1, 2, 0, 3).reshape(self._key_heads, -1, self._head_size)
         )
         weights = PLAIN.weighed(folded @ both[0].mT, mask, self._scale)
-        attended = (weights @ both[1]).unflatten(1, (-1, BLOCK))
+        attended = (weights @ both[1]).unflatten(1, (-1, TILE))
         return attended.permute(2, 0, 1, 3).flatten(1, 2)
 
-    def _masks(self, runs: Sequence[Run]) -> dict[int, torch.Tensor]:
-        """What a block may look at, by how many blocks there are up to it."""
-        counts = {len(run.pages) + own for run in runs for own in range(1, run.blocks + 1)}
-        return {count: functional.pad(self._own_mask, (BLOCK * (count - 1), 0)) for count in counts}
+    def _masks(self, stretches: Sequence[Stretch]) -> dict[int, torch.Tensor]:
+        """What a tile may look at, by how many tiles there are up to it."""
+        counts = {len(stretch.pages) + own for stretch in stretches for own in range(1, stretch.tiles + 1)}
+        return {count: functional.pad(self._own_mask, (TILE * (count - 1), 0)) for count in counts}
 
     def _is_independent(self) -> bool:
-        """Whether a block's numbers are the same alone, in another place, and beside others."""
-        ids = [(7 * place + place * place) % self._embed.weight.shape[0] for place in range(BLOCKS_A_STEP * BLOCK)]
-        together = self.step([Run([], ids)])[0]
+        """Whether a tile's numbers are the same alone, in another place, and beside others."""
+        ids = [(7 * place + place * place) % self._embed.weight.shape[0] for place in range(TILES_A_STEP * TILE)]
+        together = self.step([Stretch([], ids)])[0]
         pages: list[Page] = []
         alone = []
-        for start in range(0, len(ids), BLOCK):
-            alone.append(self.step([Run(pages, ids[start : start + BLOCK])])[0])
+        for start in range(0, len(ids), TILE):
+            alone.append(self.step([Stretch(pages, ids[start : start + TILE])])[0])
             pages = [*pages, *alone[-1].pages]
-        last, _, moved = self.step([Run(pages[:3], ids[48:]), Run([], ids[5:21]), Run(pages[:1], ids[16:29])])
+        last, _, moved = self.step(
+            [Stretch(pages[:3], ids[48:]), Stretch([], ids[5:21]), Stretch(pages[:1], ids[16:29])]
+        )
         same = [
-            (together.response, torch.cat([ran.response for ran in alone])),
-            (together.query, torch.cat([ran.query for ran in alone])),
+            (together.response, torch.cat([computed.response for computed in alone])),
+            (together.query, torch.cat([computed.query for computed in alone])),
             (together.response[48:], last.response),
             (together.response[16:29], moved.response),
             *(
@@ -191,5 +193,5 @@ class Grid:
 
 
 def _page(kept: Sequence[torch.Tensor], place: int) -> Page:
-    """The block of rows from `place` on."""
-    return Page(tuple(torch.stack([layer[:, :, place : place + BLOCK] for layer in kept]).unbind()))
+    """The tile of rows from `place` on."""
+    return Page(tuple(torch.stack([layer[:, :, place : place + TILE] for layer in kept]).unbind()))

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from math import exp
 from typing import Final
 
-from workers.serving.engine.streaming.grid import BLOCK, Page, Ran, Run
+from workers.serving.engine.streaming.grid import TILE, Computed, Page, Stretch
 from workers.serving.engine.streaming.heads import Labels
 from workers.serving.engine.streaming.turn_text import TurnText
 from workers.serving.engine.streaming.verdicts import SAFE, Raising, Role, StreamReason, TokenVerdict
@@ -57,7 +57,7 @@ class Session:
         self._begun = ""
         self.is_final = final
         self._computed = min(self._computed, changed)
-        del self.pages[changed // BLOCK :]
+        del self.pages[changed // TILE :]
         if self._text.overflows:
             self.error = "context_overflow"
 
@@ -74,27 +74,27 @@ class Session:
     @property
     def pages_wanted(self) -> int:
         """How many pages it will have when all its tokens are computed."""
-        return self._length // BLOCK
+        return self._length // TILE
 
-    def next_run(self, most_blocks: int) -> Run | None:
-        """The next blocks to compute, `most_blocks` at most; None where nothing is left to do."""
+    def next_stretch(self, most_tiles: int) -> Stretch | None:
+        """The next tiles to compute, `most_tiles` at most; None where nothing is left to do."""
         if self._computed >= self._length:
             return None
-        start = len(self.pages) * BLOCK
-        return Run(self.pages, self._ids(start, min(self._length, start + most_blocks * BLOCK)))
+        start = len(self.pages) * TILE
+        return Stretch(self.pages, self._ids(start, min(self._length, start + most_tiles * TILE)))
 
-    def take(self, ran: Ran) -> None:
-        """Keep what came of `next_run`."""
-        start = len(self.pages) * BLOCK
-        self.pages += ran.pages
-        if not (ran.response.isfinite().all() and ran.query.isfinite().all()):
+    def take(self, computed: Computed) -> None:
+        """Keep what came of `next_stretch`."""
+        start = len(self.pages) * TILE
+        self.pages += computed.pages
+        if not (computed.response.isfinite().all() and computed.query.isfinite().all()):
             self.error = "non_finite_logits"
-        if start <= self._user_at < start + len(ran.query) and not self._said_user:
-            self._logits[self._user_at] = ran.query[self._user_at - start].tolist()
+        if start <= self._user_at < start + len(computed.query) and not self._said_user:
+            self._logits[self._user_at] = computed.query[self._user_at - start].tolist()
         first = max(start, len(self._prompt) + self._said)
-        for position, row in enumerate(ran.response[max(0, first - start) :].tolist(), first):
+        for position, row in enumerate(computed.response[max(0, first - start) :].tolist(), first):
             self._logits[position] = row
-        self._computed = max(self._computed, start + len(ran.response))
+        self._computed = max(self._computed, start + len(computed.response))
 
     def verdicts(self) -> list[TokenVerdict]:
         """What is new: tokens that have been settled, then all that are not; the user's turn before them, once."""

@@ -47,4 +47,4 @@ def test_every_token_is_judged_as_in_one_forward(folder: Path) -> None:
 
 
 def test_the_steps_of_a_guard_do_not_depend_on_neighbours_on_this_machine(guard: StreamGuard) -> None:
-    assert guard._grid.blocks_a_step == 4  # noqa: SLF001 - else all tests of shared steps would show nothing
+    assert guard._grid.tiles_a_step == 4  # noqa: SLF001 - else all tests of shared steps would show nothing

@@ -105,7 +105,7 @@ def test_when_a_turn_is_raised(debounce: Any, risks: str, raised_from: int | Non
 @pytest.mark.parametrize("debounce", ["paper", "script"])
 def test_a_guard_raises_by_its_rule(stream_folder: Path, debounce: Any) -> None:
     guard = StreamGuard.load(str(stream_folder), device="cpu", debounce=debounce)
-    verdicts = judged(guard, asked(), *("the quick brown fox says hello world 12 " * 8))[1:]
+    verdicts = judged(guard, asked(), "the quick brown fox says hello world 12 " * 8)[1:]
     state = Raising(debounce)
     for verdict in verdicts:
         state = state.after(verdict.risk)
@@ -199,7 +199,7 @@ def short(tmp_path_factory: pytest.TempPathFactory) -> StreamGuard:
     return StreamGuard.load(str(folder), device="cpu")
 
 
-@pytest.mark.parametrize("size", [1, 7, 400])
+@pytest.mark.parametrize("size", [3, 400])
 def test_what_is_beyond_the_context_is_not_judged_and_says_so(short: StreamGuard, size: int) -> None:
     text = "hello world, says the fox! " * 12
     session = short.open(asked())

@@ -161,6 +161,6 @@ def test_where_rows_depend_on_neighbours_a_step_has_one_block(folder: Path, monk
     monkeypatch.setattr(stream_guard.Grid, "_is_independent", lambda _self: False)
     single = StreamGuard.load(str(folder), device="cpu")
 
-    assert single._grid.blocks_a_step == 1  # noqa: SLF001
+    assert single._grid.tiles_a_step == 1  # noqa: SLF001
     assert judged(single, asked(), text) == shared
     assert SMALL["max_position_embeddings"] == 1024
