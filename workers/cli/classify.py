@@ -56,8 +56,7 @@ def classify(
     if answer is not None and text == "-":
         raise typer.BadParameter("only with a text that it answers", param_hint="--answer")
     if text == "-" and sys.stdin.isatty():
-        kind = "deltas" if stream else "events"
-        typer.echo(f"reading {kind} from standard input, one JSON object a line", err=True)
+        typer.echo("reading standard input, one JSON object a line", err=True)
     given = _opened(text, answer or "") if stream else _event(text)
     source = sys.stdin.buffer if text == "-" else io.BytesIO(given)
     with progress_bar("bytes", quiet=text != "-" or sys.stdout.isatty()) as progress:
