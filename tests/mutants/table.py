@@ -387,4 +387,12 @@ MUTANTS = (
         "if found is None and not token:",
         "tests/workers/ask/test_web.py::test_with_a_keys_file_nobody_else_is_let_in",
     ),
+    Mutant(
+        "goes on at an offset of a topic's former life",
+        "workers/kafka/topic_lives.py",
+        "found is not None and mark is not None and found[0] != mark",
+        "found is not None and mark is not None and mark in (None, stored)",
+        "tests/workers/kafka/test_topic_lives.py::"
+        "test_what_is_stored_beside_an_offset_tells_in_which_life_of_its_topic",
+    ),
 )

@@ -14,6 +14,7 @@ from schemas.record import Partition
 from workers.kafka.connection import KafkaListener, Listener, group_consumer
 from workers.kafka.decoding import read_leniently
 from workers.kafka.polling import PollingConsumer, stored_with, to_kafka
+from workers.kafka.topic_lives import unmarked
 from workers.kafka.unbounded_waits import ask_ends, cluster_of, heartbeat_of, position_of, sleep, start_at_the_first
 from workers.settings.sections import KafkaSettings
 from workers.telemetry.log import log_event
@@ -27,6 +28,7 @@ class Consumer(PollingConsumer):
     Args:
         settings: where Kafka is, the group, sizes and times.
         most_value_bytes: of a record; a longer value is cut while it is read.
+        topics: whose lives it follows.
 
     Attributes:
         rebalances: changes of the assignment by what happened: assigned, revoked, lost.
@@ -36,8 +38,8 @@ class Consumer(PollingConsumer):
         KafkaError: from all methods that ask the brokers.
     """
 
-    def __init__(self, settings: KafkaSettings, most_value_bytes: int = 2**20) -> None:
-        super().__init__()
+    def __init__(self, settings: KafkaSettings, most_value_bytes: int = 2**20, topics: Sequence[str] = ()) -> None:
+        super().__init__(topics)
         self._most_value_bytes = most_value_bytes
         self._settings = settings
         self.rebalances: Counter[str] = Counter()
@@ -74,7 +76,7 @@ class Consumer(PollingConsumer):
 
     async def commit_and_wait(self, offsets: Mapping[Partition, int], text: str) -> None:
         """Have offsets stored, for a listener: returns when they are."""
-        await self._kafka.commit_async(stored_with(offsets, text))
+        await self._kafka.commit_async(stored_with(offsets, text, self.lives))
 
     async def sleep(self, seconds: float) -> None:
         """Wait, in a listener."""
@@ -83,7 +85,12 @@ class Consumer(PollingConsumer):
     def committed_texts(self, partitions: Collection[Partition]) -> list[str]:
         """What is stored beside the group's offsets of some partitions."""
         stored = [self._kafka.committed(tp, metadata=True) for tp in to_kafka(partitions)]
-        return [offset.metadata for offset in stored if offset is not None]
+        return [unmarked(offset.metadata) for offset in stored if offset is not None]
+
+    def is_of_another_life(self, partition: Partition) -> bool:
+        """Whether the group's offset of a partition was stored in another life of its topic."""
+        stored = self._kafka.committed(*to_kafka([partition]), metadata=True)
+        return stored is not None and self.lives.is_of_another(partition.topic, stored.metadata)
 
     def ask_ends(self, partitions: Collection[Partition]) -> Any:
         """Ask for log ends; a future of {partition: something with the `offset`}."""

@@ -4,7 +4,7 @@ Only the polling thread may use it, except where a method says otherwise. `worke
 """
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from kafka import OffsetAndMetadata, TopicPartition
@@ -24,7 +24,8 @@ class PollingConsumer:
         KafkaError: from all methods that ask the brokers.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, topics: Sequence[str] = ()) -> None:
+        self.lives = TopicLives(topics)
         self._kafka: Any = None
         self._fetcher: Any = None
         self._cluster: Any = None
@@ -68,12 +69,10 @@ class PollingConsumer:
         """Fetch these again."""
         self._kafka.resume(*to_kafka(partitions))
 
-    def recreated(self, lives: TopicLives) -> list[str]:
+    def recreated(self) -> list[str]:
         """Topics that have begun a new life, as far as it is known now."""
-        if not self._has_new_metadata:
-            return []
-        self._has_new_metadata = False
-        return lives.begun(self._cluster)
+        is_new, self._has_new_metadata = self._has_new_metadata, False
+        return self.lives.begun(self._cluster) if is_new else []
 
     def commit(
         self, offsets: Mapping[Partition, int], text: str, answered: Callable[[BaseException | None], None]
@@ -83,7 +82,7 @@ class PollingConsumer:
         def answer(_: object, response: object) -> None:
             answered(response if isinstance(response, BaseException) else None)
 
-        self._kafka.commit_async(stored_with(offsets, text), callback=answer)
+        self._kafka.commit_async(stored_with(offsets, text, self.lives), callback=answer)
 
     def is_member(self) -> bool:
         """Whether the coordinator has answered within the session; if not, others may own the partitions by now.
@@ -103,6 +102,7 @@ def to_kafka(partitions: Iterable[Partition]) -> list[TopicPartition]:
     return [TopicPartition(*tp) for tp in partitions]
 
 
-def stored_with(offsets: Mapping[Partition, int], text: str) -> dict[TopicPartition, OffsetAndMetadata]:
+def stored_with(offsets: Mapping[Partition, int], text: str, lives: TopicLives) -> dict[Any, Any]:
     """Offsets as kafka-python stores them."""
-    return {TopicPartition(*tp): OffsetAndMetadata(offset, text, -1) for tp, offset in offsets.items()}
+    marks = lives.marks
+    return {TopicPartition(*tp): OffsetAndMetadata(at, marks.get(tp[0], "") + text, -1) for tp, at in offsets.items()}

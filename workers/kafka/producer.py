@@ -15,6 +15,7 @@ from schemas.record import Partition
 from workers.kafka.connection import connection
 from workers.kafka.patches import ProducerClient, RememberingPartitioner
 from workers.kafka.polling import stored_with
+from workers.kafka.topic_lives import TopicLives
 from workers.kafka.unbounded_waits import begin_commit, close_at_once, create_no_topics, send_offsets
 from workers.settings.sections import KafkaSettings
 
@@ -69,15 +70,16 @@ class Producer(KafkaProducer):
         version: tuple[int, ...] = self.config["api_version"]
         return version
 
-    def send_offsets(self, offsets: Mapping[Partition, int], text: str, member: object) -> Answer:
+    def send_offsets(self, offsets: Mapping[Partition, int], text: str, lives: TopicLives, member: object) -> Answer:
         """Make offsets part of the open transaction, a text beside each.
 
         Args:
             offsets: next offset to read of each partition.
             text: stored beside each.
+            lives: of their topics.
             member: the consumer's group metadata, by which the coordinator knows one that was expelled.
         """
-        answer: Answer = send_offsets(self, stored_with(offsets, text), member)
+        answer: Answer = send_offsets(self, stored_with(offsets, text, lives), member)
         return answer
 
     def begin_commit(self) -> Answer:

@@ -85,6 +85,10 @@ class Assignment:
         self.forget(owned)
         self.assign(owned)
 
+    def is_new(self, partition: Partition) -> bool:
+        """Whether nothing of an owned partition was delivered yet."""
+        return (owned := self._partitions.get(partition)) is not None and owned.offsets.delivered_to is None
+
     def went_back(self, partition: Partition, offset: int) -> int | None:
         """Where to read from, if a partition delivers an offset again: before all that is unfinished. Else None."""
         owned = self._partitions.get(partition)

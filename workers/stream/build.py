@@ -20,7 +20,6 @@ from workers.guard.setup import judge_of, moderation_of, policy_of
 from workers.kafka.consumer import Consumer
 from workers.kafka.producer import producer, transactional_id
 from workers.kafka.reader import committed_offsets
-from workers.kafka.topic_lives import TopicLives
 from workers.settings.loading import Settings
 from workers.shadow.lane import ShadowedModeration, ShadowLane
 from workers.shadow.measures import observe_shadow
@@ -56,7 +55,7 @@ def stream_worker(
     stopping = threading.Event()
     acknowledged: Mailbox = queue.SimpleQueue()
     progress = Progress(clock)
-    consumer = Consumer(settings.kafka, settings.limits.max_event_bytes)
+    consumer = Consumer(settings.kafka, settings.limits.max_event_bytes, settings.topics.events)
     limits = _limits(settings)
     assignment = Assignment(limits)
     breaker = Breaker(settings.breaker, policy_of(settings).sha256)
@@ -95,7 +94,6 @@ def stream_worker(
     turns = Loop(
         kafka=settings.kafka,
         consumer=consumer,
-        lives=TopicLives(settings.topics.events),
         limits=limits,
         assignment=assignment,
         unreadable=unreadable,
@@ -174,6 +172,7 @@ def _publisher(
             backoff=backoff,
             member=consumer.metadata,
             baseline=breaker.baseline,
+            lives=consumer.lives,
             stored=partial(committed_offsets, kafka),
         )
     return Publisher(

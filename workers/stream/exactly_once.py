@@ -13,6 +13,7 @@ from schemas.errors import ConfigurationError
 from schemas.record import Partition
 from workers.kafka.errors import CommitFailedError, KafkaError, KafkaTimeoutError
 from workers.kafka.producer import TRANSACTION_TIMEOUT_MS, Answer, Producer
+from workers.kafka.topic_lives import TopicLives
 from workers.settings.sections import TopicSettings
 from workers.stream.assignment import InFlightRecord
 from workers.stream.publisher import AtLeastOnce, Sent, Settled
@@ -35,6 +36,7 @@ class ExactlyOnce(AtLeastOnce):
         backoff: waits between attempts to learn what became of a transaction.
         member: the consumer's group metadata, now.
         baseline: the text that is stored with offsets, now.
+        lives: of the topics.
         stored: committed offsets of some partitions, asked from the broker.
     """
 
@@ -48,12 +50,14 @@ class ExactlyOnce(AtLeastOnce):
         backoff: Backoff,
         member: Callable[[], object],
         baseline: Callable[[], str],
+        lives: TopicLives,
         stored: Callable[[Sequence[Partition]], dict[Partition, int]],
     ) -> None:
         super().__init__(new_producer, topics, held, stopping)
         self._backoff = backoff
         self._member = member
         self._baseline = baseline
+        self._lives = lives
         self._stored = stored
         self._as_member: object = None
 
@@ -114,7 +118,7 @@ class ExactlyOnce(AtLeastOnce):
             raise CommitFailedError("a partition of the transaction was lost")
         # In offset order, so that the last of each partition counts.
         offsets = {item.partition.id: item.offset + 1 for item in batch}
-        self._await(producer.send_offsets(offsets, self._baseline(), self._as_member))
+        self._await(producer.send_offsets(offsets, self._baseline(), self._lives, self._as_member))
         self._await(producer.begin_commit())
 
     def _await(self, answer: Answer) -> None:

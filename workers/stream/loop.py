@@ -14,7 +14,6 @@ from schemas.errors import UnreadableRecordsError
 from schemas.record import SourceRecord
 from workers.kafka.consumer import Consumer
 from workers.kafka.errors import KafkaError
-from workers.kafka.topic_lives import TopicLives
 from workers.settings.sections import KafkaSettings
 from workers.stream.assignment import Assignment
 from workers.stream.backlog import Backlog
@@ -38,7 +37,6 @@ class Loop:
     """The parts of one worker, at work.
 
     Args:
-        lives: tells of topics that were created again.
         chunk_size: records of one call of the guard.
         acknowledged: where the publisher puts what the broker has.
         breaker: while it is open, nothing is taken in, released or committed.
@@ -47,7 +45,6 @@ class Loop:
 
     kafka: KafkaSettings
     consumer: Consumer
-    lives: TopicLives
     limits: InFlightLimits
     assignment: Assignment
     unreadable: UnreadablePartitions
@@ -106,7 +103,7 @@ class Loop:
         Where a partition goes back, or its topic was created again, what was in flight of it is forgotten.
         """
         consumer = self.consumer
-        for topic in consumer.recreated(self.lives):
+        for topic in consumer.recreated():
             self.detours.begin_anew(topic)
         idle_ms = IDLE_POLL_MS if consumer.assignment() else JOIN_POLL_MS
         room = min(self.kafka.max_poll_records, self.limits.room)
@@ -117,6 +114,8 @@ class Loop:
             return []
         taken: list[SourceRecord] = []
         for partition, records in polled.items():
+            if self.assignment.is_new(partition) and self.detours.begins_in_another_life(partition, records[0].offset):
+                continue
             if (back_to := self.assignment.went_back(partition, records[0].offset)) is None:
                 taken += records
             else:

@@ -43,6 +43,7 @@ EventName = Literal[
     "internal_error",
     "lines_not_printed",
     "model_loaded",
+    "offset_of_a_former_life",
     "partition_went_back",
     "partitions_assigned",
     "partitions_lost",

@@ -15,7 +15,8 @@ from schemas.record import Partition
 from tests.guards.scripted_guard import Gate, ScriptedGuard
 from tests.site import Site, event, wait_until
 from workers.kafka.producer import producer
-from workers.kafka.topic_lives import TopicLives
+from workers.kafka.reader import CommittedOffset, GroupOffsets
+from workers.kafka.topic_lives import TopicLives, unmarked
 from workers.settings.loading import Settings
 from workers.stream.assignment import Assignment
 from workers.telemetry.log import log_event
@@ -57,6 +58,21 @@ def test_a_topic_with_another_id_has_begun_a_new_life(caplog: pytest.LogCaptureF
     assert lives.begun(cluster) == ["a"]
     assert lives.begun(cluster) == []
     assert told(caplog) == ["topic_missing", "topic_found", "topic_recreated"]
+
+
+def test_what_is_stored_beside_an_offset_tells_in_which_life_of_its_topic() -> None:
+    cluster = FakeCluster(a=UUID(int=1), old=None)
+    before, after = TopicLives(["a", "old"]), TopicLives(["a", "old"])
+    before.begun(cluster)
+    stored = before.marks["a"] + "mix"
+    cluster.ids["a"] = UUID(int=2)
+    after.begun(cluster)
+
+    assert unmarked(stored) == unmarked("mix") == "mix"
+    assert "old" not in after.marks
+    told = [after.is_of_another(*beside) for beside in (("a", stored), ("a", "mix"), ("old", stored))]
+    assert told == [True, False, False]
+    assert not before.is_of_another("a", stored)
 
 
 def test_a_topic_that_comes_back_as_it_was_goes_on_and_servers_without_ids_tell_nothing() -> None:
@@ -186,3 +202,28 @@ def test_p1_an_input_topic_that_is_deleted_and_created_again_is_read_from_its_be
     assert worker.stop(10.0)
     assert worker.failure is None
     assert site.committed() == dict.fromkeys(range(PARTITIONS), 25)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("is_former", [True, False])
+def test_p1_an_offset_that_a_killed_worker_stored_in_a_topics_former_life_counts_for_nothing(
+    kafka_site: Site, caplog: pytest.LogCaptureFixture, *, is_former: bool
+) -> None:
+    site = kafka_site
+    site.produce([event(f"e{number}") for number in range(40)])
+    first = site.start(ScriptedGuard())
+    site.wait_for(40)
+    wait_until(lambda: sum(site.committed().values()) == 40, "all to be committed")
+    assert first.stop(10.0)
+    partitions = [Partition(site.names[0], number) for number in site.committed()]
+    if is_former:  # as if the topic had been created again, and filled, while the last commit was under way
+        with GroupOffsets(site.settings.kafka, site.settings.kafka.group_id) as group:
+            group.commit({partition: CommittedOffset(1, f"life={'0' * 31}7;") for partition in partitions})
+    second = site.start(ScriptedGuard())
+    site.produce([event("e40")])
+    site.wait_for(81 if is_former else 41)
+    assert second.stop(10.0)
+
+    assert ("offset_of_a_former_life" in told(caplog)) is is_former
+    assert {verdict["event_id"] for verdict in site.verdicts()} == {f"e{number}" for number in range(41)}
+    assert sum(site.committed().values()) == 41

@@ -11,6 +11,7 @@ from schemas.errors import ConfigurationError
 from schemas.record import Partition
 from tests.site import wait_until
 from tests.workers.stream.scripted_producer import TOPICS, WAIT_S, Broker, Producer, Stage, times, too_large
+from workers.kafka.topic_lives import TopicLives
 from workers.stream.exactly_once import LONGEST_WAIT_MS, WAIT_MS, ExactlyOnce
 
 PLACE = Partition("in", 0)
@@ -59,6 +60,7 @@ class Coordinator:
             backoff=Backoff(0.0001, 0.001),
             member=lambda: f"member {self.commits}",
             baseline=lambda: "mix",
+            lives=TopicLives([]),
             stored=self._stored,
         )
 
@@ -89,8 +91,8 @@ class TransactionalProducer(Producer):
     def begin_transaction(self) -> None:
         self._pending.clear()
 
-    def send_offsets(self, offsets: dict[Partition, int], text: str, member: object) -> Result:
-        assert text == "mix"
+    def send_offsets(self, offsets: dict[Partition, int], text: str, lives: TopicLives, member: object) -> Result:
+        assert (text, lives.marks) == ("mix", {})
         self._coordinator.members.append(member)
         self._pending.update(offsets)
         return Result(None, waits=self._coordinator.waits)
