@@ -92,6 +92,8 @@ fmt: setup ## formats the code, writes the generated pages
 	$(BIN)/ruff check --fix .
 	$(BIN)/python infra/settings_page.py
 	$(BIN)/python infra/commands_page.py
+	$(BIN)/python infra/python_page.py
+	$(BIN)/python infra/schemas_page.py
 	$(BIN)/python infra/metrics_page.py
 	$(BIN)/python infra/openapi.py
 	$(BIN)/python infra/chart_copies.py
@@ -101,6 +103,20 @@ fmt: setup ## formats the code, writes the generated pages
 fmt-helm: fmt ## writes the chart's README.md and what its examples render to; needs Go
 	$(BIN)/python -m tests.helm.go_tools
 	$(BIN)/python -m tests.helm.examples
+
+build/docs-environment/installed: infra/docs/requirements.txt .venv/installed
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/docs-environment
+	$(BIN)/uv pip install --quiet --require-hashes --python build/docs-environment/bin/python --requirement $<
+	@touch $@
+
+.PHONY: docs
+docs: setup build/docs-environment/installed ## the documentation site, build/docs/site; a link that leads nowhere fails it
+	$(BIN)/python infra/site.py
+	NO_MKDOCS_2_WARNING=1 build/docs-environment/bin/mkdocs build --strict --config-file build/docs/mkdocs.yml
+
+.PHONY: docs-serve
+docs-serve: docs ## the same on http://127.0.0.1:8000
+	NO_MKDOCS_2_WARNING=1 build/docs-environment/bin/mkdocs serve --config-file build/docs/mkdocs.yml
 
 .PHONY: bench
 bench: kafka-up ## the stream benchmark on real Kafka, beside its baseline

@@ -8,6 +8,7 @@ compile() {
 }
 compile pyproject.toml --extra audit -o requirements.txt # what the images have: serve, too
 compile pyproject.toml --extra dev -o requirements-dev.txt
+compile infra/docs/requirements.in -o infra/docs/requirements.txt # what `make docs` builds with
 for peer in workers/bench/stream/peers/programs/*.in; do # of `weir bench stream --peers`; they pin what is compared
   compile "$peer" -o "${peer%.in}.txt"
 done

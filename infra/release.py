@@ -47,7 +47,7 @@ def build(helm: str) -> list[Path]:
     FOLDER.mkdir(parents=True)
     _run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-t", "sdist", "-d", str(FOLDER))
     _run(helm, "package", "helm/weir", "--destination", str(FOLDER))
-    (FOLDER / "NOTES.md").write_text(notes, encoding="utf-8")
+    (FOLDER / "NOTES.txt").write_text(notes, encoding="utf-8")
     shutil.copy(ROOT / "build" / "sbom.json", FOLDER / "sbom.json")
     (FOLDER / SUMS).write_text(sums_of(FOLDER), encoding="utf-8")
     return sorted(FOLDER.iterdir())

@@ -71,6 +71,8 @@ PLANTED = [
     ("workers/demo/sample.py", "import confluent_kafka", "confluent-kafka is named"),
     ("workers/telemetry/export.py", "import ray", "Ray is named"),
     ("workers/evaluation/judging.py", "import workers.kafka.reader", "needs neither Kafka nor Ray"),
+    ("workers/moderator.py", "import workers.kafka.reader", "needs neither Kafka nor Ray"),
+    ("workers/extras.py", "import workers.settings.sections", "downwards only"),
     ("workers/audit/pace.py", "import torch", "model libraries are named"),
     ("pipelines/backoff.py", "import pipelines.judging", "no circles"),
     ("schemas/reasons.py", "def late():\n    import schemas.errors", "no circles"),

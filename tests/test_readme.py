@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from infra import commands_page
+from infra import commands_page, python_page, schemas_page, site
 from infra.settings_page import PAGE, settings_page
 from schemas.verdict import Severity, Verdict
 
@@ -22,8 +22,21 @@ def test_the_settings_page_is_the_generated_one() -> None:
     assert PAGE.read_text(encoding="utf-8") == settings_page(), "make fmt writes it"
 
 
-def test_the_commands_page_is_the_generated_one() -> None:
+def test_commands_python_s_seams_and_schemas_are_the_generated_pages() -> None:
     assert commands_page.PAGE.read_text(encoding="utf-8") == commands_page.commands_page(), "make fmt writes it"
+    assert python_page.PAGE.read_text(encoding="utf-8") == python_page.python_page(), "make fmt writes it"
+    assert schemas_page.PAGE.read_text(encoding="utf-8") == schemas_page.schemas_page(), "make fmt writes it"
+
+
+def test_the_site_has_every_page_of_its_contents_and_links_to_files_that_are_none() -> None:
+    entries = [ROOT / entry for entries in site.NAV.values() for entry in entries]
+    page = site.page_of(
+        "[a](../policy.yaml) [b](b.png) [c](https://x/y.py) [d](../no.yaml)", ROOT / "infra" / "examples" / "x" / "y"
+    )
+
+    assert [entry for entry in entries if not entry.exists()] == []
+    assert {"runbooks", "decisions", "benchmarks"} <= {entry.name for entry in entries if entry.is_dir()}
+    assert page == "a (`infra/examples/policy.yaml`) [b](b.png) [c](https://x/y.py) [d](../no.yaml)"
 
 
 def test_the_readme_is_read_in_ten_minutes_and_judges_first() -> None:

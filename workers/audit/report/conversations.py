@@ -61,15 +61,20 @@ class ConversationCounts:
             self._categories.setdefault(key, Counter())[label] += count
 
     def breakdown(self, listed: int) -> Breakdown:
-        """The leading ones by the lower bound of their share of Unsafe, so that tiny conversations do not lead."""
+        """The leading ones by the lower bound of their share of Unsafe, so that tiny conversations do not lead.
+
+        One of a single message is no conversation to look into, and where most are, they would be all of the list.
+        """
 
         def rank(key: str) -> tuple[float, int, str]:
             severities = self._severities[key]
             unsafe = severities[Severity.UNSAFE.value]
             return -wilson_interval(unsafe, severities.total())[0], -unsafe, key
 
-        groups = [self._group(key) for key in sorted(self._severities, key=rank)[:listed]]
-        return Breakdown(listed=groups, rest=None, distinct=len(self._severities), cut=self._cut)
+        several = [key for key, severities in self._severities.items() if severities.total() > 1]
+        groups = [self._group(key) for key in sorted(several, key=rank)[:listed]]
+        found = len(self._severities)
+        return Breakdown(listed=groups, rest=None, distinct=found, cut=self._cut, alone=found - len(several))
 
     def _group(self, key: str) -> Group:
         length, _, names = key.partition(":")

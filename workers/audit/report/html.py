@@ -18,6 +18,7 @@ from workers.audit.report.model import AuditReport, RunFacts
 
 _FOLDER = Path(__file__).with_name("page")
 _LEADING = 2
+_DATE_DIGITS = {"hour": 10, "day": 10, "month": 7, "year": 4}
 _UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -62,9 +63,19 @@ def render(report: AuditReport) -> str:
         category_counts=charts.category_counts,
         run_facts=run_facts,
         facts_beside=facts_beside,
+        period_of=period_of,
         **drawing,
     )
     return page + "\n"
+
+
+def period_of(report: AuditReport) -> str:
+    """The time of the events, or that of the run where they have none."""
+    digits = _DATE_DIGITS[report.times.unit]
+    dates = [bucket.start[:digits] for bucket in report.times.buckets]
+    if not dates:
+        return f"judged {report.run.started_at[:10]}"
+    return dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
 
 
 class FactsBeside(NamedTuple):

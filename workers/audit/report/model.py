@@ -21,6 +21,8 @@ class RunFacts(_Figures):
     """Which run this is, and what judged; counts and cost are those that its blocks tell of."""
 
     run_id: str
+    data: str
+    """What was read, in a few words: names of files, or of topics."""
     finished: bool
     started_at: str
     finished_at: str | None
@@ -81,13 +83,15 @@ class Breakdown(_Figures):
     """Groups in the order of the page.
 
     `listed` and `rest` together hold every verdict, unless `rest` is None: then only the leading ones were looked for.
-    `distinct` is the number of groups, a lower bound where `cut`.
+    `distinct` is the number of groups, a lower bound where `cut`; `alone` of them have one verdict, and are not listed
+    where the list is led by shares.
     """
 
     listed: list[Group]
     rest: Group | None
     distinct: int
     cut: bool
+    alone: int = 0
 
 
 class Bucket(_Figures):

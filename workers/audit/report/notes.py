@@ -8,6 +8,9 @@ from workers.audit.report.counts import MOST_GROUPS, MOST_HOURS
 from workers.audit.report.examples import MOST_CHARACTERS
 from workers.audit.report.model import AuditReport, Breakdown, RunFacts
 
+DEMO_MODEL = "demo"
+MOST_DEAD_LETTERS = 0.1  # share of outcomes from which a reader is warned
+
 
 def warnings_of(report: AuditReport) -> list[str]:
     """What a reader must know before any figure."""
@@ -35,6 +38,17 @@ def warnings_of(report: AuditReport) -> list[str]:
         warnings.append("The run that this one is compared with is not finished.")
     if report.comparison and not report.comparison.pairs:
         warnings.append("The two runs have no event id in common.")
+    if run.provenance.get("model") == DEMO_MODEL:
+        warnings.append(
+            "The judge was the demo's tiny model, which knows made-up words only: no figure on this page says anything"
+            " about the safety of a text."
+        )
+    outcomes = volumes.verdicts + volumes.dead_letters
+    if outcomes and volumes.dead_letters > MOST_DEAD_LETTERS * outcomes:
+        warnings.append(
+            f"{volumes.dead_letters:,} of {outcomes:,} rows ({volumes.dead_letters / outcomes:.1%}) got no verdict:"
+            " every share on this page is one of the others."
+        )
     return warnings
 
 

@@ -4,7 +4,7 @@ Memory is bounded by the limits of the modules beside this one, not by the size 
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from pipelines.evaluation.agreement import wilson_interval
 from schemas.reasons import STAGE_OF, Reason
 from schemas.verdict import Severity
-from workers.audit.manifest import FileInput, total_cost, total_counts
+from workers.audit.manifest import FileInput, TopicInput, total_cost, total_counts
 from workers.audit.report.comparison import compare_runs
 from workers.audit.report.conversations import CONVERSATION, ConversationCounts
 from workers.audit.report.counts import COUNTED, VerdictCounts, in_order, scores_of
@@ -144,6 +144,7 @@ def _facts(run: RunFiles) -> RunFacts:
     finished = manifest.state == "finished"
     return RunFacts(
         run_id=manifest.run_id,
+        data=_data(manifest.inputs),
         finished=finished,
         started_at=manifest.started_at,
         finished_at=manifest.finished_at,
@@ -170,6 +171,13 @@ def _facts(run: RunFiles) -> RunFacts:
         gpu_seconds=cost.gpu_seconds,
         wall_seconds=manifest.cost.wall_seconds if finished else None,
     )
+
+
+def _data(inputs: Sequence[FileInput | TopicInput]) -> str:
+    """The first name, and how many more there are."""
+    names = list(dict.fromkeys(item.name if isinstance(item, FileInput) else item.topic for item in inputs))
+    more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
+    return f"{names[0]}{more}" if names else "no input"
 
 
 def _dead_letters(run: RunFiles, reading: _Reading) -> tuple[list[DeadLetterReason], int]:

@@ -30,6 +30,12 @@ def report(
     as_json: Annotated[
         str | None, typer.Option("--json", metavar="FILE", help="Write the same figures there as JSON; -: to stdout.")
     ] = None,
+    tables: Annotated[
+        Path | None,
+        typer.Option(
+            "--csv", metavar="FOLDER", help="Write the page's tables there as CSV, for a spreadsheet to sort."
+        ),
+    ] = None,
     listed: Annotated[
         int, typer.Option("--top", min=1, max=1_000, help="Tenants, languages, conversations and changes listed.")
     ] = 20,
@@ -42,6 +48,7 @@ def report(
     about 100 bytes for each verdict of both runs.
     """
     need("jinja2", "pandas", "pyarrow")
+    from workers.audit.report.csv_tables import csv_tables
     from workers.audit.report.files import RunFiles  # pyarrow takes a second that `weir --help` must not
     from workers.audit.report.html import render
     from workers.audit.report.report import Choices, build_report
@@ -51,6 +58,8 @@ def report(
     for path in files:
         if not path.parent.is_dir():
             raise ConfigurationError(f"{path}: there is no such folder")  # before minutes of reading
+    if tables is not None and not tables.is_dir():
+        raise ConfigurationError(f"{tables}: there is no such folder")
     read = RunFiles(run)
     for path in files:
         refuse_other_run(path, read.manifest.run_id)
@@ -62,6 +71,9 @@ def report(
         show_json_text(made.model_dump_json(indent=2))
     elif as_json is not None:
         write_whole(Path(as_json), made.model_dump_json(indent=2) + "\n", private=made.with_text)
+    if tables is not None:
+        for name, text in csv_tables(made).items():
+            write_whole(tables / name, text, private=False)
     for warning in made.warnings:
         typer.echo(f"weir: {warning}", err=True)
     typer.echo(

@@ -23,9 +23,9 @@ def silent(_done: int, _total: int | None) -> None:
     """Progress that nobody looks at."""
 
 
-def provenance(revision: str = "r1") -> Provenance:
+def provenance(revision: str = "r1", model: str = "guard") -> Provenance:
     return Provenance(
-        model="demo", revision=revision, prompt_sha256="5e1f", engine="one_pass", dtype="float32", parser="1"
+        model=model, revision=revision, prompt_sha256="5e1f", engine="one_pass", dtype="float32", parser="1"
     )
 
 

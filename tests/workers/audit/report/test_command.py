@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import stat
@@ -13,6 +14,8 @@ from typer.testing import CliRunner
 from tests.workers.audit.report.report_runs import dead_letter, verdict, write_run
 from workers.audit.report.model import AuditReport
 from workers.cli.app import app
+
+WARNED = "weir: 1 of 3 rows (33.3%) got no verdict: every share on this page is one of the others.\n"
 
 
 @pytest.fixture
@@ -26,10 +29,31 @@ def test_page_and_json_hold_the_same_figures(run: str, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["audit", "report", run, "--out", str(page), "--json", str(twin)])
 
     assert result.exit_code == 0, result.output
-    assert (result.stdout, result.stderr) == ("", f"{page}: 2 verdicts, 1 dead letters\n")
+    assert (result.stdout, result.stderr) == ("", f"{WARNED}{page}: 2 verdicts, 1 dead letters\n")
     report = AuditReport.model_validate_json(twin.read_text())
     assert report.severities == {"Safe": 1, "Controversial": 0, "Unsafe": 1}
     assert "50.00\xa0%" in page.read_text()
+
+
+def test_the_tables_are_csv_that_no_spreadsheet_takes_for_formulas(tmp_path: Path) -> None:
+    rows = [verdict("a", "Unsafe", "Violent", tenant="=HYPERLINK(1)"), verdict("b", tenant="-1", language="@x")]
+    run = write_run(tmp_path / "run", rows, [dead_letter("x", "too_long")])
+    refused = CliRunner().invoke(app, ["audit", "report", run, "--csv", str(tmp_path / "tables")])
+    (tmp_path / "tables").mkdir()
+    made = ["--out", str(tmp_path / "page.html"), "--csv", str(tmp_path / "tables")]
+    result = CliRunner().invoke(app, ["audit", "report", run, *made])
+    read = {path.name: list(csv.reader(path.open())) for path in (tmp_path / "tables").iterdir()}
+
+    assert (refused.exit_code, result.exit_code) == (2, 0)
+    assert len(read) == 6
+    assert [row[:4] for row in read["tenants.csv"]] == [
+        ["tenant", "tenant", "verdicts", "Safe"],
+        ["'-1", "", "1", "1"],
+        ["'=HYPERLINK(1)", "", "1", "0"],
+    ]
+    assert {row[0] for row in read["languages.csv"][1:]} == {"'@x", "en"}
+    assert read["categories.csv"] == [["category", "verdicts"], ["Violent", "1"]]
+    assert read["dead-letters.csv"][1] == ["too_long", "render", "1", "1.0"]
 
 
 def test_json_goes_to_stdout_for_a_dash(run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +92,7 @@ def test_the_report_of_another_run_is_not_written_over_and_one_s_own_is(
     assert (tmp_path / "report.html").read_text() == first
     assert not (tmp_path / "new.html").exists()
     again = CliRunner().invoke(app, ["audit", "report", run])
-    assert (again.exit_code, again.stderr) == (0, f"{tmp_path}/report.html: 2 verdicts, 1 dead letters\n")
+    assert (again.exit_code, again.stderr) == (0, f"{WARNED}{tmp_path}/report.html: 2 verdicts, 1 dead letters\n")
 
 
 def test_what_a_killed_one_left_is_not_in_the_way(run: str, tmp_path: Path) -> None:

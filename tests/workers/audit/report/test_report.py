@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tests.workers.audit.report.report_runs import (
     NOON,
     Row,
     dead_letter,
+    provenance,
     scores,
     silent,
     verdict,
@@ -24,6 +26,7 @@ from tests.workers.audit.report.report_runs import (
 )
 from workers.audit.report.counts import scores_of
 from workers.audit.report.files import RunFiles
+from workers.audit.report.html import render
 from workers.audit.report.model import AuditReport, Breakdown, ExampleList
 from workers.audit.report.report import Choices, build_report
 from workers.audit.run_folder import DEAD_LETTERS, VERDICTS, RunFolder
@@ -116,9 +119,30 @@ def test_conversations_are_ranked_so_that_tiny_ones_do_not_lead(tmp_path: Path) 
     conversations = report_of(write_run(tmp_path / "run", rows)).conversations
 
     ranked = [(group.name, group.tenant, group.rows, group.severities["Unsafe"]) for group in conversations.listed]
-    assert ranked == [("large", "games", 10, 9), ("tiny", "games", 1, 1), ("calm", "games", 10, 1)]
-    assert conversations.listed[1].categories == {"PII": 1}
-    assert (conversations.distinct, conversations.cut) == (3, False)
+    assert ranked == [("large", "games", 10, 9), ("calm", "games", 10, 1)]
+    assert (conversations.distinct, conversations.alone, conversations.cut) == (3, 1, False)
+
+
+@pytest.mark.parametrize(("letters", "warned"), [(0, False), (2, False), (3, True)])
+def test_many_dead_letters_are_warned_of_before_any_figure(tmp_path: Path, letters: int, warned: bool) -> None:
+    rows = [verdict(f"e{number}") for number in range(20)]
+    run = write_run(tmp_path / "run", rows, [dead_letter(f"x{number}", "too_long") for number in range(letters)])
+
+    said = [f"{letters} of {20 + letters} rows (13.0%) got no verdict: every share on this page is one of the others."]
+    assert report_of(run).warnings == (said if warned else [])
+
+
+def test_a_report_of_the_demo_s_model_says_that_it_is_of_no_use(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", [verdict("a")], provenance=provenance("r1", "demo"))
+
+    assert [warning for warning in report_of(run).warnings if "made-up words only" in warning]
+
+
+def test_a_page_is_called_by_its_data_and_its_time(tmp_path: Path) -> None:
+    dated = write_run(tmp_path / "dated", [verdict("a"), verdict("b")])
+    page = render(report_of(dated))
+
+    assert re.search(r"<title>Audit of chat\.parquet, \d{4}-\d\d-\d\d[^<]*</title>", page)
 
 
 def test_dead_letters_are_counted_by_reason(tmp_path: Path) -> None:
