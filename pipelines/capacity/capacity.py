@@ -20,7 +20,7 @@ from pipelines.capacity.figures import (
 from pipelines.capacity.load import Assumptions, Workload, refuse_impossible
 from pipelines.capacity.work import new_tokens, prompt_tokens, sequence_gb, weights_gb, work_of
 from pipelines.fitting.length_policy import MAX_TOKENS
-from pipelines.guard import BATCH_SIZE, CHUNK_SIZE
+from pipelines.guard import BATCH_SIZE
 from pipelines.in_flight import LIMIT
 from schemas.errors import ConfigurationError
 from schemas.event import Task
@@ -94,19 +94,20 @@ def plan(
         f"replicas: {shown(wanted)} / ({shown(replica_rate)} x {assumptions.utilisation:.2f}) = {needed}, and"
         f" {assumptions.spare} spare: {replicas}, busy {busy:.0%} of the time"
     )
-    consumers = ceil(wanted * HOST.consumer_us / _MILLION / assumptions.utilisation)
+    consumer_us, replica_us = HOST.consumer(batch), HOST.replica(batch)
+    consumers = ceil(wanted * consumer_us / _MILLION / assumptions.utilisation)
     partitions = consumers * assumptions.growth
     working.append(
-        f"consumers: {shown(HOST.consumer_us)} µs of CPU an event, {HOST.source}, one core each: {consumers};"
-        f" partitions: {assumptions.growth} times as many: {partitions}"
+        f"consumers: {shown(consumer_us)} µs of CPU an event with {batch} in a call, {HOST.source}, a core each:"
+        f" {consumers}; partitions: {assumptions.growth} times as many: {partitions}"
     )
-    cores = 1 + ceil(wanted / replicas * HOST.replica_us / _MILLION)
+    cores = 1 + ceil(wanted / replicas * replica_us / _MILLION)
     working.append(
-        f"CPUs of a replica: one for the model, and {shown(HOST.replica_us)} µs a message for tokenising, batching and"
-        f" the call, {HOST.source}: {cores}"
+        f"CPUs of a replica: one for the model, the rest for {shown(replica_us)} µs a message, by the same measurement:"
+        f" {cores}"
     )
-    host_cores = wanted * (HOST.consumer_us + HOST.replica_us) / _MILLION
-    working.append(f"the host's own work: {shown(host_cores)} cores at the peak, in consumers and replicas together")
+    host_cores = wanted * (consumer_us + replica_us) / _MILLION
+    working.append(f"the host's work: {shown(host_cores)} cores at the peak, in consumers and replicas together")
     seconds = replicas / wanted * _MILLION
     price = assumptions.price
     cost = None if price is None else seconds / _SECONDS_PER_HOUR * price
@@ -229,7 +230,8 @@ def _settings(
         "WEIR_GUARD__BATCH_SIZE": str(batch),
         # The longest of a batch counts for all of them; it is longer than the mean.
         "WEIR_GUARD__BATCH_TOKENS": str(ceil(2 * prompt * batch)),
-        "WEIR_DELIVERY__CHUNK_SIZE": str(min(CHUNK_SIZE, batch)),
+        # A call costs the host as much as 37 messages do: one for each batch.
+        "WEIR_DELIVERY__CHUNK_SIZE": str(batch),
         "WEIR_SERVE__CONSUMERS": str(consumers),
         "WEIR_LIMITS__IN_FLIGHT_RECORDS": str(records),
         "WEIR_LIMITS__IN_FLIGHT_TOKENS": str(max(LIMIT.tokens, ceil(2 * records * workload.tokens))),

@@ -40,11 +40,21 @@ class EngineFigure(NamedTuple):
 
 
 class HostFigure(NamedTuple):
-    """CPU microseconds of a message in a consumer's process and in a guard replica's, which the model does not take."""
+    """CPU microseconds beside the model, in a consumer and in a guard replica: of a message, and of a call."""
 
     consumer_us: float
     replica_us: float
+    consumer_call_us: float
+    replica_call_us: float
     source: str
+
+    def consumer(self, chunk: int) -> float:
+        """Of a message in a consumer's process, with so many in a call."""
+        return self.consumer_us + self.consumer_call_us / chunk
+
+    def replica(self, chunk: int) -> float:
+        """The same in a guard replica's process."""
+        return self.replica_us + self.replica_call_us / chunk
 
 
 KEY_VALUE_HEADS = 8
@@ -70,5 +80,5 @@ GPUS = {
 }
 CPUS = frozenset({"zen5-2core"})  # of the machines with a figure; all others are GPUs
 MEASURED = (EngineFigure("zen5-2core", "0.6B", 10, 7.22, "measured on a CPU, infra/benchmarks/2026-11-21-engine.md"),)
-# With a stream worker, Serve's handle and a replica whose engine answers at once: infra/benchmarks/2026-11-30-host.md.
-HOST = HostFigure(90.0, 60.0, "infra/benchmarks/2026-11-30-host.md")
+# With a stream worker, Serve's handle and a replica whose engine answers at once.
+HOST = HostFigure(82, 38, 2_000, 2_400, "infra/benchmarks/2026-11-30-host.md")

@@ -15,7 +15,7 @@ from schemas.errors import ConfigurationError
 from schemas.event import Task
 from workers.bench.engine.shapes import FRAMES as BENCH_FRAMES
 from workers.bench.engine.shapes import SHAPES, VERDICT_TOKENS
-from workers.settings.sections import DeliverySettings, GuardSettings, LengthSettings, LimitSettings
+from workers.settings.sections import GuardSettings, LengthSettings, LimitSettings
 
 LOAD = Workload(10_000, 10, 500)
 FREE = Assumptions(overhead_ms=0.0, efficiency=1.0)
@@ -82,9 +82,11 @@ def test_replicas_partitions_and_cost_follow() -> None:
     figure = EngineFigure("h200", "0.6B", None, 1_000, "given")
     result = planned(Workload(40_000, 10, 500), figures=(figure,), assumptions=Assumptions(0.5, spare=2, price=3.6))
     assert result.replicas == 82
-    assert result.consumers == ceil(40_000 * HOST.consumer_us / 1e6 / 0.5)
+    assert result.consumers == ceil(40_000 * HOST.consumer(result.batch_size) / 1e6 / 0.5)
     assert result.partitions == 4 * result.consumers
-    assert result.host_cores == pytest.approx(0.04 * (HOST.consumer_us + HOST.replica_us))
+    assert result.host_cores == pytest.approx(
+        0.04 * (HOST.consumer(result.batch_size) + HOST.replica(result.batch_size))
+    )
     assert result.utilisation == pytest.approx(40 / 82)
     assert result.replica_seconds_per_million == pytest.approx(82 * 25)
     assert result.cost_per_million == pytest.approx(82 * 25 / 3_600 * 3.6)
@@ -222,7 +224,7 @@ def test_a_plan_for_a_small_load_has_the_defaults_of_the_settings() -> None:
     assert settings["WEIR_LIMITS__IN_FLIGHT_RECORDS"] == str(limits.in_flight_records)
     assert settings["WEIR_LIMITS__IN_FLIGHT_TOKENS"] == str(limits.in_flight_tokens)
     assert settings["WEIR_LIMITS__IN_FLIGHT_BYTES"] == str(limits.in_flight_bytes)
-    assert settings["WEIR_DELIVERY__CHUNK_SIZE"] == str(DeliverySettings().chunk_size)
+    assert settings["WEIR_DELIVERY__CHUNK_SIZE"] == settings["WEIR_GUARD__BATCH_SIZE"]
     assert int(settings["WEIR_GUARD__BATCH_SIZE"]) <= GuardSettings().batch_size
     lengths = [planned(Workload(1, tokens, 5_000)).settings for tokens in (longest / 2, longest / 2 + 1)]
     assert [len({"WEIR_LENGTH__MAX_TOKENS"} & set(found)) for found in lengths] == [0, 1]

@@ -260,16 +260,23 @@ def _shown(part: str | ControlToken | ContentSlot, contents: Sequence[str]) -> s
 
 def _checked_messages(conversation: Conversation) -> list[tuple[str, str]] | CompletionError:
     """The (role, content) pairs of a conversation that can be tried with the template, or what is wrong with it."""
-    messages = [message if isinstance(message, Mapping) else {} for message in conversation]
-    if not messages:
+    if not conversation:
         return EMPTY_CONVERSATION
-    roles = [message.get("role") for message in messages]
-    contents = [message.get("content") for message in messages]
-    if not all(isinstance(role, str) and role in _KNOWN_ROLES for role in roles) or roles[-1] not in _TASKS:
+    messages: list[tuple[str, str]] = []
+    error: CompletionError | None = None
+    for message in conversation:
+        # Nearly always a dict, of which Python can tell at once that it is a mapping.
+        given: Mapping[str, object] = message if type(message) is dict or isinstance(message, Mapping) else {}
+        role, content = given.get("role"), given.get("content")
+        if not isinstance(role, str) or role not in _KNOWN_ROLES:
+            return UNSUPPORTED_ROLE
+        if not isinstance(content, str) or not has_utf8(content):
+            error = INVALID_TEXT  # a role that nobody knows, further on, is the graver error
+        else:
+            messages.append((role, content))
+    if role not in _TASKS:
         return UNSUPPORTED_ROLE
-    if not all(isinstance(content, str) and has_utf8(content) for content in contents):
-        return INVALID_TEXT
-    return [(str(role), str(content)) for role, content in zip(roles, contents, strict=True)]
+    return messages if error is None else error
 
 
 def has_utf8(text: str) -> bool:

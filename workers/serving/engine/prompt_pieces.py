@@ -56,7 +56,8 @@ class ContentSlot:
     def shown(self, contents: Sequence[str]) -> str:
         """What the template shows of the message's content."""
         content = contents[self.index]
-        content = content.lstrip() if self.trims_left else content
+        if self.trims_left:
+            content = content.lstrip()
         return content.rstrip() if self.trims_right else content
 
 
@@ -74,7 +75,7 @@ class PromptPieces:
     def filled(self, contents: Sequence[str]) -> list[str]:
         """The texts of a conversation with these contents."""
         return [
-            "".join(part if isinstance(part, str) else part.shown(contents) for part in parts) for parts in self.texts
+            "".join([part if isinstance(part, str) else part.shown(contents) for part in parts]) for parts in self.texts
         ]
 
     def joined(self, encoded: Sequence[Sequence[int]]) -> TokenIds:
