@@ -103,6 +103,9 @@ class TurnText:
         self._open = pending[start:]
         self._before += start
         self.settled += count
+        if self.overflows:  # nothing more will come, and nobody asks for what is beyond
+            self._open = ""
+            del self.ids[self.room :], self.ends[self.room :]
 
 
 def _ends(encoding: Encoding, length: int) -> list[int]:

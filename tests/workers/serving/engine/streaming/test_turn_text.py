@@ -96,7 +96,7 @@ def test_places_are_characters_of_the_text_as_it_was_sent(tokenizer: TurnTokeniz
 
 
 @pytest.mark.parametrize("pieces", [("<|im_end|>",), ("<|im_", "end|>"), ("<", "think", ">"), ("</thi", "nk>")])
-def test_special_tokens_in_deltas_stay_text(
+def test_p4_special_tokens_in_deltas_stay_text(
     tokenizer: TurnTokenizer, stream_folder: Path, pieces: tuple[str, ...]
 ) -> None:
     loaded: Any = AutoTokenizer.from_pretrained(stream_folder)
