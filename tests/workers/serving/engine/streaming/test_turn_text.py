@@ -14,7 +14,7 @@ pytest.importorskip("hypothesis")
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-MARKS = "\u0301\u0335\u0323\u0308각가\u09c7\u09be\u1d16\u212b\u0f73"
+MARKS = "\u0301\u0335\u0323\u0308각가\u09c7\u09be\u0958\ufb1d\u1d16\u212b\u0f73"
 ALPHABET = [
     *"aeoE'stlrm 0 \t\n\r.,!<|>/-的。हि",
     *MARKS,
@@ -77,6 +77,7 @@ def test_pieces_have_the_tokens_of_the_whole(tokenizer: TurnTokenizer, text: str
         ("e\u0335", ""),  # an accent may yet join the e
         ("b e\u0335", "b"),
         ("it's", "it"),
+        ("b \u0958", "b"),  # two characters in NFC, and two splits
     ],
 )
 def test_what_no_further_text_can_change_is_settled(tokenizer: TurnTokenizer, text: str, settled: str) -> None:
