@@ -395,4 +395,33 @@ MUTANTS = (
         "tests/workers/kafka/test_topic_lives.py::"
         "test_what_is_stored_beside_an_offset_tells_in_which_life_of_its_topic",
     ),
+    Mutant(
+        "keeps the numbers of tokens that have changed",
+        "workers/serving/engine/streaming/session.py",
+        "        del self.pages[changed // TILE :]\n",
+        "",
+        "tests/workers/serving/engine/streaming/test_same_for_every_chunking.py"
+        "::test_p7_chunks_company_and_eviction_change_no_bit",
+    ),
+    Mutant(
+        "settles a letter that an accent may join",
+        "workers/serving/engine/streaming/turn_text.py",
+        " and starts_anew(text[start])",
+        "",
+        "tests/workers/serving/engine/streaming/test_turn_text.py::test_what_no_further_text_can_change_is_settled",
+    ),
+    Mutant(
+        "takes a raise back",
+        "workers/serving/engine/streaming/verdicts.py",
+        "self.raised or flags",
+        "flags",
+        "tests/workers/serving/engine/streaming/test_sessions.py::test_when_a_turn_is_raised",
+    ),
+    Mutant(
+        "takes control tokens out of deltas",
+        "workers/serving/engine/streaming/turn_text.py",
+        '"added_tokens": [], ',
+        "",
+        "tests/workers/serving/engine/streaming/test_turn_text.py::test_p4_special_tokens_in_deltas_stay_text",
+    ),
 )

@@ -128,7 +128,7 @@ class StreamGuard:
         change, each once, and then, marked provisional, those that it can; after `final` there are none of these. A
         push that cannot be taken in is an empty list with its `error`, and leaves its session as it was. One with the
         error "context_overflow" may hold verdicts; after it, and after "non_finite_logits", a session takes no more
-        text.
+        text. What `push` raises (a lost device, out of memory) says nothing about a session: the backend is broken.
         """
         results: list[TokenVerdicts] = [TokenVerdicts() for _ in pushes]
         waiting = list(enumerate(pushes))

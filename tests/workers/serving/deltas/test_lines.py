@@ -63,7 +63,7 @@ def test_a_name_may_be_used_again_behind_its_final_line(guard: StreamGuard) -> N
         ({"session": "a", "delta": SECRET + "\ud83d"}, "invalid_text", "field delta"),
     ],
 )
-def test_a_line_that_says_nothing_to_a_session_says_why(
+def test_p10_a_line_that_says_nothing_to_a_session_says_why_and_quotes_no_text(
     guard: StreamGuard, line: Any, reason: str, detail: str
 ) -> None:
     start, end = {"session": "a", "messages": ASKED}, {"session": "a", "delta": "the lamp", "final": True}

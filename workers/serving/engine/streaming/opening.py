@@ -17,7 +17,8 @@ from workers.serving.engine.completion import (
     Completion,
     Conversation,
 )
-from workers.serving.engine.prompt import PromptBuilder, has_utf8, specification_of
+from workers.serving.engine.prompt import ControlToken, PromptBuilder, has_utf8, specification_of
+from workers.serving.engine.prompt_pieces import ContentSlot
 from workers.serving.engine.streaming.turn_text import TurnTokenizer
 from workers.serving.engine.streaming.verdicts import SessionRefusedError
 
@@ -50,12 +51,12 @@ class Opener:
         self._builder = PromptBuilder(tokenizer, max_tokens=max_positions, template_options=_TEMPLATE_OPTIONS)
         self.sha256: Final = self._builder.sha256
         self.text: Final = TurnTokenizer(specification_of(tokenizer))
-        end = tokenizer.convert_tokens_to_ids(_END)
+        self._end_id: int = tokenizer.convert_tokens_to_ids(_END)
         plan = self._builder.plan(("user",)) or ()
-        closing = [getattr(part, "token_id", None) for part in plan].count(end)
-        if closing != 1 or getattr(plan[-1], "token_id", None) == end:
+        shown = next((place for place, part in enumerate(plan) if isinstance(part, ContentSlot)), len(plan))
+        controls = [part.token_id for part in plan[shown:] if isinstance(part, ControlToken)]
+        if controls[:1] != [self._end_id] or self._end_id in controls[1:]:
             raise ValueError(f"guard.model {name!r}: the chat template does not close the user's turn with {_END}")
-        self._end_id = end
 
     def open(self, messages: Conversation) -> Opening:
         """The opening of an answer to the last user's turn; where the last turn is the answer, that has begun.

@@ -52,7 +52,9 @@ class TurnTokenizer:
         words, offsets = encoding.word_ids, encoding.offsets
         for token in range(len(words) - 1, 0, -1):
             start = offsets[token][0]
-            if words[token] != words[token - 1] and start <= len(text) - spaces and starts_anew(text[start]):
+            # NFC makes two characters of some, which are split from each other.
+            between = words[token] != words[token - 1] and start >= offsets[token - 1][1]
+            if between and start <= len(text) - spaces and starts_anew(text[start]):
                 return token
         return 0
 
@@ -103,6 +105,9 @@ class TurnText:
         self._open = pending[start:]
         self._before += start
         self.settled += count
+        if self.overflows:  # nothing more will come, and nobody asks for what is beyond
+            self._open = ""
+            del self.ids[self.room :], self.ends[self.room :]
 
 
 def _ends(encoding: Encoding, length: int) -> list[int]:

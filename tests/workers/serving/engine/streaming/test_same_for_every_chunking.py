@@ -53,7 +53,7 @@ def guards(request: pytest.FixtureRequest, stream_folder: Path) -> tuple[StreamG
 
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(answers=st.lists(texts, min_size=1, max_size=4), data=st.data())
-def test_chunks_company_and_eviction_change_no_bit(
+def test_p7_chunks_company_and_eviction_change_no_bit(
     guards: tuple[StreamGuard, StreamGuard], answers: list[str], data: Any
 ) -> None:
     guard, alone = guards
@@ -96,7 +96,7 @@ def test_what_is_not_settled_is_judged_as_if_the_text_ended_there(
     assert flags == sorted(flags)
 
 
-def test_a_guard_that_takes_over_with_the_text_so_far_says_the_same(guards: tuple[StreamGuard, StreamGuard]) -> None:
+def test_p7_a_guard_that_takes_over_with_the_text_so_far_says_the_same(guards: tuple[StreamGuard, StreamGuard]) -> None:
     guard, other = guards
     text = "the quick brown fox says hello world 你好世界, " * 9
     whole = judged(guard, asked(), text)
@@ -105,7 +105,7 @@ def test_a_guard_that_takes_over_with_the_text_so_far_says_the_same(guards: tupl
     assert taken_over == whole
 
 
-def test_pages_that_are_too_few_for_all_change_nothing(stream_folder: Path) -> None:
+def test_p7_pages_that_are_too_few_for_all_change_nothing(stream_folder: Path) -> None:
     few = StreamGuard.load(str(stream_folder), device="cpu", dtype="float32", max_pages=64)
     roomy = StreamGuard.load(str(stream_folder), device="cpu", dtype="float32")
     text = "the quick brown fox says hello world! " * 12
