@@ -111,7 +111,7 @@ build/docs-environment/installed: infra/docs/requirements.txt .venv/installed
 
 .PHONY: docs
 docs: setup build/docs-environment/installed ## the documentation site, build/docs/site; a link that leads nowhere fails it
-	$(BIN)/python infra/site.py
+	$(BIN)/python infra/docs_site.py
 	NO_MKDOCS_2_WARNING=1 build/docs-environment/bin/mkdocs build --strict --config-file build/docs/mkdocs.yml
 
 .PHONY: docs-serve

@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from infra import commands_page, python_page, schemas_page, site
+from infra import commands_page, docs_site, python_page, schemas_page
 from infra.settings_page import PAGE, settings_page
 from schemas.verdict import Severity, Verdict
 
@@ -29,8 +29,8 @@ def test_commands_python_s_seams_and_schemas_are_the_generated_pages() -> None:
 
 
 def test_the_site_has_every_page_of_its_contents_and_links_to_files_that_are_none() -> None:
-    entries = [ROOT / entry for entries in site.NAV.values() for entry in entries]
-    page = site.page_of(
+    entries = [ROOT / entry for entries in docs_site.NAV.values() for entry in entries]
+    page = docs_site.page_of(
         "[a](../policy.yaml) [b](b.png) [c](https://x/y.py) [d](../no.yaml)", ROOT / "infra" / "examples" / "x" / "y"
     )
 

@@ -117,8 +117,9 @@ def test_the_settings_file_is_chosen_by_an_option(tmp_path: Path, monkeypatch: p
     assert Settings().kafka.group_id == load_settings().kafka.group_id == "from-other"
 
 
-def test_a_settings_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    result = Result("verify", "--config", str(tmp_path / "none.yaml"))
+@pytest.mark.parametrize("command", ["verify", "run"])
+def test_a_settings_file_that_is_not_there_is_named(tmp_path: Path, command: str) -> None:
+    result = Result(command, "--config", str(tmp_path / "none.yaml"))
     assert (result.code, result.err) == (2, f"weir: --config={tmp_path}/none.yaml: no such file\n")
 
 

@@ -83,5 +83,9 @@ def test_each_extra_brings_the_modules_that_are_said_to_be_its_own() -> None:
         wanted = PACKAGE_OF.get(module, module)
         brought = PROJECT["optional-dependencies"][extra]
         assert any(entry.startswith(f"{wanted}>=") for entry in brought), (module, extra)
+    extras_of_ours = ("serve", "audit", "demo", "parquet")
+    listed = [entry.partition(">=")[0] for extra in extras_of_ours for entry in PROJECT["optional-dependencies"][extra]]
+    known = {PACKAGE_OF.get(module, module) for module in EXTRA_OF}
+    assert {name for name in listed if not name.startswith("weir-moderation")} == known
     base = " ".join(PROJECT["dependencies"])
     assert not [module for module in EXTRA_OF if module in base]

@@ -75,7 +75,7 @@ def test_what_is_wrong_is_still_said() -> None:
     said = {name: (Path("weir.yaml").write_text(text, encoding="utf-8"), refusal())[1] for name, text in FILES.items()}
 
     assert said["section as list"] == "kafka: a mapping of settings is needed, found list"
-    assert said["unknown name"] == "kafka.sasl_pass: unknown setting; did you mean kafka.ssl_password?"
+    assert said["unknown name"] == "kafka.sasl_pass: unknown setting; did you mean kafka.sasl_password?"
     assert said["value for a name"] == "kafka.(no name): unknown setting"
     assert said["alias"] == "weir.yaml: found undefined alias …, line 2, column 18"
     assert said["setting as list"].startswith("kafka.sasl_password_file=(hidden): ")
