@@ -27,6 +27,7 @@ def test_build_app_binds_consumers_to_guards_as_set() -> None:
     assert guard.ray_actor_options["num_cpus"] == 0.5
     assert settings.guard.model == "demo"
     assert guard.init_args == (settings,)
+    assert guard._deployment_config.logging_config["enable_access_log"] is False  # noqa: SLF001
 
 
 def test_a_candidate_with_a_model_has_replicas_of_its_own_that_the_application_does_not_wait_for() -> None:
