@@ -5,13 +5,18 @@ Knows nothing of HTTP or of texts.
 """
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from math import inf
 
 from pipelines.guard import Guard, GuardReply, GuardRequest
 from schemas.errors import AskRefusedError, GuardCrashError, GuardUnavailableError
 
-BUCKET_S = 10.0
+LEARNS = 0.3  # share of the newest in what is known of the speed
+FORGETS = 1.02  # by which the shortest time grows with each question
+MEANINGFUL_S = 0.2  # a question given up sooner says nothing of the guard
+MOST_LASTING_S = 10.0
 # A guard that is replaced answers again within seconds, and questions may wait for that.
 PATIENCE_S = 5.0
 
@@ -63,8 +68,10 @@ class Seat:
 class Admission:
     """Bounds what is under way, and refuses what would come too late.
 
-    The guard's speed is taken from questions that the engine worked on: tokens under way when one came, by the seconds
-    that it took. The best of the last seconds counts, because a small question alone says little.
+    The guard's speed is learned from questions that the engine worked on: a wait is the shortest time that any took,
+    and the tokens that were under way at the guard's speed. A small question alone says only that it is no lower. One
+    that was given up, while others had their answers, says that it is no higher; what the engine still does for it
+    counts as under way for a while.
 
     Args:
         guard: asked whether it answers.
@@ -82,8 +89,9 @@ class Admission:
         self._clock = clock
         self.tokens = 0
         self.items = 0
-        self._since = clock()
-        self._best, self._best_before = 0.0, 0.0
+        self._shortest_s = inf
+        self._speed: float | None = None  # tokens a second
+        self._given_up: deque[tuple[float, int, int]] = deque()
 
     @contextmanager
     def admitted(self, tokens: int, items: int, deadline: float) -> Iterator[Seat]:
@@ -96,27 +104,31 @@ class Admission:
         if not items:
             yield seat
             return
-        now = self._clock()
-        self._refuse(tokens, items, now, deadline)
+        self.refuse_late(deadline, tokens, items)
+        came = self._clock()
         self.tokens += tokens
         self.items += items
         under_way = self.tokens
         try:
             yield seat
-            if seat.engine_s:
-                self._note(under_way, max(self._clock() - now, seat.engine_s))
-        finally:
-            self.tokens -= tokens
-            self.items -= items
+        except BaseException:
+            self._give_up(tokens, items, under_way, self._clock() - came)
+            raise
+        self.tokens -= tokens
+        self.items -= items
+        if seat.engine_s:
+            self._note(under_way, max(self._clock() - came, seat.engine_s))
 
-    def predicted_wait_s(self, tokens: int) -> float:
-        """Seconds until a question of so many tokens would have its answer; 0 where that is not known."""
-        speed = max(self._best, self._best_before)
-        return (self.tokens + tokens) / speed if speed else 0.0
+    def refuse_late(self, deadline: float, tokens: int = 0, items: int = 0) -> None:
+        """Refuse a question of so much, or any at all; see `admitted`.
 
-    def _refuse(self, tokens: int, items: int, now: float, deadline: float) -> None:
+        Raises:
+            AskRefusedError: its answer would come after the deadline, or there is no room for it.
+        """
         if self._guard.is_down:
             raise AskRefusedError("unavailable", "the guard does not answer", retry_after_s=PATIENCE_S)
+        now = self._clock()
+        self._forget(now)
         if not self.items:  # alone it takes as long as it takes
             return
         late_s = self.predicted_wait_s(tokens) - (deadline - now)
@@ -125,8 +137,32 @@ class Admission:
         if late_s > 0:
             raise AskRefusedError("overloaded", "too much waits already", retry_after_s=max(1.0, late_s), sheds=True)
 
+    def predicted_wait_s(self, tokens: int) -> float:
+        """Seconds until a question of so many tokens would have its answer; 0 where that is not known."""
+        return 0.0 if self._speed is None else self._shortest_s + (self.tokens + tokens) / self._speed
+
     def _note(self, under_way: int, seconds: float) -> None:
+        self._shortest_s = min(seconds, self._shortest_s * FORGETS)
+        beyond_s = seconds - self._shortest_s
+        if beyond_s > self._shortest_s:
+            seen = under_way / beyond_s
+            self._speed = seen if self._speed is None else self._speed + LEARNS * (seen - self._speed)
+        elif self._speed is not None:
+            self._speed = max(self._speed, under_way / seconds)
+
+    def _give_up(self, tokens: int, items: int, under_way: int, seconds: float) -> None:
         now = self._clock()
-        if now - self._since > BUCKET_S:
-            self._best_before, self._best, self._since = self._best, 0.0, now
-        self._best = max(self._best, under_way / seconds)
+        has_answered = self._guard.last_answer is not None and self._guard.last_answer > now - seconds
+        if seconds > MEANINGFUL_S and has_answered:
+            self._speed = min(self._speed or inf, under_way / seconds)
+            self._shortest_s = min(self._shortest_s, seconds)
+        lasts_s = min(MOST_LASTING_S, tokens / self._speed) if self._speed else 0.0
+        self._given_up.append((now + lasts_s, tokens, items))
+        self._forget(now)
+
+    def _forget(self, now: float) -> None:
+        """What was given up is over after as long as it would have taken."""
+        while self._given_up and self._given_up[0][0] <= now:
+            _, tokens, items = self._given_up.popleft()
+            self.tokens -= tokens
+            self.items -= items

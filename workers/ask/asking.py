@@ -61,6 +61,14 @@ class Asking:
         self._chunk_size = chunk_size
         self._skips = skips
 
+    def refuse_late(self, deadline: float) -> None:
+        """Refuse before anything is read, where even the smallest question would be late.
+
+        Raises:
+            AskRefusedError: it would.
+        """
+        self._admission.refuse_late(deadline)
+
     async def answer(
         self,
         items: Sequence[Item],

@@ -137,6 +137,7 @@ class AskWeb:
             deadline = asyncio.get_running_loop().time() + _time_for(request, self._deadline_s)
             body = await self._reading.body(request)
             try:
+                self._asking.refuse_late(deadline)
                 question = route.read(object_of(body))
                 if len(question.items) > MAX_ITEMS:
                     raise AskRefusedError("invalid_request", f"items: {len(question.items)}, the limit is {MAX_ITEMS}")

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -182,26 +183,75 @@ class Away:
         raise GuardUnavailableError(f"gone, {len(requests)} requests")
 
 
-def test_what_would_be_late_is_refused_by_the_wait_that_its_tokens_foretell() -> None:
-    clock = Clock()
-    admission = Admission(WatchedGuard(ScriptedGuard(), clock), MOST, MOST, clock)
-    with admission.admitted(1_000, 1, clock.now + 9) as seat:
-        clock.now += 2.0  # 500 tokens a second
-        seat.engine_s = 1.0
+def took(clock: Clock, admission: Admission, tokens: int, seconds: float) -> None:
+    with admission.admitted(tokens, 1, clock.now + 99) as seat:
+        clock.now += seconds
+        seat.engine_s = seconds / 2
+
+
+def give_up(clock: Clock, admission: Admission, tokens: int, seconds: float) -> None:
+    with suppress(TimeoutError), admission.admitted(tokens, 1, clock.now + 99):
+        clock.now += seconds
+        raise TimeoutError
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def admission(clock: Clock) -> Admission:
+    """One that has learned: half a second, and 500 tokens a second beyond it."""
+    made = Admission(WatchedGuard(ScriptedGuard(), clock), MOST, MOST, clock)
+    took(clock, made, 10, 0.5)
+    assert made.predicted_wait_s(9_999) == 0.0  # one alone says nothing of the speed
+    took(clock, made, 1_000, 2.5)
+    return made
+
+
+def test_what_would_be_late_is_refused_by_the_wait_that_its_tokens_foretell(clock: Clock, admission: Admission) -> None:
+    assert admission.predicted_wait_s(500) == pytest.approx(1.5, abs=0.02)
     with admission.admitted(2_000, 1, clock.now + 9):
-        assert admission.predicted_wait_s(1_000) == pytest.approx(6.0)
-        with admission.admitted(1_000, 1, clock.now + 6.1):
+        with admission.admitted(1_000, 1, clock.now + 6.6):
             pass
-        with pytest.raises(AskRefusedError) as refused, admission.admitted(1_000, 1, clock.now + 5.9):
+        with pytest.raises(AskRefusedError) as refused, admission.admitted(1_000, 1, clock.now + 6.4):
             pass
         assert (refused.value.code, refused.value.sheds, refused.value.retry_after_s) == ("overloaded", True, 1.0)
+        with pytest.raises(AskRefusedError):
+            admission.refuse_late(clock.now + 4.4)
+        admission.refuse_late(clock.now + 4.6)
     with admission.admitted(10_000, 1, clock.now + 1):  # alone it takes as long as it takes
         pass
     assert (admission.tokens, admission.items) == (0, 0)
 
 
-def test_p9_what_is_under_way_is_bounded() -> None:
-    clock = Clock()
+def test_a_question_that_was_given_up_is_still_under_way_for_a_while_and_lowers_the_speed(
+    clock: Clock, admission: Admission
+) -> None:
+    give_up(clock, admission, 1_000, 4.0)
+    assert admission.predicted_wait_s(0) == pytest.approx(2.5, abs=0.05)  # the guard was away: as fast as before
+    clock.now += 9.0
+    admission.refuse_late(clock.now)
+
+    admission._guard.last_answer = clock.now + 1.0  # noqa: SLF001
+    give_up(clock, admission, 1_000, 4.0)
+    assert (admission.tokens, admission.items) == (1_000, 1)
+    assert admission.predicted_wait_s(0) == pytest.approx(0.5 + 4.0, abs=0.05)  # 250 a second now
+    clock.now += 4.1
+    admission.refuse_late(clock.now + 0.1)
+    assert (admission.tokens, admission.items) == (0, 0)
+    took(clock, admission, 500, 0.5)  # one alone that is faster
+    assert admission.predicted_wait_s(500) == pytest.approx(1.0, abs=0.05)
+
+
+def test_answers_that_were_there_already_say_nothing_of_the_speed(clock: Clock, admission: Admission) -> None:
+    with admission.admitted(9_000, 1, clock.now + 99):
+        clock.now += 0.001
+    assert admission.predicted_wait_s(500) == pytest.approx(1.5, abs=0.02)
+
+
+def test_p9_what_is_under_way_is_bounded(clock: Clock) -> None:
     admission = Admission(WatchedGuard(ScriptedGuard(), clock), 100, 3, clock)
     with admission.admitted(60, 2, clock.now + 9):
         for tokens, items in ((50, 1), (10, 2)):
@@ -211,8 +261,7 @@ def test_p9_what_is_under_way_is_bounded() -> None:
             pass
 
 
-def test_a_guard_that_has_been_away_for_a_while_is_not_asked() -> None:
-    clock = Clock()
+def test_a_guard_that_has_been_away_for_a_while_is_not_asked(clock: Clock) -> None:
     watched = WatchedGuard(Away(), clock)
     admission = Admission(watched, MOST, MOST, clock)
     for seconds in (0.0, 4.0):
