@@ -126,7 +126,7 @@ def test_a_guard_that_has_been_away_for_a_while_is_not_asked(clock: Clock) -> No
         pass
 
 
-ITEM_TOKENS, ITEMS, TOKENS_A_SECOND, PASS_S, DEADLINE_S, SECONDS = 100, 8, 10_000.0, 0.02, 3.0, 60.0
+ITEM_TOKENS, ITEMS, TOKENS_A_SECOND, PASS_S, DEADLINE_S, SECONDS = 100, 8, 10_000.0, 0.02, 3.0, 40.0
 
 
 class Engine:
