@@ -105,6 +105,16 @@ def test_what_a_completion_does_not_offer_is_refused_by_name(site: AskSite, extr
     assert (got.status, got.json["error"]["param"]) == (400, next(iter(extra)))
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/chat/moderations"])
+def test_an_image_beside_a_text_is_refused_and_not_left_out(site: AskSite, path: str) -> None:
+    parts = [{"type": "text", "text": "hi"}, {"type": "image_url", "image_url": {"url": SECRET}}]
+    turns = [{"role": "user", "content": parts}]
+    got = site.post(path, {"messages": turns, "input": turns})
+
+    assert (got.status, got.json["error"]["code"]) == (422, "not_assessed")
+    assert SECRET.encode() not in got.body
+
+
 def test_p3_an_output_off_the_grammar_and_a_blank_turn_have_no_completion(site: AskSite) -> None:
     for content, reason in (("mumble", "unparsable_output"), (" ", "blank_text")):
         got = site.post("/v1/chat/completions", {"messages": [{"role": "user", "content": content}]})
