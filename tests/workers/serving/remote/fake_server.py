@@ -54,8 +54,9 @@ class FakeServer:
         prompt_tokens: of a chat's messages as JSON.
 
     Attributes:
+        generate: as given; another model is another function.
         faults: one is taken for each call that generates; empty: none.
-        poison: ids in a row that make a whole call a bad request; None: none are.
+        poison, deadly: ids in a row that make a whole call a bad request, or end the server; None: none do.
         requests: all that was asked.
     """
 
@@ -67,7 +68,7 @@ class FakeServer:
         model: str = "guard",
         prompt_tokens: Callable[[str], int] = len,
     ) -> None:
-        self._generate = generate
+        self.generate = generate
         self._prompt_tokens = prompt_tokens
         self.flavour = flavour
         self.model = model
@@ -79,6 +80,7 @@ class FakeServer:
         self.poison: Sequence[int] | None = None
         self.deadly: Sequence[int] | None = None
         self.down_s = 0.02
+        self.extra_tokens = 0  # that a chat's template would add
         self.delay_s = 0.0
         self.headers: dict[str, str] = {}
         self.requests: list[Request] = []
@@ -239,7 +241,7 @@ class FakeServer:
             return self._sglang_verifying(prompts, body)
         for prompt in prompts:
             self.judged[json.dumps(prompt)] += 1
-        return getattr(self, f"_{self.flavour}")(prompts, [self._generate(_frozen(prompt)) for prompt in prompts], body)
+        return getattr(self, f"_{self.flavour}")(prompts, [self.generate(_frozen(prompt)) for prompt in prompts], body)
 
     def _vllm(self, prompts: list[Any], written: list[Generated], body: Any) -> Any:
         choices = []
@@ -271,7 +273,7 @@ class FakeServer:
         """What a prefill of prompts and drafts tells: the likeliest token for each that is there."""
         items = []
         for request, ids, start in zip(body["rid"], prompts, body["logprob_start_len"], strict=True):
-            written, draft = self._generate(tuple(ids[: start + 1])), ids[start + 1 :]
+            written, draft = self.generate(tuple(ids[: start + 1])), ids[start + 1 :]
             # Behind the first token that differs, the likeliest is of no interest: any other than the draft's will do.
             same = next((k for k, token in enumerate(draft) if written.ids[k : k + 1] != [token]), len(draft))
             top = [*draft[:same], *written.ids[same : same + 1], *([0] * len(draft))][: len(draft)]
@@ -323,7 +325,7 @@ class FakeServer:
         (prompt,), (item,) = prompts, written
         message = {"role": "assistant", "content": item.text}
         choices = [{"index": 0, "message": message, "finish_reason": item.finish}]
-        usage = {"prompt_tokens": self._prompt_tokens(prompt), "completion_tokens": len(item.ids)}
+        usage = {"prompt_tokens": self._prompt_tokens(prompt) + self.extra_tokens, "completion_tokens": len(item.ids)}
         return {"object": "chat.completion", "model": self.model, "choices": choices, "usage": usage}
 
     async def _send_json(self, writer: asyncio.StreamWriter, body: Any) -> None:

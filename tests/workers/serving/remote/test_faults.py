@@ -9,6 +9,7 @@ import pytest
 
 from schemas.errors import ConfigurationError, GuardCrashError, GuardUnavailableError
 from tests.workers.serving.remote.conftest import CORPUS, Model, NewEngine, NewServer
+from tests.workers.serving.remote.fake_server import Generated
 from workers.serving.engine.completion import Completion
 from workers.serving.remote.endpoint import State
 from workers.serving.remote.engine import RemoteEngine
@@ -199,7 +200,7 @@ def test_p7_a_server_that_comes_back_as_another_gets_no_call(
     server.die()
     until(lambda: engine.endpoints[0].state is State.DOWN or not _tried(engine))
     safe = model(tuple(model.builder.prepare(CORPUS[0]).token_ids.tolist()))  # type: ignore[union-attr]
-    server._generate = lambda _: safe  # noqa: SLF001 - another model, of which all are well
+    server.generate = lambda _: safe  # another model, of which all are well
     server.rise()
 
     until(lambda: engine.endpoints[0].state is State.REFUSED)
@@ -254,6 +255,38 @@ def test_p10_the_key_is_sent_read_again_and_in_no_text(
     told = [str(refused.value), repr(settings), settings.model_dump_json(), caplog.text]
     told += [JsonFormatter().format(record) for record in caplog.records]
     assert "canary-of-a-key" not in "".join(told)
+
+
+def test_p3_a_server_that_writes_no_verdicts_is_refused_although_nothing_is_pinned(
+    new_server: NewServer, new_engine: NewEngine, model: Model
+) -> None:
+    server = new_server()
+    tokenizer = model.loaded.tokenizer
+    babble = Generated([*tokenizer.encode("hello", add_special_tokens=False), min(model.loaded.end_ids)], "hello", None)
+    server.generate = lambda _: babble
+
+    with pytest.raises(ConfigurationError, match="refused, what is written about a known text is no verdict"):
+        new_engine(server)
+
+
+def test_p10_no_redirect_is_followed(new_server: NewServer, new_engine: NewEngine) -> None:
+    server, other = new_server(), new_server()
+    engine = new_engine(server)
+    server.headers = {"Location": other.url + "/v1/completions"}
+    server.faults.append("302")
+
+    with pytest.raises(GuardUnavailableError, match="status 302"):
+        engine.judge(SOME)
+
+    assert other.requests == []
+
+
+def test_p4_a_chat_server_that_counts_other_tokens_is_refused(new_server: NewServer, new_engine: NewEngine) -> None:
+    server = new_server("chat")
+    server.extra_tokens = 1
+
+    with pytest.raises(ConfigurationError, match="refused, the number of prompt tokens"):
+        new_engine(server)
 
 
 @pytest.mark.parametrize("fault", ["400", "404", "500", "html", "cut"])
