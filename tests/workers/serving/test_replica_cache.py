@@ -16,7 +16,7 @@ from tests.workers.serving.conftest import Measured
 from tests.workers.serving.pretend_engine import PretendEngine, replica_of, request, sampled
 from tests.workers.telemetry.recorded_tracing import RecordedTracing
 from workers.demo.corpus import examples
-from workers.serving.engine.completion import Completion, PreparedPrompt
+from workers.serving.engine.completion import Completion, Conversation, Engine, EngineIdentity, PreparedPrompt
 from workers.serving.engine.one_pass import OnePassEngine
 from workers.serving.guard_replica import GuardReplica
 
@@ -231,15 +231,19 @@ def test_p11_a_message_that_joins_an_equal_one_in_a_running_batch_has_waited_for
     assert [wait.parent.span_id for wait in spans.finished("queue") if wait.parent] == [1]
 
 
-class CountedEngine:
+class CountedEngine(Engine):
     """The demo's model, which notes how many prompts it ran."""
 
     def __init__(self, engine: OnePassEngine) -> None:
-        self.identity = engine.identity
-        self.prepare_all = engine.prepare_all
-        self.judge = engine.judge
         self._engine = engine
         self.ran = 0
+
+    @property
+    def identity(self) -> EngineIdentity:
+        return self._engine.identity
+
+    def prepare(self, conversation: Conversation) -> PreparedPrompt | Completion:
+        return self._engine.prepare(conversation)
 
     def run(self, prompts: Sequence[PreparedPrompt]) -> list[Completion]:
         self.ran += len(prompts)

@@ -102,6 +102,17 @@ class CountingEngine(Engine):
     def identity(self) -> EngineIdentity:
         return self._engine.identity
 
+    @property
+    def concurrency(self) -> int:
+        return self._engine.concurrency
+
+    @property
+    def batch_size(self) -> int | None:
+        return self._engine.batch_size
+
+    def close(self) -> None:
+        self._engine.close()
+
     def prepare(self, conversation: Conversation) -> PreparedPrompt | Completion:
         return self._engine.prepare(conversation)
 

@@ -186,8 +186,7 @@ class RemoteEngine(Engine):
         """End all calls and connections; safe to call again."""
         atexit.unregister(self.close)
         if self._thread.is_alive():
-            if hasattr(self, "_pool"):
-                self._await(self._pool.close())
+            self._await(self._end())
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._loop.close()
@@ -202,6 +201,16 @@ class RemoteEngine(Engine):
             for url in remote.urls
         ]
         return Pool(endpoints, self._flavour, self._proof.prove, remote.timeout_s, waits)
+
+    async def _end(self) -> None:
+        """Whoever waits for a call in another thread is let go before the loop stops."""
+        waiting = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in waiting:
+            task.cancel()
+        if waiting:
+            await asyncio.wait(waiting)
+        if hasattr(self, "_pool"):
+            await self._pool.close()
 
     async def _until_ready(self) -> None:
         remote = self._settings.remote

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from tests.workers.serving.remote.fake_server import FakeServer, Generated
+from tests.workers.serving.remote.fake_answers import Generated
+from tests.workers.serving.remote.fake_server import FakeServer
 from workers.serving.engine.completion import Completion, PreparedPrompt
 from workers.serving.engine.loading import LoadedModel, load_model
 from workers.serving.engine.one_pass import OnePassEngine
@@ -119,15 +120,20 @@ def new_server(model: Model) -> Iterator[NewServer]:
         server.__exit__()
 
 
+def engine_over(*servers: FakeServer, guard: dict[str, Any] | None = None, **remote: Any) -> RemoteEngine:
+    """An engine over these servers, to be closed."""
+    urls = tuple(server.url for server in servers)
+    remote = {"urls": urls, "flavour": servers[0].flavour, "timeout_s": 2.0, "start_timeout_s": 5.0, **remote}
+    chosen = {"model": "demo", "engine": "remote", "dtype": "float32", "max_new_tokens": 64, "remote": remote}
+    return RemoteEngine.load(load_settings(guard={**chosen, **(guard or {})}).guard, QUICK)
+
+
 @pytest.fixture
 def new_engine() -> Iterator[NewEngine]:
     made: list[RemoteEngine] = []
 
-    def new(*servers: FakeServer, guard: dict[str, Any] | None = None, **remote: Any) -> RemoteEngine:
-        urls = tuple(server.url for server in servers)
-        remote = {"urls": urls, "flavour": servers[0].flavour, "timeout_s": 2.0, "start_timeout_s": 5.0, **remote}
-        chosen = {"model": "demo", "engine": "remote", "dtype": "float32", "max_new_tokens": 64, "remote": remote}
-        made.append(RemoteEngine.load(load_settings(guard={**chosen, **(guard or {})}).guard, QUICK))
+    def new(*servers: FakeServer, **options: Any) -> RemoteEngine:
+        made.append(engine_over(*servers, **options))
         return made[-1]
 
     yield new

@@ -54,7 +54,7 @@ def test_p4_vllm_is_sent_our_own_ids_and_every_sampling_value(
 ) -> None:
     server = new_server()
     new_engine(server, guard={"score_temperature": 1.0}).judge(CORPUS[:2])
-    request = server.requests[-1]
+    request = server.posts[-1]
     labels = request.body["logprob_token_ids"]
 
     assert (request.method, request.path) == ("POST", "/v1/completions")
@@ -89,7 +89,7 @@ def test_p4_sglang_is_sent_our_own_ids_and_every_sampling_value(
 ) -> None:
     server = new_server("sglang")
     new_engine(server).judge(CORPUS[:1])
-    request = server.requests[-1]
+    request = server.posts[-1]
 
     assert (request.method, request.path) == ("POST", "/generate")
     assert request.body == {
@@ -125,12 +125,12 @@ def test_a_prompt_beyond_the_server_s_context_is_not_sent(new_server: NewServer,
     server = new_server()
     server.max_model_len = 64 + 400
     engine = new_engine(server)
-    asked = len(server.requests)
+    asked = len(server.posts)
 
     (completion,) = engine.judge([({"role": "user", "content": "word " * 400},)])
 
     assert completion.error == "context_overflow"
-    assert len(server.requests) == asked
+    assert len(server.posts) == asked
 
 
 @pytest.mark.parametrize("temperature", [None, 1.0])

@@ -9,6 +9,7 @@ import pytest
 
 from schemas.errors import ConfigurationError, GuardCrashError, GuardUnavailableError
 from tests.workers.serving.remote.conftest import CORPUS, Model, NewEngine, NewServer
+from tests.workers.serving.remote.fake_answers import Generated
 from workers.serving.engine.completion import Completion
 from workers.serving.remote.endpoint import State
 from workers.serving.remote.engine import RemoteEngine
@@ -43,21 +44,24 @@ def until(is_so: Callable[[], bool]) -> None:
     raise AssertionError("it never is")
 
 
-@pytest.mark.parametrize("fault", [*MISMATCHES, *BUSY, "reset", "cut", "crash", "500"])
+@pytest.mark.parametrize(
+    "faults", [MISMATCHES, BUSY, ["reset", "cut", "crash"], ["500"]], ids=["mismatched", "busy", "gone", "failed"]
+)
 def test_p3_p5_a_server_that_fails_gives_no_verdict_and_the_call_is_held(
-    fault: str, new_server: NewServer, new_engine: NewEngine, local: list[Completion]
+    faults: list[str], new_server: NewServer, new_engine: NewEngine, local: list[Completion]
 ) -> None:
     server = new_server()
     engine = new_engine(server)
-    server.faults += [fault] * (3 if fault == "500" else 1)  # the call and its halves
+    for fault in faults:
+        server.faults += [fault] * (3 if fault == "500" else 1)  # the call and its halves
 
-    with pytest.raises(GuardUnavailableError):
-        engine.judge(SOME)
+        with pytest.raises(GuardUnavailableError):
+            pytest.fail(f"{fault}: {texts_of(engine.judge(SOME))}")
 
-    assert held(engine) == texts_of(local[:6])
+        assert held(engine) == texts_of(local[:6]), fault
 
 
-@pytest.mark.parametrize("fault", [*MISMATCHES, *BUSY, "reset", "cut", "crash"])
+@pytest.mark.parametrize("fault", ["other prompt", "429", "reset", "crash"])
 def test_p5_another_server_answers_instead(
     fault: str, new_server: NewServer, new_engine: NewEngine, local: list[Completion]
 ) -> None:
@@ -136,7 +140,7 @@ def test_p3_what_a_server_gives_up_on_is_asked_for_once_more_and_then_held(
     server.faults.append(fault)
 
     assert texts_of(engine.judge(SOME)) == texts_of(local[:6])
-    assert [len(request.body["prompt"]) for request in server.requests[-2:]] == [6, 1]
+    assert [len(request.body["prompt"]) for request in server.posts[-2:]] == [6, 1]
     server.faults += [fault, fault]
     with pytest.raises(GuardUnavailableError, match="time after time"):
         engine.judge(SOME)
@@ -165,7 +169,7 @@ def test_a_server_that_raises_and_lives_on_is_asked_in_halves_once(
     server.faults.append("500")
 
     assert texts_of(engine.judge(SOME)) == texts_of(local[:6])
-    assert [len(request.body["prompt"]) for request in server.requests if request.body][-3:] == [6, 3, 3]
+    assert [len(request.body["prompt"]) for request in server.posts][-3:] == [6, 3, 3]
 
 
 def test_a_server_is_left_alone_for_as_long_as_it_asks_and_gets_fewer_calls(
@@ -176,12 +180,12 @@ def test_a_server_is_left_alone_for_as_long_as_it_asks_and_gets_fewer_calls(
     server.faults.append("429 0.5")
     with pytest.raises(GuardUnavailableError):
         engine.judge(SOME)
-    asked, started = len(server.requests), time.monotonic()
+    asked, started = len(server.posts), time.monotonic()
 
     while time.monotonic() - started < 0.2:
         with pytest.raises(GuardUnavailableError, match="waiting"):
             engine.judge(SOME)
-    assert len(server.requests) == asked
+    assert len(server.posts) == asked
     assert int(engine.endpoints[0].limit) == 5
 
     until(lambda: engine.endpoints[0].state is State.READY)
@@ -199,7 +203,7 @@ def test_p7_a_server_that_comes_back_as_another_gets_no_call(
     server.die()
     until(lambda: engine.endpoints[0].state is State.DOWN or not _tried(engine))
     safe = model(tuple(model.builder.prepare(CORPUS[0]).token_ids.tolist()))  # type: ignore[union-attr]
-    server._generate = lambda _: safe  # noqa: SLF001 - another model, of which all are well
+    server.generate = lambda _: safe  # another model, of which all are well
     server.rise()
 
     until(lambda: engine.endpoints[0].state is State.REFUSED)
@@ -254,6 +258,38 @@ def test_p10_the_key_is_sent_read_again_and_in_no_text(
     told = [str(refused.value), repr(settings), settings.model_dump_json(), caplog.text]
     told += [JsonFormatter().format(record) for record in caplog.records]
     assert "canary-of-a-key" not in "".join(told)
+
+
+def test_p3_a_server_that_writes_no_verdicts_is_refused_although_nothing_is_pinned(
+    new_server: NewServer, new_engine: NewEngine, model: Model
+) -> None:
+    server = new_server()
+    tokenizer = model.loaded.tokenizer
+    babble = Generated([*tokenizer.encode("hello", add_special_tokens=False), min(model.loaded.end_ids)], "hello", None)
+    server.generate = lambda _: babble
+
+    with pytest.raises(ConfigurationError, match="refused, what is written about a known text is no verdict"):
+        new_engine(server)
+
+
+def test_p10_no_redirect_is_followed(new_server: NewServer, new_engine: NewEngine) -> None:
+    server, other = new_server(), new_server()
+    engine = new_engine(server)
+    server.headers = {"Location": other.url + "/v1/completions"}
+    server.faults.append("302")
+
+    with pytest.raises(GuardUnavailableError, match="status 302"):
+        engine.judge(SOME)
+
+    assert other.posts == []
+
+
+def test_p4_a_chat_server_that_counts_other_tokens_is_refused(new_server: NewServer, new_engine: NewEngine) -> None:
+    server = new_server("chat")
+    server.extra_tokens = 1
+
+    with pytest.raises(ConfigurationError, match="refused, the number of prompt tokens"):
+        new_engine(server)
 
 
 @pytest.mark.parametrize("fault", ["400", "404", "500", "html", "cut"])

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import threading
+import time
 from typing import Any
 
 import pytest
@@ -56,3 +58,27 @@ def test_p5_p12_what_a_server_ends_with_is_passed_on_and_no_reason_for_another_r
                 assert caught.value.__context__ is None
 
     asyncio.run(replica.check_health())
+
+
+def test_a_replica_that_is_closed_lets_go_of_a_call_that_hangs(new_server: NewServer, new_engine: NewEngine) -> None:
+    server = new_server()
+    engine = new_engine(server, timeout_s=60.0)
+    server.faults.append("hang")
+    ends: list[str] = []
+
+    def run() -> None:
+        try:
+            engine.judge(CORPUS[:2])
+        except Exception as error:  # noqa: BLE001 - whatever it is, it ends
+            ends.append(type(error).__name__)
+
+    waiting = threading.Thread(target=run)
+    waiting.start()
+    while not server.posts or not engine.endpoints[0].calls:
+        time.sleep(0.005)
+    engine.close()
+    waiting.join(10)
+
+    assert not waiting.is_alive()
+    assert ends == ["CancelledError"]
+    engine.close()

@@ -32,7 +32,7 @@ CALLS_OF_A_STORM = 8
 @pytest.mark.parametrize(
     "seeds", [range(30), pytest.param(range(30, 100), marks=pytest.mark.slow)], ids=["some", "all"]
 )
-def test_p1_p3_no_storm_loses_or_changes_a_verdict(
+def test_p1_p3_p5_no_storm_loses_or_changes_a_verdict(
     seeds: range, new_server: NewServer, new_engine: NewEngine, local: list[Completion]
 ) -> None:
     servers = [new_server() for _ in range(3)]
