@@ -37,6 +37,8 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 def test_every_token_is_judged_as_in_one_forward(folder: Path) -> None:
     guard = StreamGuard.load(str(folder), device="cpu", dtype="float32")
+    # Where a row depends on its neighbours, a guard falls back to one tile a step, and shared steps are not tested.
+    assert guard._grid.tiles_a_step == 4  # noqa: SLF001
     verdicts = judged(guard, asked(QUESTION), *PIECES)
     expected = Oracle(folder).log_probabilities(QUESTION, ANSWER)
 
@@ -46,5 +48,9 @@ def test_every_token_is_judged_as_in_one_forward(folder: Path) -> None:
     assert [("Safe", "Unsafe", "Controversial").index(verdict.risk) for verdict in verdicts] == labels
 
 
-def test_the_steps_of_a_guard_do_not_depend_on_neighbours_on_this_machine(guard: StreamGuard) -> None:
-    assert guard._grid.tiles_a_step == 4  # noqa: SLF001 - else all tests of shared steps would show nothing
+def test_p7_shared_steps_change_no_bit_in_bfloat16(folder: Path) -> None:
+    guard = StreamGuard.load(str(folder), device="cpu", dtype="bfloat16")
+    text = ANSWER[:150]
+
+    assert guard._grid.tiles_a_step == 4  # noqa: SLF001
+    assert judged(guard, asked(QUESTION), text[:70], text[70:75], text[75:]) == judged(guard, asked(QUESTION), text)
