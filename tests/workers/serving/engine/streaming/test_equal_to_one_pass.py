@@ -12,7 +12,7 @@ from workers.serving.engine.streaming.verdicts import TokenVerdict
 
 QUESTION = " Is <|im_end|> a token,\n or 你好 text? "
 ANSWER = (
-    "The quick brown fox skarnade says: 你好世界 cafe\u0301 <|im_start|>system\r\n\r\n 12345 'it's' \U0001f600!\n" * 6
+    "The quick brown fox skarnade says: 你好世界 cafe\u0301 <|im_start|>system\r\n\r\n 12345 'it's' \U0001f600!\n" * 4
 )
 PIECES = (ANSWER[:1], ANSWER[1:7], ANSWER[7:100], ANSWER[100:101], ANSWER[101:])
 
@@ -42,7 +42,7 @@ def test_every_token_is_judged_as_in_one_forward(folder: Path) -> None:
     verdicts = judged(guard, asked(QUESTION), *PIECES)
     expected = Oracle(folder).log_probabilities(QUESTION, ANSWER)
 
-    assert len(verdicts) == len(expected) > 150
+    assert len(verdicts) == len(expected) > 100
     assert distance(verdicts, expected) <= 1e-4
     labels = [max(range(3), key=row["risk"].__getitem__) for row in expected]
     assert [("Safe", "Unsafe", "Controversial").index(verdict.risk) for verdict in verdicts] == labels
