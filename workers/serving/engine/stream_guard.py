@@ -205,7 +205,8 @@ class StreamGuard:
 
     def _make_room(self, pages: int, wave: Sequence[Session]) -> None:
         """Evict others, so that the sessions of a wave can have `pages` in all."""
-        others = [session for session in self._sessions if session not in set(wave)]
+        spared = set(wave)
+        others = [session for session in self._sessions if session not in spared]
         over = pages + sum(len(session.pages) for session in others) - self._max_pages
         for session in others:
             if over <= 0:

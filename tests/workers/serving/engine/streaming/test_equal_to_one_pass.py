@@ -12,7 +12,7 @@ from workers.serving.engine.streaming.verdicts import TokenVerdict
 
 QUESTION = " Is <|im_end|> a token,\n or 你好 text? "
 ANSWER = (
-    "The quick brown fox skarnade says: 你好世界 cafe\u0301 <|im_start|>system\r\n\r\n 12345 'it's' \U0001f600!\n" * 6
+    "The quick brown fox skarnade says: 你好世界 cafe\u0301 <|im_start|>system\r\n\r\n 12345 'it's' \U0001f600!\n" * 4
 )
 PIECES = (ANSWER[:1], ANSWER[1:7], ANSWER[7:100], ANSWER[100:101], ANSWER[101:])
 
@@ -37,14 +37,20 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 def test_every_token_is_judged_as_in_one_forward(folder: Path) -> None:
     guard = StreamGuard.load(str(folder), device="cpu", dtype="float32")
+    # Where a row depends on its neighbours, a guard falls back to one tile a step, and shared steps are not tested.
+    assert guard._grid.tiles_a_step == 4  # noqa: SLF001
     verdicts = judged(guard, asked(QUESTION), *PIECES)
     expected = Oracle(folder).log_probabilities(QUESTION, ANSWER)
 
-    assert len(verdicts) == len(expected) > 150
+    assert len(verdicts) == len(expected) > 100
     assert distance(verdicts, expected) <= 1e-4
     labels = [max(range(3), key=row["risk"].__getitem__) for row in expected]
     assert [("Safe", "Unsafe", "Controversial").index(verdict.risk) for verdict in verdicts] == labels
 
 
-def test_the_steps_of_a_guard_do_not_depend_on_neighbours_on_this_machine(guard: StreamGuard) -> None:
-    assert guard._grid.tiles_a_step == 4  # noqa: SLF001 - else all tests of shared steps would show nothing
+def test_p7_shared_steps_change_no_bit_in_bfloat16(folder: Path) -> None:
+    guard = StreamGuard.load(str(folder), device="cpu", dtype="bfloat16")
+    text = ANSWER[:150]
+
+    assert guard._grid.tiles_a_step == 4  # noqa: SLF001
+    assert judged(guard, asked(QUESTION), text[:70], text[70:75], text[75:]) == judged(guard, asked(QUESTION), text)

@@ -51,7 +51,7 @@ def guards(request: pytest.FixtureRequest, stream_folder: Path) -> tuple[StreamG
     return one, two
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(answers=st.lists(texts, min_size=1, max_size=4), data=st.data())
 def test_p7_chunks_company_and_eviction_change_no_bit(
     guards: tuple[StreamGuard, StreamGuard], answers: list[str], data: Any
@@ -78,7 +78,7 @@ def test_p7_chunks_company_and_eviction_change_no_bit(
         assert found[index] == judged(alone, asked(f"question {index}"), text)
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=texts, share=st.floats(0, 1))
 def test_what_is_not_settled_is_judged_as_if_the_text_ended_there(
     guards: tuple[StreamGuard, StreamGuard], text: str, share: float

@@ -222,10 +222,17 @@ def test_what_is_beyond_the_context_is_not_judged_and_says_so(short: StreamGuard
 
 def test_an_endless_word_ends_as_an_overflow(short: StreamGuard) -> None:
     session = short.open(asked())
-    errors = [pushed(short, session, "z" * 1000).error for _ in range(4)]
+    lists = [pushed(short, session, "z" * 1000) for _ in range(4)]
     short.close(session)
+    whole = short.open(asked())
+    at_once = pushed(short, whole, "z" * 4000, final=True)
+    short.close(whole)
 
-    assert errors[-1] == "context_overflow"
+    assert lists[-1].error == at_once.error == "context_overflow"
+    # The word is cut by the context's end, so none of it is settled, however it came.
+    found = [verdict for verdicts in lists for verdict in settled(verdicts)]
+    assert [verdict.role for verdict in found] == ["user"]
+    assert settled(at_once) == found
 
 
 def test_numbers_that_are_not_finite_are_one_sessions_error(stream_folder: Path) -> None:
