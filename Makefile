@@ -112,8 +112,8 @@ fmt-helm: fmt ## writes the chart's README.md and what its examples render to; n
 	$(BIN)/python -m tests.helm.examples
 
 build/docs-environment/installed: infra/docs/requirements.txt .venv/installed
-	$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/docs-environment
-	$(BIN)/uv pip install --quiet --require-hashes --python build/docs-environment/bin/python --requirement $<
+	$(PYTHON) -m venv --clear build/docs-environment
+	build/docs-environment/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
 .PHONY: docs
