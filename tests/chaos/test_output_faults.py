@@ -10,7 +10,7 @@ from tests.chaos.load import Event, Mix
 from tests.chaos.waiting import wait_until
 
 
-@pytest.mark.parametrize("role", ["verdicts", pytest.param("dlq", marks=pytest.mark.ci)])
+@pytest.mark.parametrize("role", ["verdicts", "dlq"])
 def test_output_topic_missing_holds_all_and_comes_back(new_arena: NewArena, role: str) -> None:
     arena = new_arena(seed=601, missing=(role,))
     arena.start_members(2)

@@ -91,7 +91,6 @@ def test_frozen_worker_wakes_up_behind_its_successor(new_arena: NewArena) -> Non
     assert found.duplicates == published == 0, "it published over its successor"
 
 
-@pytest.mark.ci
 @AT_LEAST_ONCE_ONLY
 def test_frozen_worker_with_published_and_uncommitted_work_wakes_up(new_arena: NewArena) -> None:
     arena = new_arena(seed=105)

@@ -165,7 +165,7 @@ def test_the_chart_has_its_defaults_where_templates_can_read_them() -> None:
 def test_versions_agree() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    ray = next(item for item in project["dependencies"] if item.startswith("ray["))
+    ray = next(item for item in project["optional-dependencies"]["serve"] if item.startswith("ray["))
 
     assert chart["appVersion"] == project["version"]
     assert f">={VALUES['ray']['version'].rpartition('.')[0]}" in ray

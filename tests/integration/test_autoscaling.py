@@ -57,13 +57,8 @@ def test_p1_replicas_come_for_a_burst_and_a_ramp_and_go_when_nothing_comes(
     assert max(sample.guards for sample in application.samples) <= settings.autoscaling.max_replicas
 
 
-@pytest.mark.parametrize(
-    "surge",
-    [
-        pytest.param(0, id="old ones stop first", marks=pytest.mark.slow),
-        pytest.param(100, id="new ones start first"),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("surge", [0, 100], ids=["old ones stop first", "new ones start first"])
 @pytest.mark.timeout(400)
 def test_p1_a_new_revision_takes_over_under_load_and_verdicts_say_who_judged(
     kafka: KafkaCluster, monkeypatch: pytest.MonkeyPatch, surge: int

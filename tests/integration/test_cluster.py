@@ -92,6 +92,7 @@ def test_wrong_password_is_refused(secured_kafka: KafkaCluster) -> None:
         TidyConsumer(bootstrap_timeout_ms=3_000, **client)
 
 
+@pytest.mark.slow
 def test_three_brokers_survive_the_death_of_one(topics: Topics) -> None:
     """With acks=all and two replicas in sync, no record is lost and none is refused."""
     with KafkaCluster(brokers=3) as cluster:
