@@ -47,6 +47,7 @@ from workers.settings.guard_section import GuardSettings
 log = logging.getLogger(__name__)
 FLAVOURS: Final[dict[str, type[Flavour]]] = {flavour.name: flavour for flavour in (Vllm, SGLang, LlamaCpp, Chat)}
 MOST_CALLS: Final = 128  # under way from one process; each has a thread that waits for it
+CANCEL_AGAIN_S: Final = 0.1
 UNDECLARED: Final = "undeclared"
 Result = TypeVar("Result")
 
@@ -204,11 +205,11 @@ class RemoteEngine(Engine):
 
     async def _end(self) -> None:
         """Whoever waits for a call in another thread is let go before the loop stops."""
-        waiting = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in waiting:
-            task.cancel()
-        if waiting:
-            await asyncio.wait(waiting)
+        # Until all have ended: one that is cancelled as its time runs out takes that for the end of its time.
+        while waiting := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in waiting:
+                task.cancel()
+            await asyncio.wait(waiting, timeout=CANCEL_AGAIN_S)
         if hasattr(self, "_pool"):
             await self._pool.close()
 

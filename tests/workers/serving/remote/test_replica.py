@@ -82,3 +82,23 @@ def test_a_replica_that_is_closed_lets_go_of_a_call_that_hangs(new_server: NewSe
     assert not waiting.is_alive()
     assert ends == ["CancelledError"]
     engine.close()
+
+
+def test_an_engine_is_closed_although_a_task_takes_its_cancellation_for_a_time_out(
+    new_server: NewServer, new_engine: NewEngine
+) -> None:
+    engine = new_engine(new_server())
+    cancelled = 0
+
+    async def stubborn() -> None:
+        nonlocal cancelled
+        while cancelled < 2:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                cancelled += 1
+
+    asyncio.run_coroutine_threadsafe(stubborn(), engine._loop)  # noqa: SLF001
+    engine.close()
+
+    assert cancelled == 2
