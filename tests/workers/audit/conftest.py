@@ -9,8 +9,8 @@ import pytest
 from tests.ray_session import ray_session
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def _local_ray() -> Iterator[None]:
-    """For all tests of this folder that one process runs."""
+    """For all tests of a module."""
     with ray_session(4):
         yield
