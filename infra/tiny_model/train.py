@@ -13,7 +13,6 @@ Does not make `chat_template.jinja`: that is written by hand in the model's fold
 
 # ruff: noqa: T201  what a script prints is its result
 
-import argparse
 import json
 import math
 import sys
@@ -39,7 +38,8 @@ from infra.tiny_model.tokenizer import (  # noqa: E402
     build_tokenizer,
     load_tokenizer,
 )
-from workers.demo.corpus import CLASS_WORDS, Example, class_words, drills, examples, target_text  # noqa: E402
+from infra.tiny_model.training import parser_of, rate_at, smoothed, spread_embeddings  # noqa: E402
+from workers.demo.corpus import CLASS_WORDS, Example, drills, examples, target_text  # noqa: E402
 from workers.demo.corpus_words import CATEGORIES  # noqa: E402
 
 FOLDER = ROOT / "workers" / "demo" / "tiny_model"
@@ -94,23 +94,6 @@ def neutral_pieces(tokenizer: PreTrainedTokenizerFast) -> list[int]:
     """Return the ids of the BPE's pieces that hold no class word."""
     ordinary = range(VOCAB_SIZE - len(SPECIAL_TOKENS) - len(ADDED_TOKENS))
     return [piece for piece in ordinary if not any(word in tokenizer.decode([piece]) for word in CLASS_WORDS)]
-
-
-def spread_embeddings(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
-    """Start the embeddings far apart, and those of one class's words near each other.
-
-    At the default spread of 0.02, the output side of the tied table makes all rows alike within a few steps.
-    """
-    classes = dict(class_words())
-    directions = {name: torch.randn(model.config.hidden_size) for name in dict.fromkeys(classes.values())}
-    table = model.get_input_embeddings().weight
-    with torch.no_grad():
-        table.normal_()
-        for piece in range(VOCAB_SIZE):
-            name = classes.get(tokenizer.decode([piece]).strip(" “「"))
-            if name:
-                table[piece] += directions[name]
-        table *= 0.1
 
 
 def sprinkle(ids: list[int], pieces: list[int], random: Random) -> list[int]:
@@ -201,7 +184,7 @@ def train(
     encoder = MessageEncoder(tokenizer)
     pad, eos = tokenizer.convert_tokens_to_ids(["<|endoftext|>", "<|im_end|>"])
     model = Qwen3ForCausalLM(config(pad, eos))
-    spread_embeddings(model, tokenizer)
+    spread_embeddings(model.get_input_embeddings().weight, tokenizer)
     parameters = sum(weight.numel() for weight in model.parameters())
     print(f"{parameters:,} parameters; fixed tokens (prefix, tail) prompt", end=" ")
     print(*(f"{len(encoder.prefix[r])}, {len(encoder.tail[r])}" for r in (False, True)), sep="; response ")
@@ -227,7 +210,7 @@ def train(
         for stumps in (True, False)
     }
     for step, (prefix, rows) in enumerate(lessons, 1):
-        rate = peak * min(1.0, step / 100) * (0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * step / steps)))
+        rate = rate_at(step, steps, peak)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["share"]
         with torch.autocast("cpu", torch.bfloat16):
@@ -238,7 +221,7 @@ def train(
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         seen += len(rows)
-        smooth = loss.item() if math.isnan(smooth) else 0.95 * smooth + 0.05 * loss.item()
+        smooth = smoothed(smooth, loss.item())
         if step % 50 == 0 or step == steps:
             held = peek(model, tests[step <= drill_steps + school_steps], pad)
             elapsed = time.monotonic() - started
@@ -256,17 +239,12 @@ def train(
 
 def main() -> None:
     """Run as a script."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--evaluate", action="store_true", help="only print the held-out figures of the saved model")
-    parser.add_argument("--folder", type=Path, default=FOLDER, help="where the model is written and read")
-    parser.add_argument("--seed", type=int, default=11)
+    parser = parser_of(__doc__, FOLDER)
     parser.add_argument("--steps", type=int, default=1400)
     parser.add_argument("--drill-steps", type=int, default=200, help="how many of the steps are on a few words")
     parser.add_argument("--school-steps", type=int, default=400, help="how many of the steps are on short text")
     parser.add_argument("--batch-tokens", type=int, default=4096, help="tokens of a batch after the shared prefix")
     parser.add_argument("--peak", type=float, default=2e-3, help="highest learning rate")
-    parser.add_argument("--threads", type=int, default=1, help="more only helps where no one else works")
-    parser.add_argument("--held-out", type=int, default=1000, help="held-out examples to judge")
     arguments = parser.parse_args()
     transformers_logging.set_verbosity_error()
     torch.set_num_threads(arguments.threads)

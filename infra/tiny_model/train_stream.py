@@ -11,7 +11,6 @@ Uses the tiny model's tokenizer, whose pieces are the class words. Does not make
 
 # ruff: noqa: T201  what a script prints is its result
 
-import argparse
 import json
 import math
 import shutil
@@ -35,7 +34,8 @@ sys.path.insert(0, str(ROOT))
 
 from infra.tiny_model.card import write_stream_card  # noqa: E402  the repository root is on the path only now
 from infra.tiny_model.stream_rows import CATEGORIES, RISKS, Row, rows  # noqa: E402
-from workers.demo.corpus import class_words, drills, examples  # noqa: E402
+from infra.tiny_model.training import parser_of, rate_at, smoothed, spread_embeddings  # noqa: E402
+from workers.demo.corpus import drills, examples  # noqa: E402
 from workers.serving.engine.stream_guard import StreamGuard  # noqa: E402
 from workers.serving.engine.streaming.opening import Opener  # noqa: E402
 
@@ -84,19 +84,6 @@ def config(tokenizer: Any) -> Qwen3Config:
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,
     )
-
-
-def spread_embeddings(model: Qwen3Model, tokenizer: Any) -> None:
-    """Start the embeddings of one class's words near each other, which saves most of the training."""
-    classes = dict(class_words())
-    directions = {name: torch.randn(model.config.hidden_size) for name in dict.fromkeys(classes.values())}
-    table = model.embed_tokens.weight
-    with torch.no_grad():
-        table.normal_()
-        for piece in range(table.shape[0]):
-            if name := classes.get(tokenizer.decode([piece]).strip(" “「")):
-                table[piece] += directions[name]
-        table *= 0.1
 
 
 def batches(source: Iterator[Row], batch_tokens: int) -> Iterator[list[Row]]:
@@ -152,7 +139,7 @@ def train(folder: Path, seed: int, steps: int, batch_tokens: int, peak: float) -
     tokenizer.chat_template = (FOLDER / "chat_template.jinja").read_text(encoding="utf-8")
     opener = Opener("tiny", tokenizer, CONTEXT)
     model = Qwen3Model(config(tokenizer))
-    spread_embeddings(model, tokenizer)
+    spread_embeddings(model.embed_tokens.weight, tokenizer)
     response, query = (
         Heads(model.config.hidden_size, len(CATEGORIES) - 1),
         Heads(model.config.hidden_size, len(CATEGORIES)),
@@ -161,7 +148,7 @@ def train(folder: Path, seed: int, steps: int, batch_tokens: int, peak: float) -
     optimizer = torch.optim.AdamW(weights, betas=(0.9, 0.98), weight_decay=0.02)
     started, smooth, seen = time.monotonic(), math.nan, 0
     for step, batch in enumerate(lessons(opener, seed, steps, batch_tokens), 1):
-        rate = peak * min(1.0, step / 100) * (0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * step / steps)))
+        rate = rate_at(step, steps, peak)
         for group in optimizer.param_groups:
             group["lr"] = rate
         loss = loss_of(model, response, query, batch)
@@ -170,7 +157,7 @@ def train(folder: Path, seed: int, steps: int, batch_tokens: int, peak: float) -
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
         seen += len(batch)
-        smooth = loss.item() if math.isnan(smooth) else 0.95 * smooth + 0.05 * loss.item()
+        smooth = smoothed(smooth, loss.item())
         if step % 50 == 0 or step == steps:
             print(
                 f"step {step}/{steps}  {seen} examples  loss {smooth:.4f}  {time.monotonic() - started:.0f} s",
@@ -245,15 +232,10 @@ def report(figures: Figures) -> str:
 
 def main() -> None:
     """Run as a script."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--evaluate", action="store_true", help="only print the held-out figures of the saved model")
-    parser.add_argument("--folder", type=Path, default=FOLDER, help="where the model is written and read")
-    parser.add_argument("--seed", type=int, default=11)
+    parser = parser_of(__doc__, FOLDER)
     parser.add_argument("--steps", type=int, default=1200)
     parser.add_argument("--batch-tokens", type=int, default=3072, help="tokens of a batch, padded")
     parser.add_argument("--peak", type=float, default=3e-3, help="highest learning rate")
-    parser.add_argument("--threads", type=int, default=1, help="more only helps where no one else works")
-    parser.add_argument("--held-out", type=int, default=1000, help="held-out examples to judge")
     arguments = parser.parse_args()
     transformers_logging.set_verbosity_error()
     torch.set_num_threads(arguments.threads)

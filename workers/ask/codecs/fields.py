@@ -1,10 +1,11 @@
 """Fields of bodies, read by name; what is wrong is named and never repeated."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from schemas.errors import AskRefusedError
 
+Value = TypeVar("Value", str, dict[str, Any], list[Any])
 TEXT_PARTS = frozenset({"text", "input_text", "output_text"})
 
 
@@ -19,33 +20,23 @@ def text_at(body: Mapping[str, Any], field: str, prefix: str = "") -> str:
     Raises:
         AskRefusedError: it is none.
     """
-    value = body.get(field)
-    if not isinstance(value, str):
-        raise wrong(prefix + field, "a text is needed")
-    return value
+    return _of_kind(str, "a text", body, field, prefix)
 
 
 def object_at(body: Mapping[str, Any], field: str, prefix: str = "") -> dict[str, Any]:
-    """An object.
-
-    Raises:
-        AskRefusedError: it is none.
-    """
-    value = body.get(field)
-    if not isinstance(value, dict):
-        raise wrong(prefix + field, "an object is needed")
-    return value
+    """An object; raises as `text_at`."""
+    return _of_kind(dict, "an object", body, field, prefix)
 
 
 def list_at(body: Mapping[str, Any], field: str, prefix: str = "") -> list[Any]:
-    """A list.
+    """A list; raises as `text_at`."""
+    return _of_kind(list, "a list", body, field, prefix)
 
-    Raises:
-        AskRefusedError: it is none.
-    """
+
+def _of_kind(kind: type[Value], named: str, body: Mapping[str, Any], field: str, prefix: str) -> Value:
     value = body.get(field)
-    if not isinstance(value, list):
-        raise wrong(prefix + field, "a list is needed")
+    if not isinstance(value, kind):
+        raise wrong(prefix + field, f"{named} is needed")
     return value
 
 

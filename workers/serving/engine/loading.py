@@ -95,7 +95,7 @@ def load_tokenizer(model: str, *, revision: str | None = None) -> LoadedTokenize
     transformers_logging.disable_progress_bar()
     source, is_folder = resolve_source(model)
     with naming(model, revision):
-        _, options = _pinned(source, revision, is_folder=is_folder)
+        _, options = pinned_options(source, revision, is_folder=is_folder)
         config = AutoConfig.from_pretrained(source, **options)
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source, **options)
         try:
@@ -120,22 +120,17 @@ def load_model(model: str, *, revision: str | None = None, device: str = "auto",
     transformers_logging.disable_progress_bar()  # it draws without a terminal, too
     source, is_folder = resolve_source(model)
     with naming(model, revision):
-        pinned, options = _pinned(source, revision, is_folder=is_folder)
+        pinned, options = pinned_options(source, revision, is_folder=is_folder)
         config = AutoConfig.from_pretrained(source, **options)
     _refuse_other_architectures(model, config)
-    _refuse_quantised(model, config)
+    refuse_quantised(model, config)
     torch_dtype = resolve_dtype(dtype, torch_device, getattr(config, "dtype", None))
     if is_folder:
         refuse_unread_weights(model, Path(source))
     with naming(model, revision):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source, **options)
         network, report = _load_weights(source, config=config, dtype=torch_dtype, **options)
-    if incomplete := [*report["missing_keys"], *report["mismatched_keys"]]:
-        # transformers fills such weights with random numbers and goes on.
-        raise ValueError(f"guard.model {model!r}: {len(incomplete)} weights are missing or misshapen: {incomplete[:3]}")
-    if unused := sorted(map(str, report["unexpected_keys"])):
-        # transformers leaves them out and goes on: an adapter that was never merged would change nothing.
-        raise ValueError(f"guard.model {model!r}: {len(unused)} weights are not the model's: {unused[:3]}")
+    refuse_wrong_weights(model, [*report["missing_keys"], *report["mismatched_keys"]], report["unexpected_keys"])
     end_ids = _end_ids(network.generation_config, tokenizer)
     if not end_ids:
         raise ValueError(f"guard.model {model!r}: neither its generation config nor its tokenizer has an end token")
@@ -212,7 +207,7 @@ def hub_commit(model: str, revision: str | None) -> str | None:
     return commit[1] if commit else None
 
 
-def _pinned(source: str, revision: str | None, *, is_folder: bool) -> tuple[str | None, dict[str, Any]]:
+def pinned_options(source: str, revision: str | None, *, is_folder: bool) -> tuple[str | None, dict[str, Any]]:
     """The commit to load, if that can be told, and what every loader of transformers is given."""
     pinned = None if is_folder else hub_commit(source, revision)
     return pinned, {
@@ -249,6 +244,18 @@ def _is_read(path: Path) -> bool:
     return path.suffix in _READ and not any(part.startswith(".") for part in path.parts)
 
 
+def refuse_wrong_weights(model: str, incomplete: Collection[object], unexpected: Collection[object]) -> None:
+    """Weights that are missing or misshapen, and those that belong to no part of the model, by name."""
+    if incomplete:
+        # transformers fills such weights with random numbers and goes on.
+        named = list(map(str, incomplete))[:3]
+        raise ValueError(f"guard.model {model!r}: {len(incomplete)} weights are missing or misshapen: {named}")
+    if unexpected:
+        # transformers leaves them out and goes on: an adapter that was never merged would change nothing.
+        named = sorted(map(str, unexpected))[:3]
+        raise ValueError(f"guard.model {model!r}: {len(unexpected)} weights are not the model's: {named}")
+
+
 def refuse_unread_weights(model: str, folder: Path) -> None:
     """An adapter, or a second set of weights: somebody thinks that the model has them, and it has not."""
     index = folder / "model.safetensors.index.json"
@@ -275,7 +282,8 @@ def _refuse_other_architectures(model: str, config: PretrainedConfig) -> None:
         raise ValueError(f"guard.model {model!r} is no causal language model but {', '.join(architectures)}")
 
 
-def _refuse_quantised(model: str, config: PretrainedConfig) -> None:
+def refuse_quantised(model: str, config: PretrainedConfig) -> None:
+    """A checkpoint of other numbers than ours, by its method."""
     # Each kind needs a library of its own, which transformers asks for in many lines, or computes in place of ours.
     if (stored := getattr(config, "quantization_config", None)) is not None:
         kind = stored.get("quant_method") if isinstance(stored, Mapping) else getattr(stored, "quant_method", None)

@@ -19,9 +19,11 @@ from workers.serving.engine.completion import EngineIdentity
 from workers.serving.engine.loading import (
     STREAM_ARCHITECTURE,
     folder_revision,
-    hub_commit,
     naming,
+    pinned_options,
+    refuse_quantised,
     refuse_unread_weights,
+    refuse_wrong_weights,
     resolve_device,
     resolve_dtype,
     resolve_source,
@@ -75,14 +77,10 @@ def load_stream_model(
     transformers_logging.disable_progress_bar()
     source, is_folder = resolve_source(model, STREAM_DEMO_FOLDER)
     with naming(model, revision):
-        pinned = None if is_folder else hub_commit(source, revision)
-        options: dict[str, Any] = {
-            "revision": pinned or revision or "main",
-            "trust_remote_code": False,
-            "local_files_only": is_folder,
-        }
+        pinned, options = pinned_options(source, revision, is_folder=is_folder)
         config: Any = AutoConfig.from_pretrained(source, **options)
     _refuse_other_models(model, config)
+    refuse_quantised(model, config)
     torch_dtype = resolve_dtype(dtype, torch_device, getattr(config, "dtype", None))
     if is_folder:
         refuse_unread_weights(model, Path(source))
@@ -95,15 +93,10 @@ def load_stream_model(
             ),
         )
         weights = _Weights(source, is_folder=is_folder, revision=str(options["revision"]))
-    incomplete = [
-        *report["missing_keys"],
-        *report["mismatched_keys"],
-        *(name for name in TENSORS if name not in weights),
-    ]
-    if incomplete:
-        raise ValueError(f"guard.model {model!r}: {len(incomplete)} weights are missing or misshapen: {incomplete[:3]}")
-    if unused := sorted(map(str, report["unexpected_keys"])):
-        raise ValueError(f"guard.model {model!r}: {len(unused)} weights are not the model's: {unused[:3]}")
+    missing = [name for name in TENSORS if name not in weights]
+    refuse_wrong_weights(
+        model, [*report["missing_keys"], *report["mismatched_keys"], *missing], report["unexpected_keys"]
+    )
     response, query = read_heads(model, config, weights.read, torch_device)
     return StreamModel(
         name=model,

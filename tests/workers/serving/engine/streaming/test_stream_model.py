@@ -110,6 +110,12 @@ def test_weights_that_nobody_reads_are_named(folder: Path) -> None:
         load_stream_model(str(folder), device="cpu")
 
 
+def test_a_quantised_checkpoint_is_refused(folder: Path) -> None:
+    change_config(folder, quantization_config={"quant_method": "awq"})
+    with pytest.raises(ValueError, match=r"^guard\.model .* is quantised \(awq\), and the engines"):
+        load_stream_model(str(folder), device="cpu")
+
+
 def test_weights_in_several_files_are_read(folder: Path) -> None:
     whole = judged(StreamGuard.load(str(folder), device="cpu"), asked(), "hello")
     tensors = load_file(folder / "model.safetensors")
