@@ -194,6 +194,8 @@ def save(folder: Path, model: Qwen3Model, response: Heads, query: Heads) -> None
     (folder / "config.json").write_text(f"{text}\n", encoding="utf-8")
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(TOKENIZER / name, folder / name)
+    if folder.resolve() != FOLDER:
+        shutil.copy(FOLDER / "chat_template.jinja", folder)
 
 
 def evaluate(folder: Path, count: int, show: int = 10) -> Figures:
