@@ -263,7 +263,7 @@ def test_p9_a_poll_takes_what_its_budget_holds_and_goes_on_from_there(site: Site
     site.produce([event(f"e{number}", "x" * 100_000) for number in range(40)])
     consumer = group_consumer(site.settings.kafka)
     fetcher = read_leniently(consumer, 2**20)
-    consumer.subscribe([site.names[0]])
+    consumer.assign([TopicPartition(site.names[0], number) for number in range(4)])
     polls: list[int] = []
 
     def all_polled(budget: int = 150_000) -> bool:

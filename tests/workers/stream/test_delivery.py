@@ -280,9 +280,9 @@ def test_p6_a_call_that_hangs_leaves_the_other_partitions_at_work(site: Site) ->
     for number in range(400):
         sender.send(site.names[0], event(f"e{number}", "hello" if number else "hang"), partition=number % 4)
     sender.close()
-    worker = site.start(
-        ScriptedGuard(script=hang), site.settings_with(limits={"in_flight_records": 40}, kafka={"max_poll_records": 32})
-    )
+    # A record a call: one that hangs holds what shares its call, of whatever partition, until the call times out.
+    sizes = {"delivery": {"chunk_size": 1}, "kafka": {"max_poll_records": 32}}
+    worker = site.start(ScriptedGuard(script=hang), site.settings_with(limits={"in_flight_records": 40}, **sizes))
 
     def judged() -> Counter[int]:
         return Counter(verdict["source"]["partition"] for verdict in site.verdicts())
