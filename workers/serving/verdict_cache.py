@@ -48,9 +48,9 @@ class VerdictCache:
         return len(self._kept)
 
     def key_of(self, prompt: PreparedPrompt) -> bytes:
-        """A key that is equal only for prompts of equal tokens and task."""
-        tokens = prompt.token_ids.tobytes()
-        return blake2b(tokens, digest_size=KEY_BYTES, key=self._secret, person=prompt.task.encode()).digest()
+        """A key that is equal only for prompts of equal tokens and task; what they share is not hashed again."""
+        own = prompt.start.digest + prompt.token_ids[prompt.start.tokens :].tobytes()
+        return blake2b(own, digest_size=KEY_BYTES, key=self._secret, person=prompt.task.encode()).digest()
 
     def find(self, key: bytes) -> Kept | None:
         """What was kept, now the last to go."""

@@ -10,7 +10,7 @@ import pytest
 from tests.allocations import held_by
 from tests.workers.serving.conftest import Measured
 from workers.serving import verdict_cache
-from workers.serving.engine.completion import Completion, PreparedPrompt, Task
+from workers.serving.engine.completion import Completion, PreparedPrompt, SharedStart, Task
 from workers.serving.verdict_cache import KEY_BYTES, MAX_CHARACTERS, VerdictCache
 
 SAFE = Completion("Safety: Safe\nCategories: None", None, None, 300, 8, "stop")
@@ -30,6 +30,15 @@ def test_equal_prompts_have_one_key_and_others_another() -> None:
 
     assert cache.key_of(prompt(1, 2, 3)) == cache.key_of(prompt(1, 2, 3))
     assert len({cache.key_of(other) for other in others}) == len(others)
+
+
+def test_of_what_prompts_share_a_key_holds_only_which_it_is() -> None:
+    cache = VerdictCache(8)
+    one, other = SharedStart(2, b"one"), SharedStart(2, b"other")
+    prompts = [replace(prompt(*tokens), start=start) for tokens in ((1, 2, 3), (1, 2, 4)) for start in (one, other)]
+
+    assert len({cache.key_of(item) for item in prompts}) == 4
+    assert cache.key_of(replace(prompt(8, 9, 3), start=one)) == cache.key_of(prompts[0]), "the start was hashed again"
 
 
 def test_p10_a_key_is_a_digest_under_a_secret_of_its_cache() -> None:

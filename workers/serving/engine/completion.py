@@ -5,7 +5,7 @@ Knows nothing of torch, tokenizers or any particular engine, and does not parse 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol, TypeAlias
+from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -61,12 +61,20 @@ class Completion:
         return cls(text="", error=error, scores=None, prompt_tokens=prompt_tokens, output_tokens=0, finish=None)
 
 
+class SharedStart(NamedTuple):
+    """What all prompts of one layout begin with: how many tokens, and a digest of them that stands for them."""
+
+    tokens: int = 0
+    digest: bytes = b""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class PreparedPrompt:
     """A rendered and tokenised conversation: `token_ids` is a read-only int64 array of shape (tokens,)."""
 
     token_ids: npt.NDArray[np.int64]
     task: Task
+    start: SharedStart = SharedStart()
 
     def __len__(self) -> int:
         return int(self.token_ids.shape[0])

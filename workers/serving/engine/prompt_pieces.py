@@ -14,11 +14,14 @@ control tokens or messages.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+
+from workers.serving.engine.completion import SharedStart
 
 TokenIds = npt.NDArray[np.int64]
 
@@ -66,11 +69,12 @@ class PromptPieces:
     """A prompt of one sequence of roles: fixed tokens, and the texts between them that messages decide.
 
     There is one more of `fixed`, each of shape (tokens,), than of `texts`, each of which is literals and slots in
-    order.
+    order. `start` is the first of `fixed`.
     """
 
     fixed: tuple[TokenIds, ...]
     texts: tuple[tuple[str | ContentSlot, ...], ...]
+    start: SharedStart
 
     def filled(self, contents: Sequence[str]) -> list[str]:
         """The texts of a conversation with these contents."""
@@ -107,7 +111,8 @@ def pieces_of(
             else:
                 texts.append(piece)
                 fixed.append([])
-    return PromptPieces(tuple(_read_only(ids) for ids in fixed), tuple(texts))
+    read_only = tuple(_read_only(ids) for ids in fixed)
+    return PromptPieces(read_only, tuple(texts), SharedStart(len(fixed[0]), sha256(read_only[0].tobytes()).digest()))
 
 
 def _uncut(span: Sequence[str | ContentSlot]) -> list[str | tuple[str | ContentSlot, ...]]:

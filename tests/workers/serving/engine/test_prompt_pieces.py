@@ -146,3 +146,15 @@ def test_cuts_are_where_no_token_reaches_over(
     pieces = pieces_of([slots(span)], lambda text: list(text.encode()), at_seams=True)
     assert [list(parts) for parts in pieces.texts] == [slots(parts) for parts in texts]
     assert [bytes(ids.tolist()).decode() for ids in pieces.fixed] == fixed
+
+
+def test_starts_of_one_length_are_told_apart() -> None:
+    starts = [
+        pieces_of(
+            [[text, ContentSlot(0, trims_left=False, trims_right=False)]], lambda t: list(t.encode()), at_seams=True
+        ).start
+        for text in ("AB\n\nCD ", "AC\n\nCD ", "AB\n\nCD ")
+    ]
+
+    assert starts[0] == starts[2] != starts[1]
+    assert starts[0].tokens == starts[1].tokens > 0

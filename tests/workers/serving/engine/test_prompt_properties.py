@@ -90,3 +90,17 @@ def test_p4_hostile_text_never_becomes_a_control_token(
     rendered = str(tokenizer.apply_chat_template(chat, tokenize=False))
     decoded = str(tokenizer.backend_tokenizer.decode(ids, skip_special_tokens=False))
     assert unicodedata.normalize("NFC", decoded) == unicodedata.normalize("NFC", rendered)
+
+
+@QUICK
+@given(chats=st.tuples(_conversations(HOSTILE), _conversations(HOSTILE)))
+def test_prompts_of_one_start_begin_with_the_same_tokens(
+    builder: PromptBuilder, chats: tuple[list[dict[str, str]], list[dict[str, str]]]
+) -> None:
+    first, second = (builder.prepare(chat) for chat in chats)
+    if not (isinstance(first, PreparedPrompt) and isinstance(second, PreparedPrompt)):
+        return
+    starts = [prompt.token_ids[: prompt.start.tokens].tolist() for prompt in (first, second)]
+
+    assert starts[0]
+    assert (first.start == second.start) == (starts[0] == starts[1])
