@@ -16,8 +16,9 @@ def mock_bench(mock_broker: Broker) -> Site:
 
 
 def test_p5_a_worker_without_a_broker_waits_for_one_and_leaves_no_thread(
-    mock_bench: Site, caplog: pytest.LogCaptureFixture
+    mock_bench: Site, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("workers.kafka.connection.BOOTSTRAP_TIMEOUT_MS", 500)
     before = threading.active_count()
     nowhere = {"bootstrap_servers": f"127.0.0.1:{free_port(set())}", "api_version": None}
     worker = mock_bench.start(ScriptedGuard(), mock_bench.settings_with(kafka=nowhere))

@@ -44,9 +44,9 @@ _FIRST_ID: Final = 100_000  # of a verdict's tokens; no prompt has any of them
 _CERTAIN: Final = 1e4  # far above every logit of random weights
 
 
-def random_guard(shape: str, *, device: torch.device, dtype: torch.dtype) -> Any:
-    """A Qwen3 of the shape "0.6B", "4B" or "8B" with random weights; takes seconds, not the minutes of a real draw."""
-    config = Qwen3Config(
+def config_of(shape: str) -> Qwen3Config:
+    """The configuration of the guard's model "0.6B", "4B" or "8B"."""
+    return Qwen3Config(
         **SHAPES[shape],
         num_key_value_heads=8,
         head_dim=128,
@@ -55,6 +55,11 @@ def random_guard(shape: str, *, device: torch.device, dtype: torch.dtype) -> Any
         rope_parameters={"rope_type": "default", "rope_theta": 1e6},
         tie_word_embeddings=shape == "0.6B",
     )
+
+
+def random_guard(shape: str, *, device: torch.device, dtype: torch.dtype) -> Any:
+    """A Qwen3 of the shape "0.6B", "4B" or "8B" with random weights; takes seconds, not the minutes of a real draw."""
+    config = config_of(shape)
     with torch.device("meta"):
         network: Any = Qwen3ForCausalLM(config).to(dtype)
     network = network.to_empty(device=device).train(False).requires_grad_(False)

@@ -4,7 +4,7 @@ Knows nothing of torch, tokenizers or any particular engine, and does not parse 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
@@ -68,13 +68,16 @@ class SharedStart(NamedTuple):
     digest: bytes = b""
 
 
+_NOTHING_SHARED: Final = SharedStart()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class PreparedPrompt:
     """A rendered and tokenised conversation: `token_ids` is a read-only int64 array of shape (tokens,)."""
 
     token_ids: npt.NDArray[np.int64]
     task: Task
-    start: SharedStart = SharedStart()
+    start: SharedStart = field(default=_NOTHING_SHARED, kw_only=True)
 
     def __len__(self) -> int:
         return int(self.token_ids.shape[0])

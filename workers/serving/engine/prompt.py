@@ -173,7 +173,7 @@ class PromptBuilder:
         token_ids = item.pieces.joined([next(encoded) for _ in item.texts])
         if self._max_tokens is not None and len(token_ids) > self._max_tokens:
             return Completion.failed(CONTEXT_OVERFLOW, prompt_tokens=len(token_ids))
-        return PreparedPrompt(token_ids, item.task, item.pieces.start)
+        return PreparedPrompt(token_ids, item.task, start=item.pieces.start)
 
     def _layout(self, roles: tuple[str, ...]) -> _Layout | None:
         return self._cached_layout(roles) if len(roles) <= _LONGEST_CACHED_PLAN else self._derive_layout(roles)

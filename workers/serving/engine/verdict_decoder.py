@@ -204,9 +204,7 @@ class VerdictDecoder:
 
         `lasting` is False for a cache that the next pass may write into.
         """
-        # The first of equals, as in `argmax`, which takes six times as long on a CPU. NaN, if any, is every extreme.
-        high, choices = logits.max(dim=-1)
-        choices = torch.where(high.isfinite() & logits.amin(dim=-1).isfinite(), choices, _NOT_FINITE)
+        choices = choices_of(logits)
         labels = None if self._label_ids is None else logits[..., self._label_ids].float()
         # The only wait for the device in a pass.
         chosen: list[list[int]] = choices.tolist()
@@ -261,3 +259,10 @@ class VerdictDecoder:
             if self._forward.device.type == "cpu"
             else host.pin_memory().to(self._forward.device, non_blocking=True)
         )
+
+
+def choices_of(logits: torch.Tensor) -> torch.Tensor:
+    """The model's choice at each position of (rows, positions, words): an id, or -1 where a logit is not finite."""
+    # The first of equals, as in `argmax`, which takes six times as long on a CPU. NaN, if any, is every extreme.
+    high, choices = logits.max(dim=-1)
+    return torch.where(high.isfinite() & logits.amin(dim=-1).isfinite(), choices, _NOT_FINITE)

@@ -305,7 +305,7 @@ class RemoteEngine(Engine):
         contents = [str(turn["content"]) for turn in conversation]
         if any(text in content for text in self._control_texts for content in contents):
             return Completion.failed(NOT_RENDERED, prompt_tokens=len(prompt))
-        return ChatPrompt(prompt.token_ids, prompt.task, conversation)
+        return ChatPrompt(prompt.token_ids, prompt.task, conversation, start=prompt.start)
 
     def _encode(self, text: str) -> list[int]:
         ids: list[int] = self._loaded.tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids

@@ -71,8 +71,7 @@ class SuffixForward:
         """
 
         def try_out(pieces: LayerPieces) -> torch.Tensor:
-            trial = copy.copy(self)
-            trial._pieces = pieces  # noqa: SLF001 - its own class
+            trial = self.with_pieces(pieces)
             logits = []
             for rows, tokens in ((3, 37), (2, 53), (1, 41)):
                 ids = torch.arange(rows * tokens, device=self._device).view(rows, tokens)
@@ -84,6 +83,12 @@ class SuffixForward:
         if (pieces := compiled_pieces(try_out)) is not None:
             self._pieces = pieces
         return pieces is not None
+
+    def with_pieces(self, pieces: LayerPieces) -> "SuffixForward":
+        """The same model with other pieces between its products."""
+        other = copy.copy(self)
+        other._pieces = pieces  # noqa: SLF001 - its own class
+        return other
 
     def no_prefix(self) -> PrefixCache:
         """The empty prefix, of prompts that share nothing."""
