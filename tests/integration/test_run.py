@@ -38,7 +38,7 @@ from workers.tools.dead_letters.dead_letters import scan
 from workers.tools.verify.verify import verify
 
 WEIR = str(Path(sys.executable).with_name("weir"))
-START_S, STOP_S = 90.0, 40.0
+START_S, STOP_S = 180.0, 40.0
 MARK, DEAD_CLUSTER = "TEST_RUN_MARK", "127.0.0.1:1"
 MORE = "hello hello "
 DEMO = {
