@@ -12,7 +12,7 @@ import pytest
 
 from tests.server_process import ServerProcess, answers_ok, free_port
 
-START_S, STOP_S = 90.0, 40.0
+START_S, STOP_S = 180.0, 40.0
 
 
 def ask(url: str, texts: list[str]) -> Any:
