@@ -117,9 +117,10 @@ build/docs-environment/installed: infra/docs/requirements.txt .venv/installed
 	@touch $@
 
 .PHONY: docs
-docs: setup build/docs-environment/installed ## the documentation site, build/docs/site; a link that leads nowhere fails it
-	$(BIN)/python infra/docs_site.py
+docs: setup build/docs-environment/installed ## the documentation site, build/docs/site; a link that leads nowhere fails it, and so does what loads from another host
+	$(BIN)/python -m infra.docs_site
 	NO_MKDOCS_2_WARNING=1 build/docs-environment/bin/mkdocs build --strict --config-file build/docs/mkdocs.yml
+	$(BIN)/python -m infra.docs_offline
 
 .PHONY: docs-serve
 docs-serve: docs ## the same on http://127.0.0.1:8000

@@ -1,4 +1,4 @@
-"""Progress bars as a person sees them: each command runs on a terminal of its own. Where there is none, no bar is drawn."""
+"""Progress bars as a person sees them: each command runs on a terminal of its own; without one there is no bar."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def on_terminal(*arguments: str, environment: dict[str, str], columns: int = 80)
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     shown = b""
-    with subprocess.Popen([WEIR, *arguments], env=environment, stdin=theirs, stdout=theirs, stderr=theirs) as command:
+    with subprocess.Popen([WEIR, *arguments], env=environment, stdin=theirs, stdout=theirs, stderr=theirs):
         os.close(theirs)
         try:
             while part := os.read(ours, 4096):
