@@ -183,6 +183,10 @@ class GuardReplica:
         share = self._busy.share()
         return {} if share is None else {BUSY: share}
 
+    async def spans_about(self, traces: Sequence[str]) -> list[str]:
+        """Recent spans of these traces; see `workers.telemetry.export.RecentSpans`."""
+        return await asyncio.to_thread(self._tracing.spans_about, traces)
+
     def close(self) -> None:
         """End its threads, which finish what they are at, and export the telemetry that is left."""
         self._closing.close()
