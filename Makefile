@@ -8,7 +8,7 @@ JOBS ?= 2
 # One thread of PyTorch in each of them: threads that spin for work take it from the other process.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=$(JOBS) --dist=loadfile $(if $(ORDER),-p randomly --randomly-seed=$(ORDER))
 # What the fast tier leaves to test-ci and test-slow.
-REST = integration or chaos or helm or ray or collector or browser or slow or gpu
+REST = integration or chaos or helm or ray or collector or browser or server or slow or gpu
 
 .PHONY: help
 help: ## this list
