@@ -8,7 +8,7 @@ JOBS ?= 2
 # One thread of PyTorch in each of them: threads that spin for work take it from the other process.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=$(JOBS) --dist=loadfile $(if $(ORDER),-p randomly --randomly-seed=$(ORDER))
 # What the fast tier leaves to test-ci and test-slow.
-REST = integration or chaos or helm or ray or collector or browser or slow or gpu
+REST = integration or chaos or helm or ray or collector or browser or server or slow or gpu
 
 .PHONY: help
 help: ## this list
@@ -117,9 +117,10 @@ build/docs-environment/installed: infra/docs/requirements.txt .venv/installed
 	@touch $@
 
 .PHONY: docs
-docs: setup build/docs-environment/installed ## the documentation site, build/docs/site; a link that leads nowhere fails it
-	$(BIN)/python infra/docs_site.py
+docs: setup build/docs-environment/installed ## the documentation site, build/docs/site; a link that leads nowhere fails it, and so does what loads from another host
+	$(BIN)/python -m infra.docs_site
 	NO_MKDOCS_2_WARNING=1 build/docs-environment/bin/mkdocs build --strict --config-file build/docs/mkdocs.yml
+	$(BIN)/python -m infra.docs_offline
 
 .PHONY: docs-serve
 docs-serve: docs ## the same on http://127.0.0.1:8000

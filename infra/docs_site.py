@@ -10,10 +10,13 @@ from pathlib import Path
 
 import yaml
 
+from infra.docs_pictures import with_pictures
+
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "build" / "docs"
 PAGES = FOLDER / "pages"
 _SHOWN = {".md", ".png", ".svg"}
+_ADDED = ("infra/docs/tables.js", "infra/docs/tables.css")
 _LINK = re.compile(r"\[([^\]]*)\]\((?!https?://|mailto:|#)([^)\s#]+)(#[^)\s]*)?\)")
 NAV = {
     "Quick start": ["README.md", "infra/examples/README.md"],
@@ -45,7 +48,7 @@ _CONFIG = {
     "site_dir": "site",
     "theme": {
         "name": "material",
-        "font": False,  # no page asks another host for anything but the picture's library
+        "font": False,  # no page asks another host for anything: infra/docs_offline.py
         "features": ["navigation.tabs", "navigation.indexes", "content.code.copy", "search.suggest"],
         "palette": [
             {
@@ -61,18 +64,12 @@ _CONFIG = {
         ],
     },
     "markdown_extensions": ["tables", "toc", "pymdownx.highlight", "pymdownx.superfences"],
+    "extra_javascript": [_ADDED[0]],
+    "extra_css": [_ADDED[1]],
     "plugins": ["search"],
     "validation": {"links": {"anchors": "warn", "not_found": "warn", "unrecognized_links": "warn"}},
     "not_in_nav": "*.md",
 }
-# A function's name, which safe YAML has no word for. The theme draws such a block with a library of another host.
-_PICTURES = """\
-- pymdownx.superfences:
-    custom_fences:
-    - name: mermaid
-      class: mermaid
-      format: !!python/name:pymdownx.superfences.fence_code_format
-"""
 
 
 def gather() -> None:
@@ -81,7 +78,7 @@ def gather() -> None:
     listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True)
     for name in listed.stdout.decode().splitlines():
         path = ROOT / name
-        if path.suffix not in _SHOWN or not path.is_file():
+        if (path.suffix not in _SHOWN and name not in _ADDED) or not path.is_file():
             continue
         target = PAGES / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -90,12 +87,13 @@ def gather() -> None:
         else:
             shutil.copy(path, target)
     nav = [{title: [page for entry in entries for page in _pages(entry)]} for title, entries in NAV.items()]
-    config = yaml.safe_dump({**_CONFIG, "nav": nav}, sort_keys=False).replace("- pymdownx.superfences\n", _PICTURES)
+    config = yaml.safe_dump({**_CONFIG, "nav": nav}, sort_keys=False)
     (FOLDER / "mkdocs.yml").write_text(config, encoding="utf-8")
 
 
 def page_of(text: str, path: Path) -> str:
-    """A page as the site has it: what links to a file that is no page names it, an example's link becomes the file.
+    """A page as the site has it: what links to a file that is no page names it, an example's link becomes the file, and
+    a diagram its picture.
 
     Args:
         text: Markdown.
@@ -108,7 +106,7 @@ def page_of(text: str, path: Path) -> str:
             return link[0]
         return f"{link[1]} (`{target.relative_to(ROOT)}`)" if link[1] != link[2] else f"`{link[1]}`"
 
-    text = _LINK.sub(replaced, text)
+    text = with_pictures(_LINK.sub(replaced, text), path)
     if path.parent == ROOT / "infra" / "examples":
         for file in sorted(path.parent.iterdir()):
             if file.suffix in (".py", ".yaml"):

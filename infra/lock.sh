@@ -9,6 +9,8 @@ compile() {
 compile pyproject.toml --extra audit -o requirements.txt # what the images have: serve, too
 compile pyproject.toml --extra dev -o requirements-dev.txt
 compile infra/docs/requirements.in -o infra/docs/requirements.txt # what `make docs` builds with
+compile --no-deps tests/workers/serving/remote/requirements-transformers-server.in \
+  -o tests/workers/serving/remote/requirements-transformers-server.txt
 for peer in workers/bench/stream/peers/programs/*.in; do # of `weir bench stream --peers`; they pin what is compared
   compile "$peer" -o "${peer%.in}.txt"
 done

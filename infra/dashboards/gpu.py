@@ -62,8 +62,9 @@ SERVERS = (
     Panel("Calls under way", "By server, and how many may be: fewer after it has said that it has too many.",
           (Query(total(table.REMOTE_CALLS, by="server_address"), "{{server_address}}"),
            Query(f"sum by (server_address) ({table.REMOTE_LIMIT.prometheus_name})", "limit {{server_address}}"))),
-    Panel("Calls without an answer", "A second, by what was wrong.",
-          (Query(rate(table.REMOTE_FAULTS, by="error_type"), "{{error_type}}"),), "reqps"),
+    Panel("Calls without an answer", "A second, by what was wrong; and those made a second time, as they were slow.",
+          (Query(rate(table.REMOTE_FAULTS, by="error_type"), "{{error_type}}"),
+           Query(rate(table.REMOTE_HEDGES), "made a second time")), "reqps"),
 )  # fmt: skip
 
 GPU = Dashboard(

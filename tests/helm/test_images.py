@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import tomllib
@@ -90,6 +91,28 @@ def test_everything_that_compose_mounts_exists() -> None:
     assert [source for source in sources if not (ROOT / "infra" / source).exists()] == []
     assert (ROOT / "infra/collector/collector.yaml").is_file()
     assert (ROOT / "infra/collector/prometheus.yaml").is_file()
+
+
+def test_grafana_makes_a_password_once_that_only_its_user_reads_and_no_log_has(tmp_path: Path) -> None:
+    grafana = COMPOSE["services"]["grafana"]
+    (variable, _), *others = grafana["environment"].items()
+    file = tmp_path / "password"
+    command = [part.replace("$$", "$").replace("/run.sh", "echo started") for part in grafana["entrypoint"]]
+
+    def start() -> str:
+        environment = {"PATH": os.environ["PATH"], variable: str(file)}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=10, check=True)
+        assert (done.stdout, done.stderr) == ("started\n", "")
+        return file.read_text(encoding="utf-8").strip()
+
+    made = start()
+    assert re.fullmatch(r"[A-Za-z0-9+/]{24}", made)
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert start() == made, "what Grafana was given at its first start is what it takes"
+    assert (variable, others) == ("GF_SECURITY_ADMIN_PASSWORD__FILE", []), "nobody gets in without it"
+    assert all(
+        port.startswith("127.0.0.1:") for service in COMPOSE["services"].values() for port in service.get("ports", [])
+    )
 
 
 def test_composes_settings_are_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """`weir plan`: replicas, partitions, batch settings and cost for a load, with the working.
 
-The arithmetic is in `pipelines.capacity.capacity`.
+The arithmetic is in `pipelines.capacity.capacity`, and for servers that run the model in `pipelines.capacity.servers`.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +17,7 @@ from pipelines.capacity.capacity import plan as plan_capacity
 from pipelines.capacity.figure_file import known_figures
 from pipelines.capacity.figures import GPUS, MEASURED, MODELS, EngineFigure
 from pipelines.capacity.load import Assumptions, Workload
+from pipelines.capacity.servers import ServersPlan, plan_servers
 from schemas.event import Task
 from workers.cli.option_objects import with_objects
 from workers.cli.options import AsJson
@@ -54,10 +56,25 @@ class _EngineOptions:
 
 
 @dataclass(frozen=True)
+class _ServerOptions:
+    """Servers that run the model, in place of GPUs of our own."""
+
+    server_rate: Annotated[
+        float | None,
+        typer.Option(
+            help="Messages/s that you have measured of one server under this very load: plans remote engines."
+        ),
+    ] = None
+    call_ms: Annotated[
+        float, typer.Option(help="Milliseconds that a call of 32 prompts takes there; with --server-rate.")
+    ] = 200.0
+
+
+@dataclass(frozen=True)
 class _AssumedOptions:
     """What nobody measures."""
 
-    price: Annotated[float | None, typer.Option(help="Of one GPU hour, in any currency.")] = None
+    price: Annotated[float | None, typer.Option(help="Of one GPU's hour, or a server's, in any currency.")] = None
     utilisation: Annotated[float, typer.Option(help="Busy share to plan for.")] = 0.7
     efficiency: Annotated[
         float, typer.Option(help="Share of the data sheet's dense bf16 that is reached; where nothing was measured.")
@@ -68,10 +85,25 @@ class _AssumedOptions:
 
 
 @with_objects
-def plan(load: _LoadOptions, engine: _EngineOptions, assumed: _AssumedOptions, as_json: AsJson = False) -> None:
+def plan(
+    load: _LoadOptions,
+    engine: _EngineOptions,
+    servers: _ServerOptions,
+    assumed: _AssumedOptions,
+    as_json: AsJson = False,
+) -> None:
     """Plan capacity for a load. Says whether a throughput was measured or only reckoned from a data sheet."""
     workload = Workload(load.messages_per_second, load.tokens, load.target, load.task, load.unsafe_share)
     assumptions = Assumptions(**asdict(assumed))
+    if servers.server_rate is not None:
+        planned_servers = plan_servers(workload, servers.server_rate, servers.call_ms, assumptions)
+        if as_json:
+            show_json(
+                {"workload": asdict(workload), "assumptions": asdict(assumptions), **asdict(planned_servers)},
+            )
+        else:
+            _show_servers(planned_servers)
+        return
     known = known_figures(engine.figures, engine.rate, engine.gpu, engine.model)
     planned = plan_capacity(workload, engine.model, engine.gpu, known, assumptions)
     if as_json:
@@ -104,7 +136,29 @@ def _show(planned: CapacityPlan, model: str, gpu: str) -> None:
     cost = planned.cost_per_million
     table.add_row("cost per million", "give --price" if cost is None else shown(cost))
     out.print(table)
-    for line in planned.working:
+    _show_working(planned.working, planned.settings)
+
+
+def _show_servers(planned: ServersPlan) -> None:
+    table = Table("", "", title="remote engine, as measured", show_header=False)
+    table.add_row("servers", f"{planned.servers:,}")
+    table.add_row("guard replicas", f"{planned.replicas:,}, without a GPU")
+    table.add_row("consumers", f"{planned.consumers:,}")
+    table.add_row("partitions", f"{planned.partitions:,}")
+    table.add_row("calls of a replica on a server", f"{planned.calls:,} of {planned.prompts_per_call} prompts")
+    table.add_row("latency in the guard", f"up to {shown(planned.latency_ms)} ms")
+    table.add_row("servers busy", f"{planned.utilisation:.0%}")
+    table.add_row("cores for the host's work", shown(planned.host_cores))
+    table.add_row("server seconds per million", shown(planned.server_seconds_per_million))
+    cost = planned.cost_per_million
+    table.add_row("cost per million", "give --price" if cost is None else shown(cost))
+    console().print(table)
+    _show_working(planned.working, planned.settings)
+
+
+def _show_working(working: Iterable[str], settings: Mapping[str, str]) -> None:
+    out = console()
+    for line in working:
         out.print(escape(plain(f"- {line}")))
-    for name, value in planned.settings.items():
+    for name, value in settings.items():
         out.print(f"{name}={value}")

@@ -1,6 +1,7 @@
 """`weir trace`: from an event to its verdict or dead letter, to its trace, and to the spans where these are at hand.
 
-Finding is done by `workers.tools.inspect.outcomes`, the tree is made by `workers.tools.inspect.trace`.
+Finding is done by `workers.tools.inspect.outcomes`, asking by `workers.tools.inspect.span_sources`, the tree is made by
+`workers.tools.inspect.trace`.
 """
 
 from pathlib import Path
@@ -10,12 +11,16 @@ import typer
 from rich.markup import escape
 from rich.tree import Tree
 
+from schemas.errors import ModerationError
 from workers.cli.options import AsJson, Config, Since
 from workers.cli.terminal import console, plain, progress_bar, show_json
-from workers.settings.loading import load_settings
+from workers.settings.loading import load_settings, prepare_ray
 from workers.telemetry.log import configure_logging
 from workers.telemetry.span_encoding import SpanContext
+from workers.tools.inspect.span_sources import spans_of_application
 from workers.tools.inspect.trace import ReadSpan, SpanNode, read_spans, trace_tree
+
+TIMEOUT_S = 10.0  # that the application has to answer
 
 
 def trace(
@@ -23,7 +28,9 @@ def trace(
     spans: Annotated[
         Path | None,
         typer.Option(
-            exists=True, help="Span directory, or the file of a collector's file exporter; default: as in the settings."
+            exists=True,
+            help="Span directory, or the file of a collector's file exporter. Default: the settings' directory, or else"
+            " the application itself.",
         ),
     ] = None,
     since: Since = None,
@@ -31,6 +38,9 @@ def trace(
     config: Config = None,
 ) -> None:
     """Show what became of an event, its trace id, and its trace as a tree where there are spans to read.
+
+    Without files of spans, asks the application that runs on the Ray cluster of RAY_ADDRESS, or on this machine, for
+    what its replicas still have (telemetry.recent_spans_mib).
 
     Exits with 0 only if a verdict or a dead letter of it was found.
     """
@@ -40,8 +50,9 @@ def trace(
     settings = load_settings(config)
     with progress_bar("outcomes") as progress:
         found = find_outcomes(settings, event, since, progress)
-    path = spans or settings.telemetry.span_directory
-    exported = read_spans(path) if path is not None and found else []
+    exported, missing = _exported(
+        spans or settings.telemetry.span_directory, [item.context for item in found if item.context is not None]
+    )
 
     def entry(outcome: EventOutcome) -> dict[str, Any]:
         record = outcome.record
@@ -71,10 +82,24 @@ def trace(
         if tree is not None:
             out.print(shown_tree(tree))
         elif told["trace_id"] is not None:
-            out.print("its spans are not here" if path else "give --spans to see its spans")
+            out.print(escape(plain(missing)))
     if not found:
         typer.echo("neither a verdict nor a dead letter of it was found", err=True)
     raise typer.Exit(int(not found))
+
+
+def _exported(path: Path | None, contexts: list[SpanContext]) -> tuple[list[ReadSpan], str]:
+    """Spans, and what to say where a message's are not among them."""
+    if path is not None:
+        return (read_spans(path) if contexts else []), "its spans are not here"
+    if not contexts:
+        return [], ""
+    prepare_ray()
+    try:
+        asked = spans_of_application(contexts, TIMEOUT_S)
+    except ModerationError as error:
+        return [], f"no spans of it: no --spans, and the application does not answer ({error})"
+    return asked, "the application has no spans of it: see telemetry.recent_spans_mib, or give --spans"
 
 
 def _tree(exported: list[ReadSpan], context: SpanContext | None) -> SpanNode | None:

@@ -24,7 +24,7 @@ from workers.serving.answers import answer_of
 from workers.serving.backlog_policy import BUSY
 from workers.serving.batcher import Batched, Batcher
 from workers.serving.busy_share import BusyShare
-from workers.serving.engine.completion import Completion, Engine, PreparedPrompt
+from workers.serving.engine.completion import BatchContext, Completion, Engine, PreparedPrompt
 from workers.serving.engine_choice import load_engine, provenance_of
 from workers.serving.guard_measures import GuardMeasures
 from workers.serving.verdict_cache import KEY_BYTES, VerdictCache
@@ -183,6 +183,10 @@ class GuardReplica:
         share = self._busy.share()
         return {} if share is None else {BUSY: share}
 
+    async def spans_about(self, traces: Sequence[str]) -> list[str]:
+        """Recent spans of these traces; see `workers.telemetry.export.RecentSpans`."""
+        return await asyncio.to_thread(self._tracing.spans_about, traces)
+
     def close(self) -> None:
         """End its threads, which finish what they are at, and export the telemetry that is left."""
         self._closing.close()
@@ -236,7 +240,9 @@ class GuardReplica:
         if is_live:  # work that gives way is no reason for another replica
             self._busy.begin()
         try:
-            completions = await asyncio.get_running_loop().run_in_executor(self._gpu, self._engine.run, prompts)
+            completions = await asyncio.get_running_loop().run_in_executor(
+                self._gpu, self._engine.run_for, prompts, BatchContext(span.carrier, is_live)
+            )
             if len(completions) != len(prompts):
                 raise ValueError(f"{len(completions)} answers to a batch of {len(prompts)}")  # noqa: TRY301 - as above
         except Exception as raised:

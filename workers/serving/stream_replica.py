@@ -8,6 +8,7 @@ import faulthandler
 import logging
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import redirect_stderr
 from typing import Any
 
@@ -90,6 +91,10 @@ class StreamReplica:
         if (alarm := self._breaker.reset()) is not None:
             log.warning(log_event("breaker_reset", cause=alarm.cause))
         return before
+
+    async def spans_about(self, traces: Sequence[str]) -> list[str]:
+        """Recent spans of these traces; see `workers.telemetry.export.RecentSpans`."""
+        return await asyncio.to_thread(self._tracing.spans_about, traces)
 
     async def give_up(self, topic: str, partition: int) -> tuple[int, int] | None:
         """Give up the unreadable batch that a partition waits for; see `UnreadablePartitions.give_up`."""

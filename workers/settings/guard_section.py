@@ -36,6 +36,11 @@ class RemoteSettings(Section):
     prompts_per_call: Annotated[int, Field(gt=0, le=1024)] = Field(32, description="prompts of one call at most")
     calls: Annotated[int, Field(gt=0, le=512)] = Field(8, description="calls under way on each server at most")
     timeout_s: PositiveSeconds = Field(60.0, description="a call that takes longer is given up and made again")
+    hedge_share: Annotated[float, Field(ge=0, le=0.5)] = Field(
+        0.05,
+        description="share of the live calls that may be made a second time, on another server, once slower than 95 %"
+        " of the last ones; 0: none",
+    )
     start_timeout_s: PositiveSeconds = Field(300.0, description="a start fails if no server has proved itself by then")
     drafts: bool = Field(
         False, description="sglang: send the expected verdict along, to be verified in one pass; not yet run on a GPU"

@@ -208,6 +208,9 @@ class TelemetrySettings(Section):
     span_directory: Path | None = Field(
         None, description="write spans into this folder as well, as a collector's file exporter would"
     )
+    recent_spans_mib: Annotated[int, Field(ge=0, le=1024)] = Field(
+        0, description="MiB of its newest spans that each replica keeps for `weir trace`, collector or not; 0: none"
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="log level")
     tenants: Annotated[tuple[TenantName, ...], NoDecode, Field(max_length=64)] = Field(
         (),

@@ -8,10 +8,12 @@ Does not create spans or instruments.
 import json
 import logging
 from base64 import b64decode
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import getpid
 from pathlib import Path
+from threading import Lock
 from typing import Any, cast
 
 from google.protobuf.json_format import MessageToDict
@@ -45,6 +47,7 @@ from workers.telemetry.span_encoding import EncodableSpans, encode_field
 from workers.telemetry.variables import Signal, is_disabled, otlp_protocol, service_name, unsupported
 
 FILE_DELAY_MS = 500
+MIB = 2**20
 # The SDK's defaults, 2,048 and 512, hold a tenth of a second's messages. Some 1.5 kB each.
 QUEUED_MESSAGES = 16_384
 EXPORTED_MESSAGES = 1_024
@@ -107,17 +110,69 @@ class _FileExporter(SpanExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         request = ExportTraceServiceRequest.FromString(self._batch.encode(spans))
-        entry = MessageToDict(request, use_integers_for_enums=True)
-        for resource in entry["resourceSpans"]:
-            for scope in resource["scopeSpans"]:
-                for span in scope["spans"]:
-                    for span_or_link in (span, *span.get("links", ())):
-                        _write_ids_in_hex(span_or_link)
-        self._out.write(f"{json.dumps(entry, ensure_ascii=False)}\n")
+        self._out.write(f"{_line_of(request)}\n")
         return SpanExportResult.SUCCESS
 
     def shutdown(self) -> None:
         self._out.close()
+
+
+class RecentSpans(SpanExporter):
+    """Keeps the newest spans of this process, encoded, for whoever asks for those of a trace. Thread-safe.
+
+    Args:
+        batch: encodes them.
+        most_bytes: of all that is kept; older ones make room.
+    """
+
+    def __init__(self, batch: EncodedBatch, most_bytes: int) -> None:
+        self._batch = batch
+        self._most_bytes = most_bytes
+        self._kept: deque[bytes] = deque()
+        self._bytes = 0
+        self._lock = Lock()
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """See `SpanExporter`."""
+        data = self._batch.encode(spans)
+        with self._lock:
+            self._kept.append(data)
+            self._bytes += len(data)
+            while self._bytes > self._most_bytes:
+                self._bytes -= len(self._kept.popleft())
+        return SpanExportResult.SUCCESS
+
+    def about(self, traces: Sequence[str]) -> list[str]:
+        """Spans of these traces, and those that link to one, as lines of a span directory.
+
+        Args:
+            traces: ids in hex.
+        """
+        wanted = {bytes.fromhex(trace_id) for trace_id in traces}
+        with self._lock:
+            kept = [data for data in self._kept if any(trace_id in data for trace_id in wanted)]
+        lines = []
+        for request in map(ExportTraceServiceRequest.FromString, kept):
+            for scope in (scope for resource in request.resource_spans for scope in resource.scope_spans):
+                found = [
+                    span
+                    for span in scope.spans
+                    if span.trace_id in wanted or any(link.trace_id in wanted for link in span.links)
+                ]
+                del scope.spans[:]
+                scope.spans.extend(found)
+            lines.append(_line_of(request))
+        return lines
+
+
+def _line_of(request: ExportTraceServiceRequest) -> str:
+    entry = MessageToDict(request, use_integers_for_enums=True)
+    for resource in entry["resourceSpans"]:
+        for scope in resource["scopeSpans"]:
+            for span in scope.get("spans", ()):
+                for span_or_link in (span, *span.get("links", ())):
+                    _write_ids_in_hex(span_or_link)
+    return json.dumps(entry, ensure_ascii=False)
 
 
 def _write_ids_in_hex(span_or_link: dict[str, Any]) -> None:
@@ -145,6 +200,7 @@ class Tracing:
     parent_decides: bool
     provider: TracerProvider | None = None
     processors: tuple[BatchSpanProcessor, ...] = ()
+    recent: RecentSpans | None = None
 
     def samples(self, trace_id: bytes) -> bool:
         """What the sampler says of a trace that begins here."""
@@ -157,6 +213,10 @@ class Tracing:
         """Queue finished spans for export; never waits, and drops the oldest where the queue is full."""
         for processor in self.processors:
             processor.on_end(cast("ReadableSpan", _Finished(spans)))
+
+    def spans_about(self, traces: Sequence[str]) -> list[str]:
+        """See `RecentSpans.about`; none where nothing is kept."""
+        return [] if self.recent is None else self.recent.about(traces)
 
     def flush(self) -> None:
         """Export what is buffered, and stop."""
@@ -189,7 +249,8 @@ def start_tracing(settings: TelemetrySettings, role: str, otel: Mapping[str, str
     for said in unsupported(otel):
         log.warning(log_event("telemetry_not_supported", variable=said))
     protocol = otlp_protocol("TRACES", otel)
-    if is_disabled(otel) or (protocol is None and settings.span_directory is None):
+    has_receiver = protocol is not None or settings.span_directory is not None or settings.recent_spans_mib > 0
+    if is_disabled(otel) or not has_receiver:
         return Tracing(enabled=False, parent_decides=True)
     provider = TracerProvider(resource=Resource.create({"service.name": service_name(role, otel)}))
     if provider.sampler is ALWAYS_OFF:  # and no thread waits for spans that never come
@@ -204,6 +265,9 @@ def start_tracing(settings: TelemetrySettings, role: str, otel: Mapping[str, str
     if settings.span_directory is not None:
         file = _FileExporter(batch, settings.span_directory / f"{role}-{getpid()}.jsonl")
         processors.append(BatchSpanProcessor(file, QUEUED_MESSAGES, FILE_DELAY_MS, EXPORTED_MESSAGES))
+    recent = RecentSpans(batch, settings.recent_spans_mib * MIB) if settings.recent_spans_mib else None
+    if recent is not None:
+        processors.append(BatchSpanProcessor(recent, QUEUED_MESSAGES, FILE_DELAY_MS, EXPORTED_MESSAGES))
     for processor in processors:
         provider.add_span_processor(processor)
     trace.set_tracer_provider(provider)
@@ -212,6 +276,7 @@ def start_tracing(settings: TelemetrySettings, role: str, otel: Mapping[str, str
         parent_decides=isinstance(provider.sampler, ParentBased),
         provider=provider,
         processors=tuple(processors),
+        recent=recent,
     )
 
 

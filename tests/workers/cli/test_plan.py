@@ -83,3 +83,48 @@ def test_the_impossible_is_refused_in_one_line(option: str, value: str, error: s
     result = Result("plan", *LOAD, option, value)
     assert result.code == 2
     assert result.err.startswith(f"weir: {error}")
+
+
+def test_servers_that_run_the_model_are_planned_by_their_measured_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    load = (
+        "--messages-per-second",
+        "5000",
+        "--tokens",
+        "40",
+        "--price",
+        "2",
+        "--server-rate",
+        "1500",
+        "--call-ms",
+        "200",
+    )
+    planned = Result("plan", *load, "--json").json
+    shown = Result("plan", *load)
+
+    assert planned["servers"] == 6, "5,000 / (1,500 x 0.7) are 5, and one is spare"
+    assert planned["calls"] * planned["replicas"] * 32 >= 1500 * 0.2, "a server's messages under way at that rate"
+    assert planned["latency_ms"] == 400
+    assert planned["cost_per_million"] == pytest.approx(6 / 5000 * 1e6 / 3600 * 2)
+    assert "remote engine, as measured" in shown.out
+    assert "WEIR_GUARD__ENGINE=remote" in shown.out
+    monkeypatch.setenv("WEIR_GUARD__REMOTE__URLS", "http://a:1,http://b:1")
+    for name, value in planned["settings"].items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings(None)
+    assert (settings.guard.engine, settings.guard.remote.calls) == ("remote", planned["calls"])
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        (("--server-rate", "0"), "server_rate: 0.0 is not a number above 0"),
+        (("--server-rate", "100", "--call-ms", "-1"), "call_ms: -1.0 is not a number above 0"),
+        (("--server-rate", "100"), "server_rate: 100 messages/s make 144 servers, guard.remote.urls takes 64"),
+        (("--server-rate", "1000", "--call-ms", "300"), "target_ms: 500 is too short"),
+    ],
+)
+def test_servers_that_cannot_be_planned_are_refused_by_name(options: tuple[str, ...], error: str) -> None:
+    result = Result("plan", *LOAD, *options)
+
+    assert result.code == 2
+    assert error in result.err

@@ -108,6 +108,19 @@ class DraftCounts:
     accepted: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class BatchContext:
+    """What a batch is run for.
+
+    Attributes:
+        carrier: W3C trace context of its span; empty where none of its messages is sampled.
+        is_live: a live message is in it.
+    """
+
+    carrier: Mapping[str, str]
+    is_live: bool
+
+
 class Engine(Protocol):
     """Judges conversations with one model; a failure of one is that one's `Completion`, never an exception.
 
@@ -152,6 +165,10 @@ class Engine(Protocol):
     def run(self, prompts: Sequence[PreparedPrompt]) -> list[Completion]:
         """Judge one batch; one completion per prompt, in order. As many calls at a time as `concurrency` says."""
         ...
+
+    def run_for(self, prompts: Sequence[PreparedPrompt], context: BatchContext) -> list[Completion]:  # noqa: ARG002
+        """`run`, with what an engine that has others do its work passes on; the rest inherit this one."""
+        return self.run(prompts)
 
     def close(self) -> None:
         """End what the engine has running beside `run`; engines that have nothing inherit this one."""

@@ -57,7 +57,8 @@ class Chat(Flavour):
         choices, usage = answer["choices"], answer["usage"]
         expect(len(choices) == 1, "the number of answers")
         expect(choices[0]["index"] == 0, "the answers' indices")
-        expect(answer["model"] == model, "the model's name")
+        # `transformers serve` lists a model's name, and answers with its branch behind it.
+        expect(answer["model"] in (model, f"{model}@main"), "the model's name")
         expect(usage["prompt_tokens"] == len(prompts[0]), "the number of prompt tokens")
         text, finish = choices[0]["message"]["content"], choices[0]["finish_reason"]
         if not isinstance(text, str) or finish not in ("stop", "length"):

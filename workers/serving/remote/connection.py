@@ -7,10 +7,12 @@ message (P10). Follows no redirect, which would carry the key elsewhere.
 import json
 import ssl
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -23,6 +25,8 @@ MAX_BYTES = 64 * 2**20
 LONGEST_WAIT_S = 300.0
 _READ_BYTES = 2**16
 _FAULTS: dict[int, Fault] = {400: "rejected", 413: "rejected", 500: "failed"}
+# W3C trace context of what the current task asks for: the server's spans become children of the batch's.
+TRACE: ContextVar[Mapping[str, str]] = ContextVar("weir_remote_trace", default=MappingProxyType({}))
 _BUSY = (408, 425, 429, 502, 503, 504)
 
 
@@ -135,7 +139,7 @@ class Connection:
         await self._session.close()
 
     async def _ask(self, method: str, path: str, timeout_s: float, data: bytes | None = None) -> Answer:
-        headers = {**self._headers, "X-Request-Id": uuid4().hex}
+        headers = {**self._headers, **TRACE.get(), "X-Request-Id": uuid4().hex}
         if data is not None:
             headers["Content-Type"] = "application/json"
         try:

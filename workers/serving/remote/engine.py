@@ -17,6 +17,7 @@ from workers.serving.engine.completion import (
     CONTEXT_OVERFLOW,
     NOT_RENDERED,
     REJECTED,
+    BatchContext,
     Completion,
     Conversation,
     DraftCounts,
@@ -31,13 +32,14 @@ from workers.serving.engine.scores import LabelScores
 from workers.serving.engine.verdict_format import QWEN3GUARD_GEN
 from workers.serving.remote.canaries import CANARIES
 from workers.serving.remote.chat import Chat, ChatPrompt
-from workers.serving.remote.connection import Connection, Waits
+from workers.serving.remote.connection import TRACE, Connection, Waits
 from workers.serving.remote.endpoint import Endpoint, State
 from workers.serving.remote.flavour import Flavour
+from workers.serving.remote.hedging import Hedging
 from workers.serving.remote.identity import Identity
 from workers.serving.remote.llamacpp import LlamaCpp
 from workers.serving.remote.measures import RemoteMeasures
-from workers.serving.remote.pool import Pool
+from workers.serving.remote.pool import IS_LIVE, Pool
 from workers.serving.remote.sglang import SGLang
 from workers.serving.remote.sglang_drafts import SGLangDrafts
 from workers.serving.remote.vllm import Vllm
@@ -49,6 +51,7 @@ FLAVOURS: Final[dict[str, type[Flavour]]] = {flavour.name: flavour for flavour i
 MOST_CALLS: Final = 128  # under way from one process; each has a thread that waits for it
 CANCEL_AGAIN_S: Final = 0.1
 UNDECLARED: Final = "undeclared"
+_ALONE: Final = BatchContext({}, is_live=False)
 Result = TypeVar("Result")
 
 
@@ -94,7 +97,7 @@ class RemoteEngine(Engine):
         atexit.register(self.close)  # commands just end
         try:
             self._pool = self._await(self._opened(waits))
-            self._measures = RemoteMeasures(self._pool.endpoints)
+            self._measures = RemoteMeasures(self._pool.endpoints, self._pool.hedging)
             self._await(self._until_ready())
         except BaseException:
             self.close()
@@ -181,7 +184,10 @@ class RemoteEngine(Engine):
         ]
 
     def run(self, prompts: Sequence[PreparedPrompt]) -> list[Completion]:
-        return self._await(self._run(prompts))
+        return self._await(self._run(prompts, _ALONE))
+
+    def run_for(self, prompts: Sequence[PreparedPrompt], context: BatchContext) -> list[Completion]:
+        return self._await(self._run(prompts, context))
 
     def close(self) -> None:
         """End all calls and connections; safe to call again."""
@@ -201,7 +207,7 @@ class RemoteEngine(Engine):
             Endpoint(url, Connection(url, remote.api_key_file, remote.ca_file, waits), remote.calls, waits)
             for url in remote.urls
         ]
-        return Pool(endpoints, self._flavour, self._proof.prove, remote.timeout_s, waits)
+        return Pool(endpoints, self._flavour, self._proof.prove, remote.timeout_s, waits, Hedging(remote.hedge_share))
 
     async def _end(self) -> None:
         """Whoever waits for a call in another thread is let go before the loop stops."""
@@ -227,7 +233,10 @@ class RemoteEngine(Engine):
     def _told(self) -> str:
         return "; ".join(f"{endpoint.url}: {endpoint.state}, {endpoint.why}" for endpoint in self._pool.endpoints)
 
-    async def _run(self, prompts: Sequence[PreparedPrompt]) -> list[Completion]:
+    async def _run(self, prompts: Sequence[PreparedPrompt], context: BatchContext) -> list[Completion]:
+        # This task and those that it makes are this batch's alone.
+        TRACE.set(context.carrier)
+        IS_LIVE.set(context.is_live)
         parts = [prompts[start : start + self._batch_size] for start in range(0, len(prompts), self._batch_size)]
         calls = [asyncio.create_task(self._judged(part)) for part in parts]
         try:

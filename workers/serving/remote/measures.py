@@ -6,6 +6,7 @@ Knows nothing of how they are called.
 from collections.abc import Sequence
 
 from workers.serving.remote.endpoint import Endpoint, State
+from workers.serving.remote.hedging import Hedging
 from workers.telemetry.metrics import table
 from workers.telemetry.metrics.instruments import observe
 
@@ -17,9 +18,11 @@ class RemoteMeasures:
 
     Args:
         endpoints: they.
+        hedging: of their calls.
     """
 
-    def __init__(self, endpoints: Sequence[Endpoint]) -> None:
+    def __init__(self, endpoints: Sequence[Endpoint], hedging: Hedging) -> None:
+        observe(table.REMOTE_HEDGES, lambda: [(hedging.made, {})])
         observe(table.REMOTE_CALLS, lambda: [(len(item.calls), {URL: item.url}) for item in endpoints])
         observe(table.REMOTE_LIMIT, lambda: [(int(item.limit), {URL: item.url}) for item in endpoints])
         observe(

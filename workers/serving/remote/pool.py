@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import ContextVar
 from hashlib import blake2b
 from typing import Final
 
@@ -17,10 +18,12 @@ from workers.serving.engine.completion import PreparedPrompt
 from workers.serving.remote.connection import Waits
 from workers.serving.remote.endpoint import Endpoint, Proof, State
 from workers.serving.remote.flavour import Flavour
+from workers.serving.remote.hedging import Hedging
 from workers.serving.remote.written import Written
 from workers.telemetry.log import log_event
 
 log = logging.getLogger(__name__)
+IS_LIVE: ContextVar[bool] = ContextVar("weir_remote_is_live", default=False)  # what the current task asks for
 MAX_SUSPECTS: Final = 4_096  # prompts that a server died under and that were not judged since
 SUSPICIOUS: Final = 2  # deaths under one prompt, after which it may be the cause
 
@@ -34,6 +37,7 @@ class Pool:
         prove: has a server prove itself; see `workers.serving.remote.identity`.
         timeout_s: of one call, and of the wait for room for one.
         waits: how long it waits for what.
+        hedging: when a slow call is made a second time.
     """
 
     def __init__(
@@ -43,7 +47,9 @@ class Pool:
         prove: Callable[["Pool", Endpoint], Awaitable[Proof]],
         timeout_s: float,
         waits: Waits,
+        hedging: Hedging,
     ) -> None:
+        self.hedging = hedging
         self.endpoints = endpoints
         self._flavour = flavour
         self._prove = prove
@@ -78,21 +84,17 @@ class Pool:
         """
         tried: set[Endpoint] = set()
         while True:
-            endpoint = await self._choose(tried)
-            try:
-                written = await self._ask(endpoint, prompts, flavour or self._flavour)
-            except RemoteCallError as error:
-                found = error
-            else:
+            endpoint, ended = await self._raced(await self._choose(tried), prompts, flavour or self._flavour, tried)
+            if not isinstance(ended, RemoteCallError):
                 self._acquit(prompts)
-                return written
+                return ended
+            found = ended
             if found.fault == "rejected" and len(prompts) == 1:
                 found = await self._other_fault(endpoint) or found
-            endpoint.fell(found)
-            log.warning(log_event("remote_call_failed", url=endpoint.url, fault=found.fault, what=found.what))
+            is_suspicious = self._note(endpoint, found, prompts)
             if found.fault in ("rejected", "failed"):
                 raise found
-            if found.fault == "crashed" and self._is_suspicious(prompts):
+            if is_suspicious:
                 raise GuardCrashError(f"servers died of a call: {found.what}")
             tried.add(endpoint)
 
@@ -126,6 +128,55 @@ class Pool:
             raise failed
         raise RemoteCallError("crashed", failed.what)
 
+    async def _raced(
+        self, first: Endpoint, prompts: Sequence[PreparedPrompt], flavour: Flavour, tried: set[Endpoint]
+    ) -> tuple[Endpoint, list[Written | None] | RemoteCallError]:
+        """What a server answers, or fails with; of a live call that is slow, the first answer of two servers.
+
+        The other call is given up, by which servers notice that nobody waits for it.
+        """
+        began = asyncio.get_running_loop().time()
+        call = asyncio.create_task(self._ask(first, prompts, flavour))
+        asked = {call: first}
+        try:
+            if (second := await self._second(call, {first, *tried})) is not None:
+                asked[asyncio.create_task(self._ask(second, prompts, flavour))] = second
+            while True:
+                ended = next(iter((await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED))[0]))
+                endpoint = asked.pop(ended)
+                try:
+                    written = ended.result()
+                except RemoteCallError as error:
+                    if not asked:
+                        return endpoint, error
+                    self._note(endpoint, error, prompts)
+                    tried.add(endpoint)
+                else:
+                    if IS_LIVE.get():
+                        self.hedging.answered(asyncio.get_running_loop().time() - began)
+                    return endpoint, written
+        finally:
+            for call in asked:
+                call.cancel()
+            if asked:
+                await asyncio.wait(asked)
+            for call in asked:  # or asyncio complains that nobody asked how it ended
+                _ = call.cancelled() or call.exception()
+
+    async def _second(self, call: asyncio.Task[list[Written | None]], without: set[Endpoint]) -> Endpoint | None:
+        """Who shall be asked, too, once this call is slow; None where it ended before, or nobody may be asked."""
+        slow_s = self.hedging.begin() if IS_LIVE.get() else None
+        if slow_s is None or (await asyncio.wait({call}, timeout=slow_s))[0]:
+            return None
+        other = self._least_busy(without)
+        return other if other is not None and self.hedging.take() else None
+
+    def _note(self, endpoint: Endpoint, found: RemoteCallError, prompts: Sequence[PreparedPrompt]) -> bool:
+        """What a call of a server ended with; whether servers die of these prompts."""
+        endpoint.fell(found)
+        log.warning(log_event("remote_call_failed", url=endpoint.url, fault=found.fault, what=found.what))
+        return found.fault == "crashed" and self._is_suspicious(prompts)
+
     async def _ask(
         self, endpoint: Endpoint, prompts: Sequence[PreparedPrompt], flavour: Flavour
     ) -> list[Written | None]:
@@ -155,12 +206,16 @@ class Pool:
                     ready = [item for item in self.endpoints if item.state is State.READY and item not in tried]
                     if not ready:
                         break
-                    if free := [item for item in ready if item.has_room]:
-                        return min(free, key=lambda item: item.load)
+                    if (free := self._least_busy(tried)) is not None:
+                        return free
                     await self._room.wait()
         except TimeoutError:
             pass
         raise self._refusal()
+
+    def _least_busy(self, without: set[Endpoint]) -> Endpoint | None:
+        free = [item for item in self.endpoints if item.state is State.READY and item.has_room and item not in without]
+        return min(free, key=lambda item: item.load, default=None)
 
     def _refusal(self) -> GuardUnavailableError:
         states = ", ".join(f"{item.state}{f', {item.why}' if item.why else ''}" for item in self.endpoints)

@@ -248,6 +248,10 @@ REMOTE_FAULTS = Metric(
     "moderation.remote.faults", "counter", "{call}", "Calls of a server without an answer to use, by what was wrong.",
     "guard", (SERVER, Attribute(ERROR, get_args(Fault))),
 )  # fmt: skip
+REMOTE_HEDGES = Metric(
+    "moderation.remote.hedges", "counter", "{call}",
+    "Calls made a second time, on another server, because the first was slow; see guard.remote.hedge_share.", "guard",
+)  # fmt: skip
 MODEL_LOAD = Metric("moderation.model.load.duration", "gauge", "s", "Time that loading the model took.", "guard")
 
 # -- the HTTP server's

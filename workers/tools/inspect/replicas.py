@@ -1,4 +1,4 @@
-"""Asks every consumer of a running application, from another process, by Serve's `broadcast`."""
+"""Asks every replica of a running application, from another process, by Serve's `broadcast`."""
 
 import logging
 from collections.abc import Iterator
@@ -10,13 +10,13 @@ from ray import serve
 from ray.serve.exceptions import DeploymentUnavailableError
 
 from schemas.errors import ModerationError
-from workers.serving.app import APP_NAME, STREAM
+from workers.serving.app import APP_NAME, GUARD, STREAM
 from workers.serving.ray_session import ON_THIS_MACHINE, shown_address, start_ray
 from workers.settings.loading import ray_address
 
 
 class Consumers:
-    """The consumer replicas of an application, while its cluster is joined.
+    """The consumer replicas of an application, and its guard's, while its cluster is joined.
 
     Attributes:
         where: the cluster, for a user to read.
@@ -27,8 +27,15 @@ class Consumers:
         self._timeout_s = timeout_s
 
     def ask(self, method: str, *arguments: object) -> list[Any]:
-        """What each said to a method, or the exception in its place; empty where no replica runs."""
-        handle: Any = serve.get_deployment_handle(STREAM, APP_NAME)
+        """What each consumer said to a method, or the exception in its place; empty where no replica runs."""
+        return self._ask(STREAM, method, *arguments)
+
+    def ask_guards(self, method: str, *arguments: object) -> list[Any]:
+        """The same of each guard replica."""
+        return self._ask(GUARD, method, *arguments)
+
+    def _ask(self, deployment: str, method: str, *arguments: object) -> list[Any]:
+        handle: Any = serve.get_deployment_handle(deployment, APP_NAME)
         try:
             answers: list[Any] = handle.broadcast(method, *arguments).results(
                 timeout_s=self._timeout_s, return_exceptions=True

@@ -6,7 +6,7 @@ completion. Reads OTLP JSON, as span directories and a collector's file exporter
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,6 +62,11 @@ def read_spans(path: Path) -> list[ReadSpan]:
     """All spans of a span directory, or of one file; a line that is still being written is left out."""
     files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
     lines = (line for file in files for line in file.read_text(encoding="utf-8").splitlines() if line.endswith("}"))
+    return spans_in(lines)
+
+
+def spans_in(lines: Iterable[str]) -> list[ReadSpan]:
+    """All spans of lines as a span directory has them."""
     return [span for line in lines for span in _spans_of(json.loads(line))]
 
 
@@ -107,10 +112,7 @@ def trace_tree(spans: Iterable[ReadSpan], context: SpanContext) -> SpanNode:
     """
     spans = list(spans)
     trace_id = context.trace.hex()
-    own = {span.span: span for span in spans if span.trace == trace_id}
-    if not own:  # a process span that is linked to its producer's has a trace of its own
-        linked = [span for span in spans if (trace_id, context.span.hex()) in span.links and span.parent == ""]
-        own = {span.span: span for span in spans if span.trace in {other.trace for other in linked}}
+    own = _own(spans, context)
     if not own:
         raise LookupError(f"no span of trace {trace_id}")
     first = min(span.start_ns for span in own.values())
@@ -120,6 +122,21 @@ def trace_tree(spans: Iterable[ReadSpan], context: SpanContext) -> SpanNode:
     if len(nodes) == 1:
         return nodes[0]
     return SpanNode("(not exported)", "", 0.0, 0.0, False, False, {}, nodes)
+
+
+def traces_beside(spans: Sequence[ReadSpan], context: SpanContext) -> set[str]:
+    """Ids of the traces that the message's own spans are of or link to: what belongs to it may be there."""
+    own = _own(spans, context).values()
+    return {span.trace for span in own} | {trace_id for span in own for trace_id, _ in span.links}
+
+
+def _own(spans: Sequence[ReadSpan], context: SpanContext) -> dict[str, ReadSpan]:
+    trace_id = context.trace.hex()
+    own = {span.span: span for span in spans if span.trace == trace_id}
+    if not own:  # a process span that is linked to its producer's has a trace of its own
+        linked = [span for span in spans if (trace_id, context.span.hex()) in span.links and span.parent == ""]
+        own = {span.span: span for span in spans if span.trace in {other.trace for other in linked}}
+    return own
 
 
 def _hanging(spans: list[ReadSpan], own: Mapping[str, ReadSpan]) -> dict[str, list[tuple[ReadSpan, bool]]]:

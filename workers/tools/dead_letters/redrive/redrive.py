@@ -191,7 +191,8 @@ class Redrive:
     def run(self, reader: TopicReader, ranges: OffsetRanges, progress: Progress) -> None:
         """Work through the ranges, or until the limit is reached."""
         starts = {partition: offsets.start for partition, offsets in ranges.items()}
-        positions = starts.copy()
+        positions, total = starts.copy(), offsets_in(ranges)
+        progress(0, total)
         if not self._order.dry_run:
             # A missing right shows now, not after the first batch has been put back.
             self._offsets.commit(starts)
@@ -200,10 +201,11 @@ class Redrive:
             is_last = self._report.touched + self._outgoing == self._order.limit
             if is_last or self._is_full():
                 positions |= self._settle()
-                progress(sum(positions.values()) - sum(starts.values()), offsets_in(ranges))
+                progress(sum(positions.values()) - sum(starts.values()), total)
             if is_last:
                 return
         self._settle()
+        progress(total, total)
         self._report.is_complete = True
         if not self._order.dry_run:
             self._offsets.commit({partition: offsets.end for partition, offsets in ranges.items()})
