@@ -16,7 +16,7 @@ def too_large(value: bytes, most: int) -> EventError:
     """A value above the limit, or one that was cut because its record would cost too much or cannot be read."""
     if isinstance(value, CutValue):
         return EventError(value.reason, value.detail)
-    return EventError(Reason.EVENT_TOO_LARGE, f"value: {len(value)} bytes, the limit is {most}")
+    return EventError(Reason.EVENT_TOO_LARGE, f"value: {len(value)} bytes, limits.max_event_bytes is {most}")
 
 
 def of_fields(error: ValidationError) -> EventError:

@@ -24,7 +24,7 @@ EXTRA_OF = {
         ),
         "serve",
     ),
-    **dict.fromkeys(("jinja2", "pandas", "pyarrow"), "audit"),
+    **dict.fromkeys(("jinja2", "obstore", "pandas", "pyarrow"), "audit"),
     "confluent_kafka": "demo",
 }
 """Module to the extra that has it; whatever else is imported is always installed."""

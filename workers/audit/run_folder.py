@@ -53,8 +53,8 @@ class RunFolder:
         return self._exists(MANIFEST)
 
     def is_empty(self) -> bool:
-        """Whether there is no folder, or nothing in it but the driver's own file."""
-        return all(info.base_name == DRIVER for info in self._list(""))
+        """Whether there is no folder, or nothing in it but the driver's own file, and what guards it."""
+        return all(info.base_name.startswith(DRIVER) for info in self._list(""))
 
     def manifest(self) -> Manifest:
         """The manifest.

@@ -1,53 +1,31 @@
 """Lets one driver at a time work on a run, by the kernel's lock on a file, or by a lease where there are no locks.
 
-With flock, as local disks and NFS have it, exclusion is exact, and a lock ends with its process. pyarrow's object
-stores have no operation that only one of two callers can do. There the file is a lease that its driver renews; one that
-has not been renewed for `LEASE_S` is a dead driver's. Two drivers that begin at the same moment may both work until the
-next renewal stops one; a run whose files have suffered from that does not finish (`workers.audit.run`).
+With flock, as local disks and NFS have it, exclusion is exact, and a lock ends with its process. Object stores and
+mounts without locks have a lease (`workers.audit.lease`). A run whose files have suffered from a second driver does
+not finish (`workers.audit.run`).
 """
 
 import errno
 import fcntl
-import logging
 import os
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from pathlib import Path
-from threading import Event, Thread
-from time import monotonic
-from typing import Any, NamedTuple, Self
-from uuid import uuid4
+from tempfile import TemporaryFile
+from typing import NamedTuple
 
 from pyarrow import fs
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from schemas.errors import ConfigurationError, ModerationError
+from workers.audit.lease import LEASE_S, RENEW_S, Driver, Lease, taken
+from workers.audit.lease_file import MOST_BYTES, lease_file
 from workers.audit.run_folder import DRIVER
 from workers.files.locations import filesystem_of, reason_of
-from workers.telemetry.log import log_event
 
-log = logging.getLogger(__name__)
-RENEW_S = 10.0
-LEASE_S = 60.0
 _HELD = (errno.EWOULDBLOCK, errno.EACCES)
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
-_MOST_BYTES = 4_096
 StillOurs = Callable[[], None]
-
-
-class _Driver(BaseModel):
-    host: str
-    pid: int
-    since: str
-    token: str
-    renewals: int = 0
-
-    @classmethod
-    def here(cls) -> Self:
-        since = datetime.now(UTC).isoformat(timespec="seconds")
-        return cls(host=socket.gethostname(), pid=os.getpid(), since=since, token=uuid4().hex)
 
 
 class DriverSeen(NamedTuple):
@@ -73,11 +51,11 @@ def driver_of(run: str) -> DriverSeen | None:
     lives = None
     try:
         with files.open_input_stream(f"{root}/{DRIVER}") as stream:
-            said = bytes(stream.read(_MOST_BYTES))
+            said = bytes(stream.read(MOST_BYTES))
         if isinstance(files, fs.LocalFileSystem):
             with Path(root, DRIVER).open("rb") as file:
                 lives = _is_locked(file.fileno())
-        driver = _Driver.model_validate_json(said)
+        driver = Driver.model_validate_json(said)
     except (FileNotFoundError, ValidationError):  # the one has left, or the other has not said yet who it is
         return None
     except OSError as error:
@@ -118,10 +96,11 @@ def driving(run: str, *, renew_s: float | None = None, lease_s: float = LEASE_S)
     except OSError as error:
         raise ConfigurationError(f"{run}: cannot be read: {reason_of(error)}") from None
     is_local = isinstance(files, fs.LocalFileSystem)
-    descriptor = _locked(run, Path(root)) if is_local else None
+    descriptor = _locked(run, Path(root)) if is_local and _has_locks(run, Path(root)) else None
     try:
         if descriptor is None:
-            with _Lease(run, files, f"{root}/{DRIVER}", RENEW_S if renew_s is None else renew_s, lease_s) as lease:
+            file = lease_file(run, files, f"{root}/{DRIVER}")
+            with Lease(run, file, RENEW_S if renew_s is None else renew_s, lease_s) as lease:
                 yield lease.check
         else:
             yield lambda: None
@@ -135,151 +114,56 @@ def driving(run: str, *, renew_s: float | None = None, lease_s: float = LEASE_S)
                 Path(root).rmdir()
 
 
-def _locked(run: str, root: Path) -> int | None:
-    """A descriptor of the run's file with the lock on it, for this process and none of its children; None: no locks."""
+def _has_locks(run: str, root: Path) -> bool:
+    """Whether files in a run's folder, which is made, can be locked; by one without a name, which nobody else sees."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=root) as file:
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            return False
+        raise ConfigurationError(f"{run}: cannot be written: {error.strerror}") from None
+    return True
+
+
+def _locked(run: str, root: Path) -> int:
+    """A descriptor of the run's file with the lock on it, for this process and none of its children."""
     path = root / DRIVER
     while True:
         try:
-            descriptor, is_new = _opened(run, path)
+            descriptor = _opened(run, path)
         except FileNotFoundError:  # its driver has just removed an empty folder
             continue
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(descriptor), path.stat()):
                 os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, _Driver.here().model_dump_json().encode(), 0)
+                os.pwrite(descriptor, Driver.here().model_dump_json().encode(), 0)
                 return descriptor
         except FileNotFoundError:  # its driver has just removed it
             pass
         except OSError as error:
             # Shared, it can be had while all others only look: those of `driver_of`, which are gone in a moment.
             looked_at = error.errno in _HELD and not _is_locked(descriptor)
-            said = os.pread(descriptor, _MOST_BYTES, 0)
+            said = os.pread(descriptor, MOST_BYTES, 0)
             os.close(descriptor)
             if looked_at:
                 continue
             if error.errno in _HELD:
-                raise ModerationError(_taken(run, said)) from None
-            if error.errno in _NO_LOCKS:
-                if is_new and not said:  # it would be taken for that of a driver who has not said yet who it is
-                    path.unlink(missing_ok=True)
-                return None
+                raise ModerationError(taken(run, said)) from None
             raise ConfigurationError(f"{run}: cannot be locked: {error.strerror}") from None
         os.close(descriptor)
 
 
-def _opened(run: str, path: Path) -> tuple[int, bool]:
-    """A descriptor of the run's file, and whether there was none before. Raises FileNotFoundError as well."""
+def _opened(run: str, path: Path) -> int:
+    """A descriptor of the run's file. Raises FileNotFoundError as well."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        is_new = not path.exists()
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644), is_new
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     except FileNotFoundError:
         raise
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise ConfigurationError(f"{run}: {DRIVER} is a link, which is not followed") from None
         raise ConfigurationError(f"{run}: cannot be written: {error.strerror}") from None
-
-
-def _taken(run: str, said: bytes | None) -> str:
-    try:
-        driver = _Driver.model_validate_json(said or b"")
-    except ValidationError:  # it has not said yet who it is
-        return f"{run}: another audit run writes to it"
-    return f"{run}: another audit run writes to it: process {driver.pid} on {driver.host}, since {driver.since}"
-
-
-class _Lease:
-    """A file that says who drives, and is renewed. Use as a context manager.
-
-    Args:
-        run: named in errors.
-        files: the file system.
-        path: of the file in it.
-        renew_s: seconds between renewals.
-        lease_s: seconds without one, after which its driver counts as dead.
-    """
-
-    def __init__(self, run: str, files: Any, path: str, renew_s: float, lease_s: float) -> None:
-        self._run, self._files, self._path = run, files, path
-        self._renew_s, self._lease_s = renew_s, lease_s
-        self._driver = _Driver.here()
-        self._ended = Event()
-        self._lost = ""
-        self._thread = Thread(target=self._renew, name="weir-lease", daemon=True)
-
-    def __enter__(self) -> Self:
-        try:
-            self._outwait()
-            self._write()
-        except OSError as error:
-            raise ConfigurationError(f"{self._run}: cannot be written: {reason_of(error)}") from None
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
-        with suppress(OSError):
-            if self._is_mine(self._read()):  # and not that of one who took the run over a moment ago
-                self._files.delete_file(self._path)
-
-    def check(self) -> None:
-        """Raise a ModerationError if the run is another's now."""
-        if self._lost:
-            raise ModerationError(self._lost)
-
-    def _outwait(self) -> None:
-        """Return once nobody drives; clocks of two machines are not compared, only whether the file changes."""
-        first = self._read()
-        if first is None:
-            return
-        log.warning(log_event("audit_driver_waited_for", driver=_taken(self._run, first), wait_s=self._lease_s))
-        until = monotonic() + self._lease_s
-        while monotonic() < until:
-            self._ended.wait(self._renew_s / 2)
-            now = self._read()
-            if now is None:
-                return
-            if now != first:
-                raise ModerationError(_taken(self._run, now))
-
-    def _renew(self) -> None:
-        renewed = monotonic()
-        while not self._ended.wait(self._renew_s):
-            if monotonic() - renewed > self._lease_s:  # this process stood still, or the store was out of reach
-                self._lost = f"{self._run}: was not renewed for {self._lease_s:g} s, and may be another's by now"
-                return
-            with suppress(OSError):
-                said = self._read()
-                if said is not None and not self._is_mine(said):
-                    self._lost = _taken(self._run, said)
-                    return
-                self._driver.renewals += 1
-                self._write()
-                renewed = monotonic()
-
-    def _is_mine(self, said: bytes | None) -> bool:
-        return said is not None and self._driver.token.encode() in said
-
-    def _read(self) -> bytes | None:
-        try:
-            with self._files.open_input_stream(self._path) as stream:
-                return bytes(stream.read(_MOST_BYTES))
-        except FileNotFoundError:
-            return None
-
-    def _write(self) -> None:
-        said = self._driver.model_dump_json().encode()
-        self._files.create_dir(self._path.rpartition("/")[0], recursive=True)
-        if isinstance(self._files, fs.LocalFileSystem):
-            # In place and always as long, so that nobody reads it empty or half; an object store has it as a whole.
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-            try:
-                os.pwrite(descriptor, said.ljust(_MOST_BYTES), 0)
-            finally:
-                os.close(descriptor)
-            return
-        with self._files.open_output_stream(self._path) as stream:
-            stream.write(said)

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple, Protocol
 from workers.files.csv_dialect import Dialect, DialectAsked, dialect_of
 from workers.files.csv_rows import CsvCursor
 from workers.files.forms import Form
-from workers.files.json_lines import DocumentCursor, LineCursor, holds_lines
+from workers.files.json_documents import DocumentCursor, RowsIn, rows_in
+from workers.files.json_lines import LineCursor, holds_lines
 from workers.files.row_values import Row
 from workers.files.text_lines import Lines, decompressed, encoding_of, text_of
 
@@ -54,6 +55,8 @@ class Written(NamedTuple):
     rows_at: str | None = None
     has_marks: bool = False
     """Whether its rows can be entered in the middle, by byte and line."""
+    rows_in: RowsIn = "list"
+    """Where the rows of a document are."""
 
 
 def written(opened: Callable[[], Any], form: Form, asked: DialectAsked, rows_at: str | None = None) -> Written:
@@ -78,7 +81,10 @@ def written(opened: Callable[[], Any], form: Form, asked: DialectAsked, rows_at:
         stream = text_of(raw, form.compression, encoding)
         if form.kind == "json":
             if not holds_lines(stream):
-                return Written(form, encoding, rows_at=rows_at)
+                with opened() as again:
+                    document = text_of(again, form.compression, encoding)  # whose end closes what it reads
+                    where = rows_in(document, rows_at)
+                return Written(form, encoding, None, rows_at, marks, where)
             form = form._replace(kind="jsonl")
         if form.kind == "jsonl":
             return Written(form, encoding, has_marks=marks)
@@ -107,7 +113,7 @@ def cursor_of(
         wanted: columns of the rows; None: nothing will be taken.
         constants: values of columns that its rows do not have.
         row: number of the row, from 0.
-        mark: byte and line of that row in a text file; None: the first row.
+        mark: byte and line (of a document: number) of that row in a text file; None: the first row.
 
     Raises:
         OSError, EOFError, ValueError: it cannot be read.
@@ -119,7 +125,7 @@ def cursor_of(
         return table_cursor_of(raw, form.kind, wanted, known, row)
     stream = text_of(raw, form.compression, how.encoding)
     if form.kind == "json":
-        return DocumentCursor(stream, wanted, known, row, how.rows_at)
+        return DocumentCursor(stream, wanted, known, row, how.rows_in, how.rows_at, mark)
     if form.kind == "jsonl":
         return LineCursor(Lines(stream, *(mark or ())), wanted, known, row)
     assert how.dialect is not None

@@ -1,4 +1,4 @@
-"""Rows of JSONL, one object a line, and of JSON documents: a list of objects, or objects that hold such lists."""
+"""Rows of JSONL, one object a line."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,6 @@ from schemas.reasons import Reason
 from workers.files.row_values import LARGEST_ROW_BYTES, ColumnNames, Malformed, Row, getter_of
 from workers.files.text_lines import BOM, Lines
 
-LARGEST_DOCUMENT_BYTES = 2**28
 _SAMPLE_BYTES = 2**16
 
 
@@ -89,76 +88,6 @@ class LineCursor:
         if isinstance(content, dict):
             return content
         return Malformed(self._lines.number, Reason.INVALID_JSON, "not a JSON object", line.strip(b"\r\n"))
-
-
-class DocumentCursor:
-    """A JSON document, which is in memory as a whole.
-
-    Args:
-        stream: its text.
-        wanted, constants: as above.
-        rows_at: the member that holds the rows, of a document that is an object.
-
-    Raises:
-        ValueError: it is no JSON, or too large.
-    """
-
-    doubled: tuple[str, ...] = ()
-
-    def __init__(
-        self,
-        stream: io.BufferedReader,
-        wanted: Sequence[str] | None,
-        constants: Mapping[str, str | None],
-        row: int,
-        rows_at: str | None,
-    ) -> None:
-        self._stream = stream  # so that the file is closed by who has opened it
-        text = stream.read(LARGEST_DOCUMENT_BYTES + 1)
-        if len(text) > LARGEST_DOCUMENT_BYTES:
-            raise ValueError("a document above 256 MiB")
-        self._rows = _rows_of(from_json(text.removeprefix(BOM)), rows_at)
-        self._get = getter_of(wanted or (), constants)
-        noted = ColumnNames()
-        if wanted is None:
-            for content in self._rows:
-                if isinstance(content, dict):
-                    noted.note(content)
-        self.columns = noted.names()
-        self.malformed = sum(not isinstance(content, dict) for content in self._rows)
-        self.position = min(row, len(self._rows))
-        self.rows = len(self._rows)
-
-    def skip(self, rows: int) -> int:
-        """Skip rows; returns how many there were."""
-        passed = min(rows, self.rows - self.position)
-        self.position += passed
-        return passed
-
-    def take(self, rows: int) -> list[Row]:
-        """The next rows."""
-        start = self.position
-        self.skip(rows)
-        return [
-            self._get(content)
-            if isinstance(content, dict)
-            else Malformed(number, Reason.WRONG_TYPE, f"a JSON object is needed, found {type(content).__name__}")
-            for number, content in enumerate(self._rows[start : self.position], start + 1)
-        ]
-
-
-def _rows_of(content: Any, rows_at: str | None) -> list[Any]:
-    if isinstance(content, dict):
-        if rows_at is not None and isinstance(content.get(rows_at), list):
-            return list(content[rows_at])
-        if content and all(isinstance(value, list) for value in content.values()) and _holds_objects(content):
-            return [row for rows in content.values() for row in rows]
-    return content if isinstance(content, list) else [content]
-
-
-def _holds_objects(content: Mapping[str, list[Any]]) -> bool:
-    """Whether lists hold rows, and are not the columns of one, as a chat's `messages` by themselves would be."""
-    return "messages" not in content and all(isinstance(row, dict) for rows in content.values() for row in rows)
 
 
 def holds_lines(stream: io.BufferedReader) -> bool:

@@ -21,6 +21,7 @@ from workers.settings.sections import KafkaSettings
 # A topic or partition that appears, or may be read at last, after a member has joined is seen no later than this.
 METADATA_MAX_AGE_MS = 10_000
 BOOTSTRAP_TIMEOUT_MS = 5_000  # a stop waits for it where no broker answers
+RECONNECT_MAX_MS = 1_000  # as Java's clients; kafka-python's own 30 s go on when an outage is over
 _PACKAGES = {"AWS_MSK_IAM": "botocore", "GSSAPI": "gssapi"}
 CONNECT_S = 10.0  # that commands wait for a first answer
 
@@ -102,6 +103,7 @@ def connection(settings: KafkaSettings) -> dict[str, Any]:
         "client_id": settings.client_id,
         "security_protocol": settings.security_protocol,
         "ssl_check_hostname": settings.ssl_check_hostname,
+        "reconnect_backoff_max_ms": RECONNECT_MAX_MS,
     }
     for name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile"):
         if (path := getattr(settings, name)) is not None:

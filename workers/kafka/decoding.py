@@ -64,7 +64,7 @@ class _Batch(DefaultRecordBatch):
             if headers is None:
                 value, headers = CutValue(f"headers: more than {MOST_HEADERS}"), []
             elif value is not None and len(value) > self.most:
-                value, headers = CutValue(f"value: {len(value)} bytes, the limit is {self.most}"), []
+                value, headers = CutValue(f"value: {len(value)} bytes, limits.max_event_bytes is {self.most}"), []
         buffer[end - 1]  # or it ends behind its batch
         self._pos = end
         fields = self._header_data

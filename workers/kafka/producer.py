@@ -55,7 +55,6 @@ class Producer(KafkaProducer):
             # The client retries for ever: a retried batch that expires would hang an idempotent producer (3.0.12).
             "delivery_timeout_ms": 2**31 - 1,
             "request_timeout_ms": 10_000,
-            "reconnect_backoff_max_ms": 1_000,
             "max_request_size": settings.max_request_bytes,
             "partitioner": RememberingPartitioner(),
             "kafka_client": ProducerClient,

@@ -14,6 +14,9 @@ from kafka.net.manager import KafkaConnectionManager
 from kafka.net.selector import NetworkSelector
 
 ENDS_TIMEOUT_MS = 10_000
+# kafka-python waits 10 s for a new connection, and up to 36 s after failures: also where a server is frozen, and where
+# answers were swallowed when it began to wait and no longer are. Clients of its own offer no setting for it.
+CONNECT = {"socket_connection_setup_timeout_ms": 3_000, "socket_connection_setup_timeout_max_ms": 10_000}
 _LATEST = -1  # ListOffsets' word for the log end
 
 
@@ -37,7 +40,7 @@ class TidyClient(KafkaNetClient):
 
     def __init__(self, connections: type[KafkaConnectionManager] = KafkaConnectionManager, **config: Any) -> None:
         net = TidySelector(**config)
-        super().__init__(net, connections(net, **config))
+        super().__init__(net, connections(net, **(CONNECT | config)))
 
 
 class TidyConsumer(KafkaConsumer):

@@ -30,6 +30,7 @@ EventName = Literal[
     "ask_stopped",
     "audit_actors_failed",
     "audit_driver_waited_for",
+    "audit_lease_not_exclusive",
     "baseline_not_read",
     "batch_failed",
     "breaker_opened",

@@ -1,6 +1,7 @@
 """The length policy: what is judged is within the limit, windows leave nothing of the last message out."""
 
 import itertools
+import json
 from typing import Any
 
 import pytest
@@ -18,7 +19,9 @@ from pipelines.fitting.length import (
 )
 from pipelines.fitting.length_policy import MIN_TOKENS, LengthPolicy, Mode, reach
 from schemas.errors import ConfigurationError, EventError
+from schemas.event import decode_event
 from schemas.reasons import Reason, Stage
+from schemas.record import SourceRecord
 
 LIMIT = 100
 WORDS = "the quick brown fox jumps over the lazy dog and does it again, every day of the week. "
@@ -264,3 +267,16 @@ def test_the_signature_tells_policies_apart() -> None:
     made.append(policy("window", windows=3))
     assert len({rule.signature for rule in made}) == len(made)
     assert tokens_of(17) == 2
+
+
+def test_a_history_of_megabytes_and_thousands_of_turns_loses_its_old_turns_where_the_limits_let_it_in() -> None:
+    history = [user("good morning " * 40), {"role": "assistant", "content": "hello " * 80}] * 3_000
+    value = json.dumps({"event_id": "e", "messages": [*history, user("now this")]}).encode()
+    event = decode_event(SourceRecord("t", 0, 0, 0, b"k", value, []), 8 * 2**20)
+    (conversation,) = fit(event.messages, policy("window")).conversations
+
+    assert len(value) > 2**21
+    assert conversation[-1]["content"] == "now this"
+    assert len(conversation) < 100
+    with pytest.raises(EventError, match=rf"value: {len(value)} bytes, limits\.max_event_bytes is 1048576"):
+        decode_event(SourceRecord("t", 0, 0, 0, b"k", value, []), 2**20)

@@ -57,6 +57,10 @@ WRITERS: dict[str, Callable[[Path], Any]] = {
     "a.parquet": lambda path: parquet.write_table(pa.Table.from_pylist(ROWS), path, row_group_size=9),
     "a.feather": lambda path: feather.write_feather(pa.Table.from_pylist(ROWS), path, chunksize=8),
     "a.arrow": _stream,
+    "a.json": lambda path: path.write_bytes(json.dumps(ROWS, indent=1).encode()),
+    "a.json.gz": lambda path: path.write_bytes(
+        gzip.compress(json.dumps({"a": ROWS[:9], "b": [], "c": ROWS[9:]}).encode())
+    ),
     "a.jsonl": lambda path: path.write_bytes(_jsonl()),
     "a.jsonl.gz": lambda path: path.write_bytes(gzip.compress(_jsonl())),
     "a.ndjson.zst": lambda path: path.write_bytes(zstandard.compress(_jsonl())),

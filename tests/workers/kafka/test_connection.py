@@ -11,6 +11,7 @@ import pytest
 from schemas.errors import ConfigurationError
 from workers.kafka import connection as module
 from workers.kafka.connection import connection, group_consumer
+from workers.kafka.producer import producer
 from workers.settings.loading import load_settings
 
 SSL = {"security_protocol": "SASL_SSL"}
@@ -100,3 +101,17 @@ def test_a_member_says_where_it_is() -> None:
         assert consumer.config["client_rack"] == "eu-1a"
     finally:
         consumer.close()
+
+
+def test_no_client_waits_long_for_a_server_that_is_back() -> None:
+    settings = load_settings(kafka={"api_version": "2.3"}).kafka
+    consumer, sender = group_consumer(settings), producer(settings)
+    try:
+        for client in (consumer._client, sender._sender._client):  # noqa: SLF001
+            config = client._manager.config  # noqa: SLF001
+            assert config["reconnect_backoff_max_ms"] == 1_000
+            assert config["socket_connection_setup_timeout_ms"] == 3_000
+            assert config["socket_connection_setup_timeout_max_ms"] == 10_000
+    finally:
+        consumer.close()
+        sender.close_at_once(0)

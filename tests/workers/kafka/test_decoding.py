@@ -224,7 +224,7 @@ def test_p9_a_record_that_would_cost_too_much_is_cut_while_it_is_read_and_its_ne
     assert [record.offset for record in read] == list(range(7))
     assert [record.value.detail if isinstance(record.value, CutValue) else record.value.strip() for record in read] == [
         b"small",
-        "value: 2000000 bytes, the limit is 1048576",
+        "value: 2000000 bytes, limits.max_event_bytes is 1048576",
         b"exactly",
         "record: 9000012 bytes",
         b"as many",

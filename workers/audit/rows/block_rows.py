@@ -86,5 +86,5 @@ class BlockRows:
         self._cursor = cursor_of(
             raw, block.written, self._wanted, constants_of(block.uri), block.open_row, block.open_mark
         )
-        self._is_text = block.written.form.is_text and block.written.form.kind != "json"
+        self._is_text = block.written.form.is_text
         self._uri, self._recent = block.uri, []

@@ -50,8 +50,9 @@ class Block(NamedTuple):
         block = cls(*json.loads(text))
         if block.written is None:
             return block
-        form, encoding, dialect, rows_at, has_marks = block.written
-        how = Written(Form(*form), encoding, None if dialect is None else Dialect(*dialect), rows_at, has_marks)
+        how = Written(*block.written)
+        dialect = None if how.dialect is None else Dialect(*how.dialect)
+        how = how._replace(form=Form(*how.form), dialect=dialect)
         return block._replace(written=how, open_mark=None if block.open_mark is None else (*block.open_mark,))
 
 
@@ -245,7 +246,7 @@ def _blocks(surveyed: Surveyed, block_rows: int, lookback: int, numbers: Iterato
         if surveyed.marks:
             entry = row // block_rows
             row, mark = entry * block_rows, surveyed.marks[entry]
-        elif how.form.is_text and how.form.kind != "json":
+        elif how.form.is_text:
             row = 0
         rows = min(block_rows, taken.rows - start)
         yield Block(next(numbers), found.uri, found.name, 0, start, rows, row, mark, how, stamp)
