@@ -90,6 +90,10 @@ class GuardSettings(Section):
     background_share: Annotated[float, Field(ge=0, le=1)] = Field(
         0.1, description="background tokens that ride along in live batches, for each live token; 0: none"
     )
+    ask_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.15,
+        description="what asks over HTTP may add to the time of a live batch, and to what a live message waits for",
+    )
     batch_timeout_s: PositiveSeconds = Field(300.0, description="a replica whose batch runs longer is replaced")
     cache_size: Annotated[int, Field(ge=0)] = Field(
         16_384, description="completions that a replica keeps for prompts that come again; 0: none"

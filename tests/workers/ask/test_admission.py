@@ -11,7 +11,7 @@ from schemas.errors import AskRefusedError, GuardUnavailableError
 from tests.guards.scripted_guard import PROVENANCE, ScriptedGuard
 from tests.workers.serving.virtual_time import run_at_once
 from workers.ask.admission import Admission, WatchedGuard
-from workers.serving.batcher import Batcher
+from workers.serving.batching.batcher import Batcher
 
 MOST = 1_000_000
 
