@@ -89,8 +89,10 @@ def ask_application_of(settings: Settings) -> Application:
 
 def _ask(settings: Settings, guard: Application) -> Application:
     """The HTTP server: one, because two cannot have one port of a machine."""
-    if settings.ask.keys_file is not None:
-        read_keys(settings.ask.keys_file)
+    keys = settings.ask.keys_file
+    # Ray builds the application on any pod of a cluster, and the folder is mounted into the one that answers.
+    if keys is not None and keys.parent.exists():
+        read_keys(keys)
     deployment = serve.deployment(
         AskReplica,
         name=ASK,
