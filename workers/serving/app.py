@@ -96,7 +96,7 @@ def _ask(settings: Settings, guard: Application) -> Application:
     deployment = serve.deployment(
         AskReplica,
         name=ASK,
-        num_replicas=1,
+        **_replicas(settings, 1, (1, 1)),
         max_surge_percent=0,  # the old one has to leave the port
         health_check_period_s=GUARD_HEALTH_PERIOD_S,
         graceful_shutdown_timeout_s=settings.delivery.drain_timeout_s + STOP_MARGIN_S,
