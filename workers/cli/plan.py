@@ -35,6 +35,7 @@ class _LoadOptions:
     unsafe_share: Annotated[
         float, typer.Option(help="Share of verdicts other than Safe; they take a second short pass.")
     ] = 0.1
+    asks_per_second: Annotated[float, typer.Option(help="Items over HTTP at the peak, beside the messages.")] = 0.0
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,9 @@ class _AssumedOptions:
 @with_objects
 def plan(load: _LoadOptions, engine: _EngineOptions, assumed: _AssumedOptions, as_json: AsJson = False) -> None:
     """Plan capacity for a load. Says whether a throughput was measured or only reckoned from a data sheet."""
-    workload = Workload(load.messages_per_second, load.tokens, load.target, load.task, load.unsafe_share)
+    workload = Workload(
+        load.messages_per_second, load.tokens, load.target, load.task, load.unsafe_share, load.asks_per_second
+    )
     assumptions = Assumptions(**asdict(assumed))
     known = known_figures(engine.figures, engine.rate, engine.gpu, engine.model)
     planned = plan_capacity(workload, engine.model, engine.gpu, known, assumptions)

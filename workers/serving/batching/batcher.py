@@ -20,6 +20,7 @@ from operator import attrgetter
 from time import perf_counter
 from typing import Generic, NamedTuple, TypeVar, cast
 
+from pipelines.guard import ASK_SHARE
 from workers.guard.lane import Lane
 from workers.serving.batching.lanes import Bounds, Lanes
 
@@ -93,7 +94,7 @@ class Batcher(Generic[Item, Answer]):
         batch_size: int,
         background_tokens: int = 1,
         background_share: float = 0.0,
-        ask_share: float = 0.15,
+        ask_share: float = ASK_SHARE,
         concurrency: int = 1,
         blameless: tuple[type[Exception], ...] = (),
         clock: Callable[[], float] = perf_counter,

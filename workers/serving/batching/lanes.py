@@ -17,6 +17,7 @@ from itertools import chain
 from math import ceil, inf
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
+from pipelines.guard import ASK_SHARE
 from workers.guard.lane import Lane
 from workers.serving.batching.live_load import LiveLoad
 from workers.serving.batching.pass_cost import PassCost
@@ -42,7 +43,7 @@ class Bounds(NamedTuple):
     batch_size: int
     background_tokens: int = 1
     background_share: float = 0.0
-    ask_share: float = 0.15
+    ask_share: float = ASK_SHARE
     concurrency: int = 1
 
 
