@@ -14,6 +14,7 @@ from schemas.verdict import Provenance
 
 Conversation = tuple[Message, ...]
 CHUNK_SIZE = 64  # default of the events of one call
+ASK_SHARE = 0.15  # default of the time that asks may add to what live waits for
 BATCH_SIZE = 256  # default of the items of one GPU batch; beyond it a pass of the engine gains nothing
 
 

@@ -50,8 +50,8 @@ ALLOWED_IMPORTS = {
 PLANTED = [
     ("schemas/record.py", "import pipelines.in_flight", "never upwards"),
     ("pipelines/policy.py", "from workers.telemetry.log import log_event", "never upwards"),
-    ("workers/stream/progress.py", "import workers.serving.batcher", "downwards only"),
-    ("workers/serving/batcher.py", "import workers.bench.parser.fuzz", "downwards only"),
+    ("workers/stream/progress.py", "import workers.serving.batching.batcher", "downwards only"),
+    ("workers/serving/batching/batcher.py", "import workers.bench.parser.fuzz", "downwards only"),
     ("workers/bench/parser/fuzz.py", "import workers.cli.app", "downwards only"),
     ("workers/tools/verify/ledger.py", "import workers.audit.pace", "downwards only"),
     ("workers/settings/sections.py", "import workers.telemetry.log", "downwards only"),

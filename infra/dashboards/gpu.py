@@ -28,6 +28,8 @@ BUSY = (
           "reqps", width=12),
     Panel("Background waiting", "Prompts that wait until no live one does.",
           (Query(total(table.BACKGROUND_QUEUE_SIZE, by="instance"), "{{instance}}"),), width=12),
+    Panel("Asks waiting", "Prompts that came over HTTP and wait for their batch.",
+          (Query(total(table.ASK_QUEUE_SIZE, by="instance"), "{{instance}}"),), width=12),
 )  # fmt: skip
 
 BATCHES = (

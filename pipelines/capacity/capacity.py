@@ -5,7 +5,7 @@ sheet. It says which of the two it is and shows its working.
 Knows nothing of clusters and measures nothing.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, floor, isfinite
 
 from pipelines.capacity.figures import (
@@ -20,7 +20,7 @@ from pipelines.capacity.figures import (
 from pipelines.capacity.load import Assumptions, Workload, refuse_impossible
 from pipelines.capacity.work import new_tokens, prompt_tokens, sequence_gb, weights_gb, work_of
 from pipelines.fitting.length_policy import MAX_TOKENS
-from pipelines.guard import BATCH_SIZE
+from pipelines.guard import ASK_SHARE, BATCH_SIZE
 from pipelines.in_flight import LIMIT
 from schemas.errors import ConfigurationError
 from schemas.event import Task
@@ -82,11 +82,13 @@ def plan(
     shape = MODELS[model]
     rate = _Rate.of(workload, model, gpu, figures, assumptions)
     working = list(rate.working)
-    batch = _batch(workload, shape, gpu, rate, working)
+    share = _ask_share(workload, assumptions)
+    batch = _batch(replace(workload, target_ms=workload.target_ms / (1 + share)), shape, gpu, rate, working)
     batch_ms = rate.floor_ms + batch * rate.message_ms
     replica_rate = 1_000 * batch / batch_ms
     working.append(f"a replica: {batch} messages in {shown(batch_ms)} ms: {shown(replica_rate)} messages/s")
-    wanted = workload.messages_per_second
+    live, asks = workload.messages_per_second, workload.asks_per_second
+    wanted = live + asks
     needed = ceil(wanted / (replica_rate * assumptions.utilisation))
     replicas = needed + assumptions.spare
     busy = wanted / (replicas * replica_rate)
@@ -94,8 +96,13 @@ def plan(
         f"replicas: {shown(wanted)} / ({shown(replica_rate)} x {assumptions.utilisation:.2f}) = {needed}, and"
         f" {assumptions.spare} spare: {replicas}, busy {busy:.0%} of the time"
     )
+    if asks:
+        working.append(
+            f"asks: {shown(asks)}/s of what messages leave at their peak, so guard.ask_share {share:.2f}; batches are"
+            " planned shorter by it"
+        )
     consumer_us, replica_us = HOST.consumer(batch), HOST.replica(batch)
-    consumers = ceil(wanted * consumer_us / _MILLION / assumptions.utilisation)
+    consumers = ceil(live * consumer_us / _MILLION / assumptions.utilisation)
     partitions = consumers * assumptions.growth
     working.append(
         f"consumers: {shown(consumer_us)} µs of CPU an event with {batch} in a call, {HOST.source}, a core each:"
@@ -106,7 +113,7 @@ def plan(
         f"CPUs of a replica: one for the model, the rest for {shown(replica_us)} µs a message, by the same measurement:"
         f" {cores}"
     )
-    host_cores = wanted * (consumer_us + replica_us) / _MILLION
+    host_cores = (live * consumer_us + wanted * replica_us) / _MILLION
     working.append(f"the host's work: {shown(host_cores)} cores at the peak, in consumers and replicas together")
     seconds = replicas / wanted * _MILLION
     price = assumptions.price
@@ -115,7 +122,7 @@ def plan(
         f"a million messages: {replicas} replicas for {shown(_MILLION / wanted)} s = {shown(seconds)} replica seconds"
         + ("" if price is None or cost is None else f" = {shown(cost)} at {shown(price)} an hour")
     )
-    latency_ms = 2 * batch_ms
+    latency_ms = 2 * batch_ms * (1 + share)
     return CapacityPlan(
         replicas,
         consumers,
@@ -130,9 +137,22 @@ def plan(
         host_cores,
         seconds,
         cost,
-        _settings(workload, gpu, replicas, consumers, cores, batch, latency_ms),
+        {**_settings(workload, gpu, replicas, consumers, cores, batch, latency_ms), **_ask_settings(share)},
         tuple(working),
     )
+
+
+def _ask_share(workload: Workload, assumptions: Assumptions) -> float:
+    """`guard.ask_share` with which all asks are answered beside live at its peak (decision 0025); 0 without asks."""
+    live, asks = workload.messages_per_second, workload.asks_per_second
+    if asks == 0:
+        return 0.0
+    spare = (live + asks) / assumptions.utilisation - live
+    return max(ASK_SHARE, ceil(100 * asks / spare - 1e-9) / 100)
+
+
+def _ask_settings(share: float) -> dict[str, str]:
+    return {} if share == 0 else {"WEIR_ASK__ENABLED": "true", "WEIR_GUARD__ASK_SHARE": f"{share:g}"}
 
 
 @dataclass(frozen=True, slots=True)

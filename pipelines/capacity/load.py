@@ -22,6 +22,7 @@ class Workload:
         target_ms: within which the guard has to answer, its queue included.
         task: whether prompts or responses are judged.
         unsafe_share: share of verdicts other than Safe, which take a second short pass.
+        asks_per_second: items over HTTP at the peak, beside the messages.
     """
 
     messages_per_second: float
@@ -29,6 +30,7 @@ class Workload:
     target_ms: float
     task: Task = Task.PROMPT
     unsafe_share: float = 0.1
+    asks_per_second: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,12 @@ def refuse_impossible(workload: Workload, assumptions: Assumptions) -> None:
     for name, value in shares.items():
         if not 0 <= value <= 1:
             raise ConfigurationError(f"{name}: {value} is not a share from 0 to 1")
-    counts = {"overhead_ms": assumptions.overhead_ms, "spare": assumptions.spare, "price": assumptions.price or 0}
+    counts = {
+        "asks_per_second": workload.asks_per_second,
+        "overhead_ms": assumptions.overhead_ms,
+        "spare": assumptions.spare,
+        "price": assumptions.price or 0,
+    }
     for name, number in counts.items():
         if not (isfinite(number) and number >= 0):
             raise ConfigurationError(f"{name}: {number} is below 0")
@@ -90,6 +97,8 @@ def _refuse_extremes(workload: Workload, assumptions: Assumptions) -> None:
     wanted = workload.messages_per_second
     if not least <= wanted <= most:
         raise ConfigurationError(f"messages_per_second: {wanted} is not from {least:g} to {most:,.0f}")
+    if workload.asks_per_second > most:
+        raise ConfigurationError(f"asks_per_second: {workload.asks_per_second} is above {most:,.0f}")
     for name, share in (("utilisation", assumptions.utilisation), ("efficiency", assumptions.efficiency)):
         if share < _LEAST_SHARE:
             raise ConfigurationError(f"{name}: {share} is below {_LEAST_SHARE}")

@@ -6,7 +6,7 @@ from tests.helm.refused_values import KEDA, TLS
 
 ASK = {"enabled": True, "keysSecret": {"name": "keys"}}
 COMBINED: list[tuple[dict[str, Any], list[str]]] = [
-    ({"ask": ASK}, ["ask.enabled=true", "mode=deployment"]),
+    ({"ask": ASK}, ["ask.port=8000", "mode=rayservice"]),
     ({"mode": "deployment", "ask": {"enabled": True}}, ["ask.keysSecret.name"]),
     ({"mode": "deployment", "ask": {**ASK, "ingress": {"enabled": True}}}, ["ask.ingress.host"]),
     ({"mode": "deployment", "ask": {"ingress": {"enabled": True, "host": "a"}}}, ["ask.ingress.enabled=true"]),

@@ -22,7 +22,7 @@ from tests.helm.ray_cluster import Cluster
 from tests.helm.rendering import CHART, EXAMPLES, FEATURES, kind, name_of, objects
 from tests.helm.test_refusals import laid_over
 from tests.kafka.cluster import KafkaCluster
-from workers.guard.names import APP_NAME, GUARD, SHADOW, STREAM
+from workers.guard.names import APP_NAME, ASK, GUARD, SHADOW, STREAM
 from workers.settings.loading import load_settings
 
 EVERY = [*FEATURES, *EXAMPLES]
@@ -54,8 +54,9 @@ def test_rays_schema_takes_it_and_everything_it_names_exists(values: Path) -> No
     assert application["name"] == APP_NAME
     assert callable(named(checked.import_path))
     settings = load_settings(**application["args"])
-    shadow = {SHADOW} if settings.shadow.has_model else set()
-    assert {item["name"] for item in application["deployments"]} == {STREAM, GUARD} | shadow
+    beside = {SHADOW} if settings.shadow.has_model else set()
+    beside |= {ASK} if settings.ask.enabled else set()
+    assert {item["name"] for item in application["deployments"]} == {STREAM, GUARD} | beside
     if settings.autoscaling.enabled:
         policy = application["autoscaling_policy"]
         made = named(policy["policy_function"])(**policy["policy_kwargs"])
@@ -80,7 +81,10 @@ def test_each_deployment_finds_its_resource_on_one_group_alone(values: Path) -> 
         }
         assert offered == {"stream": wanted[STREAM], "guard": wanted[GUARD]}
         assert wanted.get(SHADOW, wanted[GUARD]) == wanted[GUARD]
-        assert cluster["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
+        head = cluster["headGroupSpec"]["rayStartParams"]
+        assert head["num-cpus"] == "0"
+        # One of one, so that no second server is put beside the first, which has the port.
+        assert json.loads(json.loads(head.get("resources", '"{}"'))) == dict.fromkeys(wanted.get(ASK, ()), 1)
 
 
 def test_rays_autoscaler_reads_the_groups_as_they_are_meant() -> None:

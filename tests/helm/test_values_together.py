@@ -58,6 +58,30 @@ def test_a_pod_that_may_not_ask_the_hub_for_the_model_fetches_it_before(mode: st
     assert len(others) == len(loading), "nobody else needs it"
 
 
+def test_the_pod_that_answers_over_http_alone_has_the_keys_and_the_service_finds_it() -> None:
+    for name, pod_name in (("ask", "Deployment"), ("ask-rayservice", "head")):
+        found = objects(CHART / "ci" / f"{name}-values.yaml")
+        (service,), (ingress,) = kind(found, "Service"), kind(found, "Ingress")
+        (port,) = service["spec"]["ports"]
+        asked = [body for title, body in pods(found) if pod_name in title]
+        ours = {key: value for key, value in service["spec"]["selector"].items() if key != "ray.io/serve"}
+
+        assert [body for _, body in pods(found) if ours.items() <= body["metadata"].get("labels", {}).items()] == asked
+        (container,) = asked[0]["spec"]["containers"]
+        assert {"name": port["targetPort"], "containerPort": port["port"]}.items() <= next(
+            item for item in container["ports"] if item["name"] == "ask"
+        ).items()
+        assert len({item["containerPort"] for item in container["ports"]}) == len(container["ports"])
+        (path,) = ingress["spec"]["rules"][0]["http"]["paths"]
+        assert path["backend"]["service"] == {"name": service["metadata"]["name"], "port": {"name": port["name"]}}
+        (policy,) = kind(found, "NetworkPolicy")
+        assert [{"port": port["port"], "protocol": "TCP"}] in [rule.get("ports") for rule in policy["spec"]["ingress"]]
+        with_keys = [title for title, body in pods(found) if "weir-ask-keys" in str(body)]
+        assert [title for title in with_keys if "check" not in title] == [
+            title for title, _ in pods(found) if pod_name in title
+        ]
+
+
 def test_an_audit_has_the_gpus_of_a_pod_and_no_more_actors_than_find_a_place() -> None:
     shared = {
         "guard": {"replicas": 8, "gpusPerReplica": 0.5, "cpusPerReplica": 1},

@@ -77,7 +77,7 @@ OF_THE_WAY = (
     ),
     Mutant(
         "fails a call for what another call's record did",
-        "workers/serving/batcher.py",
+        "workers/serving/batching/batcher.py",
         "if len(shares) > 1 and not isinstance(error, self._blameless):",
         "if len(shares) > 1_000_000:",
         "tests/workers/serving/test_batcher.py::test_p6_a_batch_that_raises_fails_the_calls_at_fault_and_not_those_beside_them",

@@ -81,6 +81,10 @@ class Admission:
         most_tokens: under way at a time.
         most_items: the same.
         clock: seconds, monotonic; that of the deadlines.
+
+    Attributes:
+        offered: items that have come, those that were refused included.
+        answered: items that had their answers.
     """
 
     def __init__(
@@ -92,6 +96,9 @@ class Admission:
         self._clock = clock
         self.tokens = 0
         self.items = 0
+        self.offered = 0.0
+        self.answered = 0
+        self._mean_items = 1.0
         self._shortest_s = inf
         self._speed: float | None = None  # tokens a second
         self._given_up: deque[tuple[float, int, int]] = deque()
@@ -107,6 +114,8 @@ class Admission:
         if not items:
             yield seat
             return
+        self.offered += items
+        self._mean_items += LEARNS * (items - self._mean_items)
         self.refuse_late(deadline, tokens, items)
         came = self._clock()
         self.tokens += tokens
@@ -119,8 +128,21 @@ class Admission:
             raise
         self.tokens -= tokens
         self.items -= items
+        self.answered += items
         if seat.engine_s:
             self._note(under_way, max(self._clock() - came, seat.engine_s))
+
+    def refuse_unread(self, deadline: float) -> None:
+        """Refuse a question of any size, of which nobody knows how many items it holds.
+
+        Raises:
+            AskRefusedError: see `refuse_late`.
+        """
+        try:
+            self.refuse_late(deadline)
+        except AskRefusedError:
+            self.offered += self._mean_items
+            raise
 
     def refuse_late(self, deadline: float, tokens: int = 0, items: int = 0) -> None:
         """Refuse a question of so much, or any at all; see `admitted`.

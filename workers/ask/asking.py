@@ -67,7 +67,7 @@ class Asking:
         Raises:
             AskRefusedError: it would.
         """
-        self._admission.refuse_late(deadline)
+        self._admission.refuse_unread(deadline)
 
     async def answer(
         self,

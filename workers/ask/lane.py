@@ -17,6 +17,7 @@ from schemas.errors import ModerationError
 from workers.ask.admission import Admission, WatchedGuard
 from workers.ask.asking import Asking
 from workers.ask.codecs.all_routes import ROUTES
+from workers.ask.demand import AskDemand
 from workers.ask.keys import KeyRing
 from workers.ask.measures import AskMeasures
 from workers.ask.server import AskServer, listening
@@ -40,6 +41,9 @@ class AskLane:
         guard: judges.
         tracing: of this process.
 
+    Attributes:
+        demand: what is asked and answered.
+
     Raises:
         ConfigurationError: policy or keys are wrong.
     """
@@ -47,7 +51,10 @@ class AskLane:
     def __init__(self, settings: Settings, guard: Guard, tracing: Tracing) -> None:
         self._settings = settings
         self._guard = WatchedGuard(guard)
-        self._web = web_of(settings, self._guard, tracing, self.is_ready)
+        limits = settings.limits
+        admission = Admission(self._guard, limits.in_flight_tokens, limits.in_flight_records)
+        self.demand = AskDemand(admission)
+        self._web = web_of(settings, self._guard, admission, tracing, self.is_ready)
         self._server = AskServer(self._web.app, settings.delivery.drain_timeout_s)
         self._canaries: asyncio.Task[None] | None = None
 
@@ -91,9 +98,11 @@ class AskLane:
             await asyncio.sleep(CANARY_EVERY_S if self._guard.last_answer else MOST_BACKOFF_S)
 
 
-def web_of(settings: Settings, guard: WatchedGuard, tracing: Tracing, is_ready: Callable[[], bool]) -> AskWeb:
+def web_of(
+    settings: Settings, guard: WatchedGuard, admission: Admission, tracing: Tracing, is_ready: Callable[[], bool]
+) -> AskWeb:
     """The HTTP application of given settings."""
-    delivery, limits = settings.delivery, settings.limits
+    delivery = settings.delivery
     longest_s = min(delivery.backoff_max_s, MOST_BACKOFF_S)
     judge = Judge(
         guard,
@@ -101,7 +110,6 @@ def web_of(settings: Settings, guard: WatchedGuard, tracing: Tracing, is_ready: 
         max_crashes=delivery.max_crashes,
         new_backoff=partial(Backoff, min(delivery.backoff_initial_s, longest_s), longest_s),
     )
-    admission = Admission(guard, limits.in_flight_tokens, limits.in_flight_records)
     asking = Asking(
         moderation_of(settings),
         judge,

@@ -9,6 +9,8 @@ from typing import Any
 
 from workers.ask.lane import AskLane
 from workers.guard.client import GuardClient
+from workers.guard.lane import Lane
+from workers.guard.names import ARRIVALS, BACKLOG, COMPLETIONS
 from workers.settings.loading import Settings, otel_variables
 from workers.telemetry.export import start_metrics, start_tracing
 from workers.telemetry.log import configure_logging
@@ -28,7 +30,8 @@ class AskReplica:
             configure_logging(settings.telemetry.log_level)
         self._tracing = start_tracing(settings.telemetry, "weir-ask", otel_variables())
         self._metrics = start_metrics("weir-ask", otel_variables())
-        self._lane = AskLane(settings, GuardClient(guard, settings.ask.deadline_s), self._tracing)
+        client = GuardClient(guard, settings.ask.deadline_s, lane=Lane.ASK)
+        self._lane = AskLane(settings, client, self._tracing)
         await self._lane.start()
 
     async def check_health(self) -> None:
@@ -39,6 +42,11 @@ class AskReplica:
         """
         if self._lane.has_failed:
             raise RuntimeError("the HTTP server has ended")
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Figures for `workers.serving.backlog_policy`; Serve asks every so often."""
+        known = self._lane.demand.figures()
+        return {} if known is None else dict(zip((BACKLOG, ARRIVALS, COMPLETIONS), map(float, known), strict=True))
 
     async def __del__(self) -> None:
         """Serve awaits this on a clean stop."""

@@ -37,6 +37,7 @@ class _LoadOptions:
     unsafe_share: Annotated[
         float, typer.Option(help="Share of verdicts other than Safe; they take a second short pass.")
     ] = 0.1
+    asks_per_second: Annotated[float, typer.Option(help="Items over HTTP at the peak, beside the messages.")] = 0.0
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,9 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Plan capacity for a load. Says whether a throughput was measured or only reckoned from a data sheet."""
-    workload = Workload(load.messages_per_second, load.tokens, load.target, load.task, load.unsafe_share)
+    workload = Workload(
+        load.messages_per_second, load.tokens, load.target, load.task, load.unsafe_share, load.asks_per_second
+    )
     assumptions = Assumptions(**asdict(assumed))
     if servers.server_rate is not None:
         planned_servers = plan_servers(workload, servers.server_rate, servers.call_ms, assumptions)

@@ -6,6 +6,7 @@ Works only in a process that Ray started, or that has joined the cluster.
 from ray import serve
 
 from workers.guard.client import BACKGROUND_CALLS, GuardClient
+from workers.guard.lane import Lane
 from workers.guard.names import APP_NAME, GUARD
 
 MOST_CALLS = BACKGROUND_CALLS
@@ -17,4 +18,4 @@ def background_guard(timeout_s: float) -> GuardClient:
     Args:
         timeout_s: of a call, its wait behind live ones included.
     """
-    return GuardClient(serve.get_deployment_handle(GUARD, APP_NAME), timeout_s, background=True)
+    return GuardClient(serve.get_deployment_handle(GUARD, APP_NAME), timeout_s, lane=Lane.BACKGROUND)

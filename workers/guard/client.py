@@ -12,8 +12,11 @@ from ray.serve.exceptions import RayServeException
 
 from pipelines.guard import Chunk, GuardReply, GuardRequest
 from schemas.errors import GuardCallFailedError, GuardCrashError, GuardUnavailableError
+from workers.guard.lane import Lane
 
-BACKGROUND_CALLS = 4  # of one client under way at a time, so that they cannot fill a replica's queue
+# Of one client under way at a time, so that they cannot fill a replica's queue, which has 512 places.
+BACKGROUND_CALLS = 4
+ASK_CALLS = 256
 
 
 class GuardClient:
@@ -22,22 +25,23 @@ class GuardClient:
     Args:
         handle: Serve handle of the deployment.
         timeout_s: a call that takes longer is cancelled and counts as unavailable.
-        background: give way to live calls: a call may wait until its time-out again and again; few are under way at a
-            time, and the others wait here.
+        lane: whose turn its calls are. A background call may wait until its time-out again and again. Of those that
+            are not live so many are under way at a time, and the others wait here.
     """
 
-    def __init__(self, handle: Any, timeout_s: float, *, background: bool = False) -> None:
+    def __init__(self, handle: Any, timeout_s: float, *, lane: Lane = Lane.LIVE) -> None:
         self._handle = handle
         self._timeout_s = timeout_s
-        self._background = background
-        self._slots = asyncio.Semaphore(BACKGROUND_CALLS)
+        self._lane = lane
+        self._slots = asyncio.Semaphore(ASK_CALLS if lane is Lane.ASK else BACKGROUND_CALLS)
 
     async def judge(self, requests: Sequence[GuardRequest]) -> GuardReply:
         """See `pipelines.guard.Guard`."""
-        if not self._background:
+        if self._lane is Lane.LIVE:
             return await self._ask(self._handle.judge, requests)
         async with self._slots:
-            return await self._ask(self._handle.judge_background, requests)
+            ask = self._lane is Lane.ASK
+            return await self._ask(self._handle.judge_ask if ask else self._handle.judge_background, requests)
 
     async def _ask(self, method: Any, requests: Sequence[GuardRequest]) -> GuardReply:
         response = method.remote(Chunk(requests))

@@ -1,4 +1,4 @@
-"""Names of the Serve application and its deployments.
+"""Names of the Serve application, its deployments, and the figures of demand that two of them report.
 
 Imports nothing, because Serve's controller reads it with the autoscaling policy.
 """
@@ -8,3 +8,4 @@ GUARD = "GuardDeployment"
 STREAM = "StreamWorker"
 SHADOW = "ShadowGuard"
 ASK = "Ask"
+BACKLOG, ARRIVALS, COMPLETIONS = "backlog", "arrival_rate", "completion_rate"

@@ -89,12 +89,14 @@ def ask_application_of(settings: Settings) -> Application:
 
 def _ask(settings: Settings, guard: Application) -> Application:
     """The HTTP server: one, because two cannot have one port of a machine."""
-    if settings.ask.keys_file is not None:
-        read_keys(settings.ask.keys_file)
+    keys = settings.ask.keys_file
+    # Ray builds the application on any pod of a cluster, and the folder is mounted into the one that answers.
+    if keys is not None and keys.parent.exists():
+        read_keys(keys)
     deployment = serve.deployment(
         AskReplica,
         name=ASK,
-        num_replicas=1,
+        **_replicas(settings, 1, (1, 1)),
         max_surge_percent=0,  # the old one has to leave the port
         health_check_period_s=GUARD_HEALTH_PERIOD_S,
         graceful_shutdown_timeout_s=settings.delivery.drain_timeout_s + STOP_MARGIN_S,

@@ -8,19 +8,19 @@ deployment that is missing from it as it is. `pipelines.autoscaling` has the ari
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
 
 from pipelines.autoscaling import Demand, Goal, ReplicaPolicy, Supply, consumers_needed
 from schemas.errors import ConfigurationError
-from workers.guard.names import GUARD, SHADOW, STREAM
+from workers.guard.names import ARRIVALS, ASK, BACKLOG, COMPLETIONS, GUARD, SHADOW, STREAM
 from workers.settings.sections import AutoscalingSettings
 from workers.telemetry.log import log_event
 
 log = logging.getLogger("ray.serve")  # the controller's own: nobody reads another there
-BACKLOG, OLDEST_AGE, ARRIVALS, COMPLETIONS = "backlog", "oldest_age_s", "arrival_rate", "completion_rate"
-PARTITIONS, ALL_PARTITIONS, BUSY = "partitions", "all_partitions", "busy"
+OLDEST_AGE, PARTITIONS, ALL_PARTITIONS, BUSY = "oldest_age_s", "partitions", "all_partitions", "busy"
 Stats = dict[str, float]
 
 
@@ -62,7 +62,11 @@ class BacklogPolicy:
             guard.target_num_replicas,
             sum(busy) / len(busy) if busy and len(busy) == guard.current_num_replicas else None,
         )
-        wanted = self._policy.desired(self._clock(), demand_of(reports), supply)
+        demand = demand_of(reports)
+        if ASK in by_name:
+            _, ask = by_name[ASK]
+            demand = with_asks(demand, newest(ask.raw_metrics or {}, ask.running_replicas))
+        wanted = self._policy.desired(self._clock(), demand, supply)
         if wanted is None:
             return shadow, {}
         if wanted != self._wanted:
@@ -118,6 +122,19 @@ def demand_of(reports: Sequence[Stats]) -> Demand | None:
         arrival_rate=_sum(arrivals),
         completion_rate=_sum(completions),
         is_complete=owned >= max(report[ALL_PARTITIONS] for report in known) and None not in arrivals,
+    )
+
+
+def with_asks(demand: Demand | None, reports: Sequence[Stats]) -> Demand | None:
+    """The same with what is asked over HTTP: an item is a record's work, also one that was refused for want of time."""
+    asked = [report for report in reports if ARRIVALS in report]
+    if demand is None or demand.arrival_rate is None or not asked:
+        return demand
+    return replace(
+        demand,
+        backlog=demand.backlog + sum(report[BACKLOG] for report in asked),
+        arrival_rate=demand.arrival_rate + sum(report[ARRIVALS] for report in asked),
+        completion_rate=_sum([demand.completion_rate, *(report[COMPLETIONS] for report in asked)]),
     )
 
 

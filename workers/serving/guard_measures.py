@@ -5,6 +5,7 @@ Knows nothing of how batches are made.
 
 from collections.abc import Callable, Sequence
 
+from workers.guard.lane import Lane
 from workers.serving.engine.completion import Completion, Engine, PreparedPrompt
 from workers.telemetry.metrics import table
 from workers.telemetry.metrics.instruments import histogram, observe, observe_value
@@ -18,20 +19,18 @@ class GuardMeasures:
     Args:
         engine: asked for what it has drafted.
         load_s: seconds that loading it took.
-        waiting: tells how many live prompts wait for it.
-        waiting_background: tells how many others do.
+        waiting: tells how many prompts of a lane wait for it.
     """
 
-    def __init__(
-        self, engine: Engine, load_s: float, waiting: Callable[[], int], waiting_background: Callable[[], int]
-    ) -> None:
+    def __init__(self, engine: Engine, load_s: float, waiting: Callable[[Lane], int]) -> None:
         self._sizes = histogram(table.BATCH_SIZE)
         self._tokens = histogram(table.BATCH_TOKENS)
         self._durations = histogram(table.BATCH_DURATION)
         self._waits = histogram(table.QUEUE_DURATION)
         self._input = self._output = self._background = self._refused = 0
-        observe_value(table.QUEUE_SIZE, waiting)
-        observe_value(table.BACKGROUND_QUEUE_SIZE, waiting_background)
+        observe_value(table.ASK_QUEUE_SIZE, lambda: waiting(Lane.ASK))
+        observe_value(table.QUEUE_SIZE, lambda: waiting(Lane.LIVE))
+        observe_value(table.BACKGROUND_QUEUE_SIZE, lambda: waiting(Lane.BACKGROUND))
         observe_value(table.BACKGROUND_PROMPTS, lambda: self._background)
         observe_value(table.BACKGROUND_REFUSED, lambda: self._refused)
         observe_value(table.MODEL_LOAD, lambda: load_s)

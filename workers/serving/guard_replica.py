@@ -20,9 +20,10 @@ from time import perf_counter
 from pipelines.guard import GuardAnswer, GuardReply, GuardRequest
 from pipelines.isolation import PROBE
 from schemas.errors import GuardCallFailedError, GuardCrashError, GuardUnavailableError, ModerationError
+from workers.guard.lane import Lane
 from workers.serving.answers import answer_of
 from workers.serving.backlog_policy import BUSY
-from workers.serving.batcher import Batched, Batcher
+from workers.serving.batching.batcher import Batched, Batcher
 from workers.serving.busy_share import BusyShare
 from workers.serving.engine.completion import BatchContext, Completion, Engine, PreparedPrompt
 from workers.serving.engine_choice import load_engine, provenance_of
@@ -48,7 +49,7 @@ class _Asked:
     key: bytes
     prompt: PreparedPrompt
     carrier: Mapping[str, str]
-    background: bool
+    lane: Lane
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +88,11 @@ class GuardReplica:
         log.info(log_event("model_loaded", seconds=round(load_s, 2), **self._provenance.model_dump()))
         # These threads run the engine and others prepare, so that the next batch is ready when one ends.
         self._gpu = self._threads(self._engine.concurrency, "weir-engine")
-        self._tokenisers = self._threads(2, "weir-tokeniser")
-        self._background_tokeniser = self._threads(1, "weir-background")  # live calls shall not queue behind it
+        self._tokenisers = {  # of their own, so that live calls do not queue behind others
+            Lane.ASK: self._threads(1, "weir-ask"),
+            Lane.LIVE: self._threads(2, "weir-tokeniser"),
+            Lane.BACKGROUND: self._threads(1, "weir-background"),
+        }
         self._background_calls = 0
         self._batcher = Batcher[_Asked, _Ran](
             self._run,
@@ -97,12 +101,11 @@ class GuardReplica:
             batch_size=min(settings.guard.batch_size, self._engine.batch_size or settings.guard.batch_size),
             background_tokens=settings.guard.background_batch_tokens,
             background_share=settings.guard.background_share,
+            ask_share=settings.guard.ask_share,
             concurrency=self._engine.concurrency,
             blameless=BACKEND_ERRORS,
         )
-        self._measures = GuardMeasures(
-            self._engine, load_s, lambda: self._batcher.waiting, lambda: self._batcher.waiting_background
-        )
+        self._measures = GuardMeasures(self._engine, load_s, self._batcher.waiting)
         self._cache = VerdictCache(settings.guard.cache_size)
         self._batch_timeout_s = settings.guard.batch_timeout_s
         self._failures = 0
@@ -117,12 +120,15 @@ class GuardReplica:
             GuardUnavailableError: the engine's server does not answer.
             GuardCrashError: its server died while it ran this.
         """
-        try:
-            return await self._judge(requests, self._tokenisers)
-        except Exception as error:  # noqa: BLE001 - whatever the engine raised
-            told = _told(error)
-        # Not while that is handled: Ray and Serve write the whole chain of an error into their logs.
-        raise told
+        return await self._judge(requests, Lane.LIVE)
+
+    async def judge_ask(self, requests: Sequence[GuardRequest]) -> GuardReply:
+        """The same for somebody who waits: first in each batch, within bounds that live items do not feel.
+
+        Raises:
+            GuardCallFailedError: see `judge`, and for the other two.
+        """
+        return await self._judge(requests, Lane.ASK)
 
     async def judge_background(self, requests: Sequence[GuardRequest]) -> GuardReply:
         """The same for background work: it has the engine only while no live item waits.
@@ -136,18 +142,21 @@ class GuardReplica:
             raise GuardUnavailableError(f"{MAX_BACKGROUND_CALLS} background calls wait already")
         self._background_calls += 1
         try:
-            return await self._judge(requests, self._background_tokeniser, background=True)
-        except Exception as error:  # noqa: BLE001 - as above
-            told = _told(error)
+            return await self._judge(requests, Lane.BACKGROUND)
         finally:
             self._background_calls -= 1
+
+    async def _judge(self, requests: Sequence[GuardRequest], lane: Lane) -> GuardReply:
+        try:
+            return await self._answered(requests, lane)
+        except Exception as error:  # noqa: BLE001 - whatever the engine raised
+            told = _told(error)
+        # Not while that is handled: Ray and Serve write the whole chain of an error into their logs.
         raise told
 
-    async def _judge(
-        self, requests: Sequence[GuardRequest], tokenisers: ThreadPoolExecutor, *, background: bool = False
-    ) -> GuardReply:
+    async def _answered(self, requests: Sequence[GuardRequest], lane: Lane) -> GuardReply:
         loop = asyncio.get_running_loop()
-        prepared = await loop.run_in_executor(tokenisers, self._prepare, requests, background)
+        prepared = await loop.run_in_executor(self._tokenisers[lane], self._prepare, requests, lane)
         # Nothing is awaited from here to the queue, so an equal prompt that another call has under way is not missed.
         at_once = [self._at_once(item) for item in prepared]
         asked = [
@@ -155,8 +164,8 @@ class GuardReplica:
             for item, answer in zip(prepared, at_once, strict=True)
             if answer is None and isinstance(item, _Asked)
         ]
-        batched = await self._batcher.submit(asked, background=background)
-        if not background:
+        batched = await self._batcher.submit(asked, lane=lane)
+        if lane is Lane.LIVE:
             self._measures.waited([item.queue_ms for item in batched])
         for (item, _), waited in zip(asked, batched, strict=True):
             trace_wait(self._tracing, item.carrier, waited.queue_ms, waited.answer.batch_started_ns)
@@ -200,7 +209,7 @@ class GuardReplica:
         self._closing.callback(made.shutdown, wait=False)  # a batch that hangs shall not hold up a stop
         return made
 
-    def _prepare(self, requests: Sequence[GuardRequest], background: bool) -> list[_Asked | Completion]:
+    def _prepare(self, requests: Sequence[GuardRequest], lane: Lane) -> list[_Asked | Completion]:
         # Whoever asks whether the engine works must hear it from the engine (P5).
         is_probe = list(requests) == [PROBE]
         asked: list[_Asked | Completion] = []
@@ -208,7 +217,7 @@ class GuardReplica:
         for request, prompt in zip(requests, prepared, strict=True):
             if isinstance(prompt, PreparedPrompt):
                 key = token_bytes(KEY_BYTES) if is_probe else self._cache.key_of(prompt)
-                asked.append(_Asked(key, prompt, request.carrier, background))
+                asked.append(_Asked(key, prompt, request.carrier, lane))
             else:
                 asked.append(prompt)
         return asked
@@ -227,7 +236,7 @@ class GuardReplica:
     async def _run(self, batch: Sequence[Sequence[_Asked]]) -> list[_Ran]:
         """Run one batch in the engine's thread, one prompt of each group, under one span that links every message."""
         prompts = [group[0].prompt for group in batch]
-        background = sum(group[0].background for group in batch)
+        background = sum(group[0].lane is Lane.BACKGROUND for group in batch)
         span = BatchSpan(
             self._tracing,
             self._provenance.model,

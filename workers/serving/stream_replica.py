@@ -17,7 +17,8 @@ from ray import serve
 from pipelines.breaker.alarms import BreakerView
 from schemas.record import Partition
 from workers.guard.client import GuardClient
-from workers.serving.backlog_policy import ALL_PARTITIONS, ARRIVALS, BACKLOG, COMPLETIONS, OLDEST_AGE, PARTITIONS
+from workers.guard.names import ARRIVALS, BACKLOG, COMPLETIONS
+from workers.serving.backlog_policy import ALL_PARTITIONS, OLDEST_AGE, PARTITIONS
 from workers.serving.process_tuning import tune_process
 from workers.settings.loading import Settings, otel_variables
 from workers.stream.build import shadow_lane, stream_worker

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode
 
-from pipelines.guard import BATCH_SIZE
+from pipelines.guard import ASK_SHARE, BATCH_SIZE
 from workers.settings.section import Positive, PositiveSeconds, Section
 
 
@@ -94,6 +94,10 @@ class GuardSettings(Section):
     )
     background_share: Annotated[float, Field(ge=0, le=1)] = Field(
         0.1, description="background tokens that ride along in live batches, for each live token; 0: none"
+    )
+    ask_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        ASK_SHARE,
+        description="what asks over HTTP may add to the time of a live batch, and to what a live message waits for",
     )
     batch_timeout_s: PositiveSeconds = Field(300.0, description="a replica whose batch runs longer is replaced")
     cache_size: Annotated[int, Field(ge=0)] = Field(

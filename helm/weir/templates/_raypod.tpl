@@ -50,6 +50,9 @@ spec:
         - {name: dashboard, containerPort: 8265}
         - {name: client, containerPort: 10001}
         - {name: serve, containerPort: 8000}
+        {{- if $root.Values.ask.enabled }}
+        - {name: ask, containerPort: {{ $root.Values.ask.port | int64 }}}
+        {{- end }}
         {{- end }}
         - {name: metrics, containerPort: 8080}
       securityContext:

@@ -127,8 +127,8 @@ null is left to them.
 {{/* Pairs of values that contradict each other. */}}
 {{- define "weir.impossible" -}}
 {{- with .Values }}
-{{- if and .ask.enabled (ne .mode "deployment") }}
-- "ask.enabled=true needs mode=deployment: on a Ray cluster nobody knows which pod would answer"
+{{- if and .ask.enabled (eq .mode "rayservice") (has (int .ask.port) (list 6379 8000 8080 8265 10001 52365)) }}
+- "ask.port={{ .ask.port }} is one of Ray's own on the head, which answers in mode=rayservice; 8001 is free"
 {{- end }}
 {{- if and .ask.ingress.enabled (not .ask.enabled) }}
 - "ask.ingress.enabled=true needs ask.enabled=true"

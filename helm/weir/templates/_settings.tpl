@@ -119,6 +119,12 @@ applications:
           num_cpus: {{ .Values.guard.cpusPerReplica }}
           num_gpus: {{ .Values.guard.gpusPerReplica }}
           resources: {weir_guard: 1}
+      {{- if .Values.ask.enabled }}
+      - name: Ask
+        ray_actor_options:
+          num_cpus: 0
+          resources: {weir_ask: 1}
+      {{- end }}
       {{- if ne (include "weir.shadowReplicas" .) "0" }}
       - name: ShadowGuard
         ray_actor_options:

@@ -11,6 +11,7 @@ from pipelines.capacity.capacity import CapacityPlan, plan, shown
 from pipelines.capacity.figures import FAMILY, GPUS, HOST, MEASURED, MODELS, EngineFigure
 from pipelines.capacity.load import Assumptions, Workload
 from pipelines.capacity.work import new_tokens, prefix_gb, prompt_tokens, weights_gb, work_of
+from pipelines.guard import ASK_SHARE
 from schemas.errors import ConfigurationError
 from schemas.event import Task
 from workers.bench.engine.shapes import FRAMES as BENCH_FRAMES
@@ -97,6 +98,22 @@ def test_replicas_partitions_and_cost_follow() -> None:
     assert result.settings["WEIR_GUARD__GPUS_PER_REPLICA"] == "1"
 
 
+def test_asks_want_replicas_and_a_share_of_them_but_no_consumers() -> None:
+    figures = (EngineFigure("h200", "0.6B", None, 1_000, "given"),)
+    without = planned(Workload(40_000, 10, 500), figures=figures, assumptions=Assumptions(0.5, spare=0))
+    few, many = (
+        planned(Workload(40_000, 10, 500, asks_per_second=asks), figures=figures, assumptions=Assumptions(0.5, spare=0))
+        for asks in (1_000, 20_000)
+    )
+    assert (without.replicas, few.replicas, many.replicas) == (80, 82, 120)
+    assert without.consumers == few.consumers == many.consumers
+    assert few.settings["WEIR_GUARD__ASK_SHARE"] == f"{ASK_SHARE:g}" == f"{GuardSettings().ask_share:g}"
+    assert many.settings["WEIR_GUARD__ASK_SHARE"] == "0.25"  # 20,000 of the 80,000 that messages leave
+    assert few.settings["WEIR_ASK__ENABLED"] == "true"
+    assert not {"WEIR_GUARD__ASK_SHARE", "WEIR_ASK__ENABLED"} & set(without.settings)
+    assert few.host_cores > without.host_cores
+
+
 def test_the_batch_is_what_two_passes_of_fit_into_the_target() -> None:
     figure = EngineFigure("h200", "0.6B", None, 1_000, "given")
     assert [
@@ -130,6 +147,8 @@ def test_the_batch_is_what_two_passes_of_fit_into_the_target() -> None:
         ),
         (replace(LOAD, target_ms=5), "0.6B", "h200", Assumptions(), "target_ms: 5 is too short"),
         (replace(LOAD, unsafe_share=1.5), "0.6B", "h200", Assumptions(), "unsafe_share: 1.5 is not a share"),
+        (replace(LOAD, asks_per_second=-1), "0.6B", "h200", Assumptions(), "asks_per_second: -1 is below 0"),
+        (replace(LOAD, asks_per_second=1e300), "0.6B", "h200", Assumptions(), "asks_per_second: 1e+300 is above"),
         (LOAD, "14B", "h200", Assumptions(), "model: '14B' is not one of 0.6B, 4B, 8B"),
         (LOAD, "0.6B", "v100", Assumptions(), "gpu: no figure and no data sheet of 'v100' for 0.6B; known: a100"),
         (LOAD, "4B", "zen5-2core", Assumptions(), "gpu: no figure and no data sheet of 'zen5-2core' for 4B"),
@@ -196,6 +215,7 @@ def test_a_model_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -
         target_ms=st.floats(1, 1e6),
         task=st.sampled_from(Task),
         unsafe_share=st.floats(0, 1),
+        asks_per_second=st.just(0.0) | st.floats(1e-3, 1e6),
     ),
     model=st.sampled_from(sorted(MODELS)),
     gpu=st.sampled_from(sorted(GPUS)),
@@ -211,7 +231,7 @@ def test_every_plan_carries_its_load(load: Workload, model: str, gpu: str, utili
         return
     busy = result.replicas - spare
     carried = busy * result.messages_per_second_per_replica * utilisation
-    assert carried >= load.messages_per_second * (1 - 1e-9)
+    assert carried >= (load.messages_per_second + load.asks_per_second) * (1 - 1e-9)
     assert result.latency_ms <= load.target_ms * (1 + 1e-6)
     assert 1 <= result.batch_size <= 256
     assert result.partitions >= result.consumers >= 1

@@ -11,7 +11,7 @@ from pipelines.guard import Guard
 from tests.guards.scripted_guard import ScriptedGuard
 from tests.workers.ask.asgi import Got, post
 from tests.workers.telemetry.recorded_tracing import RecordedTracing
-from workers.ask.admission import WatchedGuard
+from workers.ask.admission import Admission, WatchedGuard
 from workers.ask.lane import web_of
 from workers.ask.web import AskWeb
 from workers.settings.loading import load_settings
@@ -50,7 +50,9 @@ class AskSite:
         self.guard = guard or ScriptedGuard(said)
         self.watched = WatchedGuard(self.guard)
         self.ready = True
-        self.web: AskWeb = web_of(self.settings, self.watched, tracing, lambda: self.ready)
+        limits = self.settings.limits
+        self.admission = Admission(self.watched, limits.in_flight_tokens, limits.in_flight_records)
+        self.web: AskWeb = web_of(self.settings, self.watched, self.admission, tracing, lambda: self.ready)
 
     def post(self, path: str, body: object = None, headers: dict[str, str] | None = None, **options: Any) -> Got:
         """One request, in a loop of its own."""

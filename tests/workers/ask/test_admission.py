@@ -11,7 +11,8 @@ from schemas.errors import AskRefusedError, GuardUnavailableError
 from tests.guards.scripted_guard import PROVENANCE, ScriptedGuard
 from tests.workers.serving.virtual_time import run_at_once
 from workers.ask.admission import Admission, WatchedGuard
-from workers.serving.batcher import Batcher
+from workers.ask.demand import AskDemand, AskFigures
+from workers.serving.batching.batcher import Batcher
 
 MOST = 1_000_000
 
@@ -110,6 +111,29 @@ def test_p9_what_is_under_way_is_bounded(clock: Clock) -> None:
                 pass
         with admission.admitted(10, 1, clock.now + 9):
             pass
+
+
+def test_demand_counts_what_was_refused_as_well(clock: Clock, admission: Admission) -> None:
+    demand = AskDemand(admission, clock)
+    assert demand.figures() is None
+    clock.now += 1.0
+    with admission.admitted(2_000, 8, clock.now + 9):
+        for _ in range(3):
+            with pytest.raises(AskRefusedError), admission.admitted(9_000, 8, clock.now + 9):
+                pass
+        clock.now += 1.0
+        assert demand.figures() == AskFigures(8, 16.0, 0.0)
+    with admission.admitted(2_000, 8, clock.now + 9), pytest.raises(AskRefusedError):
+        admission.refuse_unread(clock.now + 1)
+    clock.now += 2.0
+
+    waiting, offered, answered = demand.figures() or AskFigures(0, 0.0, 0.0)
+    assert (waiting, answered) == (0, 4.0)
+    assert 40 / 4 < offered < 48 / 4
+    clock.now += 10.0
+    demand.figures()
+    clock.now += 10.0
+    assert demand.figures() == AskFigures(0, 0.0, 0.0)
 
 
 def test_a_guard_that_has_been_away_for_a_while_is_not_asked(clock: Clock) -> None:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from workers.serving.batcher import Batcher
+from workers.serving.batching.batcher import Batcher
 
 
 class GatedEngine:

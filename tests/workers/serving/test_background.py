@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.workers.serving.gated_engine import GatedEngine, batcher_of, run, turns
-from workers.serving.batcher import Batched
+from workers.guard.lane import Lane
+from workers.serving.batching.batcher import Batched
 
 Call = tuple[bool, list[int], int, bool]
 CALL = st.tuples(st.booleans(), st.lists(st.integers(1, 40), max_size=6), st.integers(0, 4), st.booleans())
@@ -53,7 +54,7 @@ def test_p9_no_live_item_waits_behind_background_and_every_call_ends_once(
         async def ask(items: list[tuple[str, int]], background: bool) -> list[Batched[str]]:
             if not background:
                 engine.expected.update(dict.fromkeys(name for name, _ in items))
-            return await batcher.submit(items, background=background)
+            return await batcher.submit(items, lane=Lane.BACKGROUND if background else Lane.LIVE)
 
         tasks = []
         for items, (background, _, pause, gives_up) in zip(work, calls, strict=True):
@@ -70,7 +71,7 @@ def test_p9_no_live_item_waits_behind_background_and_every_call_ends_once(
             else:
                 assert [answer for answer, *_ in result] == [f"answer to {name}" for name, _ in items]
         await turns()
-        assert (batcher.waiting, batcher.waiting_background) == (0, 0)
+        assert (batcher.waiting(), batcher.waiting(Lane.BACKGROUND)) == (0, 0)
 
     run(main())
 
@@ -93,7 +94,7 @@ def test_background_is_not_starved_by_live_batches_without_a_gap() -> None:
         batcher = batcher_of(engine, share=0.25)
         calls = [asyncio.create_task(batcher.submit([("live0", 2)]))]
         await turns()
-        calls.append(asyncio.create_task(batcher.submit([("back0", 2), ("back1", 2)], background=True)))
+        calls.append(asyncio.create_task(batcher.submit([("back0", 2), ("back1", 2)], lane=Lane.BACKGROUND)))
         for number in range(1, 9):
             calls.append(asyncio.create_task(batcher.submit([(f"live{number}", 2)])))
             await turns()
@@ -113,11 +114,11 @@ def test_a_live_item_that_comes_while_background_runs_is_in_the_very_next_batch(
     async def main() -> None:
         engine = GatedEngine(gate=asyncio.Event())
         batcher = batcher_of(engine, background_tokens=2)
-        back = asyncio.create_task(batcher.submit([(f"back{n}", 1) for n in range(6)], background=True))
+        back = asyncio.create_task(batcher.submit([(f"back{n}", 1) for n in range(6)], lane=Lane.BACKGROUND))
         await turns()
         live = asyncio.create_task(batcher.submit([("live", 1)]))
         await turns()
-        assert (batcher.waiting, batcher.waiting_background) == (1, 4)
+        assert (batcher.waiting(), batcher.waiting(Lane.BACKGROUND)) == (1, 4)
         engine.gate.set()
         await asyncio.gather(back, live)
 
@@ -132,7 +133,9 @@ def test_p9_a_background_call_given_up_as_the_engine_becomes_free_takes_nobody_a
         batcher = batcher_of(engine)
         running = asyncio.create_task(batcher.submit([("running", 1)]))
         await turns()
-        given_up, kept = (asyncio.create_task(batcher.submit([(name, 1)], background=True)) for name in ("up", "kept"))
+        given_up, kept = (
+            asyncio.create_task(batcher.submit([(name, 1)], lane=Lane.BACKGROUND)) for name in ("up", "kept")
+        )
         await turns()
         engine.gate.set()  # the engine takes its next batch before the cancelled call comes to clean up
         given_up.cancel()
@@ -148,8 +151,8 @@ def test_p6_a_background_call_that_raises_harms_no_other_and_is_not_run_again() 
         engine = GatedEngine(lambda batch: "bad" in batch)
         batcher = batcher_of(engine)
         first, second = await asyncio.gather(
-            batcher.submit([("bad", 1), ("beside", 1)], background=True),
-            batcher.submit([("good", 1)], background=True),
+            batcher.submit([("bad", 1), ("beside", 1)], lane=Lane.BACKGROUND),
+            batcher.submit([("good", 1)], lane=Lane.BACKGROUND),
             return_exceptions=True,
         )
 
@@ -164,7 +167,7 @@ def test_equal_items_of_both_kinds_are_run_once() -> None:
     async def main() -> None:
         engine = GatedEngine(gate=asyncio.Event())
         batcher = batcher_of(engine)
-        running = asyncio.create_task(batcher.submit([("same:back", 1)], background=True))
+        running = asyncio.create_task(batcher.submit([("same:back", 1)], lane=Lane.BACKGROUND))
         await turns()
         live = asyncio.create_task(batcher.submit([("same:live", 1)]))
         await turns()

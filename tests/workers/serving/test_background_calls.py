@@ -13,6 +13,7 @@ from tests.workers.guard.test_client import REQUEST, Handle, Response, raising, 
 from tests.workers.serving.gated_engine import turns
 from tests.workers.serving.pretend_engine import PretendEngine, replica_of, request
 from workers.guard.client import BACKGROUND_CALLS, GuardClient
+from workers.guard.lane import Lane
 from workers.serving.backlog_policy import BUSY
 from workers.serving.busy_share import BusyShare
 from workers.serving.guard_replica import MAX_BACKGROUND_CALLS
@@ -87,7 +88,7 @@ def test_p9_a_background_call_that_is_given_up_frees_its_place() -> None:
 
 
 def background_call(handle: Handle) -> GuardReply:
-    return asyncio.run(GuardClient(handle, 5, background=True).judge([REQUEST]))
+    return asyncio.run(GuardClient(handle, 5, lane=Lane.BACKGROUND).judge([REQUEST]))
 
 
 def test_p5_a_refusal_is_unavailable_and_blames_nobody() -> None:
@@ -116,7 +117,9 @@ def test_p9_a_client_has_few_background_calls_under_way_and_any_number_of_live_o
             raise ray.exceptions.RayError("end")
 
         handle = Handle(Response(end))
-        client = GuardClient(background(handle) if is_background else handle, 5, background=is_background)
+        client = GuardClient(
+            background(handle) if is_background else handle, 5, lane=Lane.BACKGROUND if is_background else Lane.LIVE
+        )
         calls = [asyncio.create_task(client.judge([REQUEST])) for _ in range(40)]
         await turns()
         most = under_way

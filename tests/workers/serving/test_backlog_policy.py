@@ -11,9 +11,9 @@ from ray.serve.autoscaling_policy import _apply_app_level_autoscaling_config
 from ray.serve.config import AutoscalingContext, AutoscalingPolicy
 
 from schemas.errors import ConfigurationError
-from workers.guard.names import GUARD, SHADOW, STREAM
+from workers.guard.names import ASK, GUARD, SHADOW, STREAM
 from workers.serving.app import build_app
-from workers.serving.backlog_policy import BacklogPolicy, Stats, all_replicas, demand_of, newest, no_opinion
+from workers.serving.backlog_policy import BacklogPolicy, Stats, all_replicas, demand_of, newest, no_opinion, with_asks
 from workers.serving.serve_config import POLICY, serve_config
 from workers.settings.loading import load_settings
 
@@ -210,3 +210,35 @@ def test_secrets_are_not_among_the_arguments_that_serve_logs() -> None:
         "kafka": {"security_protocol": "SASL_SSL", "sasl_mechanism": "PLAIN", "sasl_username": "a"},
         "guard": {"replicas": 3},
     }
+
+
+def test_what_is_asked_over_http_wants_replicas_as_records_do() -> None:
+    guard, stream = context(GUARD, 2, [{"busy": 0.9}] * 2), context(STREAM, 1, [report(0, 150.0)])
+    ask = context(ASK, 1, [{"backlog": 400.0, "arrival_rate": 350.0, "completion_rate": 50.0}])
+    policy = BacklogPolicy(clock=lambda: NOW, **QUICK)
+
+    def wanted(*contexts: Any) -> dict[str, int]:
+        answer, _ = policy({context.deployment_id: context for context in contexts})
+        return {deployment.name: count for deployment, count in answer.items()}
+
+    assert wanted(guard, stream)[GUARD] == 2
+    assert wanted(guard, stream, ask)[GUARD] >= 5
+    assert ASK not in wanted(guard, stream, ask)
+    assert wanted(guard, stream, context(ASK, 1, [{}]))[GUARD] == 2
+
+    demand = demand_of([report(10, 150.0)])
+    assert demand is not None
+    both = with_asks(demand, [{"backlog": 4.0, "arrival_rate": 30.0, "completion_rate": 20.0}])
+    assert both is not None
+    assert (both.backlog, both.arrival_rate, both.completion_rate) == (14.0, 180.0, 20.0)
+    assert with_asks(None, [{"backlog": 4.0, "arrival_rate": 30.0, "completion_rate": 20.0}]) is None
+
+
+def test_serve_asks_the_http_server_for_its_figures_where_replicas_follow_demand() -> None:
+    def ask_of(**autoscaling: Any) -> Any:
+        application = build_app({"ask": {"enabled": True}, "autoscaling": autoscaling})
+        return application._bound_deployment.init_kwargs["ask"]._bound_deployment._deployment_config
+
+    scaled, fixed = ask_of(enabled=True).autoscaling_config, ask_of(enabled=False)
+    assert (scaled.min_replicas, scaled.max_replicas) == (1, 1)
+    assert (fixed.num_replicas, fixed.autoscaling_config) == (1, None)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.workers.serving.gated_engine import GatedEngine, batcher_of, key_of, run, turns
-from workers.serving.batcher import Batcher
+from workers.serving.batching.batcher import Batcher
 
 Items = list[tuple[str, int]]
 
@@ -36,7 +36,7 @@ def test_p6_p9_every_item_is_answered_once_in_order_and_within_the_budget(
             await turns(pause)
         for task, items in zip(tasks, work, strict=True):
             assert [answer for answer, *_ in await task] == [f"answer to {item}" for item, _ in items]
-        assert batcher.waiting == 0
+        assert batcher.waiting() == 0
 
     run(main())
 
@@ -70,7 +70,7 @@ def test_many_calls_become_one_batch_while_the_engine_is_busy() -> None:
         await turns()
         calls += [asyncio.create_task(batcher.submit([(f"{call}", 1)])) for call in range(8)]
         await turns()
-        assert batcher.waiting == 8
+        assert batcher.waiting() == 8
 
         engine.gate.set()
         await asyncio.gather(*calls)
@@ -124,7 +124,7 @@ def test_p6_a_call_whose_first_batch_failed_takes_the_rest_of_its_items_out_of_t
         with pytest.raises(RuntimeError):
             await failing
         assert (await good)[0][0] == "answer to good"
-        assert batcher.waiting == 0
+        assert batcher.waiting() == 0
         assert len(engine.batches) < 10, "the engine works on for a call that has failed"
 
     run(main())
@@ -153,7 +153,7 @@ def test_p9_a_cancelled_call_frees_the_queue_at_once_although_the_engine_hangs()
             await turns()
             call.cancel()
             await turns()
-            assert batcher.waiting == 0
+            assert batcher.waiting() == 0
 
         kept = asyncio.create_task(batcher.submit([("kept", 1)]))
         await turns()

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.workers.serving.gated_engine import key_of, run, turns
-from workers.serving.batcher import Batcher
+from workers.guard.lane import Lane
+from workers.serving.batching.batcher import Batcher
 
 
 class Slots:
@@ -57,7 +58,7 @@ def test_one_call_fills_all_slots_and_the_rest_waits_in_order() -> None:
         await turns()
 
         assert slots.batches == [["0", "1"], ["2", "3"], ["4", "5"]]
-        assert batcher.waiting == 3
+        assert batcher.waiting() == 3
         await slots.end("2")
         assert slots.batches[3:] == [["6", "7"]]
         for first in ("0", "4", "6", "8"):
@@ -112,7 +113,7 @@ def test_background_batches_take_half_of_the_slots_at_most() -> None:
     async def main() -> None:
         slots = Slots()
         batcher = batcher_of(slots, 4, size=1)
-        calls = [asyncio.create_task(batcher.submit([(f"b{number}", 1)], background=True)) for number in range(4)]
+        calls = [asyncio.create_task(batcher.submit([(f"b{number}", 1)], lane=Lane.BACKGROUND)) for number in range(4)]
         await turns()
         assert slots.batches == [["b0"], ["b1"]]
         calls.append(asyncio.create_task(batcher.submit([("live", 1), ("other", 1)])))
@@ -175,7 +176,7 @@ def test_p1_p9_every_item_gets_its_answer_within_the_slots(
         tasks = []
         for number, keys in enumerate(calls):
             items = [(f"{key}:{number}.{place}", 1) for place, key in enumerate(keys)]
-            tasks.append(asyncio.create_task(batcher.submit(items, background=rng.random() < 0.3)))  # type: ignore[attr-defined]
+            tasks.append(asyncio.create_task(batcher.submit(items, lane=rng.choice(list(Lane)))))  # type: ignore[attr-defined]
             await turns(3)
             if slots.running and rng.random() < 0.5:  # type: ignore[attr-defined]
                 await slots.end(rng.choice(sorted(slots.running)))  # type: ignore[attr-defined]
@@ -186,6 +187,6 @@ def test_p1_p9_every_item_gets_its_answer_within_the_slots(
         for keys, task in zip(calls, tasks, strict=True):
             assert [answer for answer, *_ in await task] == [f"answer to {key}" for key in keys]
         assert slots.most <= concurrency
-        assert (batcher.waiting, batcher.waiting_background) == (0, 0)
+        assert not any(map(batcher.waiting, Lane))
 
     run(main())

@@ -45,7 +45,7 @@ def test_equal_items_of_calls_that_wait_are_run_once_wherever_they_wait(size: in
             [f"answer to own-{call}", "answer to same"] for call in range(5)
         ]
         assert [items[1].is_shared for items in answered] == [False, True, True, True, True]
-        assert batcher.waiting == 0
+        assert batcher.waiting() == 0
 
     run(main())
 
@@ -58,7 +58,7 @@ def test_an_item_that_comes_while_an_equal_one_runs_gets_its_answer_and_has_not_
         await turns()
         second = asyncio.create_task(batcher.submit([("a:2", 1)]))
         await turns()
-        assert batcher.waiting == 1
+        assert batcher.waiting() == 1
         engine.gate.set()
         await first
 
@@ -79,7 +79,7 @@ def test_p9_what_was_answered_by_an_equal_item_waits_no_longer_although_the_engi
         gate.set()
 
         assert [item.answer for item in await calls[3]] == ["answer to a"]
-        assert (engine.batches, batcher.waiting) == ([["a:1"], ["b"]], 1)
+        assert (engine.batches, batcher.waiting()) == ([["a:1"], ["b"]], 1)
         hanging.set()
         await asyncio.gather(*calls)
 
@@ -190,7 +190,7 @@ def test_p6_whatever_is_shared_a_call_fails_by_its_own_items_or_not_at_all(
                 assert isinstance(result, list)
                 assert [item.answer for item in result] == [f"answer to {key}" for key in keys]
                 runs += sum(not item.is_shared for item in result)
-        assert batcher.waiting == 0
+        assert batcher.waiting() == 0
         assert runs <= sum(len(batch) for batch in engine.batches)
 
     run(main())

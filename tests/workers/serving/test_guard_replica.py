@@ -216,12 +216,14 @@ def test_a_closed_replica_ends_its_threads_whatever_they_are_at(engine: PretendE
     replica = replica_of(engine)
     judge(replica, "a")
     asyncio.run(replica.judge_background([request("b")]))
+    asyncio.run(replica.judge_ask([request("c")]))
     made = [thread for thread in threading.enumerate() if thread not in before]
     replica.close()
     for thread in made:
         thread.join(10)
 
-    assert {thread.name.rpartition("_")[0] for thread in made} == {"weir-engine", "weir-tokeniser", "weir-background"}
+    names = {"weir-engine", "weir-tokeniser", "weir-ask", "weir-background"}
+    assert {thread.name.rpartition("_")[0] for thread in made} == names
     assert not any(thread.is_alive() for thread in made)
 
 

@@ -73,7 +73,7 @@ def test_calls_that_wait_or_run_at_one_time_share_their_equal_prompts(engine: Pr
 async def until_waiting(replica: GuardReplica, count: int) -> None:
     """Until the engine has work and so many prompts wait behind it."""
     batcher = replica._batcher  # noqa: SLF001 - how it stands in the queue is not to be seen from outside
-    while not batcher._workers or batcher.waiting != count:  # noqa: SLF001
+    while not batcher._workers or batcher.waiting() != count:  # noqa: SLF001
         await asyncio.sleep(0)
 
 

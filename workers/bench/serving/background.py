@@ -1,4 +1,4 @@
-"""What background work on a replica costs live messages: alone, beside background, beside the same without priority.
+"""What others on a replica cost live messages: alone, beside background or asks, beside the same without priority.
 
 On a Ray of its own on this machine: one guard replica, live messages at times fixed beforehand, and in another process
 callers that always have a chunk under way. Rounds take turns, so that all sides see the same machine.
@@ -26,11 +26,14 @@ from workers.bench.serving.local_serve import (
 from workers.bench.serving.measured_replicas import MeasuredReplica
 from workers.bench.serving.open_load import chat_messages, offer, poisson_arrivals, saturate
 from workers.guard.client import GuardClient
+from workers.guard.lane import Lane
 from workers.settings.loading import Settings
 
 NAME = "background"
-ALONE, BACKGROUND, NO_PRIORITY = "live alone", "beside background", "beside the same without priority"
-SIDES = (ALONE, BACKGROUND, NO_PRIORITY)
+ALONE, BACKGROUND, ASKS = "live alone", "beside background", "beside asks"
+NO_PRIORITY = "beside the same without priority"
+SIDES = (ALONE, BACKGROUND, ASKS, NO_PRIORITY)
+LANES = {BACKGROUND: Lane.BACKGROUND, ASKS: Lane.ASK, NO_PRIORITY: Lane.LIVE}
 CALLERS = 4
 _WARM_UP_S = 1.0
 _RETRY_S = 0.1
@@ -120,11 +123,11 @@ class BackgroundCallers:
         callers: how many chunks are under way.
         chunk: messages of a chunk.
         timeout_s: of a call.
-        background: their calls give way to live ones.
+        lane: of their calls.
     """
 
-    def __init__(self, handle: Any, callers: int, chunk: int, timeout_s: float, *, background: bool) -> None:
-        self._guard = GuardClient(handle, timeout_s, background=background)
+    def __init__(self, handle: Any, callers: int, chunk: int, timeout_s: float, *, lane: Lane) -> None:
+        self._guard = GuardClient(handle, timeout_s, lane=lane)
         self._callers = callers
         self._chunk = chunk
         self._numbers = count()
@@ -162,8 +165,7 @@ async def _measure(settings: Settings, plan: BackgroundPlan, handle: Any, advanc
     live = GuardClient(handle, 2 * plan.timeout_s)
     process: Any = ray.remote(BackgroundCallers).options(num_cpus=0)
     callers = {
-        side: process.remote(handle, CALLERS, plan.chunk, 2 * plan.timeout_s, background=side == BACKGROUND)
-        for side in SIDES[1:]
+        side: process.remote(handle, CALLERS, plan.chunk, 2 * plan.timeout_s, lane=LANES[side]) for side in SIDES[1:]
     }
     await saturate(live, _WARM_UP_S, CALLS_UNDER_WAY)
     capacity = await saturate(live, plan.seconds, CALLS_UNDER_WAY)
@@ -203,6 +205,7 @@ async def _measure(settings: Settings, plan: BackgroundPlan, handle: Any, advanc
             "batch_tokens": guard.batch_tokens,
             "batch_size": guard.batch_size,
             "background_batch_tokens": guard.background_batch_tokens,
+            "ask_share": guard.ask_share,
             "callers": CALLERS,
             **{name: value for name, value in asdict(plan).items() if name not in ("shares", "pass_ms")},
         },

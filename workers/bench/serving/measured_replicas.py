@@ -12,7 +12,8 @@ from zlib import crc32
 import numpy as np
 from ray import serve
 
-from workers.serving.batcher import Answer, Batched, Batcher, Item
+from workers.guard.lane import Lane
+from workers.serving.batching.batcher import Answer, Batched, Batcher, Item
 from workers.serving.engine.completion import Completion, Conversation, Engine, EngineIdentity, PreparedPrompt
 from workers.serving.engine_choice import load_engine
 from workers.serving.guard_replica import GuardReplica, keep_collections_short
@@ -83,9 +84,9 @@ class ServeBatcher(Batcher[Item, Answer]):
 
         self.batched = serve.batch(max_batch_size=max_batch_size)(batched)
 
-    async def submit(self, items: Sequence[tuple[Item, int]], *, background: bool = False) -> list[Batched[Answer]]:
+    async def submit(self, items: Sequence[tuple[Item, int]], *, lane: Lane = Lane.LIVE) -> list[Batched[Answer]]:
         """See `Batcher`; tokens count for nothing, and nothing goes first."""
-        del background
+        del lane
         since = perf_counter()
         answered = await asyncio.gather(*(self.batched(item) for item, _ in items))
         return [Batched(answer, (started - since) * 1000, is_shared=False) for answer, started in answered]

@@ -87,7 +87,7 @@ def background(
     ] = None,
     seconds: Seconds = 10.0,
     rounds: Rounds = 3,
-    chunk: Annotated[int, typer.Option(min=1, help="Messages of a background call.")] = 64,
+    chunk: Annotated[int, typer.Option(min=1, help="Messages of a call that is not live.")] = 64,
     batch_tokens: Annotated[
         int | None, typer.Option(min=1, help="guard.background_batch_tokens, in place of what is set.")
     ] = None,
@@ -97,7 +97,7 @@ def background(
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:
-    """Latency of live messages alone, beside background calls, and beside the same calls without priority.
+    """Latency of live messages alone, beside background calls, as many asks, and the same calls without priority.
 
     On Ray Serve, one replica for all. Exits with 0 only if every live message was answered.
     """

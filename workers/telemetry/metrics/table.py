@@ -200,6 +200,10 @@ QUEUE_DURATION = Metric(
 QUEUE_SIZE = Metric(
     "moderation.queue.size", "updowncounter", "{prompt}", "Live prompts that wait for the model.", "guard"
 )
+ASK_QUEUE_SIZE = Metric(
+    "moderation.ask.queue.size", "updowncounter", "{prompt}", "Prompts of the Ask lane that wait for the model.",
+    "guard",
+)  # fmt: skip
 BACKGROUND_QUEUE_SIZE = Metric(
     "moderation.background.queue.size", "updowncounter", "{prompt}",
     "Background prompts that wait until no live prompt does.", "guard",

@@ -12,7 +12,8 @@ from typing import Any, Protocol
 from pipelines.breaker.alarms import BreakerView
 from schemas.errors import ModerationError
 from workers.extras import extras_named
-from workers.serving.backlog_policy import ARRIVALS, BACKLOG, COMPLETIONS, OLDEST_AGE, PARTITIONS
+from workers.guard.names import ARRIVALS, BACKLOG, COMPLETIONS
+from workers.serving.backlog_policy import OLDEST_AGE, PARTITIONS
 from workers.tools.inspect.figures import Figures, figures_of
 from workers.tools.inspect.scrapes import Scrapes, fetch
 

@@ -48,6 +48,7 @@ def figures_of(scrapes: Scrapes) -> Figures:
             "tried_again_per_s": calls,
             "publish_waits_per_s": scrapes.rate(table.PUBLISH_WAITS.prometheus_name),
         },
+        "asks": _asks(scrapes),
         "batches": _batches(scrapes),
         "verdicts": _mix(scrapes),
         "dead_letters_per_s": scrapes.by_label(table.DEAD_LETTERS.prometheus_name, "error_type", rate=True),
@@ -62,6 +63,19 @@ def figures_of(scrapes: Scrapes) -> Figures:
 
 def _total(scrapes: Scrapes, metric: Metric) -> float | None:
     return scrapes.total(metric.prometheus_name)
+
+
+def _asks(scrapes: Scrapes) -> Figures:
+    """Of the Ask lane; all unknown where nobody has asked."""
+    name = table.ASK_DURATION.prometheus_name
+    ends = scrapes.by_label(f"{name}_count", "error_type", rate=True)
+    return {
+        "answered_per_s": ends.pop("", None),
+        "refused_per_s": ends,
+        "p95_s": _quantile(scrapes, table.ASK_DURATION),
+        "waiting": _total(scrapes, table.ASK_QUEUE_SIZE),
+        "tokens": _total(scrapes, table.ASK_TOKENS),
+    }
 
 
 def _batches(scrapes: Scrapes) -> Figures:
@@ -117,8 +131,9 @@ def _quantile(scrapes: Scrapes, metric: Metric) -> float | None:
 def text_of(figures: Figures) -> str:
     """Figures as lines of at most 100 characters, plain text."""
     flight, breaker, guard = figures["in_flight"], figures["breaker"], figures["guard"]
-    batches, verdicts, group = figures["batches"], figures["verdicts"], figures["group"]
+    asks, batches, verdicts, group = (figures[name] for name in ("asks", "batches", "verdicts", "group"))
     state = f"OPEN in {_count(breaker['open'])}: {', '.join(breaker['causes'])}" if breaker["open"] else "closed"
+    refused = {name: rate for name, rate in asks["refused_per_s"].items() if rate}
     tried_again = {name: rate for name, rate in guard["tried_again_per_s"].items() if rate}
     letters = {name: rate for name, rate in figures["dead_letters_per_s"].items() if rate}
     letters_per_s = sum(letters.values()) if verdicts["per_s"] is not None else None
@@ -131,6 +146,8 @@ def text_of(figures: Figures) -> str:
         "breaker": f"{state if breaker['open'] is not None else '-'}, drift {_share(breaker['drift'])}",
         "guard": f"answered {_rate(guard['answered_per_s'])}, tried again {_listed(tried_again, _rate) or 'none'},"
         f" publish waits {_rate(guard['publish_waits_per_s'])}",
+        "asks": f"answered {_rate(asks['answered_per_s'])}, p95 {_seconds(asks['p95_s'])},"
+        f" {_count(asks['waiting'])} prompts waiting, refused {_listed(refused, _rate) or 'none'}",
         "batches": f"{_rate(batches['per_s'])}, mean {_count(batches['mean_size'])} prompts,"
         f" {_count(batches['mean_tokens'])} tokens, busy {_share(batches['busy'])}",
         "waits": f"queue p95 {_seconds(batches['queue_p95_s'])}, batch p95 {_seconds(batches['p95_s'])},"

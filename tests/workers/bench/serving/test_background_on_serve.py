@@ -4,6 +4,7 @@ import pytest
 
 from workers.bench.serving.background import (
     ALONE,
+    ASKS,
     BACKGROUND,
     NO_PRIORITY,
     SIDES,
@@ -34,5 +35,6 @@ def test_p9_live_messages_are_answered_beside_background_calls_that_get_what_is_
     assert list(figures) == list(SIDES)
     assert (figures[ALONE].others, figures[ALONE].p99_ratio) == (0, 1)
     assert 0 < figures[BACKGROUND].others < figures[NO_PRIORITY].others
+    assert 0 < figures[ASKS].others < figures[NO_PRIORITY].others
     assert figures[BACKGROUND].live.p99_ms < 10 * figures[ALONE].live.p99_ms + 1_000, "no measurement: a generous bound"
     assert progress[-1] == (len(SIDES), len(SIDES))

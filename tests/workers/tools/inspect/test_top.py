@@ -138,10 +138,38 @@ def test_the_picture_is_plain_text_that_fits_a_terminal_with_figures_or_dashes()
     for picture in (empty, full):
         assert picture.isascii()
         assert max(map(len, picture.splitlines())) <= 100
-        assert len(picture.splitlines()) == 15
+        assert len(picture.splitlines()) == 16
     assert "backlog     300, oldest 2.5 s, drains in 30 ms" in full
     assert "breaker     closed" in full
     assert "breaker     -" in empty
+    assert "asks        answered -/s, p95 -, - prompts waiting, refused none" in empty
+
+
+def test_what_is_asked_over_http_has_a_line() -> None:
+    def asked(count: int) -> str:
+        name, job = "moderation_ask_duration_seconds", 'job="weir-ask",instance="h"'
+        refused = f'{job},error_type="overloaded"'
+        return f"""\
+# TYPE {name} histogram
+{name}_bucket{{{job},le="0.1"}} {count}
+{name}_bucket{{{job},le="+Inf"}} {count}
+{name}_sum{{{job}}} {count}
+{name}_count{{{job}}} {count}
+{name}_bucket{{{refused},le="0.1"}} {3 * count}
+{name}_bucket{{{refused},le="+Inf"}} {3 * count}
+{name}_sum{{{refused}}} {count}
+{name}_count{{{refused}}} {3 * count}
+# TYPE moderation_ask_queue_size gauge
+moderation_ask_queue_size{{{GUARD}}} {count % 7}
+"""
+
+    scrapes = Scrapes()
+    for at, count in ((-1, 0), (0, 10), (10, 210)):
+        scrapes.see(asked(count), at)
+
+    assert "asks        answered 20/s, p95 95 ms, 0 prompts waiting, refused overloaded 60/s" in text_of(
+        figures_of(scrapes)
+    )
 
 
 class Endpoint(BaseHTTPRequestHandler):

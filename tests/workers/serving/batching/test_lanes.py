@@ -1,0 +1,148 @@
+"""Asks go first and live keeps its share, whatever is asked (decision 0025)."""
+
+from collections.abc import Hashable, Iterator
+from itertools import takewhile
+
+import pytest
+
+from workers.guard.lane import Lane
+from workers.serving.batching.lanes import Bounds, Lanes
+from workers.serving.batching.live_load import LATELY_S
+
+TOKENS, SIZE, SHARE = 20_000, 200, 0.25
+PASS_S, TOKEN_S = 0.01, 1e-5
+
+
+class Entry:
+    """What waits."""
+
+    is_done = False
+
+    def __init__(self, lane: Lane, tokens: int, call: object = None) -> None:
+        self.lane = lane
+        self.tokens = tokens
+        self.key: Hashable = object()
+        self.call = call or object()
+
+
+class Engine:
+    """What takes batches, one after another, each in the time that its tokens need."""
+
+    def __init__(self, concurrency: int = 1) -> None:
+        self.now = 0.0
+        bounds = Bounds(TOKENS, SIZE, 100, 0.1, SHARE, concurrency)
+        self.lanes: Lanes[Entry] = Lanes(bounds, lambda: self.now)
+        for tokens in (100, 1_000):
+            self.lanes.cost.note(tokens, PASS_S + TOKEN_S * tokens)
+
+    def come(self, lane: Lane, *tokens: int) -> None:
+        """A call comes."""
+        call = object()
+        self.lanes.add([Entry(lane, each, call) for each in tokens], lane)
+
+    def take(self, **under_way: int) -> dict[Lane, list[int]]:
+        """Tokens of the next batch's items."""
+        batch = self.lanes.take({}, {Lane(lane): count for lane, count in under_way.items()})
+        self.now += PASS_S + TOKEN_S * sum(entry.tokens for entry in batch)
+        return {lane: found for lane in Lane if (found := [entry.tokens for entry in batch if entry.lane is lane])}
+
+
+@pytest.fixture
+def engine() -> Engine:
+    return Engine()
+
+
+def test_an_ask_is_in_the_next_batch_however_much_live_waits(engine: Engine) -> None:
+    engine.come(Lane.LIVE, *[100] * 500)
+    engine.take()
+    engine.come(Lane.ASK, 100)
+
+    batch = engine.take()
+
+    assert batch[Lane.ASK] == [100]
+    assert len(batch[Lane.LIVE]) == SIZE - 1
+
+
+def test_where_both_are_more_than_the_engine_can_do_live_keeps_its_share(engine: Engine) -> None:
+    engine.come(Lane.LIVE, *[100] * 9_000)
+    engine.come(Lane.ASK, *[100] * 9_000)
+    done = {Lane.ASK: 0, Lane.LIVE: 0}
+    for _ in range(50):
+        for lane, tokens in engine.take().items():
+            done[lane] += sum(tokens)
+
+    assert done[Lane.ASK] / done[Lane.LIVE] == pytest.approx(SHARE, rel=0.05)
+
+
+@pytest.mark.parametrize(("busy", "rode"), [(0.2, 0.8), (0.6, 0.4), (0.8, 0.2)])
+def test_a_batch_of_live_is_lengthened_by_a_share_of_what_the_engine_has_to_spare(busy: float, rode: float) -> None:
+    engine = Engine()
+    engine.come(Lane.ASK, *[100] * 9_000)
+    live, asked = [], []
+    for _ in range(400):
+        engine.come(Lane.LIVE, *[100] * round(busy / TOKEN_S * 0.1 / 100))
+        since = engine.now
+        batch = engine.take()
+        live.append(PASS_S + TOKEN_S * sum(batch[Lane.LIVE]))
+        asked.append(TOKEN_S * sum(batch.get(Lane.ASK, ())))
+        engine.now = since + 0.1
+
+    assert sum(asked[200:]) == pytest.approx(SHARE * rode * sum(live[200:]), rel=0.15)
+    assert max(asked[5:]) <= SHARE * max(live)
+
+
+def test_a_batch_of_asks_alone_is_hardly_longer_than_one_of_live_as_long_as_live_has_come_lately(
+    engine: Engine,
+) -> None:
+    engine.come(Lane.ASK, *[100] * 500)
+    assert len(engine.take()[Lane.ASK]) == SIZE
+
+    engine.come(Lane.LIVE, 1_000)
+    engine.take()
+    engine.now += LATELY_S / 2
+    alone_s = PASS_S + TOKEN_S * 1_000
+    assert PASS_S + TOKEN_S * sum(engine.take()[Lane.ASK]) == pytest.approx((1 + SHARE) * alone_s, abs=TOKEN_S * 100)
+
+    engine.now += LATELY_S
+    assert len(engine.take()[Lane.ASK]) == SIZE
+
+
+def test_an_ask_that_is_longer_than_its_share_is_saved_up_for_and_delays_no_live_item_meanwhile(
+    engine: Engine,
+) -> None:
+    engine.come(Lane.ASK, 3_000)
+
+    def batches() -> Iterator[dict[Lane, list[int]]]:
+        while True:
+            engine.come(Lane.LIVE, 1_000)
+            yield engine.take()
+
+    before = list(takewhile(lambda batch: Lane.ASK not in batch, batches()))
+
+    assert before == [{Lane.LIVE: [1_000]}] * len(before)
+    assert 3 <= len(before) <= 30
+
+
+def test_asks_leave_a_place_free_for_live_and_background_has_what_both_leave() -> None:
+    engine = Engine(concurrency=2)
+    engine.come(Lane.BACKGROUND, 50)
+    engine.come(Lane.ASK, *[12_000] * 4)
+    assert [engine.take(), engine.take(ask=1)] == [{Lane.ASK: [12_000]}] * 2, "no live has come"
+
+    engine.come(Lane.LIVE, 12_000)
+    engine.take()
+    assert engine.take(ask=1) == {}
+    assert [engine.take(), engine.take()] == [{Lane.ASK: [12_000]}] * 2
+    assert engine.take() == {Lane.BACKGROUND: [50]}
+
+
+def test_a_cost_that_cannot_be_told_apart_is_that_of_tokens() -> None:
+    engine = Engine()
+    engine.lanes.cost.note(550, 0.02)
+    assert engine.lanes.cost.of(0) == pytest.approx(PASS_S, rel=0.5)
+
+    same = Lanes[Entry](Bounds(TOKENS, SIZE), lambda: 0.0).cost
+    assert (same.of(7), same.token_s) == (7.0, 1.0)
+    for _ in range(3):
+        same.note(100, 0.5)
+    assert (same.of(0), same.of(200)) == pytest.approx((0.0, 1.0))

@@ -1,0 +1,1 @@
+"""Batches of what waits for an engine, by lanes."""
