@@ -121,6 +121,14 @@ class StreamGuard:
         self._sessions[session] = None
         return session
 
+    def located(self, messages: Conversation, first: int, last: int) -> tuple[int, int] | None:
+        """The characters of the last turn, an answer, from and up to, that two ids of the whole conversation hold.
+
+        `first` and `last` are positions among the ids that the chat template makes of the finished conversation, as
+        Qwen3GuardTest has them. None where they are not the answer's; SessionRefusedError as `open`.
+        """
+        return self._opener.located(messages, first, last)
+
     def push(self, pushes: Sequence[Push]) -> list[TokenVerdicts]:
         """Take in (session, delta, final) triples, and say what is new of each; one list a push, in order.
 
