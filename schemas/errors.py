@@ -9,6 +9,7 @@
     + EventError               the bytes or fields of the event
     + UnparsableOutputError    the model's output is off the grammar (P3)
     + ItemError                the guard says so of this one item
+    + FrameRefusedError        a delta frame that contradicts those before it
   x UnreadableRecordsError     a partition's next records cannot be read: hold that partition, say so
   x BatchTooLargeError         a compressed batch has more bytes than are read of one
   x RemoteCallError            one call of a server that runs the model: try another, hold, or halve the call
@@ -78,6 +79,29 @@ class UnparsableOutputError(TerminalError):
 
 class ItemError(TerminalError):
     """The guard answered with an error for this one item, or the item failed alone."""
+
+
+FrameFault = Literal[
+    "seq_conflict",
+    "offset_conflict",
+    "role_conflict",
+    "delta_after_final",
+    "messages_missing",
+    "too_many_held",
+]
+
+
+class FrameRefusedError(TerminalError):
+    """A delta frame contradicts those of its turn that came before it; the turn is not touched.
+
+    Args:
+        code: closed code of what is wrong.
+        detail: names field and value, never message text.
+    """
+
+    def __init__(self, code: FrameFault, detail: str) -> None:
+        super().__init__(Reason.INVALID_VALUE, detail)
+        self.code = code
 
 
 class UnreadableRecordsError(ModerationError):

@@ -9,7 +9,7 @@ from typing import Any
 
 from ray import serve
 from ray.serve import Application
-from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
+from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, RequestRouterConfig
 
 from pipelines.policy import load_policy
 from workers.ask.keys import read_keys
@@ -19,6 +19,9 @@ from workers.guard.names import ASK as ASK
 from workers.guard.names import GUARD as GUARD
 from workers.guard.names import SHADOW as SHADOW
 from workers.guard.names import STREAM as STREAM
+from workers.guard.names import STREAM_GUARD as STREAM_GUARD
+from workers.guard.turn_client import ROUTER
+from workers.serving.deltas.replica import StreamGuardReplica
 from workers.serving.guard_replica import DeployedGuardReplica
 from workers.serving.shadow_replica import ShadowReplica
 from workers.serving.stream_replica import STOP_MARGIN_S, StreamReplica
@@ -114,6 +117,24 @@ def _guard(settings: Settings) -> Application:
         health_check_period_s=GUARD_HEALTH_PERIOD_S,
         graceful_shutdown_timeout_s=settings.delivery.drain_timeout_s,
         ray_actor_options={"num_cpus": settings.guard.cpus_per_replica, "num_gpus": settings.guard.gpus_per_replica},
+        logging_config=QUIET,
+    )
+    return deployment.bind(settings)
+
+
+def stream_guard_of(settings: Settings) -> Application:
+    """The replicas that judge turns while they are written; the calls of a conversation keep to one of them."""
+    chosen = settings.stream_guard
+    deployment = serve.deployment(
+        StreamGuardReplica,
+        name=STREAM_GUARD,
+        num_replicas=chosen.replicas,
+        max_surge_percent=0,  # as with the guard's: an old one leaves its device first
+        max_ongoing_requests=CALLS_PER_REPLICA,
+        request_router_config=RequestRouterConfig(request_router_class=ROUTER),
+        health_check_period_s=GUARD_HEALTH_PERIOD_S,
+        graceful_shutdown_timeout_s=settings.delivery.drain_timeout_s,
+        ray_actor_options={"num_cpus": chosen.cpus_per_replica, "num_gpus": chosen.gpus_per_replica},
         logging_config=QUIET,
     )
     return deployment.bind(settings)

@@ -17,6 +17,7 @@ from pipelines.in_flight import LIMIT
 from workers.settings.ask import AskSettings
 from workers.settings.guard_section import GuardSettings as GuardSettings
 from workers.settings.section import Positive, PositiveSeconds, Ratio, Section
+from workers.settings.stream_guard import DeltaSettings, StreamGuardSettings
 
 TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]*[A-Za-z0-9_-][A-Za-z0-9._-]*$", max_length=249)]
 # How a message may end that is traced for it, whatever its producer decided.
@@ -122,6 +123,8 @@ class TopicSettings(Section):
     verdicts: TopicName = Field("moderation.verdicts", description="result topic")
     dead_letters: TopicName = Field("moderation.dlq", description="dead-letter topic")
     shadow: TopicName = Field("moderation.shadow", description="where the shadow lane writes, if enabled")
+    deltas: TopicName = Field("chat.deltas", description="where turns arrive while they are written, if enabled")
+    stream: TopicName = Field("moderation.stream", description="where it is said of them what they are")
 
     @property
     def parking(self) -> str:
@@ -313,6 +316,8 @@ class Sections(Section):
     autoscaling: AutoscalingSettings = AutoscalingSettings()
     shadow: ShadowSettings = ShadowSettings()
     ask: AskSettings = AskSettings()
+    stream_guard: StreamGuardSettings = StreamGuardSettings()
+    deltas: DeltaSettings = DeltaSettings()
 
     def with_guard(self, **chosen: object) -> Self:
         """The settings with some of the guard's given here; these are not checked."""

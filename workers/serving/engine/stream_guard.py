@@ -6,7 +6,9 @@ connections or policies.
 """
 
 import os
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final, TypeAlias
 
 import torch
@@ -89,6 +91,16 @@ class StreamGuard:
     def identity(self) -> EngineIdentity:
         """What verdicts depend on beside the text."""
         return self._model.identity("stream_guard", self._opener.sha256)
+
+    @property
+    def debounce(self) -> Debounce:
+        """What raises an answer."""
+        return self._debounce
+
+    @property
+    def max_pages(self) -> int:
+        """Pages that all sessions may hold together."""
+        return self._max_pages
 
     @property
     def live_pages(self) -> int:
@@ -227,5 +239,19 @@ def _pages_that_fit(device: torch.device, page_bytes: int, least: int) -> int:
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
     else:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        free = min(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), _left_in_container())
     return max(least, free // 2 // page_bytes)
+
+
+def _left_in_container() -> int:
+    """Bytes up to the memory limit of this process's control group; without one, more than there can be."""
+    folder = Path("/sys/fs/cgroup")
+    for limit, used in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
+        try:
+            return max(0, int((folder / limit).read_text()) - int((folder / used).read_text()))
+        except (OSError, ValueError):  # no such file, or "max"
+            continue
+    return sys.maxsize
