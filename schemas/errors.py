@@ -19,6 +19,7 @@
 No message of an error holds message text or model output (P10).
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
 from schemas.reasons import STAGE_OF, Reason, Stage
@@ -139,6 +140,7 @@ class AskRefusedError(ModerationError):
         reason: why there is no verdict for that item.
         retry_after_s: when to come again, in seconds.
         sheds: there is too much to do, and coming again early makes it worse.
+        expected: of a frame that does not fit its turn: what would.
     """
 
     def __init__(
@@ -151,6 +153,7 @@ class AskRefusedError(ModerationError):
         reason: Reason | None = None,
         retry_after_s: float | None = None,
         sheds: bool = False,
+        expected: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__(detail)
         self.code = code
@@ -160,6 +163,7 @@ class AskRefusedError(ModerationError):
         self.reason = reason
         self.retry_after_s = retry_after_s
         self.sheds = sheds
+        self.expected = expected
 
 
 class ConfigurationError(ModerationError):

@@ -100,6 +100,17 @@ class Frames:
             self._held.clear()
         return "new"
 
+    def unseen(self, offset: int, text: str) -> str:
+        """What of a text that begins at a place of the turn, not beyond its end, comes behind that end.
+
+        Raises:
+            FrameRefusedError: the rest is not what the turn has there. One that was forgotten has nothing to compare.
+        """
+        known = self.text[offset:]
+        if not self._is_forgotten and not (known.startswith(text) or text.startswith(known)):
+            raise FrameRefusedError("offset_conflict", f"delta: from offset {offset} on the turn has another text")
+        return text[self.characters - offset :]
+
     def close(self, end: TurnEnd) -> None:
         """Nothing more will come, and not because its writer said so.
 

@@ -108,6 +108,11 @@ class Turn:
             self._end(kind)
         return News((), (), self.end)
 
+    def say_again(self, said: int) -> None:
+        """Have settled tokens from this number on said once more, by a replay; no push may be under way."""
+        if self.end is None and said < self._said:
+            self._said, self._is_open = said, False
+
     def given_up(self) -> bool:
         """End a turn that was closed before its first frame came, of which nothing can be asked; False for others."""
         if self.end is None and self.frames.is_whole and not self.frames.next_seq:

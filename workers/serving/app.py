@@ -72,7 +72,8 @@ def application_of(settings: Settings) -> Application:
         graceful_shutdown_timeout_s=settings.delivery.drain_timeout_s + STOP_MARGIN_S,
         ray_actor_options={"num_cpus": settings.serve.cpus_per_consumer},
     )
-    beside = {"ask": _ask(settings, guard)} if settings.ask.enabled else {}
+    turns = [stream_guard_of(settings)] if settings.ask.judges_turns else []
+    beside = {"ask": _ask(settings, guard, *turns)} if settings.ask.enabled else {}
     if settings.shadow.has_model:
         return stream.bind(settings, guard, _shadow(settings), **beside)
     return stream.bind(settings, guard, **beside)
@@ -87,10 +88,10 @@ def ask_application_of(settings: Settings) -> Application:
     load_policy(settings.policy.file)
     fixed = settings.autoscaling.model_copy(update={"enabled": False})  # it follows Kafka's backlog
     settings = settings.model_copy(update={"autoscaling": fixed})
-    return _ask(settings, _guard(settings))
+    return _ask(settings, _guard(settings), *([stream_guard_of(settings)] if settings.ask.judges_turns else []))
 
 
-def _ask(settings: Settings, guard: Application) -> Application:
+def _ask(settings: Settings, *guards: Application) -> Application:
     """The HTTP server: one, because two cannot have one port of a machine."""
     if settings.ask.keys_file is not None:
         read_keys(settings.ask.keys_file)
@@ -103,7 +104,7 @@ def _ask(settings: Settings, guard: Application) -> Application:
         graceful_shutdown_timeout_s=settings.delivery.drain_timeout_s + STOP_MARGIN_S,
         ray_actor_options={"num_cpus": 0},
     )
-    return deployment.bind(settings, guard)
+    return deployment.bind(settings, *guards)
 
 
 def _guard(settings: Settings) -> Application:

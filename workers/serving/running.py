@@ -87,14 +87,16 @@ class RunningApplication:
     def _cpus(self) -> float:
         """Logical CPUs of all replicas that there may be."""
         guard, stream = self._settings.guard, self._settings.serve
+        turns = self._settings.stream_guard
+        for_turns = turns.replicas * turns.cpus_per_replica if self._settings.ask.judges_turns else 0.0
         if self._asks_only:
-            return guard.replicas * guard.cpus_per_replica
+            return guard.replicas * guard.cpus_per_replica + for_turns
         replicas, consumers = guard.replicas, stream.consumers
         if self._settings.autoscaling.enabled:
             replicas, consumers = self._settings.autoscaling.max_replicas, self._settings.autoscaling.max_consumers
         if self._settings.shadow.has_model:
             replicas += self._settings.shadow.replicas
-        return replicas * guard.cpus_per_replica + consumers * stream.cpus_per_consumer
+        return replicas * guard.cpus_per_replica + consumers * stream.cpus_per_consumer + for_turns
 
     def _deploy(self, variables: dict[str, str]) -> None:
         """Deploy as `serve deploy` does, which alone takes an application's autoscaling policy."""
