@@ -12,7 +12,8 @@ from schemas.turns.frame import DeltaFrame, TurnRole
 from schemas.turns.verdict import TurnEnd
 
 Taken = Literal["new", "held", "repeated", "ignored"]
-_FRAME_CHARACTERS: Final = 64  # what keeping a frame costs, as so many characters
+_FRAME_CHARACTERS: Final = 64  # what a frame costs beside its text, as so many characters
+_NUMBER_CHARACTERS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,13 @@ class Frames:
     def held(self) -> int:
         """Frames that wait for one before them."""
         return len(self._held)
+
+    @property
+    def size(self) -> int:
+        """About how many characters are kept, numbers of frames and the messages before the turn included."""
+        waiting = sum(len(frame.delta) + _FRAME_CHARACTERS for frame in self._held.values())
+        before = sum(len(message["content"]) for message in self.messages or ())
+        return len(self.text) + waiting + before + _NUMBER_CHARACTERS * len(self._ends)
 
     @property
     def is_marked(self) -> bool:
