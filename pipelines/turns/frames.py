@@ -45,6 +45,7 @@ class Frames:
 
     def __init__(self, limits: TurnLimits) -> None:
         self._limits = limits
+        self._taken = 0
         self._ends: list[int] = []  # by seq, the characters up to the frame's end
         self._held: dict[int, DeltaFrame] = {}
         self._is_forgotten = False
@@ -58,7 +59,7 @@ class Frames:
     @property
     def next_seq(self) -> int:
         """Number of the frame that is to come next."""
-        return len(self._ends)
+        return self._taken
 
     @property
     def characters(self) -> int:
@@ -120,7 +121,7 @@ class Frames:
     def forget(self, end: TurnEnd) -> None:
         """Keep nothing but numbers of a turn that has ended."""
         self.is_whole, self.closing, self._is_forgotten = True, end, True
-        self.text, self.messages = "", ()
+        self.text, self.messages, self._ends = "", (), []
         self._held.clear()
 
     def _hold(self, frame: DeltaFrame) -> Taken:
@@ -163,6 +164,7 @@ class Frames:
             return
         self.text += frame.delta
         self._ends.append(len(self.text))
+        self._taken += 1
         self.is_whole = frame.final
 
     def _behind_final(self, seq: int) -> FrameRefusedError:

@@ -20,6 +20,7 @@ from workers.deltas.records import TurnAssignment
 from workers.kafka.consumer import Consumer
 from workers.kafka.producer import producer
 from workers.settings.loading import Settings
+from workers.settings.stream_guard import delta_group
 from workers.stream.backlog import Backlog
 from workers.stream.build import tracer_of
 from workers.stream.commits import Commits
@@ -34,7 +35,7 @@ from workers.telemetry.export import Tracing
 
 def settings_of_lane(settings: Settings) -> Settings:
     """The settings as this lane has them: its own topic and group, at least once, and no breaker."""
-    kafka = settings.kafka.model_copy(update={"group_id": f"{settings.kafka.group_id}-deltas"})
+    kafka = settings.kafka.model_copy(update={"group_id": delta_group(settings.kafka.group_id)})
     topics = settings.topics.model_copy(update={"events": (settings.topics.deltas,)})
     return settings.model_copy(
         update={

@@ -122,6 +122,8 @@ class OpenTurns:
         key = TurnKey(frame.tenant, frame.conversation_id, frame.turn)
         state = self._open.get(key) or self._ended_here(key, item.partition)
         is_new = state is None
+        if state is not None and state.partition is not item.partition:
+            raise EventError(Reason.INVALID_VALUE, _two_partitions(state.partition.id, item.partition.id))
         if state is None:
             state = _Open(Turn(key, self.limits), item, self.clock())
         taken = state.turn.frames.take(frame)  # a turn whose first frame is refused has not begun
@@ -145,7 +147,7 @@ class OpenTurns:
         state.turn.frames.refused.clear()
         absorbed = [item, *(state.held.pop(seq) for seq in list(state.held) if seq < state.turn.frames.next_seq)]
         for each in absorbed:
-            each.lighten()
+            each.lighten(is_counted=each is not item)
             each.rests = False
         state.waiting += absorbed
         self._count(state)
@@ -293,3 +295,10 @@ class OpenTurns:
     def _done(self, items: Iterable[DeltaRecord]) -> None:
         """Records that need nothing more; the first of an open turn is completed with its last verdict."""
         self.done += [item for item in items if not item.is_first]
+
+
+def _two_partitions(first: Partition, second: Partition) -> str:
+    return (
+        f"conversation_id: this turn began in partition {first.number} and goes on in {second.number}; a conversation's"
+        " frames need one key"
+    )

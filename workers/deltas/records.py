@@ -6,6 +6,7 @@ passes it and whoever comes next reads the whole turn again. All others are comp
 
 from collections.abc import Collection
 
+from pipelines.in_flight import bytes_of
 from schemas.record import Partition, SourceRecord
 from schemas.turns.verdict import StreamVerdict
 from workers.stream.assignment import AssignedPartition, Assignment, InFlightRecord
@@ -34,9 +35,11 @@ class DeltaRecord(InFlightRecord):
         """What is said leaves in the order of turns, not of records: nothing waits for this one."""
         return self.is_completed
 
-    def lighten(self) -> None:
-        """Let go of the value, which the turn has by now."""
+    def lighten(self, *, is_counted: bool) -> None:
+        """Let go of the value, which the turn has by now; what stays in flight for long shall not count for it."""
         self.record = self.record._replace(value=None, headers=())
+        if self.is_first and not is_counted:
+            self.size_bytes = bytes_of(self.record)
 
 
 class SaidRecord(InFlightRecord):

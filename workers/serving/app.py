@@ -16,12 +16,14 @@ from workers.ask.keys import read_keys
 from workers.ask.replica import AskReplica
 from workers.guard.names import APP_NAME as APP_NAME
 from workers.guard.names import ASK as ASK
+from workers.guard.names import DELTAS as DELTAS
 from workers.guard.names import GUARD as GUARD
 from workers.guard.names import SHADOW as SHADOW
 from workers.guard.names import STREAM as STREAM
 from workers.guard.names import STREAM_GUARD as STREAM_GUARD
 from workers.guard.turn_client import ROUTER
 from workers.serving.deltas.replica import StreamGuardReplica
+from workers.serving.deltas.worker_replica import DeltaReplica
 from workers.serving.guard_replica import DeployedGuardReplica
 from workers.serving.shadow_replica import ShadowReplica
 from workers.serving.stream_replica import STOP_MARGIN_S, StreamReplica
@@ -73,6 +75,8 @@ def application_of(settings: Settings) -> Application:
         ray_actor_options={"num_cpus": settings.serve.cpus_per_consumer},
     )
     beside = {"ask": _ask(settings, guard)} if settings.ask.enabled else {}
+    if settings.deltas.enabled:
+        beside["deltas"] = _deltas(settings, stream_guard_of(settings))
     if settings.shadow.has_model:
         return stream.bind(settings, guard, _shadow(settings), **beside)
     return stream.bind(settings, guard, **beside)
@@ -120,6 +124,18 @@ def _guard(settings: Settings) -> Application:
         logging_config=QUIET,
     )
     return deployment.bind(settings)
+
+
+def _deltas(settings: Settings, stream_guard: Application) -> Application:
+    deployment = serve.deployment(
+        DeltaReplica,
+        name=DELTAS,
+        num_replicas=settings.deltas.consumers,
+        health_check_period_s=HEALTH_PERIOD_S,
+        graceful_shutdown_timeout_s=settings.delivery.drain_timeout_s + STOP_MARGIN_S,
+        ray_actor_options={"num_cpus": settings.deltas.cpus_per_consumer},
+    )
+    return deployment.bind(settings, stream_guard)
 
 
 def stream_guard_of(settings: Settings) -> Application:

@@ -94,7 +94,11 @@ class RunningApplication:
             replicas, consumers = self._settings.autoscaling.max_replicas, self._settings.autoscaling.max_consumers
         if self._settings.shadow.has_model:
             replicas += self._settings.shadow.replicas
-        return replicas * guard.cpus_per_replica + consumers * stream.cpus_per_consumer
+        cpus = replicas * guard.cpus_per_replica + consumers * stream.cpus_per_consumer
+        if self._settings.deltas.enabled:
+            deltas, stream_guard = self._settings.deltas, self._settings.stream_guard
+            cpus += deltas.consumers * deltas.cpus_per_consumer + stream_guard.replicas * stream_guard.cpus_per_replica
+        return cpus
 
     def _deploy(self, variables: dict[str, str]) -> None:
         """Deploy as `serve deploy` does, which alone takes an application's autoscaling policy."""

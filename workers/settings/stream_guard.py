@@ -9,6 +9,11 @@ from workers.settings.section import Positive, PositiveSeconds, Section
 LEAST_PAGES = 512  # of a full context of 8,192 tokens
 
 
+def delta_group(group_id: str) -> str:
+    """The consumer group of the Kafka door, beside that of `kafka.group_id`."""
+    return f"{group_id}-deltas"
+
+
 class StreamGuardSettings(Section):
     """Model and replicas that judge turns while they are written; decisions 0021 and 0023."""
 
