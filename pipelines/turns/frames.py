@@ -12,7 +12,8 @@ from schemas.turns.frame import DeltaFrame, TurnRole
 from schemas.turns.verdict import TurnEnd
 
 Taken = Literal["new", "held", "repeated", "ignored"]
-_FRAME_CHARACTERS: Final = 64  # what keeping a frame costs, as so many characters
+_FRAME_CHARACTERS: Final = 64  # what a frame costs beside its text, as so many characters
+_NUMBER_CHARACTERS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class Frames:
 
     def __init__(self, limits: TurnLimits) -> None:
         self._limits = limits
+        self._taken = 0
         self._ends: list[int] = []  # by seq, the characters up to the frame's end
         self._held: dict[int, DeltaFrame] = {}
         self._is_forgotten = False
@@ -57,7 +59,7 @@ class Frames:
     @property
     def next_seq(self) -> int:
         """Number of the frame that is to come next."""
-        return len(self._ends)
+        return self._taken
 
     @property
     def characters(self) -> int:
@@ -68,6 +70,13 @@ class Frames:
     def held(self) -> int:
         """Frames that wait for one before them."""
         return len(self._held)
+
+    @property
+    def size(self) -> int:
+        """About how many characters are kept, numbers of frames and the messages before the turn included."""
+        waiting = sum(len(frame.delta) + _FRAME_CHARACTERS for frame in self._held.values())
+        before = sum(len(message["content"]) for message in self.messages or ())
+        return len(self.text) + waiting + before + _NUMBER_CHARACTERS * len(self._ends)
 
     @property
     def is_marked(self) -> bool:
@@ -123,7 +132,7 @@ class Frames:
     def forget(self, end: TurnEnd) -> None:
         """Keep nothing but numbers of a turn that has ended."""
         self.is_whole, self.closing, self._is_forgotten = True, end, True
-        self.text, self.messages = "", ()
+        self.text, self.messages, self._ends = "", (), []
         self._held.clear()
 
     def _hold(self, frame: DeltaFrame) -> Taken:
@@ -166,6 +175,7 @@ class Frames:
             return
         self.text += frame.delta
         self._ends.append(len(self.text))
+        self._taken += 1
         self.is_whole = frame.final
 
     def _behind_final(self, seq: int) -> FrameRefusedError:

@@ -58,6 +58,10 @@ class Turn:
         """The guard has been asked and has not answered."""
         return self._under_way is not None
 
+    def awaits(self, push: TurnPush) -> bool:
+        """Whether this very push is under way; after a turn was read again, an answer may be to the one before."""
+        return self._under_way is push
+
     def next_push(self, carrier: Mapping[str, str]) -> TurnPush | None:
         """What to ask the guard now; None where there is nothing, or a push is under way."""
         if self._under_way is not None or self.end is not None:
@@ -114,7 +118,7 @@ class Turn:
             self._said, self._is_open = said, False
 
     def given_up(self) -> bool:
-        """End a turn that was closed before its first frame came, of which nothing can be asked; False for others."""
+        """End a turn of whose text nothing was kept, so that nothing can be asked; False for others."""
         if self.end is None and self.frames.is_whole and not self.frames.next_seq:
             self._end(self.frames.closing)
             return True

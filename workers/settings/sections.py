@@ -319,6 +319,11 @@ class Sections(Section):
     stream_guard: StreamGuardSettings = StreamGuardSettings()
     deltas: DeltaSettings = DeltaSettings()
 
+    @property
+    def judges_turns(self) -> bool:
+        """Something needs the stream guard: the door on Kafka, or that on HTTP."""
+        return self.deltas.enabled or self.ask.judges_turns
+
     def with_guard(self, **chosen: object) -> Self:
         """The settings with some of the guard's given here; these are not checked."""
         return self.model_copy(update={"guard": self.guard.model_copy(update=chosen)})

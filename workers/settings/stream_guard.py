@@ -9,6 +9,11 @@ from workers.settings.section import Positive, PositiveSeconds, Section
 LEAST_PAGES = 512  # of a full context of 8,192 tokens
 
 
+def delta_group(group_id: str) -> str:
+    """The consumer group of the Kafka door, beside that of `kafka.group_id`."""
+    return f"{group_id}-deltas"
+
+
 class StreamGuardSettings(Section):
     """Model and replicas that judge turns while they are written; decisions 0021 and 0023."""
 
@@ -47,5 +52,10 @@ class DeltaSettings(Section):
         60.0, description="a turn without a new delta for this long ends with what is known of it, and is marked"
     )
     open_turns: Positive = Field(
-        4_096, description="turns of one consumer that may be open; at more, it reads on only as some end"
+        4_096, description="turns of one consumer that may be open; of more, those end first that are idle for longest"
     )
+    open_characters: Positive = Field(
+        16_777_216, description="characters of all these turns, with those before them; of more, the same"
+    )
+    consumers: Positive = Field(1, description="DeltaWorker replicas")
+    cpus_per_consumer: Annotated[float, Field(ge=0)] = Field(1.0, description="logical CPUs of a DeltaWorker replica")

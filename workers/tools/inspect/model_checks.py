@@ -19,7 +19,6 @@ from workers.tools.inspect.check import CheckResult, check
 if TYPE_CHECKING:
     from workers.serving.engine.completion import Engine
 
-_STREAM_MODEL = "stream model"
 _GREETING = {"role": "user", "content": "hello"}
 _KNOWN_GOOD: dict[Task, tuple[dict[str, str], ...]] = {
     Task.PROMPT: (_GREETING,),
@@ -32,7 +31,7 @@ def model_checks(settings: Settings, timeout_s: float, model_timeout_s: float, *
     models = {"model": settings.guard}
     if settings.shadow.has_model:
         models["shadow model"] = settings.candidate().guard
-    streams = [_STREAM_MODEL] if settings.ask.judges_turns else []
+    streams = ("stream model",) if settings.judges_turns else ()
     if skip:
         for name in ("device", *models, *streams):
             yield CheckResult(name, "skip", "--skip-model")
@@ -87,12 +86,13 @@ def _stream_model(settings: StreamGuardSettings) -> str:
 
     with extras_named():
         guard = load_stream_guard(settings, settings.debounce, max_pages=settings.max_pages)
-    session = guard.open(_KNOWN_GOOD[Task.RESPONSE])
-    [verdicts] = guard.push([(session, "", True)])
+    session = guard.open([_GREETING])
+    [verdicts] = guard.push([(session, "Hello! How can I help you?", True)])
     if verdicts.error is not None:
-        raise ConfigurationError(f"stream_guard.model {settings.model}: {verdicts.error} on a plain greeting")
+        raise ConfigurationError(f"stream_guard.model={settings.model}: answers {verdicts.error} to a plain greeting")
     who = guard.identity
-    return f"{who.model} {who.revision}, {who.dtype} on {who.device}"
+    pages = f"{guard.max_pages} pages of {guard.page_bytes} bytes"
+    return f"{who.model} {who.revision}, {who.dtype} on {who.device}, {pages}"
 
 
 def _judging(settings: GuardSettings, engine: "Engine") -> str:
