@@ -132,7 +132,7 @@ class Frames:
     def forget(self, end: TurnEnd) -> None:
         """Keep nothing but numbers of a turn that has ended."""
         self.is_whole, self.closing, self._is_forgotten = True, end, True
-        self.text, self.messages, self._ends = "", (), []
+        self.text, self.messages, self._ends = "", (), self._ends[-1:]
         self._held.clear()
 
     def _hold(self, frame: DeltaFrame) -> Taken:

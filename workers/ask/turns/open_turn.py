@@ -71,9 +71,7 @@ class OpenTurn:
     @property
     def size(self) -> int:
         """About how many bytes it takes."""
-        frames = self.turn.frames
-        texts = len(frames.text) + sum(len(message["content"]) for message in frames.messages or ())
-        return 4 * texts + 8 * frames.next_seq + _TOKEN_BYTES * (1 + len(self._kept) + len(self._provisional))
+        return 4 * self.turn.frames.size + _TOKEN_BYTES * (1 + len(self._kept) + len(self._provisional))
 
     def expected(self) -> dict[str, int]:
         """What is to come next, and the settled tokens so far."""
