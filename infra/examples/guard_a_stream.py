@@ -27,7 +27,7 @@ def guarded(
 ) -> Iterator[str]:
     """The pieces of an answer, each as soon as it is judged. Raises StoppedError where it has to stop."""
     route = f"{url}/v1/stream/{quote(conversation, safe='')}"
-    text = ""
+    text = held = ""
     for piece in chain(pieces, [None]):
         before, text = text, text + (piece or "")
         # By offset alone: nothing has to be remembered but the text.
@@ -36,8 +36,10 @@ def guarded(
         said = _asked(route, frame if before else whole, whole, key)
         if said["raised"] or said["end"] not in (None, "final"):
             raise StoppedError("flagged" if said["raised"] else said["end"])
-        if piece:
-            yield piece
+        held += piece or ""
+        if held and not said["raised_so_far"]:  # flagged, but the next words may still undo that
+            yield held
+            held = ""
 
 
 def _asked(url: str, frame: dict[str, Any], whole: dict[str, Any], key: str | None) -> dict[str, Any]:

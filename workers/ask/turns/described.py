@@ -23,6 +23,7 @@ _ANSWER = {
     "after": {**_COUNT, "description": "settled tokens so far; sent back, it acknowledges them"},
     "raised": {**_BOOL, "description": "the turn's own text is flagged"},
     "user_raised": {**_BOOL, "description": "the user's turn is flagged"},
+    "raised_so_far": {**_BOOL, "description": "provisional tokens flag the text; what comes next can still undo that"},
     "end": {"enum": [None, *get_args(TurnEnd)]},
     "verdicts": {"type": "array", "items": {"$ref": "#/components/schemas/StreamVerdict"}},
     "tokens": {"type": "array", "items": {"$ref": "#/components/schemas/StreamToken"}},

@@ -11,9 +11,10 @@ from workers.ask.exchange import object_of
 from workers.ask.keys import Caller
 from workers.ask.turns.asked import ANY_TENANT, asked_frame, number_of
 from workers.ask.turns.door import TurnDoor
+from workers.ask.turns.open_turn import ROUTE
 
 PATH: Final = "/v1/stream/{conversation_id}"
-SOCKET_PATH: Final = "/v1/stream"  # what a key's routes name, for both
+SOCKET_PATH: Final = ROUTE  # what a key's routes name, for both
 MAX_ID: Final = 256
 
 

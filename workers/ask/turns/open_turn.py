@@ -5,6 +5,7 @@ first token, and so on. Knows nothing of HTTP.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -14,9 +15,11 @@ from pipelines.turns.frames import TurnLimits
 from pipelines.turns.port import SESSION_UNKNOWN, JudgedToken, TurnKey
 from pipelines.turns.turn import News, Turn
 from schemas.turns.verdict import StreamProvenance, StreamVerdict
+from workers.telemetry.log import log_event
 
-MOST_KEPT: Final = 1_024  # settled tokens; whoever wants earlier ones again has them judged again
-_TOKEN_BYTES: Final = 1_024
+log = logging.getLogger(__name__)
+ROUTE: Final = "/v1/stream"
+_TOKEN_BYTES: Final = 2_048
 _NOT_JUDGED = frozenset({SESSION_UNKNOWN, "inference_failed", "replica_crash"})
 
 
@@ -84,7 +87,7 @@ class OpenTurn:
             self._from = after
 
     async def say_again(self, after: int) -> None:
-        """Have tokens again that are not kept, where the turn's text is."""
+        """Have tokens again that were acknowledged, where the turn's text is."""
         while self._asking is not None:
             await self._next_news()
         if self.turn.end is None and after < self._from:
@@ -138,6 +141,7 @@ class OpenTurn:
             "after": self.said,
             "raised": frames.role in flagged,
             "user_raised": "user" in flagged,
+            "raised_so_far": any(token.raised and token.role == frames.role for token in self._provisional),
             "end": self.turn.end,
             "verdicts": [verdict.model_dump(mode="json") for verdict in verdicts],
             "tokens": [_token(token) for token in tokens],
@@ -160,6 +164,7 @@ class OpenTurn:
                 self._tell()
         except Exception as error:  # noqa: BLE001 - told to whoever waits; its text may quote the turn
             self._fault = type(error).__name__
+            log.error(log_event("internal_error", error=self._fault, route=ROUTE, request_id=""))
         finally:
             self._asking = None
             self._tell()
@@ -173,8 +178,6 @@ class OpenTurn:
             self.said = number + 1
             if number >= self._from:
                 self._kept.append(token)
-        if len(self._kept) > MOST_KEPT:
-            self.acknowledge(self._from + len(self._kept) - MOST_KEPT)
         self._provisional = [token for token in news.tokens if token.provisional]
         if self._provenance is not None:
             self.raised += [self.turn.token_verdict(token, self._provenance, "raised") for token in news.raises]
