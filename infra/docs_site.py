@@ -20,7 +20,14 @@ _ADDED = ("infra/docs/tables.js", "infra/docs/tables.css")
 _LINK = re.compile(r"\[([^\]]*)\]\((?!https?://|mailto:|#)([^)\s#]+)(#[^)\s]*)?\)")
 NAV = {
     "Quick start": ["README.md", "infra/examples/README.md"],
-    "How to": ["infra/runbooks/", "helm/weir/README.md", "helm/weir/UPGRADING.md", "infra/docker/README.md"],
+    "How to": [
+        "infra/runbooks/",
+        "infra/docs/ask.md",
+        "infra/docs/ask-stream.md",
+        "helm/weir/README.md",
+        "helm/weir/UPGRADING.md",
+        "infra/docker/README.md",
+    ],
     "Concepts": [
         "infra/docs/glossary.md",
         "infra/docs/promises.md",

@@ -13,6 +13,8 @@ from pydantic.json_schema import models_json_schema
 from schemas.dead_letter import BROKER, OWN, DeadLetter
 from schemas.event import ChatEvent
 from schemas.shadow import SHADOW_RECORD, ShadowDisagreement, ShadowSummary
+from schemas.turns.frame import DeltaFrame
+from schemas.turns.verdict import StreamVerdict
 from schemas.verdict import SCHEMA_VERSION, Source, Verdict
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -48,6 +50,10 @@ def documents() -> dict[str, str]:
     return {
         "chat_event.schema.json": _json_document("chat-event", ChatEvent.model_json_schema()),
         "verdict.schema.json": _json_document("verdict", Verdict.model_json_schema(mode="serialization")),
+        "delta.schema.json": _json_document("delta", DeltaFrame.model_json_schema()),
+        "stream_verdict.schema.json": _json_document(
+            "stream-verdict", StreamVerdict.model_json_schema(mode="serialization")
+        ),
         "shadow.schema.json": _json_document("shadow", SHADOW_RECORD.json_schema(mode="serialization")),
         "dead_letter_headers.schema.json": _json_document("dead-letter-headers", _dead_letter_headers()),
         "asyncapi.yaml": _yaml_document(_asyncapi()),
@@ -102,13 +108,14 @@ def _as_header(field: dict[str, Any], definitions: dict[str, Any]) -> dict[str, 
 def _asyncapi() -> dict[str, Any]:
     references, models = models_json_schema(
         [
-            (ChatEvent, "validation"),
-            *((model, "serialization") for model in (Verdict, ShadowDisagreement, ShadowSummary)),
+            *((model, "validation") for model in (ChatEvent, DeltaFrame)),
+            *((model, "serialization") for model in (Verdict, ShadowDisagreement, ShadowSummary, StreamVerdict)),
         ],
         ref_template="#/components/schemas/{model}",
     )
     event, verdict = references[ChatEvent, "validation"], references[Verdict, "serialization"]
     differs, summary = references[ShadowDisagreement, "serialization"], references[ShadowSummary, "serialization"]
+    delta, said = references[DeltaFrame, "validation"], references[StreamVerdict, "serialization"]
     cloud_data = {**models["$defs"]["ChatEvent"], "required": []}
     headers = {f"ce_{name}": schema for name, schema in _CLOUD_EVENT_ATTRIBUTES.items()}
     messages = {
@@ -124,6 +131,8 @@ def _asyncapi() -> dict[str, Any]:
         "verdict": _message("What Weir says of one event", verdict, "that of the event's record"),
         "shadowDisagreement": _message("What a candidate would have said of one event", differs, "the event id"),
         "shadowSummary": _message("What a candidate's lane did in some time", summary, "none"),
+        "delta": _message("A piece of a turn, as it is written", delta, "the conversation, so that it keeps its order"),
+        "streamVerdict": _message("What a turn is, while it is written and at its end", said, "that of its deltas"),
         "deadLetter": {
             "summary": "A record that got no verdict: its own key, value and headers, and why",
             "contentType": "application/octet-stream",
@@ -152,6 +161,8 @@ def _asyncapi() -> dict[str, Any]:
             "verdicts": _channel("moderation.verdicts", "verdict"),
             "deadLetters": _channel("moderation.dlq", "deadLetter"),
             "shadow": _channel("moderation.shadow", "shadowDisagreement", "shadowSummary"),
+            "deltas": _channel("chat.deltas", "delta"),
+            "stream": _channel("moderation.stream", "streamVerdict"),
         },
         "operations": {
             "receiveEvent": {
@@ -162,6 +173,12 @@ def _asyncapi() -> dict[str, Any]:
             "sendVerdict": {"action": "send", "channel": {"$ref": "#/channels/verdicts"}},
             "sendDeadLetter": {"action": "send", "channel": {"$ref": "#/channels/deadLetters"}},
             "sendShadow": {"action": "send", "channel": {"$ref": "#/channels/shadow"}},
+            "receiveDelta": {
+                "action": "receive",
+                "channel": {"$ref": "#/channels/deltas"},
+                "bindings": {"kafka": {"groupId": {"type": "string", "default": "weir-deltas"}, **_BINDING}},
+            },
+            "sendStreamVerdict": {"action": "send", "channel": {"$ref": "#/channels/stream"}},
         },
         "components": {"messages": messages, "schemas": {**models["$defs"], **own}},
     }

@@ -9,6 +9,7 @@
     + EventError               the bytes or fields of the event
     + UnparsableOutputError    the model's output is off the grammar (P3)
     + ItemError                the guard says so of this one item
+    + FrameRefusedError        a delta frame that contradicts those before it
   x UnreadableRecordsError     a partition's next records cannot be read: hold that partition, say so
   x BatchTooLargeError         a compressed batch has more bytes than are read of one
   x RemoteCallError            one call of a server that runs the model: try another, hold, or halve the call
@@ -18,6 +19,7 @@
 No message of an error holds message text or model output (P10).
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
 from schemas.reasons import STAGE_OF, Reason, Stage
@@ -80,6 +82,29 @@ class ItemError(TerminalError):
     """The guard answered with an error for this one item, or the item failed alone."""
 
 
+FrameFault = Literal[
+    "seq_conflict",
+    "offset_conflict",
+    "role_conflict",
+    "delta_after_final",
+    "messages_missing",
+    "too_many_held",
+]
+
+
+class FrameRefusedError(TerminalError):
+    """A delta frame contradicts those of its turn that came before it; the turn is not touched.
+
+    Args:
+        code: closed code of what is wrong.
+        detail: names field and value, never message text.
+    """
+
+    def __init__(self, code: FrameFault, detail: str) -> None:
+        super().__init__(Reason.INVALID_VALUE, detail)
+        self.code = code
+
+
 class UnreadableRecordsError(ModerationError):
     """The next records of a partition cannot be read: they are damaged, or compressed by an unknown codec.
 
@@ -115,6 +140,7 @@ class AskRefusedError(ModerationError):
         reason: why there is no verdict for that item.
         retry_after_s: when to come again, in seconds.
         sheds: there is too much to do, and coming again early makes it worse.
+        expected: of a frame that does not fit its turn: what would.
     """
 
     def __init__(
@@ -127,6 +153,7 @@ class AskRefusedError(ModerationError):
         reason: Reason | None = None,
         retry_after_s: float | None = None,
         sheds: bool = False,
+        expected: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__(detail)
         self.code = code
@@ -136,6 +163,7 @@ class AskRefusedError(ModerationError):
         self.reason = reason
         self.retry_after_s = retry_after_s
         self.sheds = sheds
+        self.expected = expected
 
 
 class ConfigurationError(ModerationError):

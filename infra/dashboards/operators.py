@@ -68,6 +68,12 @@ ASKED = (
     Panel("Items over HTTP", "A second, by what became of them, and the tokens that wait.",
           (Query(rate(table.ASK_ITEMS, by="moderation_ask_result"), "{{moderation_ask_result}}"),
            Query(total(table.ASK_TOKENS), "tokens under way"))),
+    Panel("Turns being written", "Known over HTTP and WebSocket, and the connections and tokens that wait.",
+          (Query(total(table.ASK_TURNS), "turns"), Query(total(table.ASK_SOCKETS), "connections"),
+           Query(total(table.ASK_TURN_TOKENS), "tokens under way"))),
+    Panel("Ends of turns over HTTP", "A second; forgotten ones cost their senders the text once more.",
+          (Query(rate(table.ASK_TURN_ENDS, by="moderation_turn_end"), "{{moderation_turn_end}}"),), "reqps",
+          stacked=True),
 )  # fmt: skip
 
 OBJECTIVES = (

@@ -48,13 +48,17 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class LabelledExample:
-    """One conversation whose last turn is to be judged. `benchmark` names its origin, `language` where it is known."""
+    """One conversation whose last turn is to be judged. `benchmark` names its origin, `language` where it is known.
+
+    `unsafe_ids` are the positions of the first unsafe sentence, its first and last, among the ids of the conversation.
+    """
 
     example_id: str
     benchmark: str
     conversation: Conversation
     label: Label
     language: str | None = None
+    unsafe_ids: tuple[int, int] | None = None
 
     @property
     def task(self) -> Task:
@@ -73,10 +77,35 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenCounts:
+    """Tokens of an answer, and how many of them a mode counts as unsafe."""
+
+    tokens: int
+    strict: int
+    loose: int
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """What became of an answer that was judged token by token; tokens count from 0.
+
+    `raised` is by mode the token that flagged it, None where none did. `sentence` is the first and the last token of
+    its first unsafe sentence, where a label says which that is. `parts` counts tokens before, in and after it, or in
+    the whole answer.
+    """
+
+    tokens: int
+    raised: Mapping[Mode, int | None]
+    sentence: tuple[int, int] | None
+    parts: Mapping[str, TokenCounts]
+
+
+@dataclass(frozen=True, slots=True)
 class Prediction:
     """One example's label and its verdict, or the reason why there is none; never its text.
 
-    `sha256` is the digest of the conversation, by which two runs show that they judged the same thing.
+    `sha256` is the digest of the conversation, by which two runs show that they judged the same thing. `streamed` is of
+    an answer that was judged token by token.
     """
 
     example_id: str
@@ -87,6 +116,7 @@ class Prediction:
     label: Label
     verdict: Verdict | None
     failure: Reason | None = None
+    streamed: Streamed | None = None
 
 
 def is_unsafe(severity: Severity, mode: Mode) -> bool:

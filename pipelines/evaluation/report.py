@@ -11,7 +11,8 @@ from pipelines.evaluation.binary import Answer, BinaryFigures, Bootstrap, Estima
 from pipelines.evaluation.calibration import Calibration, calibration
 from pipelines.evaluation.categories import CategoryNaming, CategoryRecall, category_naming, recall_by_category
 from pipelines.evaluation.examples import Mode, NoVerdict, Prediction, is_unsafe, unsafe_score
-from pipelines.evaluation.reported import reported_refusal, reported_safety
+from pipelines.evaluation.reported import reported_hits, reported_refusal, reported_safety, reported_stream_f1
+from pipelines.evaluation.streamed import StreamedFigures, streamed_figures
 from pipelines.evaluation.thresholds import ThresholdSweep, sweep
 from schemas.event import Task
 from schemas.verdict import Severity
@@ -55,7 +56,7 @@ class TaskFigures:
 
 @dataclass(frozen=True, slots=True)
 class BesideReport:
-    """One figure beside the technical report's, F1 in percent; `within` says if theirs lies in our interval."""
+    """One figure beside the technical report's, in percent; `within` says if theirs lies in our interval."""
 
     benchmark: str
     task: Task
@@ -70,7 +71,10 @@ class BesideReport:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The figures of one run; `beside_report` is empty where no size was named or no benchmark is in the report."""
+    """The figures of one run; `beside_report` is empty where no size was named or no benchmark is in the report.
+
+    `streamed` is about answers that were judged token by token; None where none was.
+    """
 
     items: int
     rule: NoVerdict
@@ -78,6 +82,7 @@ class Evaluation:
     size: str | None
     tasks: Mapping[str, TaskFigures]
     beside_report: tuple[BesideReport, ...]
+    streamed: StreamedFigures | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,7 @@ class ReportOptions:
         bins: of the reliability curve.
         thresholds: of the sweep.
         size: whose figures in the technical report are laid beside, or None.
+        is_stream: those of Qwen3Guard-Stream.
     """
 
     rule: NoVerdict = NoVerdict.WRONG
@@ -97,6 +103,7 @@ class ReportOptions:
     bins: int = 10
     thresholds: tuple[float, ...] = tuple(step / 10 for step in range(1, 10))
     size: str | None = None
+    is_stream: bool = False
 
 
 def evaluate(predictions: Sequence[Prediction], options: ReportOptions) -> Evaluation:
@@ -106,14 +113,12 @@ def evaluate(predictions: Sequence[Prediction], options: ReportOptions) -> Evalu
         of_task = [item for item in predictions if item.task is task]
         if of_task:
             tasks[str(task)] = _task_figures(of_task, options)
-    return Evaluation(
-        len(predictions),
-        options.rule,
-        options.bootstrap,
-        options.size,
-        tasks,
-        () if options.size is None else tuple(_beside_report(predictions, options, options.size)),
-    )
+    streamed = streamed_figures(predictions, options.bootstrap)
+    beside: list[BesideReport] = []
+    if options.size is not None:
+        make = _beside_stream if options.is_stream else _beside_report
+        beside = make(predictions, options, options.size)
+    return Evaluation(len(predictions), options.rule, options.bootstrap, options.size, tasks, tuple(beside), streamed)
 
 
 def inconclusive(evaluation: Evaluation) -> list[str]:
@@ -226,20 +231,41 @@ def _beside_report(predictions: Sequence[Prediction], options: ReportOptions, si
         if reported is not None:
             for mode, figures in safety_figures(items, options).items():
                 theirs = reported.strict if mode == Mode.STRICT else reported.loose
-                rows.append(_beside(benchmark, task, language, mode, figures, theirs))
+                rows.append(_beside(benchmark, task, language, mode, figures.items, figures.f1, theirs))
         refusal = reported_refusal(benchmark, size)
         ours = refusal_figures(items, options) if refusal is not None else None
         if refusal is not None and ours is not None:
-            rows.append(_beside(benchmark, task, language, "refusal", ours, refusal))
+            rows.append(_beside(benchmark, task, language, "refusal", ours.items, ours.f1, refusal))
+    return rows
+
+
+def _beside_stream(predictions: Sequence[Prediction], options: ReportOptions, size: str) -> list[BesideReport]:
+    """Qwen3Guard-Stream's figures, which are strict."""
+    groups: dict[str, list[Prediction]] = {}
+    for item in predictions:
+        if item.task is Task.RESPONSE:
+            groups.setdefault(item.benchmark, []).append(item)
+    rows = []
+    for benchmark, items in groups.items():
+        f1, hits = reported_stream_f1(benchmark, size), reported_hits(benchmark, size)
+        if f1 is not None and (safety := safety_figures(items, options)):
+            figures = safety[str(Mode.STRICT)]
+            rows.append(_beside(benchmark, Task.RESPONSE, None, "strict", figures.items, figures.f1, f1))
+        streamed = streamed_figures(items, options.bootstrap) if hits is not None else None
+        if hits is not None and streamed is not None and benchmark in streamed.stops:
+            stops = streamed.stops[benchmark][str(Mode.STRICT)]
+            for name, ours, theirs in (
+                ("exact hit", stops.exact, hits.exact),
+                ("hit within 128", stops.script_128, hits.within_128),
+            ):
+                rows.append(_beside(benchmark, Task.RESPONSE, None, name, stops.items, ours, theirs))
     return rows
 
 
 def _beside(
-    benchmark: str, task: Task, language: str | None, figure: str, figures: BinaryFigures, reported: float
+    benchmark: str, task: Task, language: str | None, figure: str, items: int, ours: Estimate, reported: float
 ) -> BesideReport:
-    value, low, high = (
-        None if part is None else 100 * part for part in (figures.f1.value, figures.f1.low, figures.f1.high)
-    )
+    value, low, high = (None if part is None else 100 * part for part in (ours.value, ours.low, ours.high))
     # Theirs is rounded to a tenth.
     within = None if low is None or high is None else low - 0.05 <= reported <= high + 0.05
     return BesideReport(
@@ -247,7 +273,7 @@ def _beside(
         task,
         language,
         figure,
-        figures.items,
+        items,
         Estimate(value, low, high),
         reported,
         None if value is None else value - reported,

@@ -1,9 +1,11 @@
-"""What the Qwen3Guard technical report (arXiv 2510.14276, 2025-10-16) says of Qwen3Guard-Gen: F1 in percent.
+"""What the Qwen3Guard technical report (arXiv 2510.14276, 2025-10-16) says of Qwen3Guard: F1 and hits in percent.
 
 From tables 2 and 3 (English), 5 (RTP-LX by language) and 7 (refusals), with the report's one decimal. The report
 "generally follow[s] the settings of WildGuard" for the English sets, without saying where it departs from them, and
 does not give the toxicity at which an RTP-LX prompt counts as harmful. WildGuard prompts of 4B, strict, are 88.4 in its
-table 9 and 85.6 in its table 2.
+table 9 and 85.6 in its table 2. Of Qwen3Guard-Stream there is one F1 of a benchmark (in the repository's README, whose
+figures of Gen are the strict ones), and the share of answers that it stops in the sentence that is unsafe, and at most
+128 tokens behind it. What the authors' script prints as the latter takes in what was stopped before that sentence.
 """
 
 import re
@@ -23,6 +25,13 @@ class ReportedF1(NamedTuple):
 
     strict: float
     loose: float
+
+
+class ReportedHits(NamedTuple):
+    """Shares of unsafe answers in percent: stopped in the sentence, and up to 128 tokens behind it."""
+
+    exact: float
+    within_128: float
 
 
 def _of_sizes(
@@ -66,6 +75,12 @@ _REFUSAL = {
     "xstest": dict(zip(SIZES, (93.3, 94.6, 92.6), strict=True)),
     "wildguard": dict(zip(SIZES, (89.4, 90.2, 90.0), strict=True)),
 }
+_STREAM_F1 = {"qwen3guardtest": dict(zip(SIZES, (81.6, 85.4, 83.6), strict=True))}
+_STREAM_HITS = {
+    "qwen3guardtest_response_loc": dict(
+        zip(SIZES, (ReportedHits(83.5, 90.4), ReportedHits(86.0, 93.7), ReportedHits(85.4, 92.1)), strict=True)
+    )
+}
 
 
 def size_of(model: str) -> str | None:
@@ -74,13 +89,15 @@ def size_of(model: str) -> str | None:
     return None if match is None else f"{match[1]}B"
 
 
-def refuse_idle_size(size: str, benchmarks: Iterable[str]) -> None:
-    """Refuse a size that is asked for where it would change nothing.
+def refuse_idle_size(size: str, benchmarks: Iterable[str], *, streamed: bool = False) -> None:
+    """Refuse a size that is asked for where it would change nothing; `streamed` looks at Qwen3Guard-Stream's figures.
 
     Raises:
         ConfigurationError: none of the benchmarks is in the tables.
     """
-    in_tables = {"rtp_lx", *_REFUSAL, *(benchmark for _, benchmark in _SAFETY)}
+    in_tables = (
+        {*_STREAM_F1, *_STREAM_HITS} if streamed else {"rtp_lx", *_REFUSAL, *(benchmark for _, benchmark in _SAFETY)}
+    )
     if in_tables.isdisjoint(benchmarks):
         raise ConfigurationError(
             f"--size {size}: none of these examples is in the tables of the technical report, so there is nothing to"
@@ -104,3 +121,13 @@ def reported_safety(benchmark: str, task: Task, size: str, language: str | None 
 def reported_refusal(benchmark: str, size: str) -> float | None:
     """F1 of refusals in percent; None where the report has none."""
     return _REFUSAL.get(benchmark, {}).get(size)
+
+
+def reported_stream_f1(benchmark: str, size: str) -> float | None:
+    """Strict F1 of Qwen3Guard-Stream in percent; None where there is none."""
+    return _STREAM_F1.get(benchmark, {}).get(size)
+
+
+def reported_hits(benchmark: str, size: str) -> ReportedHits | None:
+    """Where Qwen3Guard-Stream stops unsafe answers; None where the report does not say."""
+    return _STREAM_HITS.get(benchmark, {}).get(size)

@@ -1,5 +1,6 @@
 """What `infra/examples` shows is what happens."""
 
+import asyncio
 import json
 import runpy
 import sys
@@ -12,10 +13,14 @@ from kafka import KafkaProducer
 from pipelines.guard_parser import Classification
 from schemas.verdict import Action, Category, Severity
 from tests.guards.answering_guard import AnsweringGuard
+from tests.guards.turn_judges import LetterJudge
 from tests.mock_cluster import MockCluster
 from tests.pipelines.judged_records import SAFE, answer
 from tests.site import Broker, Site
 from tests.tree import ROOT
+from tests.workers.ask.ask_site import OFF
+from tests.workers.ask.test_server import free_port
+from workers.ask.lane import AskLane
 from workers.guard.setup import policy_of
 from workers.settings.loading import load_settings
 from workers.settings.sections import TopicSettings
@@ -43,6 +48,33 @@ def test_a_list_is_judged_in_python(monkeypatch: pytest.MonkeyPatch, capsys: pyt
         "no verdict: blank_text",
         "1 of 5 blocked",
     ]
+
+
+def test_an_answer_is_stopped_where_it_is_flagged_and_only_what_was_judged_is_passed_on() -> None:
+    shown = runpy.run_path(str(EXAMPLES / "guard_a_stream.py"))
+    asked = [{"role": "user", "content": "hello?"}]
+
+    def passed(url: str, answer: str) -> list[str]:
+        said: list[str] = []
+        try:
+            said.extend(shown["guarded"](answer, asked, iter(answer), url=url))
+        except shown["StoppedError"] as stopped:
+            said.append(str(stopped))
+        return said
+
+    async def within() -> None:
+        port = free_port()
+        settings = load_settings(ask={"port": port, "stream": True})
+        lane = AskLane(settings, AnsweringGuard(lambda _text: answer(SAFE)), OFF, LetterJudge())
+        await lane.start()
+        try:
+            url = f"http://127.0.0.1:{port}"
+            assert await asyncio.to_thread(passed, url, "fine") == list("fine")
+            assert await asyncio.to_thread(passed, url, "no! no") == ["n", "o", "flagged"]
+        finally:
+            await lane.stop()
+
+    asyncio.run(within())
 
 
 @pytest.fixture

@@ -24,11 +24,10 @@ MOST_LASTING_S = 10.0
 PATIENCE_S = 5.0
 
 
-class WatchedGuard:
-    """A guard, and whether it answers.
+class Watch:
+    """Whether something answers that is asked.
 
     Args:
-        guard: the port.
         clock: seconds, monotonic.
 
     Attributes:
@@ -36,26 +35,43 @@ class WatchedGuard:
         down_since: time of the first failure since then; None while it answers.
     """
 
-    def __init__(self, guard: Guard, clock: Callable[[], float] = time.monotonic) -> None:
-        self._guard = guard
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self.last_answer: float | None = None
         self.down_since: float | None = None
 
-    async def judge(self, requests: Sequence[GuardRequest]) -> GuardReply:
-        """See `pipelines.guard.Guard`."""
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """One call of it."""
         try:
-            reply = await self._guard.judge(requests)
+            yield
         except (GuardUnavailableError, GuardCrashError):
             self.down_since = self.down_since or self._clock()
             raise
         self.last_answer, self.down_since = self._clock(), None
-        return reply
 
     @property
     def is_down(self) -> bool:
         """It has not answered for so long that a question had better come later."""
         return self.down_since is not None and self._clock() - self.down_since > PATIENCE_S
+
+
+class WatchedGuard(Watch):
+    """A guard, and whether it answers.
+
+    Args:
+        guard: the port.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, guard: Guard, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(clock)
+        self._guard = guard
+
+    async def judge(self, requests: Sequence[GuardRequest]) -> GuardReply:
+        """See `pipelines.guard.Guard`."""
+        with self.watched():
+            return await self._guard.judge(requests)
 
 
 class Seat:
@@ -77,7 +93,7 @@ class Admission:
     counts as under way for a while.
 
     Args:
-        guard: asked whether it answers.
+        guard: what is asked; whether it answers.
         most_tokens: under way at a time.
         most_items: the same.
         clock: seconds, monotonic; that of the deadlines.
@@ -88,7 +104,7 @@ class Admission:
     """
 
     def __init__(
-        self, guard: WatchedGuard, most_tokens: int, most_items: int, clock: Callable[[], float] = time.monotonic
+        self, guard: Watch, most_tokens: int, most_items: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._guard = guard
         self._most_tokens = most_tokens

@@ -27,6 +27,12 @@ STATUS = {
     "not_found": 404,
     "method_not_allowed": 405,
     "slow_body": 408,
+    "delta_after_final": 409,
+    "gap": 409,
+    "offset_conflict": 409,
+    "role_conflict": 409,
+    "seq_conflict": 409,
+    "unknown_turn": 409,
     "body_too_large": 413,
     "unjudgeable": 422,
     "not_assessed": 422,
@@ -146,6 +152,8 @@ def openai_error(error: AskRefusedError) -> dict[str, Any]:
     }
     if error.index is not None:
         told["index"] = error.index
+    if error.expected is not None:
+        told["expected"] = dict(error.expected)
     return {"error": told}
 
 

@@ -6,21 +6,26 @@ Loads no model; the guard is given.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 from pipelines.backoff import Backoff
 from pipelines.guard import Guard
 from pipelines.isolation import PROBE
 from pipelines.judging import Judge
+from pipelines.turns.asking import TurnAsker
+from pipelines.turns.frames import TurnLimits
+from pipelines.turns.port import TurnJudge
 from schemas.errors import ModerationError
-from workers.ask.admission import Admission, WatchedGuard
+from workers.ask.admission import Admission, Watch, WatchedGuard
 from workers.ask.asking import Asking
 from workers.ask.codecs.all_routes import ROUTES
 from workers.ask.demand import AskDemand
 from workers.ask.keys import KeyRing
 from workers.ask.measures import AskMeasures
 from workers.ask.server import AskServer, listening
+from workers.ask.turns.door import TurnDoor, WatchedTurns
+from workers.ask.turns.open_turns import OpenTurns
 from workers.ask.web import AskWeb
 from workers.guard.setup import moderation_of
 from workers.settings.loading import Settings
@@ -40,23 +45,28 @@ class AskLane:
         settings: all settings.
         guard: judges.
         tracing: of this process.
+        turns: judges answers while they are written; None where that is off.
 
     Attributes:
         demand: what is asked and answered.
+        door: takes turns while they are written; None where that is off.
 
     Raises:
         ConfigurationError: policy or keys are wrong.
     """
 
-    def __init__(self, settings: Settings, guard: Guard, tracing: Tracing) -> None:
+    def __init__(self, settings: Settings, guard: Guard, tracing: Tracing, turns: TurnJudge | None = None) -> None:
         self._settings = settings
         self._guard = WatchedGuard(guard)
         limits = settings.limits
         admission = Admission(self._guard, limits.in_flight_tokens, limits.in_flight_records)
         self.demand = AskDemand(admission)
-        self._web = web_of(settings, self._guard, admission, tracing, self.is_ready)
-        self._server = AskServer(self._web.app, settings.delivery.drain_timeout_s)
-        self._canaries: asyncio.Task[None] | None = None
+        self.door = None if turns is None else door_of(settings, turns)
+        self._web = web_of(settings, self._guard, admission, tracing, self.is_ready, self.door)
+        self._server = AskServer(
+            self._web.app, settings.delivery.drain_timeout_s, sockets=self._web.sockets is not None
+        )
+        self._canaries: asyncio.Future[list[None]] | None = None
 
     async def start(self) -> None:
         """Listen.
@@ -66,14 +76,24 @@ class AskLane:
         """
         ask = self._settings.ask
         await self._server.start(listening(ask.host, ask.port))
-        self._canaries = asyncio.create_task(self._send_canaries())
+        self._canaries = asyncio.gather(
+            _send_canaries(self._guard, lambda: self._guard.judge([PROBE])),
+            *([_send_canaries(self.door.watched, self.door.ask_canary)] if self.door else []),
+        )
         log.info(log_event("ask_answering", host=ask.host, port=ask.port))
 
     def is_ready(self) -> bool:
-        """The guard has answered lately, and does so now."""
-        last = self._guard.last_answer
+        """Whatever judges has answered lately, and does so now."""
         now = asyncio.get_running_loop().time()
-        return last is not None and now - last < LATELY_S and not self._guard.is_down
+        return all(
+            watch.last_answer is not None and now - watch.last_answer < LATELY_S and not watch.is_down
+            for watch in (self._guard, *([self.door.watched] if self.door else []))
+        )
+
+    @property
+    def open_sockets(self) -> int:
+        """WebSocket connections now."""
+        return 0 if self._web.sockets is None else len(self._web.sockets)
 
     @property
     def has_failed(self) -> bool:
@@ -85,21 +105,44 @@ class AskLane:
         self._web.is_draining = True
         if self._canaries is not None:
             self._canaries.cancel()
+            await asyncio.gather(self._canaries, return_exceptions=True)
+        if self.door is not None and self._web.sockets is not None:
+            self.door.is_draining = True
+            await self._web.sockets.drain(self._settings.delivery.drain_timeout_s)
         await self._server.stop()
+        if self.door is not None:
+            self.door.stop()
         log.info(log_event("ask_stopped"))
 
-    async def _send_canaries(self) -> None:
-        """Ask for a known text now and then, where nobody else has asked."""
-        while True:
-            last = self._guard.last_answer
-            if last is None or asyncio.get_running_loop().time() - last > CANARY_EVERY_S:
-                with contextlib.suppress(ModerationError):
-                    await self._guard.judge([PROBE])
-            await asyncio.sleep(CANARY_EVERY_S if self._guard.last_answer else MOST_BACKOFF_S)
+
+async def _send_canaries(watch: Watch, ask: Callable[[], Awaitable[object]]) -> None:
+    """Ask about a known text now and then, where nobody else has asked."""
+    while True:
+        last = watch.last_answer
+        if last is None or asyncio.get_running_loop().time() - last > CANARY_EVERY_S:
+            with contextlib.suppress(ModerationError):
+                await ask()
+        await asyncio.sleep(CANARY_EVERY_S if watch.last_answer else MOST_BACKOFF_S)
+
+
+def door_of(settings: Settings, turns: TurnJudge) -> TurnDoor:
+    """The core behind `/v1/stream`, of given settings."""
+    ask, chosen, delivery, limits = settings.ask, settings.stream_guard, settings.delivery, settings.limits
+    watched = WatchedTurns(turns)
+    longest_s = min(delivery.backoff_max_s, MOST_BACKOFF_S)
+    asker = TurnAsker(watched, partial(Backoff, min(delivery.backoff_initial_s, longest_s), longest_s))
+    bounds = TurnLimits(chosen.turn_characters, chosen.held_frames, delivery.max_attempts)
+    admission = Admission(watched, limits.in_flight_tokens, limits.in_flight_records)
+    return TurnDoor(OpenTurns(asker, bounds, ask.stream_turns, ask.stream_idle_s), admission, watched)
 
 
 def web_of(
-    settings: Settings, guard: WatchedGuard, admission: Admission, tracing: Tracing, is_ready: Callable[[], bool]
+    settings: Settings,
+    guard: WatchedGuard,
+    admission: Admission,
+    tracing: Tracing,
+    is_ready: Callable[[], bool],
+    door: TurnDoor | None = None,
 ) -> AskWeb:
     """The HTTP application of given settings."""
     delivery = settings.delivery
@@ -119,4 +162,6 @@ def web_of(
     )
     keys = KeyRing(settings.ask.keys_file)
     measures = AskMeasures(lambda: admission.tokens)
-    return AskWeb(asking, ROUTES, keys, is_ready, tracing, measures, settings.ask.deadline_s, settings.guard.model)
+    return AskWeb(
+        asking, ROUTES, keys, is_ready, tracing, measures, settings.ask.deadline_s, settings.guard.model, door
+    )

@@ -1,7 +1,7 @@
 """The metrics of an HTTP server: how long requests take, what becomes of items, what is under way."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 
 from schemas.dead_letter import DeadLetter
 from workers.ask.asking import Answer
@@ -24,6 +24,20 @@ class AskMeasures:
             lambda: [(count, {"moderation.ask.result": result}) for result, count in self._items.items()],
         )
         observe_value(table.ASK_TOKENS, under_way)
+
+    def watch_turns(self, turns: Sized, ends: Mapping[str, int], sockets: Sized, under_way: Callable[[], int]) -> None:
+        """Tell of turns that are judged while they are written.
+
+        Args:
+            turns: that are known.
+            ends: of those that are known no more, by how.
+            sockets: that are open.
+            under_way: tells the estimated tokens that wait for the stream guard.
+        """
+        observe_value(table.ASK_TURNS, lambda: len(turns))
+        observe(table.ASK_TURN_ENDS, lambda: [(n, {"moderation.turn.end": end}) for end, n in list(ends.items())])
+        observe_value(table.ASK_SOCKETS, lambda: len(sockets))
+        observe_value(table.ASK_TURN_TOKENS, under_way)
 
     def ended(self, route: str, refusal: str | None, seconds: float) -> None:
         """A request was answered, or refused by a code."""

@@ -9,6 +9,7 @@ from schemas.event import ChatEvent
 from schemas.verdict import Verdict
 from workers.ask.codecs import chat_moderations, moderations, perspective
 from workers.ask.exchange import MAX_ITEMS
+from workers.ask.turns import described
 
 Schema = dict[str, Any]
 _TEXT: Schema = {"type": "string"}
@@ -192,6 +193,8 @@ _REFUSALS = {
 
 def openapi() -> Schema:
     """The document."""
+    refusal = {"application/json": {"schema": {"$ref": "#/components/schemas/Refusal"}}}
+    refusals = {status: {"description": why, "content": refusal} for status, why in _REFUSALS.items()}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -200,28 +203,37 @@ def openapi() -> Schema:
             "description": "Verdicts over HTTP, those that Kafka would have given.",
         },
         "security": [{"key": []}, {}],
-        "paths": {path: {"post": _operation(path, *parts)} for path, parts in ROUTES.items()},
+        "paths": {
+            **{path: {"post": _operation(path, refusals, *parts)} for path, parts in ROUTES.items()},
+            **described.paths(refusals),
+        },
         "components": {
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
             "schemas": {
                 "Event": _published(ChatEvent.model_json_schema()),
                 "Verdict": _published(Verdict.model_json_schema(mode="serialization")),
                 "Message": _object({"role": _TEXT, "content": _ANY}),
-                "Refusal": _object({"error": _object({"message": _TEXT, "code": _ANY}, {"index": _NUMBER})}),
+                "Refusal": _object(
+                    {
+                        "error": _object(
+                            {"message": _TEXT, "code": _ANY}, {"index": _NUMBER, "expected": {"type": "object"}}
+                        )
+                    }
+                ),
+                **{name: _published(schema) for name, schema in described.components().items()},
             },
         },
     }
 
 
-def _operation(path: str, summary: str, reads: Schema, writes: Schema) -> Schema:
-    refusal = {"application/json": {"schema": {"$ref": "#/components/schemas/Refusal"}}}
+def _operation(path: str, refusals: Schema, summary: str, reads: Schema, writes: Schema) -> Schema:
     return {
         "operationId": path.strip("/").replace("/", "_").replace(":", "_"),
         "summary": summary,
         "requestBody": {"required": True, "content": {"application/json": {"schema": reads}}},
         "responses": {
             "200": {"description": "answered", "content": {"application/json": {"schema": writes}}},
-            **{status: {"description": why, "content": refusal} for status, why in _REFUSALS.items()},
+            **refusals,
         },
     }
 

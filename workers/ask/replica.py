@@ -11,6 +11,7 @@ from workers.ask.lane import AskLane
 from workers.guard.client import GuardClient
 from workers.guard.lane import Lane
 from workers.guard.names import ARRIVALS, BACKLOG, COMPLETIONS
+from workers.guard.turn_client import TurnClient
 from workers.settings.loading import Settings, otel_variables
 from workers.telemetry.export import start_metrics, start_tracing
 from workers.telemetry.log import configure_logging
@@ -22,16 +23,19 @@ class AskReplica:
     Args:
         settings: all settings.
         guard: Serve handle of `GuardDeployment`.
+        turns: the same of `StreamGuard`, where answers are judged while they are written.
     """
 
     # Serve awaits the constructor on its event loop, which is what gives us the loop.
-    async def __init__(self, settings: Settings, guard: Any) -> None:  # type: ignore[misc]
+    async def __init__(self, settings: Settings, guard: Any, turns: Any = None) -> None:  # type: ignore[misc]
         with redirect_stderr(sys.__stderr__):  # Serve's stand-in for it writes to a file that nobody collects
             configure_logging(settings.telemetry.log_level)
         self._tracing = start_tracing(settings.telemetry, "weir-ask", otel_variables())
         self._metrics = start_metrics("weir-ask", otel_variables())
         client = GuardClient(guard, settings.ask.deadline_s, lane=Lane.ASK)
-        self._lane = AskLane(settings, client, self._tracing)
+        # A turn that is judged again as a whole may take longer than any request waits.
+        judge = None if turns is None else TurnClient(turns, settings.delivery.call_timeout_s)
+        self._lane = AskLane(settings, client, self._tracing, judge)
         await self._lane.start()
 
     async def check_health(self) -> None:

@@ -8,11 +8,14 @@ import uvicorn
 from starlette.applications import Starlette
 
 from schemas.errors import ConfigurationError
+from workers.ask.exchange import MAX_BODY
 
 MOST_CONNECTIONS = 1_024
 KEEP_ALIVE_S = 75  # longer than clients keep theirs, so that none uses a connection that is being closed
 MAX_HEADERS = 64 << 10
 POLL_S = 0.02
+# What uvicorn says at the level of errors where it is none: of a connection that was refused, or that sent no UTF-8.
+_NO_ERRORS = ("ASGI callable returned without completing handshake.", "Invalid UTF-8 sequence received from client.")
 
 
 def listening(host: str, port: int) -> socket.socket:
@@ -41,15 +44,19 @@ class AskServer:
     Args:
         app: the application.
         drain_s: longest wait for what is under way when it stops.
+        sockets: take WebSocket connections, too.
     """
 
-    def __init__(self, app: Starlette, drain_s: float) -> None:
+    def __init__(self, app: Starlette, drain_s: float, *, sockets: bool = False) -> None:
         logging.getLogger("uvicorn").setLevel(logging.WARNING)
+        logging.getLogger("uvicorn.error").addFilter(_is_error)
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,
                 http="h11",  # it alone bounds headers
-                ws="none",
+                ws="websockets-sansio" if sockets else "none",  # stops reading where nobody takes messages
+                ws_max_size=MAX_BODY,
+                ws_per_message_deflate=False,  # a small message may become a large one
                 lifespan="off",
                 log_config=None,
                 access_log=False,
@@ -80,3 +87,7 @@ class AskServer:
         self._server.should_exit = True
         if self._serving is not None:
             await asyncio.gather(self._serving, return_exceptions=True)
+
+
+def _is_error(record: logging.LogRecord) -> bool:
+    return record.msg not in _NO_ERRORS

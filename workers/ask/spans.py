@@ -27,15 +27,17 @@ class AskSpan:
         tracing: of this process.
         route: of the request.
         headers: its own.
+        method: of HTTP.
 
     Attributes:
         carrier: W3C trace context that rides along to the batch; empty where the request is not sampled.
         headers: what the answer says of the trace.
     """
 
-    def __init__(self, tracing: Tracing, route: str, headers: Mapping[str, str]) -> None:
+    def __init__(self, tracing: Tracing, route: str, headers: Mapping[str, str], method: str = "POST") -> None:
         self._tracing = tracing
         self._route = route
+        self._method = method
         self._started_ns = time.time_ns()
         given = headers.get("traceparent", "")[:MAX_HEADER]
         state = headers.get("tracestate", "")
@@ -55,14 +57,14 @@ class AskSpan:
             return
         attributes = encode_attributes(
             {
-                "http.request.method": "POST",
+                "http.request.method": self._method,
                 "http.route": self._route,
                 "http.response.status_code": status,
                 **({"error.type": str(status)} if status >= 500 else {}),
             }
         )
         parent = b"" if self._parent is None else self._parent.span
-        named = encode_name(f"POST {self._route}", SpanKind.SERVER)
+        named = encode_name(f"{self._method} {self._route}", SpanKind.SERVER)
         times = self._started_ns, time.time_ns()
         error = str(status) if status >= 500 else None
         self._tracing.emit(

@@ -9,21 +9,25 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.routing import Route as WebRoute
+from starlette.routing import WebSocketRoute
 
 from schemas.dead_letter import DeadLetter
 from schemas.errors import AskRefusedError
 from workers.ask.asking import Answer, Asking
 from workers.ask.exchange import MAX_ITEMS, Reading, answered, known_id, object_of, openai_error, refused, unjudgeable
-from workers.ask.keys import KeyRing
+from workers.ask.keys import Caller, KeyRing
 from workers.ask.measures import AskMeasures
 from workers.ask.route import Reply, Route
 from workers.ask.spans import AskSpan
+from workers.ask.turns.door import TurnDoor
+from workers.ask.turns.http import PATH, SOCKET_PATH, framed, known
+from workers.ask.turns.sockets import TurnSockets
 from workers.telemetry.export import Tracing
 from workers.telemetry.log import log_event
 
@@ -32,6 +36,7 @@ MODELS = "/v1/models"
 TIMEOUT_HEADER = "x-request-timeout-seconds"
 _LENIENT = "handling=lenient"
 _LEAST_S = 0.001
+Given = TypeVar("Given")
 
 
 class AskWeb:
@@ -46,9 +51,11 @@ class AskWeb:
         measures: of this server.
         deadline_s: longest time of a request.
         model: as it is listed.
+        door: takes turns while they are written; None where that is off.
 
     Attributes:
         is_draining: nothing new is taken on.
+        sockets: connections of turns; None where that is off.
     """
 
     def __init__(
@@ -61,6 +68,7 @@ class AskWeb:
         measures: AskMeasures,
         deadline_s: float,
         model: str,
+        door: TurnDoor | None = None,
     ) -> None:
         self._asking = asking
         self._keys = keys
@@ -72,12 +80,17 @@ class AskWeb:
         self._started = int(time.time())
         self._reading = Reading()
         self.is_draining = False
+        self._door = door
+        self.sockets = None if door is None else TurnSockets(door, self._enter, tracing, measures, deadline_s)
+        if door is not None and self.sockets is not None:
+            measures.watch_turns(door.turns, door.turns.ends, self.sockets, lambda: door.tokens)
         self.app = Starlette(
             routes=[
                 WebRoute("/healthz", self._healthz, methods=["GET"]),
                 WebRoute("/readyz", self._readyz, methods=["GET"]),
                 WebRoute(MODELS, self._models, methods=["GET"]),
                 *(WebRoute(route.path, partial(self._answer, route), methods=["POST"]) for route in routes),
+                *self._turn_routes(),
             ],
             exception_handlers={404: partial(_no_route, "not_found"), 405: partial(_no_route, "method_not_allowed")},
         )
@@ -97,14 +110,61 @@ class AskWeb:
     async def _models(self, request: Request) -> Response:
         """As OpenAI lists models."""
         try:
-            self._keys.caller(_authorization(request)).enter(MODELS)
+            self._enter(request, MODELS)
         except AskRefusedError as error:
             return refused(openai_error(error), error, {})
         entry = {"id": self._model, "object": "model", "created": self._started, "owned_by": "weir"}
         return answered({"object": "list", "data": [entry]}, {})
 
+    def _enter(self, request: HTTPConnection, path: str) -> Caller:
+        """Whoever asks, where that route is theirs; raises AskRefusedError."""
+        caller = self._keys.caller(_authorization(request))
+        caller.enter(path)
+        return caller
+
+    def _turn_routes(self) -> list[WebRoute | WebSocketRoute]:
+        if self.sockets is None:
+            return []
+        return [
+            WebSocketRoute(SOCKET_PATH, self.sockets.serve),
+            WebRoute(PATH.replace("}", ":path}"), self._turn, methods=["GET", "POST"]),
+        ]
+
+    async def _turn(self, request: Request) -> Response:
+        """A frame of a turn, or what is known of the turn."""
+        return await self._responded(PATH, openai_error, request, partial(self._of_turn, request))
+
+    async def _of_turn(
+        self, request: Request, _request_id: str, headers: dict[str, str], carrier: Mapping[str, str]
+    ) -> Any:
+        assert self._door is not None
+        caller = self._enter(request, SOCKET_PATH)
+        try:
+            caller.rates.take_request()
+            if request.method == "GET":
+                return known(self._door, request, caller)
+            deadline = asyncio.get_running_loop().time() + _time_for(request, self._deadline_s)
+            body = await self._reading.body(request)
+            try:
+                answer = framed(self._door, request, body, caller, deadline, carrier)
+                return await _while_connected(request, answer)
+            finally:
+                self._reading.forget(body)
+        finally:
+            headers.update(caller.rates.headers())
+
     async def _answer(self, route: Route, request: Request) -> Response:
-        span = AskSpan(self._tracing, route.path, request.headers)
+        return await self._responded(route.path, route.refusal, request, partial(self._content, route, request))
+
+    async def _responded(
+        self,
+        path: str,
+        refusal: Callable[[AskRefusedError], Any],
+        request: Request,
+        content: Callable[[str, dict[str, str], Mapping[str, str]], Awaitable[Any]],
+    ) -> Response:
+        """What `content` gives for a request id, headers of the answer, and a trace's carrier; or its refusal."""
+        span = AskSpan(self._tracing, path, request.headers, request.method)
         request_id = known_id(request.headers.get("x-request-id")) or uuid.uuid4().hex
         headers = {"x-request-id": request_id, **span.headers}
         if key := known_id(request.headers.get("idempotency-key")):
@@ -112,17 +172,17 @@ class AskWeb:
         started = time.perf_counter()
         fault: AskRefusedError | None = None
         try:
-            response = answered(await self._content(route, request, request_id, headers, span.carrier), headers)
+            response = answered(await content(request_id, headers, span.carrier), headers)
         except AskRefusedError as error:
             fault = error
-            response = refused(route.refusal(error), error, headers)
+            response = refused(refusal(error), error, headers)
         except Exception as raised:  # noqa: BLE001 - a fault of ours, whose text may quote the body
             told = type(raised).__name__
-            log.error(log_event("internal_error", error=told, route=route.path, request_id=request_id))
+            log.error(log_event("internal_error", error=told, route=path, request_id=request_id))
             fault = AskRefusedError("internal", f"internal error: {told}")
-            response = refused(route.refusal(fault), fault, headers)
+            response = refused(refusal(fault), fault, headers)
         span.end(response.status_code)
-        self._measures.ended(route.path, None if fault is None else fault.code, time.perf_counter() - started)
+        self._measures.ended(path, None if fault is None else fault.code, time.perf_counter() - started)
         return response
 
     async def _content(
@@ -130,8 +190,7 @@ class AskWeb:
     ) -> Any:
         if self.is_draining:
             raise AskRefusedError("draining", "this server is stopping", retry_after_s=1.0)
-        caller = self._keys.caller(_authorization(request))
-        caller.enter(route.path)
+        caller = self._enter(request, route.path)
         try:
             caller.rates.take_request()
             deadline = asyncio.get_running_loop().time() + _time_for(request, self._deadline_s)
@@ -153,7 +212,7 @@ class AskWeb:
         return route.write(Reply(question, answers, request_id, int(time.time())))
 
 
-def _authorization(request: Request) -> str | None:
+def _authorization(request: HTTPConnection) -> str | None:
     """Who asks; LiteLLM and Google's clients say it in headers of their own, the latter also in the URL."""
     if given := request.headers.get("authorization"):
         return given
@@ -185,7 +244,7 @@ def _time_for(request: Request, most_s: float) -> float:
     return min(most_s, max(seconds, _LEAST_S))
 
 
-async def _while_connected(request: Request, answer: Awaitable[list[Answer]]) -> list[Answer]:
+async def _while_connected(request: Request, answer: Awaitable[Given]) -> Given:
     """The answer, or nothing any more where whoever asked has gone: nobody's time is spent on it then.
 
     Raises:

@@ -218,12 +218,18 @@ def _qwen3guardtest(row: Row, source: RowSource) -> Found:
     turns: Conversation = tuple({"role": turn["role"], "content": _text(turn["content"])} for turn in row["message"])
     if not turns:
         return "no message"
-    # The splits with the position of the unsafe sentence hold unsafe examples only; the report's figure is of the
-    # other.
-    benchmark = "qwen3guardtest_loc" if "_loc" in source.path.name else "qwen3guardtest"
+    # The splits with the position of the unsafe sentence hold unsafe examples only; the report's F1 is of the other,
+    # and its hits are of the answers without thinking.
+    benchmark = "qwen3guardtest"
+    if "_loc" in source.path.name:
+        benchmark += "_thinking_loc" if "</think>" in turns[-1]["content"] else "_response_loc"
     category = row.get("unsafe_type")
     label = Label(_labelled(row["label"], "Unsafe", "Safe"), categories=(str(category),) if category else ())
-    return [LabelledExample(source.name(), benchmark, turns, label)]
+    start, end = row.get("unsafe_start_index"), row.get("unsafe_end_index")
+    sentence = (
+        None if start is None or _is_missing(start) or end is None or _is_missing(end) else (int(start), int(end))
+    )
+    return [LabelledExample(source.name(), benchmark, turns, label, unsafe_ids=sentence)]
 
 
 class Format(NamedTuple):

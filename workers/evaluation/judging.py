@@ -3,24 +3,32 @@
 Computes no figures; `pipelines.evaluation` does.
 """
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pipelines.evaluation.examples import Prediction
+from pipelines.evaluation.examples import LabelledExample, Prediction
 from pipelines.evaluation.predicting import Predictor
 from pipelines.evaluation.reported import refuse_idle_size
 from pipelines.fitting.length import LengthRule
 from pipelines.fitting.length_policy import JudgedWhole
 from schemas.errors import ConfigurationError
+from schemas.verdict import Provenance
 from workers.evaluation.labelled_files import LabelledFiles
 from workers.evaluation.prediction_files import PredictionWriter, RunRecord
+from workers.extras import extras_named
 from workers.guard.setup import judge_of, length_policy_of
+from workers.serving import engine_choice
 from workers.serving.local_guard import load_local_guard
 from workers.settings.loading import Settings
+from workers.settings.sections import GuardSettings
+
+if TYPE_CHECKING:
+    from workers.serving.engine.streaming.verdicts import Debounce
 
 
 @dataclass(frozen=True)
@@ -33,6 +41,7 @@ class EvaluationOrder:
         limit: only the first so many examples; None: all.
         predictions: a file that verdicts are written to; None: none.
         size: whose published figures were asked for by name; None: nobody's.
+        debounce: judge token by token with a Qwen3Guard-Stream model, and when an answer is then raised; None: do not.
     """
 
     labelled: LabelledFiles
@@ -40,6 +49,7 @@ class EvaluationOrder:
     limit: int | None
     predictions: Path | None
     size: str | None = None
+    debounce: "Debounce | None" = None
 
 
 async def judge_files(
@@ -55,7 +65,7 @@ async def judge_files(
     Raises:
         ConfigurationError: there is no example, a file is not as it should be, or the engine cannot be loaded.
     """
-    if settings.guard.score_temperature is None:
+    if settings.guard.score_temperature is None and order.debounce is None:
         settings = settings.with_guard(score_temperature=1.0)  # calibration and thresholds need probabilities
     guard, labelled = settings.guard, order.labelled
     with PredictionWriter(order.predictions) if order.predictions else nullcontext() as writer:
@@ -64,28 +74,34 @@ async def judge_files(
         if not examples:
             raise ConfigurationError("the files hold no labelled example")
         if order.size is not None:
-            refuse_idle_size(order.size, {example.benchmark for example in examples})
+            benchmarks = {example.benchmark for example in examples}
+            refuse_idle_size(order.size, benchmarks, streamed=order.debounce is not None)
         length: LengthRule = JudgedWhole() if order.whole else length_policy_of(settings.length)
-        local = load_local_guard(guard)
+        if order.debounce is None:
+            predictor = Predictor(judge_of(settings, load_local_guard(guard)), length, guard.batch_size)
+            chunks = predictor.predict(examples)
+        else:
+            chunks, stream_provenance = _streamed(guard, order.debounce, examples)
         started = datetime.now(UTC).isoformat(timespec="seconds")
-        predictor = Predictor(judge_of(settings, local), length, guard.batch_size)
 
         def record() -> RunRecord:
+            streamed = order.debounce is not None
             return RunRecord(
                 "1.0",
                 version("weir-moderation"),
                 started,
                 guard.model,
-                guard.engine,
-                guard.score_temperature if guard.has_scores else None,
+                "stream_guard" if streamed else guard.engine,
+                guard.score_temperature if guard.has_scores and not streamed else None,
                 length.signature,
                 "greedy",
-                predictor.provenance,
+                stream_provenance if streamed else predictor.provenance,
                 dict(labelled.forms),
+                order.debounce,
             )
 
         judged: list[Prediction] = []
-        async for chunk in predictor.predict(examples):
+        async for chunk in chunks:
             if writer is not None:
                 if not judged:
                     writer.write_run(record())
@@ -93,3 +109,26 @@ async def judge_files(
             judged += chunk
             progress(len(judged), len(examples))
         return record(), judged
+
+
+def _streamed(
+    settings: GuardSettings, debounce: "Debounce", examples: Sequence[LabelledExample]
+) -> tuple[AsyncIterator[list[Prediction]], Provenance]:
+    with extras_named():
+        from workers.evaluation.streamed import StreamPredictor  # torch takes seconds
+
+        guard = engine_choice.load_stream_guard(settings, debounce)
+    identity = guard.identity
+
+    async def chunks() -> AsyncIterator[list[Prediction]]:
+        for chunk in StreamPredictor(guard, debounce, settings.batch_size).predict(examples):
+            yield chunk
+
+    return chunks(), Provenance(
+        model=identity.model,
+        revision=identity.revision,
+        prompt_sha256=identity.prompt_sha256,
+        engine=identity.engine,
+        dtype=identity.dtype,
+        parser=f"heads/{debounce}",
+    )

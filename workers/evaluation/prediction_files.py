@@ -23,7 +23,7 @@ class RunRecord:
     """What a run was: enough to know what its figures are about.
 
     `files` maps each labelled file to its form; `decoding` is always greedy; `length` is `whole`, or the signature of
-    the length policy.
+    the length policy. `debounce` says when an answer was raised that was judged token by token; None: none was.
     """
 
     schema_version: Literal["1.0"]
@@ -36,6 +36,7 @@ class RunRecord:
     decoding: Literal["greedy"]
     provenance: Provenance | None
     files: Mapping[str, str]
+    debounce: str | None = None
 
 
 _RUN = TypeAdapter(RunRecord)

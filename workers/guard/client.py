@@ -44,28 +44,42 @@ class GuardClient:
             return await self._ask(self._handle.judge_ask if ask else self._handle.judge_background, requests)
 
     async def _ask(self, method: Any, requests: Sequence[GuardRequest]) -> GuardReply:
-        response = method.remote(Chunk(requests))
-        try:
-            reply: GuardReply = await asyncio.wait_for(_wait(response), self._timeout_s)
-        except RayTaskError as error:
-            # First, because it is also an instance of what our own code raised in the replica, TimeoutError included.
-            # Its text may quote input, so only the class is kept; the replica's own word for it has that already.
-            if isinstance(error.cause, GuardUnavailableError | GuardCrashError):  # the replica's own words, too
-                raise type(error.cause)(str(error.cause)) from None
-            failed = isinstance(error.cause, GuardCallFailedError)
-            raise GuardCallFailedError(str(error.cause) if failed else type(error.cause).__name__) from None
-        except (RayActorError, OutOfMemoryError, WorkerCrashedError) as error:
-            raise GuardCrashError(type(error).__name__) from None
-        except (RayError, RayServeException) as error:
-            raise GuardUnavailableError(type(error).__name__) from None
-        except TimeoutError:
-            response.cancel()
-            raise GuardUnavailableError(f"no answer within {self._timeout_s} s") from None
-        except asyncio.CancelledError:
-            # Cancelling the wait alone would leave the replica's slot taken.
-            response.cancel()
-            raise
+        reply: GuardReply = await answer_of_call(method.remote(Chunk(requests)), self._timeout_s)
         return reply
+
+
+async def answer_of_call(response: Any, timeout_s: float) -> Any:
+    """What a replica answers to a call of a handle.
+
+    Args:
+        response: what the handle's method returned.
+        timeout_s: a call that takes longer is cancelled.
+
+    Raises:
+        GuardUnavailableError: nothing answered; says nothing about what was sent.
+        GuardCrashError: the replica died while it ran this call.
+        GuardCallFailedError: the call raised in the replica's code; names the kind of its error.
+    """
+    try:
+        return await asyncio.wait_for(_wait(response), timeout_s)
+    except RayTaskError as error:
+        # First, because it is also an instance of what our own code raised in the replica, TimeoutError included.
+        # Its text may quote input, so only the class is kept; the replica's own word for it has that already.
+        if isinstance(error.cause, GuardUnavailableError | GuardCrashError):  # the replica's own words, too
+            raise type(error.cause)(str(error.cause)) from None
+        failed = isinstance(error.cause, GuardCallFailedError)
+        raise GuardCallFailedError(str(error.cause) if failed else type(error.cause).__name__) from None
+    except (RayActorError, OutOfMemoryError, WorkerCrashedError) as error:
+        raise GuardCrashError(type(error).__name__) from None
+    except (RayError, RayServeException) as error:
+        raise GuardUnavailableError(type(error).__name__) from None
+    except TimeoutError:
+        response.cancel()
+        raise GuardUnavailableError(f"no answer within {timeout_s} s") from None
+    except asyncio.CancelledError:
+        # Cancelling the wait alone would leave the replica's slot taken.
+        response.cancel()
+        raise
 
 
 async def _wait(response: Any) -> Any:

@@ -37,7 +37,8 @@ def policy_of(settings: Settings) -> Policy:
     """
     policy, topics = load_policy(settings.policy.file), settings.topics
     # A verdict in an input topic would be read as an event again.
-    if loops := {*policy.topics} & {*topics.events, topics.verdicts, topics.dead_letters, topics.shadow}:
+    own = {*topics.events, topics.verdicts, topics.dead_letters, topics.shadow, topics.deltas, topics.stream}
+    if loops := {*policy.topics} & own:
         raise ConfigurationError(f"policy.file={settings.policy.file}: routes to {min(loops)}, which has another role")
     return policy
 

@@ -19,7 +19,9 @@ HEADER_BYTES = 65_536
 DEAD_LETTER_RETENTION_MS = 30 * 24 * 3600 * 1000
 # For these the wanted value is the least; an operator may have more.
 _AT_LEAST = frozenset({"max.message.bytes", "retention.ms", "min.insync.replicas"})
-Role = Literal["events", "verdicts", "dead letters", "routed verdicts", "parked letters", "shadow"]
+Role = Literal[
+    "events", "verdicts", "dead letters", "routed verdicts", "parked letters", "shadow", "deltas", "turn verdicts"
+]
 Status = Literal["missing", "differs", "fine"]
 
 
@@ -127,6 +129,8 @@ def topic_roles(settings: Settings) -> dict[str, Role]:
                 f"policy.file={settings.policy.file}: routes verdicts to {topics.shadow}, the shadow"
             )
         roles[topics.shadow] = "shadow"
+    if settings.deltas.enabled:
+        roles |= {topics.deltas: "deltas", topics.stream: "turn verdicts"}
     return roles
 
 
@@ -143,13 +147,14 @@ def wanted_topics(
     let_in = [
         int(topic.configs.get("max.message.bytes", 0))
         for name, role in roles.items()
-        if role == "events" and (topic := found.get(name)) is not None
+        if role in ("events", "deltas") and (topic := found.get(name)) is not None
     ]
     letter_bytes = max([event_bytes, *let_in]) + HEADER_BYTES
     verdicts = {"max.message.bytes": str(letter_bytes)}  # with any key that an event topic lets in
     letters = {"max.message.bytes": str(letter_bytes), "retention.ms": str(DEAD_LETTER_RETENTION_MS)}
     of_role: dict[Role, dict[str, str]] = {
         "events": {"max.message.bytes": str(event_bytes)},
+        "deltas": {"max.message.bytes": str(event_bytes)},
         "verdicts": verdicts,
         "routed verdicts": verdicts,
         "dead letters": letters,

@@ -9,16 +9,21 @@ from typing import Any
 
 from ray import serve
 from ray.serve import Application
-from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
+from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, RequestRouterConfig
 
 from pipelines.policy import load_policy
 from workers.ask.keys import read_keys
 from workers.ask.replica import AskReplica
 from workers.guard.names import APP_NAME as APP_NAME
 from workers.guard.names import ASK as ASK
+from workers.guard.names import DELTAS as DELTAS
 from workers.guard.names import GUARD as GUARD
 from workers.guard.names import SHADOW as SHADOW
 from workers.guard.names import STREAM as STREAM
+from workers.guard.names import STREAM_GUARD as STREAM_GUARD
+from workers.guard.turn_client import ROUTER
+from workers.serving.deltas.replica import StreamGuardReplica
+from workers.serving.deltas.worker_replica import DeltaReplica
 from workers.serving.guard_replica import DeployedGuardReplica
 from workers.serving.shadow_replica import ShadowReplica
 from workers.serving.stream_replica import STOP_MARGIN_S, StreamReplica
@@ -69,7 +74,12 @@ def application_of(settings: Settings) -> Application:
         graceful_shutdown_timeout_s=settings.delivery.drain_timeout_s + STOP_MARGIN_S,
         ray_actor_options={"num_cpus": settings.serve.cpus_per_consumer},
     )
-    beside = {"ask": _ask(settings, guard)} if settings.ask.enabled else {}
+    turns = stream_guard_of(settings) if settings.judges_turns else None
+    beside = {}
+    if settings.ask.enabled:
+        beside["ask"] = _ask(settings, guard, turns if settings.ask.judges_turns else None)
+    if settings.deltas.enabled and turns is not None:
+        beside["deltas"] = _deltas(settings, turns)
     if settings.shadow.has_model:
         return stream.bind(settings, guard, _shadow(settings), **beside)
     return stream.bind(settings, guard, **beside)
@@ -84,10 +94,10 @@ def ask_application_of(settings: Settings) -> Application:
     load_policy(settings.policy.file)
     fixed = settings.autoscaling.model_copy(update={"enabled": False})  # it follows Kafka's backlog
     settings = settings.model_copy(update={"autoscaling": fixed})
-    return _ask(settings, _guard(settings))
+    return _ask(settings, _guard(settings), stream_guard_of(settings) if settings.ask.judges_turns else None)
 
 
-def _ask(settings: Settings, guard: Application) -> Application:
+def _ask(settings: Settings, guard: Application, turns: Application | None) -> Application:
     """The HTTP server: one, because two cannot have one port of a machine."""
     keys = settings.ask.keys_file
     # Ray builds the application on any pod of a cluster, and the folder is mounted into the one that answers.
@@ -102,7 +112,7 @@ def _ask(settings: Settings, guard: Application) -> Application:
         graceful_shutdown_timeout_s=settings.delivery.drain_timeout_s + STOP_MARGIN_S,
         ray_actor_options={"num_cpus": 0},
     )
-    return deployment.bind(settings, guard)
+    return deployment.bind(settings, guard) if turns is None else deployment.bind(settings, guard, turns)
 
 
 def _guard(settings: Settings) -> Application:
@@ -116,6 +126,36 @@ def _guard(settings: Settings) -> Application:
         health_check_period_s=GUARD_HEALTH_PERIOD_S,
         graceful_shutdown_timeout_s=settings.delivery.drain_timeout_s,
         ray_actor_options={"num_cpus": settings.guard.cpus_per_replica, "num_gpus": settings.guard.gpus_per_replica},
+        logging_config=QUIET,
+    )
+    return deployment.bind(settings)
+
+
+def _deltas(settings: Settings, stream_guard: Application) -> Application:
+    deployment = serve.deployment(
+        DeltaReplica,
+        name=DELTAS,
+        num_replicas=settings.deltas.consumers,
+        health_check_period_s=HEALTH_PERIOD_S,
+        graceful_shutdown_timeout_s=settings.delivery.drain_timeout_s + STOP_MARGIN_S,
+        ray_actor_options={"num_cpus": settings.deltas.cpus_per_consumer},
+    )
+    return deployment.bind(settings, stream_guard)
+
+
+def stream_guard_of(settings: Settings) -> Application:
+    """The replicas that judge turns while they are written; the calls of a conversation keep to one of them."""
+    chosen = settings.stream_guard
+    deployment = serve.deployment(
+        StreamGuardReplica,
+        name=STREAM_GUARD,
+        num_replicas=chosen.replicas,
+        max_surge_percent=0,  # as with the guard's: an old one leaves its device first
+        max_ongoing_requests=CALLS_PER_REPLICA,
+        request_router_config=RequestRouterConfig(request_router_class=ROUTER),
+        health_check_period_s=GUARD_HEALTH_PERIOD_S,
+        graceful_shutdown_timeout_s=settings.delivery.drain_timeout_s,
+        ray_actor_options={"num_cpus": chosen.cpus_per_replica, "num_gpus": chosen.gpus_per_replica},
         logging_config=QUIET,
     )
     return deployment.bind(settings)

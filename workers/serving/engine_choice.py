@@ -11,6 +11,7 @@ from pipelines.guard_family import QWEN3GUARD_GEN, GuardFamily
 from schemas.errors import ConfigurationError
 from schemas.verdict import Provenance
 from workers.settings.sections import GuardSettings
+from workers.settings.stream_guard import StreamGuardSettings
 from workers.telemetry.log import log_event
 
 if TYPE_CHECKING:
@@ -36,8 +37,14 @@ def load_engine(settings: GuardSettings) -> "Engine":
     return engine
 
 
-def load_stream_guard(settings: GuardSettings, debounce: "Debounce" = "paper") -> "StreamGuard":
-    """Load a Qwen3Guard-Stream model by the guard's settings; `debounce` is `StreamGuard.load`'s.
+def load_stream_guard(
+    settings: GuardSettings | StreamGuardSettings,
+    debounce: "Debounce" = "paper",
+    *,
+    max_sessions: int = 10_000,
+    max_pages: int | None = None,
+) -> "StreamGuard":
+    """Load a Qwen3Guard-Stream model by settings; the other arguments are `StreamGuard.load`'s.
 
     Raises:
         ConfigurationError: names the setting and its value.
@@ -51,9 +58,14 @@ def load_stream_guard(settings: GuardSettings, debounce: "Debounce" = "paper") -
             device=settings.device,
             dtype=settings.dtype,
             debounce=debounce,
+            max_sessions=max_sessions,
+            max_pages=max_pages,
         )
     except ValueError as error:
-        raise ConfigurationError(str(error)) from None
+        text = str(error)
+        if isinstance(settings, StreamGuardSettings):  # the engine calls it by its other name
+            text = text.replace("guard.model", "stream_guard.model")
+        raise ConfigurationError(text) from None
 
 
 def _load(settings: GuardSettings) -> "Engine":

@@ -87,14 +87,21 @@ class RunningApplication:
     def _cpus(self) -> float:
         """Logical CPUs of all replicas that there may be."""
         guard, stream = self._settings.guard, self._settings.serve
+        turns = self._settings.stream_guard
+        needed = self._settings.ask.judges_turns if self._asks_only else self._settings.judges_turns
+        for_turns = turns.replicas * turns.cpus_per_replica if needed else 0.0
         if self._asks_only:
-            return guard.replicas * guard.cpus_per_replica
+            return guard.replicas * guard.cpus_per_replica + for_turns
         replicas, consumers = guard.replicas, stream.consumers
         if self._settings.autoscaling.enabled:
             replicas, consumers = self._settings.autoscaling.max_replicas, self._settings.autoscaling.max_consumers
         if self._settings.shadow.has_model:
             replicas += self._settings.shadow.replicas
-        return replicas * guard.cpus_per_replica + consumers * stream.cpus_per_consumer
+        cpus = replicas * guard.cpus_per_replica + consumers * stream.cpus_per_consumer + for_turns
+        if self._settings.deltas.enabled:
+            deltas = self._settings.deltas
+            cpus += deltas.consumers * deltas.cpus_per_consumer
+        return cpus
 
     def _deploy(self, variables: dict[str, str]) -> None:
         """Deploy as `serve deploy` does, which alone takes an application's autoscaling policy."""

@@ -38,6 +38,7 @@ class StreamReplica:
         guard: Serve handle of `GuardDeployment`.
         candidate: the same of `ShadowGuard`, where the shadow lane has a model of its own.
         ask: the same of `Ask`; not called, but Serve deploys what the application is bound to.
+        deltas: the same of `DeltaWorker`.
     """
 
     # Serve awaits the constructor on its event loop, which is what gives us the loop.
@@ -47,11 +48,12 @@ class StreamReplica:
         guard: Any,
         candidate: Any = None,
         ask: Any = None,  # noqa: ARG002
+        deltas: Any = None,  # noqa: ARG002
     ) -> None:
         with redirect_stderr(sys.__stderr__):  # Serve's stand-in for it writes to a file that nobody collects
             configure_logging(settings.telemetry.log_level)
         tune_process()
-        self._settings = settings = _of_this_replica(settings)
+        self._settings = settings = of_this_replica(settings)
         self._tracing = start_tracing(settings.telemetry, "weir-stream", otel_variables())
         self._metrics = start_metrics("weir-stream", otel_variables())
         client = GuardClient(guard, settings.delivery.call_timeout_s)
@@ -143,7 +145,7 @@ class StreamReplica:
         await self._stop()
 
 
-def _of_this_replica(settings: Settings) -> Settings:
+def of_this_replica(settings: Settings) -> Settings:
     """With static membership, a name of its own for each consumer: its rank, which a replacement takes over."""
     name = settings.kafka.group_instance_id
     if name is None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from workers.settings.section import PositiveSeconds, Section
+from workers.settings.section import Positive, PositiveSeconds, Section
 
 
 class AskSettings(Section):
@@ -24,6 +24,19 @@ class AskSettings(Section):
     deadline_s: PositiveSeconds = Field(
         30.0, description="a request that cannot be answered within this time is refused; a caller may ask for less"
     )
+
+    stream: bool = Field(
+        False, description="judge answers while they are written, at /v1/stream, with the model of stream_guard"
+    )
+    stream_turns: Positive = Field(4_096, description="turns that are known at /v1/stream; more cost a replay of some")
+    stream_idle_s: PositiveSeconds = Field(
+        300.0, description="a turn that nobody asks about for this long is forgotten; its text begins it again"
+    )
+
+    @property
+    def judges_turns(self) -> bool:
+        """Answers are judged over HTTP while they are written."""
+        return self.enabled and self.stream
 
     @property
     def is_local(self) -> bool:

@@ -17,6 +17,7 @@ from pipelines.in_flight import LIMIT
 from workers.settings.ask import AskSettings
 from workers.settings.guard_section import GuardSettings as GuardSettings
 from workers.settings.section import Positive, PositiveSeconds, Ratio, Section
+from workers.settings.stream_guard import DeltaSettings, StreamGuardSettings
 
 TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]*[A-Za-z0-9_-][A-Za-z0-9._-]*$", max_length=249)]
 # How a message may end that is traced for it, whatever its producer decided.
@@ -122,6 +123,8 @@ class TopicSettings(Section):
     verdicts: TopicName = Field("moderation.verdicts", description="result topic")
     dead_letters: TopicName = Field("moderation.dlq", description="dead-letter topic")
     shadow: TopicName = Field("moderation.shadow", description="where the shadow lane writes, if enabled")
+    deltas: TopicName = Field("chat.deltas", description="where turns arrive while they are written, if enabled")
+    stream: TopicName = Field("moderation.stream", description="where it is said of them what they are")
 
     @property
     def parking(self) -> str:
@@ -165,7 +168,9 @@ class EventSettings(Section):
 class LimitSettings(Section):
     """Bounds on what is held in memory (P9)."""
 
-    max_event_bytes: Positive = Field(1_048_576, description="larger values are dead letters, however much of one is old turns")
+    max_event_bytes: Positive = Field(
+        1_048_576, description="larger values are dead letters, however much of one is old turns"
+    )
     unreadable_after_s: PositiveSeconds | None = Field(
         600.0, description="a batch that cannot be read for so long becomes dead letters without its bytes; null: never"
     )
@@ -316,6 +321,13 @@ class Sections(Section):
     autoscaling: AutoscalingSettings = AutoscalingSettings()
     shadow: ShadowSettings = ShadowSettings()
     ask: AskSettings = AskSettings()
+    stream_guard: StreamGuardSettings = StreamGuardSettings()
+    deltas: DeltaSettings = DeltaSettings()
+
+    @property
+    def judges_turns(self) -> bool:
+        """Something needs the stream guard: the door on Kafka, or that on HTTP."""
+        return self.deltas.enabled or self.ask.judges_turns
 
     def with_guard(self, **chosen: object) -> Self:
         """The settings with some of the guard's given here; these are not checked."""

@@ -106,6 +106,7 @@ def _pairs(settings: Sections) -> list[tuple[bool, str]]:
         *_unsafe_breaker_pairs(settings.breaker),
         *_unsafe_autoscaling_pairs(settings),
         *_unsafe_shadow_pairs(settings.shadow, topics),
+        *_unsafe_delta_pairs(settings),
     ]
 
 
@@ -181,6 +182,19 @@ def _unsafe_autoscaling_pairs(settings: Sections) -> list[tuple[bool, str]]:
             f"autoscaling.interval_s={autoscaling.interval_s} is more than a tenth of"
             f" autoscaling.target_seconds_behind={autoscaling.target_seconds_behind}",
         ),
+    ]
+
+
+def _unsafe_delta_pairs(settings: Sections) -> list[tuple[bool, str]]:
+    topics = settings.topics
+    roles = [(name, "topics.events") for name in topics.events]
+    roles += [(topics.verdicts, "topics.verdicts"), (topics.dead_letters, "topics.dead_letters")]
+    roles += [(topics.shadow, "topics.shadow"), (topics.deltas, "topics.deltas")]
+    others = dict(roles)
+    named = dict(roles[:-1])
+    return [
+        (topics.deltas in named, f"topics.deltas={topics.deltas} is also {named.get(topics.deltas)}"),
+        (topics.stream in others, f"topics.stream={topics.stream} is also {others.get(topics.stream)}"),
     ]
 
 

@@ -59,7 +59,7 @@ def stream_worker(
     limits = _limits(settings)
     assignment = Assignment(limits)
     breaker = Breaker(settings.breaker, policy_of(settings).sha256)
-    tracer = _tracer(settings, tracing)
+    tracer = tracer_of(settings, tracing)
     judge = judge_of(settings, guard, progress.held)
     moderation = moderation_of(settings, Moderation if shadow is None else partial(ShadowedModeration, shadow))
     outcomes = OutcomeCounts(settings.topics, settings.telemetry.tenants)
@@ -137,7 +137,8 @@ def _limits(settings: Settings) -> InFlightLimits:
     )
 
 
-def _tracer(settings: Settings, tracing: Tracing) -> StreamTracer:
+def tracer_of(settings: Settings, tracing: Tracing) -> StreamTracer:
+    """What traces the messages of one consumer."""
     telemetry = settings.telemetry
     as_child = telemetry.process_span == "child"
     spans = StreamSpans(tracing.emit, as_child=as_child, group=settings.kafka.group_id)

@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from typing import Protocol
 
 from pipelines.breaker.breaker import Breaker
 from pipelines.in_flight import InFlightLimits
@@ -18,7 +19,6 @@ from workers.settings.loading import Settings
 from workers.stream.assignment import Assignment
 from workers.stream.backlog import Backlog
 from workers.stream.commits import Commits
-from workers.stream.decisions import GuardCalls
 from workers.stream.health import stuck_reason
 from workers.stream.loop import Loop
 from workers.stream.progress import Progress
@@ -29,6 +29,15 @@ from workers.telemetry.log import log_event
 from workers.telemetry.message_trace import StreamTracer
 
 log = logging.getLogger(__name__)
+
+
+class Calls(Protocol):
+    """What asks a guard."""
+
+    @property
+    def under_way(self) -> int:
+        """Calls that are not answered."""
+        ...
 
 
 class StreamWorker:
@@ -61,7 +70,7 @@ class StreamWorker:
         limits: InFlightLimits,
         assignment: Assignment,
         unreadable: UnreadablePartitions,
-        calls: GuardCalls,
+        calls: Calls,
         publisher: Publisher,
         commits: Commits,
         progress: Progress,
@@ -128,7 +137,7 @@ class StreamWorker:
         if not self._thread.is_alive():
             return "the worker is not running"
         # While a guard call is out, waiting is not this worker's doing: the guard has a health check of its own.
-        waiting_for_us = 0 if self._calls.under_way else self._limits.records
+        waiting_for_us = 0 if self._calls.under_way or self._assignment.is_idle else self._limits.records
         health = self._settings.health
         return stuck_reason(
             self.progress, self._clock(), health.progress_timeout_s, waiting_for_us, health.progress_factor

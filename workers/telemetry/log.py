@@ -27,6 +27,7 @@ EventName = Literal[
     "application_stopped",
     "ask_answering",
     "ask_keys_not_read",
+    "ask_socket_slow",
     "ask_stopped",
     "audit_actors_failed",
     "audit_driver_waited_for",

@@ -44,6 +44,7 @@ policy:
 {{- if .enabled }}
 ask:
   enabled: true
+  stream: {{ .stream }}
   host: 0.0.0.0
   port: {{ .port | int64 }}
   keys_file: /etc/weir-ask/keys.yaml

@@ -1,16 +1,21 @@
 """The OpenAPI document: generated, about every route, and true of what is sent and answered."""
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
 
 from infra.openapi import FILE, written
+from tests.guards.turn_judges import LetterJudge
+from tests.workers.ask.asgi import Got
 from tests.workers.ask.ask_site import AskSite
 from tests.workers.ask.test_codecs import NEMO, PROMPT, BothTasks, say
 from workers.ask.codecs.all_routes import ROUTES
 from workers.ask.openapi import openapi
+from workers.ask.turns.http import PATH
 
 TURN = {"role": "user", "content": "a threat"}
 BODIES: dict[str, list[Any]] = {
@@ -50,7 +55,34 @@ def test_the_file_is_the_generated_one() -> None:
 
 
 def test_it_is_about_every_route() -> None:
-    assert openapi()["paths"].keys() == {route.path for route in ROUTES} == BODIES.keys()
+    assert openapi()["paths"].keys() == {*BODIES, PATH}
+    assert {route.path for route in ROUTES} == BODIES.keys()
+
+
+def test_it_is_true_of_turns_that_are_judged_while_they_are_written() -> None:
+    site = AskSite(turns=LetterJudge())
+    path = PATH.replace("{conversation_id}", "c")
+    frames: list[Any] = [
+        {"messages": [TURN], "seq": 0, "delta": "a!"},
+        {"offset": 2, "delta": "b", "final": True, "after": 1},
+        {"seq": 7},
+    ]
+
+    async def asked() -> list[Got]:
+        got = [await site.request(path, frame) for frame in frames]
+        return [*got, await site.request(path, method="GET"), await site.request(path + "x", method="GET")]
+
+    *answers, gap, known, unknown = asyncio.run(asked())
+    for frame in frames:
+        checked(schema_of(PATH, "requestBody"), frame)
+    for got in (*answers, known):
+        assert got.status == 200, got.body
+        checked(schema_of(PATH, "responses", "200"), got.json)
+    for got, status in ((gap, 409), (unknown, 404)):
+        assert got.status == status
+        checked({"$ref": "#/components/schemas/Refusal"}, got.json)
+    with pytest.raises(ValidationError):
+        checked(schema_of(PATH, "requestBody"), {"delta": "a"})
 
 
 @pytest.mark.parametrize("path", BODIES)

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from pydantic import BaseModel
@@ -99,12 +99,12 @@ class _FigureOptions:
     rule: Rule = NoVerdict.WRONG
     bins: Annotated[int, typer.Option(min=2, help="Bins of the reliability curve.")] = 10
 
-    def report(self, model: str, bootstrap: Bootstrap) -> ReportOptions:
+    def report(self, model: str, bootstrap: Bootstrap, *, is_stream: bool = False) -> ReportOptions:
         """The same for the library."""
         if self.size is not None and self.size not in SIZES:
             raise typer.BadParameter(f"{self.size}: not one of {', '.join(SIZES)}", param_hint="--size")
         size = self.size or size_of(model)
-        return ReportOptions(rule=self.rule, bootstrap=bootstrap, bins=self.bins, size=size)
+        return ReportOptions(rule=self.rule, bootstrap=bootstrap, bins=self.bins, size=size, is_stream=is_stream)
 
 
 @app.command()
@@ -124,6 +124,15 @@ def run(
         Path | None, typer.Option(help="Write verdicts there, for `eval report` and `eval compare`; holds no text.")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Judge only the first so many examples.")] = None,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Judge answers token by token, with a Qwen3Guard-Stream model.")
+    ] = False,
+    debounce: Annotated[
+        Literal["paper", "script"] | None,
+        typer.Option(
+            help="With --stream, raise at the second token in a row that is: not Safe; of the same such label."
+        ),
+    ] = None,
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:
@@ -134,12 +143,17 @@ def run(
     """
     if length not in (_WHOLE, _SET):
         raise typer.BadParameter(f"{length}: neither {_WHOLE} nor {_SET}", param_hint="--length")
+    if stream and length != _WHOLE:
+        raise typer.BadParameter("not with --stream, which judges whole conversations", param_hint="--length")
+    if debounce is not None and not stream:
+        raise typer.BadParameter("only with --stream", param_hint="--debounce")
     settings = load_settings(config).with_model(model)
-    options = figures.report(settings.guard.model, intervals.bootstrap())
+    options = figures.report(settings.guard.model, intervals.bootstrap(), is_stream=stream)
     labelled = labels.labelled(files)
     from workers.evaluation.judging import EvaluationOrder, judge_files  # torch takes seconds
 
-    order = EvaluationOrder(labelled, length == _WHOLE, limit, predictions, figures.size)
+    rule = (debounce or "paper") if stream else None
+    order = EvaluationOrder(labelled, length == _WHOLE, limit, predictions, figures.size, rule)
     with progress_bar("examples") as progress:
         record, judged = asyncio.run(judge_files(settings, order, progress))
     evaluation = evaluate(judged, options)
@@ -161,9 +175,10 @@ def report(
 ) -> None:
     """Print the figures of an earlier run again, without the model."""
     record, judged = read_predictions(predictions)
-    options = figures.report(record.model, intervals.bootstrap())
+    is_stream = record.debounce is not None
+    options = figures.report(record.model, intervals.bootstrap(), is_stream=is_stream)
     if figures.size is not None:
-        refuse_idle_size(figures.size, {item.benchmark for item in judged})
+        refuse_idle_size(figures.size, {item.benchmark for item in judged}, streamed=is_stream)
     evaluation = evaluate(judged, options)
     if as_json:
         show_json(_entry(record, {}, evaluation))

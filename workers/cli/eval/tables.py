@@ -13,6 +13,7 @@ from pipelines.evaluation.binary import BinaryFigures, Estimate
 from pipelines.evaluation.comparison import RunComparison
 from pipelines.evaluation.report import Evaluation, ScoreFigures, TaskFigures, inconclusive
 from pipelines.evaluation.reported import SOURCE
+from pipelines.evaluation.streamed import BINS, StreamedFigures
 from workers.cli.terminal import console, plain
 from workers.evaluation.prediction_files import RunRecord
 
@@ -31,6 +32,8 @@ def show_evaluation(run: RunRecord, skipped: Mapping[str, int], evaluation: Eval
         out.print(f"[yellow]{sentence}[/]")
     for task, figures in evaluation.tasks.items():
         _show_task(out, task, figures, evaluation)
+    if evaluation.streamed is not None:
+        _show_streamed(out, evaluation.streamed)
     _show_beside(out, evaluation)
 
 
@@ -68,7 +71,8 @@ def show_comparison(first: RunRecord, second: RunRecord, comparison: RunComparis
 def _show_run(out: Console, name: str, run: RunRecord) -> None:
     made = run.provenance
     known = f", revision {made.revision}, {made.engine}, {made.dtype}" if made else ""
-    text = f"{name}: {run.model}{known}; length {run.length}; greedy; weir {run.weir_version}, {run.started_at}"
+    stream = f"; token by token, debounce {run.debounce}" if run.debounce else ""
+    text = f"{name}: {run.model}{known}{stream}; length {run.length}; greedy; weir {run.weir_version}, {run.started_at}"
     out.print(escape(plain(text)))
 
 
@@ -155,6 +159,28 @@ def _show_scores(out: Console, task: str, mode: str, scores: ScoreFigures) -> No
     out.print(table)
 
 
+def _show_streamed(out: Console, figures: StreamedFigures) -> None:
+    """Where answers were stopped, and what was said of their tokens."""
+    out.print(f"{figures.items} answers judged token by token, {figures.not_located} without the place of a sentence")
+    names = ("benchmark", "", "items", "in the sentence", "within 128", "script's 128", "latency", *BINS)
+    table = Table(*names, title="where unsafe answers are stopped; distances and latency in tokens")
+    for name, modes in figures.stops.items():
+        for mode, row in modes.items():
+            shares = map(_estimate, (row.exact, row.within_128, row.script_128))
+            latency = "-" if row.latency is None else f"{row.latency:g}"
+            counts = (str(row.distances[place]) for place in BINS)
+            table.add_row(escape(plain(name)), mode, str(row.items), *shares, latency, *counts)
+    if figures.stops:
+        out.print(table)
+    table = Table("tokens of", "tokens", "strict unsafe", "loose unsafe")
+    for part, counted in figures.tokens.items():
+        flagged = (
+            _percent(count / counted.tokens if counted.tokens else None) for count in (counted.strict, counted.loose)
+        )
+        table.add_row(part, str(counted.tokens), *flagged)
+    out.print(table)
+
+
 def _show_beside(out: Console, evaluation: Evaluation) -> None:
     if evaluation.size is None:
         out.print("the model's name tells no size; --size lays the technical report's figures beside these")
@@ -162,7 +188,7 @@ def _show_beside(out: Console, evaluation: Evaluation) -> None:
     if not evaluation.beside_report:
         out.print(f"none of these examples is in the tables of {SOURCE}")
         return
-    names = ("benchmark", "task", "language", "", "items", "F1 here", f"F1 of {evaluation.size}", "difference", "")
+    names = ("benchmark", "task", "language", "", "items", "here", f"{evaluation.size} there", "difference", "")
     table = Table(*names, title=f"beside the {SOURCE}")
     for row in evaluation.beside_report:
         table.add_row(

@@ -6,7 +6,9 @@ connections or policies.
 """
 
 import os
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final, TypeAlias
 
 import torch
@@ -91,6 +93,16 @@ class StreamGuard:
         return self._model.identity("stream_guard", self._opener.sha256)
 
     @property
+    def debounce(self) -> Debounce:
+        """What raises an answer."""
+        return self._debounce
+
+    @property
+    def max_pages(self) -> int:
+        """Pages that all sessions may hold together."""
+        return self._max_pages
+
+    @property
     def live_pages(self) -> int:
         """Pages that are held now, by all sessions."""
         return sum(len(session.pages) for session in self._sessions)
@@ -120,6 +132,14 @@ class StreamGuard:
         )
         self._sessions[session] = None
         return session
+
+    def located(self, messages: Conversation, first: int, last: int) -> tuple[int, int] | None:
+        """The characters of the last turn, an answer, from and up to, that two ids of the whole conversation hold.
+
+        `first` and `last` are positions among the ids that the chat template makes of the finished conversation, as
+        Qwen3GuardTest has them. None where they are not the answer's; SessionRefusedError as `open`.
+        """
+        return self._opener.located(messages, first, last)
 
     def push(self, pushes: Sequence[Push]) -> list[TokenVerdicts]:
         """Take in (session, delta, final) triples, and say what is new of each; one list a push, in order.
@@ -219,5 +239,19 @@ def _pages_that_fit(device: torch.device, page_bytes: int, least: int) -> int:
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
     else:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        free = min(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), _left_in_container())
     return max(least, free // 2 // page_bytes)
+
+
+def _left_in_container() -> int:
+    """Bytes up to the memory limit of this process's control group; without one, more than there can be."""
+    folder = Path("/sys/fs/cgroup")
+    for limit, used in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
+        try:
+            return max(0, int((folder / limit).read_text()) - int((folder / used).read_text()))
+        except (OSError, ValueError):  # no such file, or "max"
+            continue
+    return sys.maxsize

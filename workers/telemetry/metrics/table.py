@@ -263,10 +263,16 @@ MODEL_LOAD = Metric("moderation.model.load.duration", "gauge", "s", "Time that l
 ASK_ROUTES: Final = (
     "/v1/moderations", "/v1/chat/moderations", "/v1/chat/completions", "/beta/litellm_basic_guardrail_api",
     "/webhook/portkey", "/v1alpha1/comments:analyze", "/v1/rewards", "/get_reward", "/rm", "/classify", "/verify",
+    "/v1/stream", "/v1/stream/{conversation_id}",
 )  # fmt: skip
 ASK_REFUSALS: Final = (
     "invalid_json", "invalid_request", "unauthorized", "forbidden", "slow_body", "body_too_large", "unjudgeable",
-    "not_assessed", "rate_limited", "internal", "unavailable", "overloaded", "draining",
+    "not_assessed", "rate_limited", "internal", "unavailable", "overloaded", "draining", "not_found", "gap",
+    "unknown_turn", "seq_conflict", "offset_conflict", "role_conflict", "delta_after_final",
+)  # fmt: skip
+ASK_ENDS: Final = (
+    "final", "forgotten", "idle", "gap", "too_long", "context_overflow", "empty_conversation", "inference_failed",
+    "invalid_text", "non_finite_logits", "not_rendered", "replica_crash", "unsupported_role",
 )  # fmt: skip
 ASK_DURATION = Metric(
     "moderation.ask.duration", "histogram", "s",
@@ -281,6 +287,23 @@ ASK_ITEMS = Metric(
 ASK_TOKENS = Metric(
     "moderation.ask.under_way.tokens", "updowncounter", "{token}",
     "Estimated tokens of requests that wait for the guard.", "ask",
+)  # fmt: skip
+
+ASK_TURNS = Metric(
+    "moderation.ask.turns", "updowncounter", "{turn}",
+    "Turns that are known at the doors for answers that are being written.", "ask",
+)  # fmt: skip
+ASK_TURN_ENDS = Metric(
+    "moderation.ask.turns.ended", "counter", "{turn}",
+    "Turns that are known no more at these doors, by how they ended: as their writers said (final), forgotten before"
+    " that, or marked.", "ask", (Attribute("moderation.turn.end", ASK_ENDS),),
+)  # fmt: skip
+ASK_SOCKETS = Metric(
+    "moderation.ask.sockets", "updowncounter", "{connection}", "WebSocket connections that are open.", "ask",
+)  # fmt: skip
+ASK_TURN_TOKENS = Metric(
+    "moderation.ask.turns.under_way.tokens", "updowncounter", "{token}",
+    "Estimated tokens of frames that wait for the stream guard.", "ask",
 )  # fmt: skip
 
 # -- of all

@@ -23,6 +23,7 @@ from workers.kafka.errors import (
 from workers.kafka.producer import transactional_id
 from workers.kafka.topics import HEADER_BYTES, Role, topic_roles
 from workers.settings.loading import Settings
+from workers.settings.stream_guard import delta_group
 from workers.tools.inspect.check import CheckResult, check
 from workers.tools.inspect.retention_check import configs_of, retention, topic_creation
 
@@ -32,6 +33,8 @@ RIGHTS: Mapping[Role, tuple[str, ...]] = {
     "dead letters": ("DESCRIBE", "WRITE"),
     "routed verdicts": ("DESCRIBE", "WRITE"),
     "shadow": ("DESCRIBE", "WRITE"),
+    "deltas": ("DESCRIBE", "READ"),
+    "turn verdicts": ("DESCRIBE", "WRITE"),
 }
 _UNSEEN = (UnknownTopicOrPartitionError.__name__, TopicAuthorizationFailedError.__name__)
 _MARGIN_S = 1.0
@@ -54,6 +57,8 @@ def kafka_checks(settings: Settings, timeout_s: float) -> Iterator[CheckResult]:
         if settings.delivery.mode == "exactly_once":
             names.append("transactions")
         names += [f"retention of {name}" for name in settings.topics.events]
+        if settings.deltas.enabled:
+            names.append("rights on deltas' group")
         for name in [*names, "rights on group", "dead-letter size", "topic creation"]:
             yield CheckResult(name, "skip", "no session with Kafka")
         return
@@ -86,7 +91,9 @@ def _looks(
         yield f"topic {name}", name, partial(_topic, settings, client, name, role)
     for name, role in roles.items():
         yield f"rights on {name}", name, partial(_rights, client, name, role)
-    yield "rights on group", None, partial(_group_rights, settings, client)
+    yield "rights on group", None, partial(_group_rights, settings.kafka.group_id, client)
+    if settings.deltas.enabled:
+        yield "rights on deltas' group", None, partial(_group_rights, delta_group(settings.kafka.group_id), client)
     if settings.delivery.mode == "exactly_once":
         yield "transactions", None, partial(_transactions, settings, client)
     yield "dead-letter size", settings.topics.dead_letters, partial(_dead_letter_size, settings, client)
@@ -129,11 +136,13 @@ def _topic(settings: Settings, client: Admin, name: str, role: Role) -> str:
     topic = _state(client, name)
     if topic.leaderless:
         raise ModerationError(f"{topic.leaderless} of {topic.partitions} partitions have no leader")
-    consumers = settings.serve.consumers
-    if role == "events" and topic.partitions < consumers:
-        raise ModerationError(
-            f"{topic.partitions} partitions for serve.consumers={consumers}: some would have nothing to do"
-        )
+    readers: dict[Role, tuple[str, int]] = {
+        "events": ("serve.consumers", settings.serve.consumers),
+        "deltas": ("deltas.consumers", settings.deltas.consumers),
+    }
+    setting, consumers = readers.get(role, ("", 0))
+    if topic.partitions < consumers:
+        raise ModerationError(f"{topic.partitions} partitions for {setting}={consumers}: some would have nothing to do")
     return f"{role}, {topic.partitions} partitions"
 
 
@@ -150,8 +159,7 @@ def _rights(client: Admin, name: str, role: Role) -> str:
     return _compare(_state(client, name).allowed, RIGHTS[role])
 
 
-def _group_rights(settings: Settings, client: Admin) -> str:
-    group = settings.kafka.group_id
+def _group_rights(group: str, client: Admin) -> str:
     described = _when_there(lambda: client.describe_groups([group], include_authorized_operations=True))[group]
     if described["group_state"] == "Dead":
         client.list_group_offsets([group])  # raises without DESCRIBE

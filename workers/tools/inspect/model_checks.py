@@ -13,6 +13,7 @@ from schemas.event import Task
 from workers.extras import extras_named
 from workers.settings.loading import Settings
 from workers.settings.sections import GuardSettings
+from workers.settings.stream_guard import StreamGuardSettings
 from workers.tools.inspect.check import CheckResult, check
 
 if TYPE_CHECKING:
@@ -30,8 +31,9 @@ def model_checks(settings: Settings, timeout_s: float, model_timeout_s: float, *
     models = {"model": settings.guard}
     if settings.shadow.has_model:
         models["shadow model"] = settings.candidate().guard
+    streams = ("stream model",) if settings.judges_turns else ()
     if skip:
-        for name in ("device", *models):
+        for name in ("device", *models, *streams):
             yield CheckResult(name, "skip", "--skip-model")
         return
     if settings.guard.engine == "remote":
@@ -43,11 +45,13 @@ def model_checks(settings: Settings, timeout_s: float, model_timeout_s: float, *
         device = check("device", lambda: _device(settings.guard), max(timeout_s, model_timeout_s))
         yield device
         if device.status != "ok":
-            for name in models:
+            for name in (*models, *streams):
                 yield CheckResult(name, "skip", "no device to load it on")
             return
     for name, guard in models.items():
         yield check(name, partial(_model, guard), model_timeout_s)
+    for name in streams:
+        yield check(name, partial(_stream_model, settings.stream_guard), model_timeout_s)
 
 
 def _device(settings: GuardSettings) -> str:
@@ -75,6 +79,20 @@ def _model(settings: GuardSettings) -> str:
         return f"{_judging(settings, engine)}{_servers(engine)}"
     finally:
         engine.close()
+
+
+def _stream_model(settings: StreamGuardSettings) -> str:
+    from workers.serving.engine_choice import load_stream_guard
+
+    with extras_named():
+        guard = load_stream_guard(settings, settings.debounce, max_pages=settings.max_pages)
+    session = guard.open([_GREETING])
+    [verdicts] = guard.push([(session, "Hello! How can I help you?", True)])
+    if verdicts.error is not None:
+        raise ConfigurationError(f"stream_guard.model={settings.model}: answers {verdicts.error} to a plain greeting")
+    who = guard.identity
+    pages = f"{guard.max_pages} pages of {guard.page_bytes} bytes"
+    return f"{who.model} {who.revision}, {who.dtype} on {who.device}, {pages}"
 
 
 def _judging(settings: GuardSettings, engine: "Engine") -> str:

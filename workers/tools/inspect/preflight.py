@@ -38,6 +38,7 @@ def preflight(
             "autoscaling",
             "shadow",
             "ask",
+            "deltas",
             "broker",
             "session",
             "topics",
@@ -52,6 +53,7 @@ def preflight(
     yield check("autoscaling", lambda: _autoscaling(settings), timeout_s)
     yield check("shadow", lambda: _shadow(settings), timeout_s)
     yield check("ask", lambda: _ask(settings), timeout_s)
+    yield check("deltas", lambda: _deltas(settings), timeout_s)
     yield from kafka_checks(settings, timeout_s)
     yield from model_checks(settings, timeout_s, model_timeout_s, skip=skip_model)
     yield check("telemetry", lambda: _telemetry(otel_variables(), timeout_s / 3), timeout_s)
@@ -102,6 +104,14 @@ def _ask(settings: Settings) -> str:
     keys = "this machine only" if ask.keys_file is None else f"{len(read_keys(ask.keys_file).keys)} keys"
     listening(ask.host, ask.port).close()
     return f"{ask.host}:{ask.port}, {keys}"
+
+
+def _deltas(settings: Settings) -> str:
+    deltas, guard, topics = settings.deltas, settings.stream_guard, settings.topics
+    if not deltas.enabled:
+        return "off"
+    named = f"{guard.model} {guard.revision or ''}".rstrip()
+    return f"{topics.deltas} -> {topics.stream}: {deltas.consumers} consumers, {guard.replicas} replicas of {named}"
 
 
 def _telemetry(otel: Mapping[str, str], each_s: float) -> str:

@@ -19,10 +19,12 @@ from workers.serving.engine.completion import (
 )
 from workers.serving.engine.prompt import ControlToken, PromptBuilder, has_utf8, specification_of
 from workers.serving.engine.prompt_pieces import ContentSlot
+from workers.serving.engine.streaming.locations import characters_of
 from workers.serving.engine.streaming.turn_text import TurnTokenizer
 from workers.serving.engine.streaming.verdicts import SessionRefusedError
 
 _END: Final = "<|im_end|>"
+_THINKING_STARTS: Final = "<think>"
 _THINKING_ENDS: Final = "</think>"
 # The call of the model's card: an answer starts behind an empty thinking part.
 _TEMPLATE_OPTIONS: Final = {"add_generation_prompt": True, "enable_thinking": False}
@@ -52,11 +54,20 @@ class Opener:
         self.sha256: Final = self._builder.sha256
         self.text: Final = TurnTokenizer(specification_of(tokenizer))
         self._end_id: int = tokenizer.convert_tokens_to_ids(_END)
+        self._thinking_id: int = tokenizer.convert_tokens_to_ids(_THINKING_STARTS)
         plan = self._builder.plan(("user",)) or ()
         shown = next((place for place, part in enumerate(plan) if isinstance(part, ContentSlot)), len(plan))
         controls = [part.token_id for part in plan[shown:] if isinstance(part, ControlToken)]
         if controls[:1] != [self._end_id] or self._end_id in controls[1:]:
             raise ValueError(f"guard.model {name!r}: the chat template does not close the user's turn with {_END}")
+
+    def located(self, messages: Conversation, first: int, last: int) -> tuple[int, int] | None:
+        """See `StreamGuard.located`."""
+        opening = self.open(messages)
+        if self._thinking_id not in opening.ids[opening.user_at :]:
+            return None
+        at = len(opening.ids) - 1 - opening.ids[::-1].index(self._thinking_id)
+        return characters_of(self.text, opening.begun, at, first, last)
 
     def open(self, messages: Conversation) -> Opening:
         """The opening of an answer to the last user's turn; where the last turn is the answer, that has begun.

@@ -1,0 +1,234 @@
+"""The Kafka door on the mock cluster: order, ends, commits behind open turns, kills, what is wrong."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from pipelines.turns.port import TurnPush
+from schemas.errors import GuardCrashError, GuardUnavailableError
+from schemas.reasons import Reason
+from tests.guards.turn_judges import LetterJudge
+from tests.site import Broker, wait_until
+from tests.workers.deltas.delta_site import DeltaSite, frame
+
+SECRET = "zanzibar"
+
+
+@pytest.fixture
+def site(mock_broker: Broker) -> Iterator[DeltaSite]:
+    made = DeltaSite(mock_broker)
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=["mock", pytest.param("kafka", marks=pytest.mark.integration)])
+def any_site(request: pytest.FixtureRequest) -> Iterator[DeltaSite]:
+    made = DeltaSite(request.getfixturevalue(f"{request.param}_broker"))
+    yield made
+    made.close()
+
+
+def turn(conversation: str, text: str, pieces: int = 3, *, final: bool = True, **fields: Any) -> list[dict[str, Any]]:
+    """A turn's frames."""
+    step = -(-len(text) // pieces)
+    parts = [text[start : start + step] for start in range(0, len(text), step)]
+    return [
+        frame(conversation, seq, part, final=final and seq == len(parts) - 1, **fields)
+        for seq, part in enumerate(parts)
+    ]
+
+
+def test_p8_a_turn_is_raised_once_and_then_ends_and_its_offsets_are_committed(site: DeltaSite) -> None:
+    turns = [turn(f"c{number}", f"lamp {number} is! here!") for number in range(20)]
+    site.write([each for row in zip(*turns, strict=True) for each in row])
+
+    worker = site.start_deltas(LetterJudge())
+    site.wait_for_ends(20)
+    wait_until(lambda: site.delta_offset() == 60, "all deltas to be committed")
+    assert worker.stop(20.0)
+
+    said = site.said()
+    for number in range(20):
+        raised, last = [one for one in said if one["conversation_id"] == f"c{number}"]
+        assert (raised["raised"], raised["final"], raised["risk"]) == (True, False, "Unsafe")
+        assert (last["raised"], last["final"], last["end"], last["offset"]) == (
+            True,
+            True,
+            "final",
+            raised["offset"] + 6,
+        )
+    assert worker.failure is None
+    assert worker.in_flight == 0
+
+
+def test_p2_no_offset_passes_the_first_delta_of_an_open_turn_and_a_successor_says_the_same(any_site: DeltaSite) -> None:
+    site = any_site
+    site.write(turn("open", "a!bcd!", final=False))
+    site.write([each for number in range(10) for each in turn(f"c{number}", "lamp! here")])
+    first = site.start_deltas(LetterJudge())
+    site.wait_for_ends(10)
+    wait_until(lambda: len(site.said()) == 21, "the open turn to be raised")
+    started = time.monotonic()
+    assert first.stop(20.0)
+    assert time.monotonic() - started < 15, "an open turn is waited for"
+    before, stored = site.said_bytes(), site.delta_offset()
+    assert stored < 33 - 3, "an offset behind the first delta of the open turn"
+
+    site.write([frame("open", 3, "e", final=True)])
+    # The mock cluster cannot move partitions: there, the successor is of another group, and reads everything again.
+    settings = site.settings
+    if settings.kafka.api_version is not None:
+        settings = site.settings_with(kafka={"group_id": f"other-{site.suffix}"})
+    second = site.start_deltas(LetterJudge(), settings)
+    site.wait_for_ends(11)
+    wait_until(lambda: site.delta_offset(settings) == 34, "all deltas to be committed")
+    assert second.stop(20.0)
+
+    by_id: dict[str, set[bytes]] = {}
+    for value, said in zip(site.said_bytes(), site.said(), strict=True):
+        by_id.setdefault(said["verdict_id"], set()).add(value)
+    assert all(len(values) == 1 for values in by_id.values())
+    assert set(before) <= {value for values in by_id.values() for value in values}
+    assert len(by_id) == 22
+    assert site.ends()["open"] == "final"
+    assert site.dead_letters() == []
+
+
+def test_frames_that_come_out_of_order_or_twice_change_nothing(site: DeltaSite) -> None:
+    frames = turn("c", "lamp! is here", 4)
+    site.write([frames[0], frames[2], frames[2], frames[3], frames[0], frames[1], frames[1], frames[3]])
+
+    worker = site.start_deltas(LetterJudge())
+    site.wait_for_ends(1)
+    wait_until(lambda: site.delta_offset() == 8, "all of it to be committed")
+    assert worker.stop(20.0)
+
+    assert [(said["final"], said["offset"]) for said in site.said()] == [(False, 5), (True, 13)]
+    assert site.dead_letters() == []
+
+
+def test_p10_frames_that_cannot_be_read_or_contradict_others_are_dead_letters(site: DeltaSite) -> None:
+    wrong = [
+        (b"{", Reason.INVALID_JSON, "not JSON"),
+        (frame("c", 1, SECRET, finale=True), Reason.INVALID_VALUE, "did you mean final"),
+        (frame("c", 0, SECRET), Reason.INVALID_VALUE, "seq: 0 came before"),
+        (frame("c", 1, SECRET, offset=99), Reason.INVALID_VALUE, "offset: 99"),
+        (frame("d", 0, SECRET, messages=None), Reason.INVALID_VALUE, "messages: the first frame"),
+    ]
+    site.write([frame("c", 0, "lamp "), *(value for value, _, _ in wrong), None, frame("c", 1, "here", final=True)])
+
+    worker = site.start_deltas(LetterJudge())
+    site.wait_for_ends(1)
+    wait_until(lambda: site.delta_offset() == 8, "all of it to be committed")
+    assert worker.stop(20.0)
+
+    assert [said["offset"] for said in site.said()] == [9]
+    letters = site.dead_letters()
+    assert {letter.value for letter in letters} >= {b"{"}
+    for _, reason, detail in wrong:
+        assert [1 for letter in letters if letter.reason is reason and detail in letter.detail], detail
+    assert len(letters) == len(wrong)
+    assert SECRET not in " ".join(letter.detail for letter in letters)
+
+
+@pytest.mark.parametrize(("missing", "end"), [(False, "idle"), (True, "gap")])
+def test_p12_a_turn_whose_writer_is_gone_ends_marked_and_holds_nothing(
+    site: DeltaSite, missing: bool, end: str
+) -> None:
+    frames = turn("c", "lamp! is here", final=False)
+    site.write([frames[0], *frames[2:]] if missing else frames)
+
+    settings = site.settings_with(deltas={"idle_s": 0.3})
+    worker = site.start_deltas(LetterJudge(), settings)
+    site.wait_for_ends(1)
+    wait_until(lambda: site.delta_offset() == len(frames) - missing, "all of it to be committed")
+    site.write([frame("c", 1 if missing else 3, "late", final=True)])
+    wait_until(lambda: site.delta_offset() == len(frames) - missing + 1, "what comes late to be committed")
+    assert worker.stop(20.0)
+
+    assert site.ends() == {"c": end}
+    assert [said["offset"] for said in site.said()] == [5, 5 if missing else 13]
+    assert site.dead_letters() == []
+
+
+def test_p1_a_turn_whose_beginning_is_nowhere_becomes_dead_letters(site: DeltaSite) -> None:
+    settings = site.settings_with(deltas={"idle_s": 0.3})
+    worker = site.start_deltas(LetterJudge(), settings)
+    site.write(turn("other", "lamp"))
+    site.wait_for_ends(1)
+    loop: Any = worker._loop  # noqa: SLF001
+    wait_until(lambda: len(loop.turns.begun) == 4, "the logs' ends to be known")
+    site.write([frame("c", 1, "is "), frame("c", 2, "here", final=True)])
+    wait_until(lambda: len(site.dead_letters()) == 2, "two dead letters")
+    assert worker.stop(20.0)
+
+    assert all("the first frame of its turn has not come" in letter.detail for letter in site.dead_letters())
+    assert [letter.value is not None and b"here" in letter.value for letter in site.dead_letters()] == [False, True]
+    assert site.ends().keys() == {"other"}
+
+
+def test_the_tail_of_a_turn_that_another_worker_has_judged_is_passed_over(site: DeltaSite) -> None:
+    site.write([frame("c", 1, "is "), frame("c", 2, "here", final=True)])
+
+    worker = site.start_deltas(LetterJudge(), site.settings_with(deltas={"idle_s": 0.3}))
+    wait_until(lambda: site.delta_offset() == 2, "it to be committed")
+    assert worker.stop(20.0)
+
+    assert (site.said(), site.dead_letters()) == ([], [])
+
+
+def test_p9_of_too_many_open_turns_those_end_that_are_idle_for_longest(site: DeltaSite) -> None:
+    site.write([frame(f"c{number}", 0, "lamp") for number in range(30)])
+
+    worker = site.start_deltas(LetterJudge(), site.settings_with(deltas={"open_turns": 10}))
+    site.wait_for_ends(20)
+    assert worker.stop(20.0)
+
+    assert set(site.ends().values()) == {"idle"}
+    assert len(site.ends()) == 20
+
+
+def failing(
+    errors: Sequence[Exception], always: Callable[[TurnPush], Exception | None] = lambda _: None
+) -> LetterJudge:
+    left = list(errors)
+
+    def before(pushes: Sequence[TurnPush]) -> None:
+        if left:
+            raise left.pop()
+        for push in pushes:
+            if (error := always(push)) is not None:
+                raise error
+
+    return LetterJudge(before)
+
+
+def test_p5_p6_a_guard_that_is_down_is_waited_for_and_a_turn_that_kills_it_is_found(site: DeltaSite) -> None:
+    def kills(push: TurnPush) -> Exception | None:
+        return GuardCrashError("died") if push.key.conversation_id == "c3" else None
+
+    site.write([each for number in range(8) for each in turn(f"c{number}", "lamp! here")])
+    worker = site.start_deltas(failing([GuardUnavailableError("down")] * 3, kills))
+    site.wait_for_ends(8)
+    wait_until(lambda: site.delta_offset() == 24, "all of it to be committed")
+    assert worker.stop(20.0)
+
+    assert site.ends() == {f"c{number}": "replica_crash" if number == 3 else "final" for number in range(8)}
+    [failed] = [said for said in site.said() if said["conversation_id"] == "c3"]
+    assert (failed["risk"], failed["provenance"]) == (None, None)
+
+
+def test_a_guard_that_forgets_between_deltas_gives_the_same_verdicts(site: DeltaSite) -> None:
+    judge = LetterJudge()
+    worker = site.start_deltas(judge)
+    for seq in range(6):
+        site.write([frame(f"c{number}", seq, "ab!"[seq % 3], final=seq == 5) for number in range(3)])
+        judge.forget()
+    site.wait_for_ends(3)
+    assert worker.stop(20.0)
+
+    for number in range(3):
+        said = [one for one in site.said() if one["conversation_id"] == f"c{number}"]
+        assert [(one["index"], one["final"]) for one in said] == [(2, False), (5, True)]
