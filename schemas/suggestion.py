@@ -17,16 +17,17 @@ def did_you_mean(wrong: str, known: Iterable[str]) -> str:
     """
     by_form = {_form(name): name for name in known}
     written = _form(wrong)
-    close = [(_likeness(written, form), form) for form in get_close_matches(written, by_form, 5, _WHOLE)]
-    likeness, form = max(close, default=(0.0, ""))
+    close = [(*_likeness(written, form), form) for form in get_close_matches(written, by_form, 5, _WHOLE)]
+    likeness, _, form = max(close, default=(0.0, 0.0, ""))
     return f"; did you mean {by_form[form]}?" if likeness >= _OWN_PART else ""
 
 
-def _likeness(written: str, form: str) -> float:
-    """How alike two names are, of two in a section less the section."""
+def _likeness(written: str, form: str) -> tuple[float, float]:
+    """How alike two names are, of two in a section less the section; and as they are, where that says nothing."""
+    whole = SequenceMatcher(None, written, form).ratio()
     if "." in written and "." in form:
         written, form = written.rpartition(".")[2], form.rpartition(".")[2]
-    return SequenceMatcher(None, written, form).ratio()
+    return SequenceMatcher(None, written, form).ratio(), whole
 
 
 def _form(name: str) -> str:
