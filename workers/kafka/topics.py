@@ -22,8 +22,6 @@ _AT_LEAST = frozenset({"max.message.bytes", "retention.ms", "min.insync.replicas
 Role = Literal[
     "events", "verdicts", "dead letters", "routed verdicts", "parked letters", "shadow", "deltas", "turn verdicts"
 ]
-    "events", "verdicts", "dead letters", "routed verdicts", "parked letters", "shadow", "deltas", "turn verdicts"
-]
 Status = Literal["missing", "differs", "fine"]
 
 
