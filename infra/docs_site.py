@@ -17,7 +17,14 @@ _SHOWN = {".md", ".png", ".svg"}
 _LINK = re.compile(r"\[([^\]]*)\]\((?!https?://|mailto:|#)([^)\s#]+)(#[^)\s]*)?\)")
 NAV = {
     "Quick start": ["README.md", "infra/examples/README.md"],
-    "How to": ["infra/runbooks/", "helm/weir/README.md", "helm/weir/UPGRADING.md", "infra/docker/README.md"],
+    "How to": [
+        "infra/docs/stream-guard.md",
+        "infra/docs/deltas.md",
+        "infra/runbooks/",
+        "helm/weir/README.md",
+        "helm/weir/UPGRADING.md",
+        "infra/docker/README.md",
+    ],
     "Concepts": [
         "infra/docs/glossary.md",
         "infra/docs/promises.md",
