@@ -5,6 +5,7 @@ Suggests only names that are known: never what was written.
 
 from collections.abc import Iterable
 from difflib import SequenceMatcher, get_close_matches
+from operator import itemgetter
 
 _WHOLE = 0.75
 _OWN_PART = 0.7  # of names in a section, which all begin alike
@@ -17,17 +18,16 @@ def did_you_mean(wrong: str, known: Iterable[str]) -> str:
     """
     by_form = {_form(name): name for name in known}
     written = _form(wrong)
-    close = [(*_likeness(written, form), form) for form in get_close_matches(written, by_form, 5, _WHOLE)]
-    likeness, _, form = max(close, default=(0.0, 0.0, ""))
+    close = [(_likeness(written, form), form) for form in get_close_matches(written, by_form, 5, _WHOLE)]
+    likeness, form = max(close, key=itemgetter(0), default=(0.0, ""))  # of those alike, the closest as a whole
     return f"; did you mean {by_form[form]}?" if likeness >= _OWN_PART else ""
 
 
-def _likeness(written: str, form: str) -> tuple[float, float]:
-    """How alike two names are, of two in a section less the section; and as they are, where that says nothing."""
-    whole = SequenceMatcher(None, written, form).ratio()
+def _likeness(written: str, form: str) -> float:
+    """How alike two names are, of two in a section less the section."""
     if "." in written and "." in form:
         written, form = written.rpartition(".")[2], form.rpartition(".")[2]
-    return SequenceMatcher(None, written, form).ratio(), whole
+    return SequenceMatcher(None, written, form).ratio()
 
 
 def _form(name: str) -> str:
