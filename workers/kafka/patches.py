@@ -9,17 +9,16 @@ from typing import Any
 from kafka import KafkaConsumer
 from kafka.errors import KafkaConnectionError
 from kafka.future import Future
-from kafka.net.manager import KafkaConnectionManager
 from kafka.partitioner.default import DefaultPartitioner, murmur2
 
-from workers.kafka.unbounded_waits import TidyClient, TidyConsumer
+from workers.kafka.unbounded_waits import PromptConnections, TidyClient, TidyConsumer
 
 RECONNECT_S = 0.05
 _MAX_REMEMBERED_KEY = 64  # bytes, so that the memory of it all is bounded
 _hash_of = lru_cache(32_768)(murmur2)
 
 
-class ForgetfulConnections(KafkaConnectionManager):
+class ForgetfulConnections(PromptConnections):
     """Connections whose waits leave no callbacks behind when they time out.
 
     kafka-python leaves two callbacks at each time-out: a future that is waited for at each poll and takes long

@@ -165,7 +165,9 @@ class EventSettings(Section):
 class LimitSettings(Section):
     """Bounds on what is held in memory (P9)."""
 
-    max_event_bytes: Positive = Field(1_048_576, description="larger values are dead letters, however much of one is old turns")
+    max_event_bytes: Positive = Field(
+        1_048_576, description="larger values are dead letters, however much of one is old turns"
+    )
     unreadable_after_s: PositiveSeconds | None = Field(
         600.0, description="a batch that cannot be read for so long becomes dead letters without its bytes; null: never"
     )
