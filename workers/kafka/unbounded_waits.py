@@ -3,17 +3,19 @@
 What every poll and every send goes through is in `workers.kafka.patches`.
 """
 
+import time
 from collections.abc import Callable, Collection
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.consumer.subscription_state import OffsetResetStrategy
-from kafka.errors import KafkaError
+from kafka.errors import KafkaConnectionError, KafkaError
 from kafka.net.compat import KafkaNetClient
 from kafka.net.manager import KafkaConnectionManager
 from kafka.net.selector import NetworkSelector
 
 ENDS_TIMEOUT_MS = 10_000
+RECONNECT_S = 0.05
 CONNECT = {"socket_connection_setup_timeout_ms": 3_000, "socket_connection_setup_timeout_max_ms": 10_000}
 ANSWER_MS = 10_000  # of requests that have no time of their own, as joining a group has
 _LATEST = -1  # ListOffsets' word for the log end
@@ -72,6 +74,22 @@ class TidyClient(KafkaNetClient):
     def __init__(self, connections: type[PromptConnections] = PromptConnections, **config: Any) -> None:
         net = TidySelector(**config)
         super().__init__(net, connections(net, **config))
+
+
+class ProducerClient(TidyClient):
+    """A producer's connections, which return False for a server that cannot be reached, where kafka-python raises.
+
+    kafka-python's sender expects a return value and then looks for another coordinator. When an error is raised
+    instead, it forgets the request that it was about to send, and the transaction waits for that request for ever.
+    """
+
+    def await_ready(self, node_id: int | str, timeout_ms: float = 30_000) -> bool:
+        """True once the connection is ready, False where it cannot be had."""
+        try:
+            return bool(super().await_ready(node_id, timeout_ms))
+        except KafkaConnectionError:
+            time.sleep(RECONNECT_S)
+            return False
 
 
 class TidyConsumer(KafkaConsumer):
