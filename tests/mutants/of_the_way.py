@@ -178,7 +178,7 @@ OF_THE_WAY = (
     ),
     Mutant(
         "raises where a coordinator cannot be reached, so that its transaction never ends",
-        "workers/kafka/patches.py",
+        "workers/kafka/unbounded_waits.py",
         "        except KafkaConnectionError:\n            time.sleep(RECONNECT_S)\n",
         "        except ZeroDivisionError:\n            time.sleep(RECONNECT_S)\n",
         "tests/workers/kafka/test_patches.py::test_a_coordinator_that_cannot_be_reached_is_no_error_to_the_sender",

@@ -1,25 +1,21 @@
 """Repairs of kafka-python 3.0.12 that every poll and every send goes through; each says what it mends."""
 
-import time
 from collections.abc import Callable
 from functools import lru_cache
 from math import inf
 from typing import Any
 
 from kafka import KafkaConsumer
-from kafka.errors import KafkaConnectionError
 from kafka.future import Future
-from kafka.net.manager import KafkaConnectionManager
 from kafka.partitioner.default import DefaultPartitioner, murmur2
 
-from workers.kafka.unbounded_waits import TidyClient, TidyConsumer
+from workers.kafka.unbounded_waits import PromptConnections, TidyClient, TidyConsumer
 
-RECONNECT_S = 0.05
 _MAX_REMEMBERED_KEY = 64  # bytes, so that the memory of it all is bounded
 _hash_of = lru_cache(32_768)(murmur2)
 
 
-class ForgetfulConnections(KafkaConnectionManager):
+class ForgetfulConnections(PromptConnections):
     """Connections whose waits leave no callbacks behind when they time out.
 
     kafka-python leaves two callbacks at each time-out: a future that is waited for at each poll and takes long
@@ -54,22 +50,6 @@ class MemberConsumer(TidyConsumer):
     def __init__(self, **config: Any) -> None:
         super().__init__(kafka_client=ConsumerClient, **config)
         self._coordinator.time_to_next_poll = lambda: inf
-
-
-class ProducerClient(TidyClient):
-    """A producer's connections, which return False for a server that cannot be reached, where kafka-python raises.
-
-    kafka-python's sender expects a return value and then looks for another coordinator. When an error is raised
-    instead, it forgets the request that it was about to send, and the transaction waits for that request for ever.
-    """
-
-    def await_ready(self, node_id: int | str, timeout_ms: float = 30_000) -> bool:
-        """True once the connection is ready, False where it cannot be had."""
-        try:
-            return bool(super().await_ready(node_id, timeout_ms))
-        except KafkaConnectionError:
-            time.sleep(RECONNECT_S)
-            return False
 
 
 class RememberingPartitioner(DefaultPartitioner):

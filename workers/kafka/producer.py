@@ -13,10 +13,10 @@ from kafka.serializer import Serializer
 from schemas.cut_value import CutValue
 from schemas.record import Partition
 from workers.kafka.connection import connection
-from workers.kafka.patches import ProducerClient, RememberingPartitioner
+from workers.kafka.patches import RememberingPartitioner
 from workers.kafka.polling import stored_with
 from workers.kafka.topic_lives import TopicLives
-from workers.kafka.unbounded_waits import begin_commit, close_at_once, create_no_topics, send_offsets
+from workers.kafka.unbounded_waits import ProducerClient, begin_commit, close_at_once, create_no_topics, send_offsets
 from workers.settings.sections import KafkaSettings
 
 TRANSACTION_TIMEOUT_MS = 10_000  # what a worker that died left open keeps readers waiting for so long, as Kafka Streams

@@ -3,20 +3,21 @@
 What every poll and every send goes through is in `workers.kafka.patches`.
 """
 
+import time
 from collections.abc import Callable, Collection
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.consumer.subscription_state import OffsetResetStrategy
-from kafka.errors import KafkaError
+from kafka.errors import KafkaConnectionError, KafkaError
 from kafka.net.compat import KafkaNetClient
 from kafka.net.manager import KafkaConnectionManager
 from kafka.net.selector import NetworkSelector
 
 ENDS_TIMEOUT_MS = 10_000
-# kafka-python waits 10 s for a new connection, and up to 36 s after failures: also where a server is frozen, and where
-# answers were swallowed when it began to wait and no longer are. Clients of its own offer no setting for it.
+RECONNECT_S = 0.05
 CONNECT = {"socket_connection_setup_timeout_ms": 3_000, "socket_connection_setup_timeout_max_ms": 10_000}
+ANSWER_MS = 10_000  # of requests that have no time of their own, as joining a group has
 _LATEST = -1  # ListOffsets' word for the log end
 
 
@@ -35,12 +36,60 @@ class TidySelector(NetworkSelector):
             one.close()
 
 
+class PromptConnections(KafkaConnectionManager):
+    """Connections that give a server up that is silent, and go on with another one.
+
+    kafka-python lets a first connection take all the time that there is to find the cluster (30 s), although another
+    server may answer at once; a later one 10 s, and up to 36 s after failures, also where answers were lost when it
+    began and no longer are; and a heartbeat 30 s. None of these can be set on its clients.
+    """
+
+    def __init__(self, net: NetworkSelector, **config: Any) -> None:
+        super().__init__(net, **(CONNECT | config))
+
+    async def _do_bootstrap(self, deadline: float | None) -> Any:
+        """Find the cluster, trying each server for a time of its own."""
+        connect: Any = self.get_connection
+
+        def connect_soon(node_id: Any, timeout_ms: float | None = None, **more: Any) -> Any:
+            longest = self.socket_connection_setup_timeout_ms(node_id)
+            return connect(node_id, longest if timeout_ms is None else min(longest, timeout_ms), **more)
+
+        self.get_connection: Any = connect_soon
+        try:
+            return await super()._do_bootstrap(deadline)
+        finally:
+            del self.get_connection
+
+    async def _connect(self, node: Any, conn: Any, **more: Any) -> Any:
+        """Open a connection; one to a coordinator carries no records, and so waits for no answer as long as a fetch."""
+        if str(node.node_id).startswith("coordinator"):
+            conn._timeout_secs = min(ANSWER_MS, self.config["request_timeout_ms"]) / 1000  # noqa: SLF001
+        return await super()._connect(node, conn, **more)
+
+
 class TidyClient(KafkaNetClient):
     """The connections of a client, all of which end with it."""
 
-    def __init__(self, connections: type[KafkaConnectionManager] = KafkaConnectionManager, **config: Any) -> None:
+    def __init__(self, connections: type[PromptConnections] = PromptConnections, **config: Any) -> None:
         net = TidySelector(**config)
-        super().__init__(net, connections(net, **(CONNECT | config)))
+        super().__init__(net, connections(net, **config))
+
+
+class ProducerClient(TidyClient):
+    """A producer's connections, which return False for a server that cannot be reached, where kafka-python raises.
+
+    kafka-python's sender expects a return value and then looks for another coordinator. When an error is raised
+    instead, it forgets the request that it was about to send, and the transaction waits for that request for ever.
+    """
+
+    def await_ready(self, node_id: int | str, timeout_ms: float = 30_000) -> bool:
+        """True once the connection is ready, False where it cannot be had."""
+        try:
+            return bool(super().await_ready(node_id, timeout_ms))
+        except KafkaConnectionError:
+            time.sleep(RECONNECT_S)
+            return False
 
 
 class TidyConsumer(KafkaConsumer):

@@ -133,8 +133,14 @@ class Loop:
         taken = self.decisions.admit(records)
         self.assignment.taken(taken)
         undecided = [item for item in taken if not item.is_decided]
-        for start in range(0, len(undecided), self.chunk_size):
-            self.calls.ask(undecided[start : start + self.chunk_size])
+        while undecided:
+            # A call holds all that share it: one that is at least half full ends where a partition does.
+            most = min(len(undecided), self.chunk_size)
+            partitions = [item.partition for item in undecided[: most + 1]]
+            ends = (n for n in range(most, self.chunk_size // 2, -1) if partitions[n - 1 : n] != partitions[n : n + 1])
+            size = next(ends, most)
+            self.calls.ask(undecided[:size])
+            undecided = undecided[size:]
 
     def advance(self) -> None:
         """Decide what was judged, release in offset order, complete what was acknowledged. Never waits."""

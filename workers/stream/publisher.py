@@ -102,7 +102,7 @@ class AtLeastOnce:
             # Only a record that fails alone is known to be the one.
             return Settled(done, failure, batch[0] if len(batch) == 1 else None)
         if sent.refusal is not None:  # by the client itself: that is the first that was not sent, and only that one
-            return Settled(done, sent.refusal, batch[len(sent.futures)])
+            return Settled(done, sent.refusal, next(iter(batch[len(sent.futures) :]), None))
         return Settled(done, None, None)
 
     def close(self) -> None:

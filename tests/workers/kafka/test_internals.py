@@ -39,7 +39,9 @@ INTERNALS = {
     "unbounded_waits.py": {
         "_client": "kafka.consumer.group",
         "_cluster": "kafka.consumer.group",
+        "_connect": "kafka.net.manager",
         "_coordinator": "kafka.consumer.group",
+        "_do_bootstrap": "kafka.net.manager",
         "_fetch_offsets_by_times_async": "kafka.consumer.fetcher",
         "_fetcher": "kafka.consumer.group",
         "_manager": "kafka.consumer.fetcher",
@@ -49,6 +51,7 @@ INTERNALS = {
         "_selector": "kafka.net.selector",
         "_sender": "kafka.producer.kafka",
         "_subscription": "kafka.consumer.group",
+        "_timeout_secs": "kafka.net.connection",
         "_transaction_manager": "kafka.producer.kafka",
     },
 }

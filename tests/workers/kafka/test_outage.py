@@ -1,21 +1,28 @@
-"""A consumer whose brokers answer nothing: it neither turns without a pause nor grows, however long that lasts (P9)."""
+"""Clients whose brokers answer nothing: they neither turn without a pause nor grow (P9), and go on with another one."""
 
+import asyncio
+import socket
 import threading
 import tracemalloc
 from collections.abc import Iterator
 from itertools import pairwise
 from math import inf
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from kafka import KafkaConsumer
 from kafka.errors import KafkaTimeoutError
 from kafka.future import Future
 from kafka.net.connection import KafkaConnection
+from kafka.net.manager import KafkaConnectionManager
 
 from tests.allocations import held_by
-from tests.site import Site, event, wait_until
+from tests.site import Broker, Site, event, wait_until
+from workers.kafka import unbounded_waits
 from workers.kafka.connection import group_consumer
 from workers.kafka.patches import forget_wakes, unpark
+from workers.settings.loading import load_settings
 
 KAFKA_CODE = ("*/kafka/*", "*/threading.py")
 POLLS = 300
@@ -95,3 +102,46 @@ def test_a_wait_that_was_in_vain_leaves_nothing_with_what_it_waited_for(consumer
     never.success("here")
     assert consumer._net.run(manager.wait_for, never, 1) == "here"  # noqa: SLF001
     assert consumer._coordinator.time_to_next_poll() == inf  # noqa: SLF001
+
+
+def test_a_frozen_server_costs_a_new_client_one_try_and_not_all_of_its_time(
+    mock_broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = {"socket_connection_setup_timeout_ms": 100, "socket_connection_setup_timeout_max_ms": 100}
+    monkeypatch.setattr(unbounded_waits, "CONNECT", waits)
+    with socket.create_server(("127.0.0.1", 0)) as frozen:  # the system takes connections for it
+        port = frozen.getsockname()[1]
+        tried: list[int] = []
+
+        def frozen_first(brokers: list[Any]) -> Any:
+            tried.append(port)
+            return next(broker for broker in brokers if (broker.port == port) == (len(tried) == 1))
+
+        monkeypatch.setattr("kafka.net.manager.random.choice", frozen_first)
+        servers = [f"127.0.0.1:{port}", mock_broker.bootstrap_servers]
+        client = unbounded_waits.TidyClient(bootstrap_servers=servers, api_version=(2, 3))
+        try:
+            client._manager.bootstrap(20_000)  # noqa: SLF001 - which kafka-python would wait for, and fail
+        finally:
+            client.close()
+
+    assert len(tried) == 2
+
+
+def test_a_coordinator_is_waited_for_a_shorter_time_than_a_fetch(monkeypatch: pytest.MonkeyPatch) -> None:
+    connected: list[str] = []
+
+    async def connect(_: object, node: SimpleNamespace, __: object) -> None:
+        connected.append(node.node_id)
+
+    consumer = group_consumer(load_settings(kafka={"api_version": "2.3"}).kafka)
+    monkeypatch.setattr(KafkaConnectionManager, "_connect", connect)
+    waits = {"coordinator-1": SimpleNamespace(), "1": SimpleNamespace()}
+    try:
+        for name, connection in waits.items():
+            asyncio.run(consumer._client._manager._connect(SimpleNamespace(node_id=name), connection))  # noqa: SLF001
+    finally:
+        consumer.close()
+
+    assert connected == list(waits)
+    assert [vars(connection) for connection in waits.values()] == [{"_timeout_secs": 10.0}, {}]

@@ -17,9 +17,9 @@ from schemas.cut_value import CutValue
 from schemas.errors import ConfigurationError
 from tests.site import Site, wait_until
 from workers.kafka.connection import connection
-from workers.kafka.patches import ProducerClient, RememberingPartitioner, unpark
+from workers.kafka.patches import RememberingPartitioner, unpark
 from workers.kafka.producer import ExactProducer, producer
-from workers.kafka.unbounded_waits import TidySelector
+from workers.kafka.unbounded_waits import ProducerClient, TidySelector
 from workers.settings.sections import KafkaSettings
 
 

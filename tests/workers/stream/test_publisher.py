@@ -7,13 +7,22 @@ from collections.abc import Callable, Iterator
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kafka.errors import KafkaError, NotLeaderForPartitionError, ProducerFencedError, TopicAuthorizationFailedError
+from kafka.errors import (
+    KafkaError,
+    KafkaTimeoutError,
+    NotLeaderForPartitionError,
+    ProducerFencedError,
+    TopicAuthorizationFailedError,
+)
 
 from schemas.dead_letter import DeadLetter
 from schemas.record import Partition
 from tests.site import wait_until
 from tests.workers.stream.scripted_producer import WAIT_S, Broker, Script, Stage, times, too_large
+from workers.kafka.producer import Producer
+from workers.settings.sections import TopicSettings
 from workers.stream.assignment import AssignedPartition
+from workers.stream.publisher import AtLeastOnce
 
 
 @pytest.fixture
@@ -303,3 +312,14 @@ def test_p1_what_is_skipped_is_no_suspect_where_another_is_too_large(
 
     assert sorted(stage.wait_for(4)) == [0, 1, 2, 3]
     assert [(sent.offset, sent.key) for sent in broker.stored] == [(1, None), (3, b"key")]
+
+
+def test_a_batch_of_which_everything_was_lost_has_no_culprit_where_no_producer_can_be_had() -> None:
+    def none_there() -> Producer:
+        raise KafkaTimeoutError("Unable to bootstrap")
+
+    delivery = AtLeastOnce(none_there, TopicSettings(), lambda: None, threading.Event())
+    settled = delivery.settle([], delivery.send([]))
+
+    assert (settled.done, settled.culprit) == ([], None)
+    assert isinstance(settled.error, KafkaTimeoutError)
