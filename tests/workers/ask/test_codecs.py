@@ -185,6 +185,9 @@ def test_portkey_gets_a_verdict_before_and_after(site: AskSite) -> None:
         {},
         {"request": {}},
         {"eventType": "afterRequestHook", "request": {}, "response": {}},
+        {"request": {"json": {"input": "embed this"}, "text": ""}},
+        {"request": {}, "response": {"json": {"output": [{"type": "message"}]}, "text": "", "statusCode": 200}},
+        {"request": {}, "response": {"json": {"choices": [{"index": 0}]}, "text": "", "statusCode": 200}},
         {"request": {"json": {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}}},
         {"request": {"text": "mumble"}},
     ],
@@ -194,6 +197,54 @@ def test_p3_portkey_gets_an_error_and_no_verdict_for_what_was_not_judged(site: A
 
     assert got.status in (400, 422)
     assert "verdict" not in got.json
+
+
+def open_gateway(asked: dict[str, Any], said: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What Portkey's open gateway posts: no word of when, a text that it took out, a status once there is an answer."""
+    choice = (said or {}).get("choices", [{}])[0]
+    return {
+        "request": {
+            "json": asked,
+            "text": asked["messages"][-1]["content"] if "messages" in asked else asked.get("prompt", ""),
+            "isStreamingRequest": False,
+        },
+        "response": {
+            "json": said or {},
+            "text": choice.get("text") or choice.get("message", {}).get("content", ""),
+            "statusCode": None if said is None else 200,
+        },
+        "provider": "openai",
+        "requestType": "chatComplete",
+        "metadata": {},
+    }
+
+
+@pytest.mark.parametrize(
+    ("asked", "said", "judged_text"),
+    [
+        ({"messages": [HI]}, None, "hi"),
+        ({"messages": [HI]}, {"choices": [{"message": {"content": "a threat"}}]}, "a threat"),
+        ({"prompt": "hi"}, None, "hi"),
+        ({"prompt": "hi"}, {"choices": [{"text": "a threat"}]}, "a threat"),
+        ({"messages": [HI]}, {"content": [{"type": "text", "text": "a threat"}]}, "a threat"),
+    ],
+)
+def test_portkey_s_open_gateway_does_not_say_when_and_its_answer_is_judged_all_the_same(
+    site: AskSite, asked: dict[str, Any], said: dict[str, Any] | None, judged_text: str
+) -> None:
+    got = site.post(PORTKEY, open_gateway(asked, said))
+
+    assert got.json["verdict"] is ("threat" not in judged_text)
+    assert judged(site) == [judged_text]
+
+
+def test_portkey_may_have_what_was_not_judged_blocked(site: AskSite) -> None:
+    got = site.post(
+        PORTKEY, open_gateway({"messages": [{"role": "user", "content": "mumble"}]}), {"prefer": "handling=lenient"}
+    )
+
+    assert (got.status, got.json["verdict"]) == (200, False)
+    assert got.json["data"]["reasons"] == ["unjudged: unparsable_output"]
 
 
 # -- Perspective
