@@ -123,6 +123,18 @@ def test_an_ask_that_is_longer_than_its_share_is_saved_up_for_and_delays_no_live
     assert 3 <= len(before) <= 30
 
 
+def test_an_ask_that_finds_no_place_beside_live_is_saved_up_for_and_goes_alone(engine: Engine) -> None:
+    engine.come(Lane.ASK, 50)
+    batches = []
+    while not batches or Lane.ASK not in batches[-1]:
+        engine.come(Lane.LIVE, 12_000)
+        batches.append(engine.take())
+
+    assert batches[-1] == {Lane.ASK: [50]}
+    assert batches[:-1] == [{Lane.LIVE: [12_000]}] * (len(batches) - 1)
+    assert len(batches) <= 30
+
+
 def test_asks_leave_a_place_free_for_live_and_background_has_what_both_leave() -> None:
     engine = Engine(concurrency=2)
     engine.come(Lane.BACKGROUND, 50)
