@@ -76,7 +76,7 @@ class Lanes(Generic[Entry]):
         """They come last in their lane."""
         self._waiting[lane].extend(entries)
         if lane is Lane.LIVE and entries:
-            self._live_load.note(_tokens(entries))
+            self._live_load.note(_tokens({entry.key: entry for entry in entries}.values()))
 
     def put_back(self, entry: Entry) -> None:
         """It goes first in its lane."""
