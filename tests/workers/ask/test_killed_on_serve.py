@@ -8,10 +8,10 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from tests.server_process import ServerProcess, answers_ok, free_port
@@ -33,13 +33,20 @@ def verdicts(body: bytes) -> list[Any]:
     return [result["weir"]["verdict"]["action"] for result in json.loads(body)["results"]]
 
 
-def process_of(server: ServerProcess, name: str) -> psutil.Process:
+def process_of(server: ServerProcess, name: str) -> int:
     """Of the processes that the server has started, which are Ray's: the one for a deployment or the controller."""
-    (found,) = (
-        process
-        for process in psutil.Process(server.pid).children(recursive=True)
-        if name in " ".join(process.cmdline())
-    )
+    parents = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+
+    def is_ours(pid: int) -> bool:
+        while pid in parents and pid != server.pid:
+            pid = parents[pid]
+        return pid == server.pid
+
+    titles = {pid: Path(f"/proc/{pid}/cmdline") for pid in filter(is_ours, parents)}
+    (found,) = (pid for pid, title in titles.items() if title.exists() and name in title.read_text(encoding="utf-8"))
     return found
 
 
@@ -70,7 +77,7 @@ def test_p5_p10_nothing_is_invented_while_the_guard_and_the_controller_die(tmp_p
         asking = threading.Thread(target=ask_on)
         asking.start()
         for name in ("ServeReplica:weir:GuardDeployment", "ServeController"):
-            os.kill(process_of(server, name).pid, signal.SIGKILL)
+            os.kill(process_of(server, name), signal.SIGKILL)
             at, until = len(ends), time.monotonic() + BACK_S
             while not any(status == 200 for status, _ in ends[at + 3 :]):
                 assert time.monotonic() < until, f"no answer {BACK_S:.0f} s after the end of {name}"
