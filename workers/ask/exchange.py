@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Mapping
 from math import ceil
-from typing import Any
+from typing import Any, NoReturn
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 from starlette.requests import Request
@@ -18,6 +18,8 @@ from schemas.errors import AskRefusedError, EventError
 MAX_BODY = 1 << 20
 MAX_ITEMS = 256
 BODY_S = 10.0  # a body that takes longer is cut off
+# Of a body that is too large, read and thrown away: whoever still writes when a connection ends never reads why.
+MAX_DRAINED = 16 << 20
 MAX_READING = 64 << 20  # bytes of all bodies that are being read or answered
 STATUS = {
     "invalid_json": 400,
@@ -63,11 +65,12 @@ class Reading:
             AskRefusedError: it is too large, too slow, or cut off.
         """
         announced = request.headers.get("content-length", "")
-        if announced.isdecimal() and (len(announced) > 18 or int(announced) > MAX_BODY):
-            raise _too_large()
+        length = int(announced[:18]) if announced.isdecimal() else 0
         body = bytearray()
         try:
             async with asyncio.timeout(BODY_S):
+                if length > MAX_BODY:
+                    await _refuse_large(request, more=length <= MAX_DRAINED)
                 await self._fill(body, request)
         except BaseException as error:
             self.forget(body)
@@ -89,11 +92,13 @@ class Reading:
             part = message.get("body", b"")
             body += part
             self.held += len(part)
+            more = message.get("more_body", False)
             if len(body) > MAX_BODY:
-                raise _too_large()
+                self.forget(body)
+                body.clear()
+                await _refuse_large(request, more=more)
             if self.held > MAX_READING:
                 raise AskRefusedError("overloaded", "too many bodies at once", retry_after_s=1.0, sheds=True)
-            more = message.get("more_body", False)
 
 
 def object_of(body: bytes | bytearray) -> dict[str, Any]:
@@ -169,5 +174,10 @@ def known_id(value: str | None) -> str | None:
     return value if value is not None and _ID.fullmatch(value) else None
 
 
-def _too_large() -> AskRefusedError:
-    return AskRefusedError("body_too_large", f"body: more than {MAX_BODY} bytes")
+async def _refuse_large(request: Request, *, more: bool) -> NoReturn:
+    drained = 0
+    while more and drained < MAX_DRAINED:
+        message = await request.receive()
+        drained += len(message.get("body", b""))
+        more = message.get("more_body", False)  # of one who has gone: none
+    raise AskRefusedError("body_too_large", f"body: more than {MAX_BODY} bytes")

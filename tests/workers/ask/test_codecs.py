@@ -12,7 +12,7 @@ from tests.pipelines.judged_records import answer
 from tests.workers.ask.ask_site import RUDE, SAFE, SECRET, VIOLENT, AskSite
 from workers.ask.codecs.all_routes import ROUTES
 
-LITELLM, PORTKEY, PERSPECTIVE = "/beta/litellm_basic_guardrail_api", "/webhook/portkey", "/v1alpha1/comments:analyze"
+LITELLM, PERSPECTIVE = "/beta/litellm_basic_guardrail_api", "/v1alpha1/comments:analyze"
 HI = {"role": "user", "content": "hi"}
 
 
@@ -126,74 +126,6 @@ def test_the_model_is_listed(site: AskSite) -> None:
     got = site.post("/v1/models", method="GET")
 
     assert [model["id"] for model in got.json["data"]] == ["Qwen/Qwen3Guard-Gen-0.6B"]
-
-
-# -- gateways
-
-
-def test_litellm_always_gets_an_action(site: AskSite) -> None:
-    safe = site.post(LITELLM, {"texts": ["hello", ""], "input_type": "request"})
-    bad = site.post(LITELLM, {"texts": ["hello", "rude threat"], "input_type": "request", "litellm_call_id": "c"})
-    none = site.post(LITELLM, {"texts": [], "input_type": "request"})
-
-    assert (safe.json["action"], none.json["action"]) == ("NONE", "NONE")
-    assert (bad.json["action"], bad.json["blocked_reason"]) == ("BLOCKED", "Unsafe: Violent")
-
-
-def test_litellm_s_response_is_judged_after_its_prompt(site: AskSite) -> None:
-    body = {"texts": ["a threat"], "input_type": "response", "structured_messages": [HI]}
-    got = site.post(LITELLM, body)
-
-    assert got.json["weir"]["results"][0]["verdict"]["task"] == "response"
-    assert got.json["action"] == "BLOCKED"
-
-
-@pytest.mark.parametrize(
-    ("body", "status"),
-    [
-        ({"texts": ["mumble"], "input_type": "request"}, 422),
-        ({"texts": ["a"], "images": ["x"], "input_type": "request"}, 422),
-        ({"texts": ["a"]}, 400),
-        ({"texts": "a", "input_type": "request"}, 400),
-    ],
-)
-def test_p3_litellm_gets_an_error_and_no_action_for_what_was_not_judged(
-    site: AskSite, body: dict[str, Any], status: int
-) -> None:
-    got = site.post(LITELLM, body)
-
-    assert got.status == status
-    assert "action" not in got.json
-
-
-def test_portkey_gets_a_verdict_before_and_after(site: AskSite) -> None:
-    before = {"eventType": "beforeRequestHook", "request": {"json": {"messages": [HI]}, "text": "hi"}}
-    said = {"choices": [{"message": {"content": "a threat"}}]}
-    after = {"eventType": "afterRequestHook", "request": before["request"], "response": {"json": said, "text": "x"}}
-    plain = {"eventType": "beforeRequestHook", "request": {"text": "rude"}}
-    got = [site.post(PORTKEY, body).json for body in (before, after, plain)]
-
-    assert [answer["verdict"] for answer in got] == [True, False, False]
-    assert got[1]["data"]["results"][0]["verdict"]["task"] == "response"
-    assert got[2]["data"]["reasons"] == ["Controversial: Unethical Acts, PII"]
-    assert judged(site) == ["hi", "a threat", "rude"]
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        {},
-        {"request": {}},
-        {"eventType": "afterRequestHook", "request": {}, "response": {}},
-        {"request": {"json": {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}}},
-        {"request": {"text": "mumble"}},
-    ],
-)
-def test_p3_portkey_gets_an_error_and_no_verdict_for_what_was_not_judged(site: AskSite, body: dict[str, Any]) -> None:
-    got = site.post(PORTKEY, body)
-
-    assert got.status in (400, 422)
-    assert "verdict" not in got.json
 
 
 # -- Perspective

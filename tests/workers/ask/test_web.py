@@ -125,11 +125,12 @@ def test_a_body_is_counted_while_it_comes_and_forgotten_once_answered(
 ) -> None:
     too_large = site.post(PATH, parts=[b"x" * 700_000] * 2)
     announced = site.post(PATH, b"", {"content-length": str(MAX_BODY + 1)})
+    endless = site.post(PATH, parts=[b"x" * 9_000_000] * 3, never_ends=True)
     fits = site.post(PATH, parts=[b'{"input": "a', b'b"}'])
     monkeypatch.setattr(exchange, "MAX_READING", 3)
     too_many = site.post(PATH, b'{"input": "a"}')
 
-    assert [got.status for got in (too_large, announced, fits, too_many)] == [413, 413, 200, 503]
+    assert [got.status for got in (too_large, announced, endless, fits, too_many)] == [413, 413, 413, 200, 503]
     assert too_large.headers["connection"] == "close"
     assert too_many.headers["x-should-retry"] == "false"
     assert site.web._reading.held == 0  # noqa: SLF001

@@ -1,7 +1,8 @@
 """Guardrails of LLM gateways: LiteLLM's generic guardrail and Portkey's webhook.
 
 Both let everything pass that has no decision, so each answer has one. What is flagged is blocked: a gateway cannot wait
-for a review. What could not be judged is an error, which both can be told to block upon.
+for a review. What could not be judged is an error, which LiteLLM can be told to block upon. Portkey's open gateway lets
+it pass, unless the webhook's headers have `Prefer: handling=lenient`, with which it is blocked as unjudged.
 """
 
 from collections.abc import Mapping
@@ -41,22 +42,23 @@ def write_litellm(reply: Reply) -> dict[str, Any]:
 
 
 def read_portkey(body: Mapping[str, Any]) -> Question:
-    """The last turn before the request, or the answer after it."""
+    """The last turn before the request, or the answer after it.
+
+    Portkey's own service says which with `eventType`; its open gateway sends both parts and does not, and has a status
+    only once there is an answer.
+    """
     request = object_at(body, "request")
     asked = request.get("json")
     turns = asked.get("messages") if isinstance(asked, dict) else None
-    if body.get("eventType") != _AFTER:
+    response = body.get("response")
+    is_after = isinstance(response, dict) and response.get("statusCode") is not None
+    if body.get("eventType", _AFTER if is_after else None) != _AFTER:
         if turns:
             return Question([{"messages": turns_of(turns, "request.json.messages")}])
-        return Question([_text_item(request, "request")])
-    response = object_at(body, "response")
-    said = response.get("json")
-    choices = said.get("choices") if isinstance(said, dict) else None
-    texts = [_choice(choice, number) for number, choice in enumerate(choices or [])] or [response.get("text")]
-    if not all(isinstance(text, str) for text in texts):
-        raise wrong("response", "json.choices or a text is needed")
+        return Question([{"text": _text_of(request, asked, "request")}])
+    texts = _said(object_at(body, "response"))
     if turns:
-        return Question([_answer_item(turns_of(turns, "request.json.messages"), str(text)) for text in texts])
+        return Question([_answer_item(turns_of(turns, "request.json.messages"), text) for text in texts])
     return Question([{"text": text} for text in texts])
 
 
@@ -66,13 +68,32 @@ def write_portkey(reply: Reply) -> dict[str, Any]:
     return {"verdict": not reasons, "data": {"reasons": reasons, "results": _verdicts(reply)}}
 
 
-def _text_item(request: Mapping[str, Any], field: str) -> Item:
-    if not isinstance(request.get("text"), str):
-        raise wrong(field, "json.messages or a text is needed")
-    return {"text": request["text"]}
+def _said(response: Mapping[str, Any]) -> list[str]:
+    """The answers: of a chat, of a completion, or of Anthropic's messages, whose text Portkey does not take out."""
+    said = response.get("json")
+    choices = said.get("choices") if isinstance(said, dict) else None
+    if choices:
+        texts = [_choice(choice, number) for number, choice in enumerate(choices)]
+        if not all(isinstance(text, str) for text in texts):
+            raise wrong("response", "json.choices or a text is needed")
+        return [str(text) for text in texts]
+    parts = said.get("content") if isinstance(said, dict) else None
+    if isinstance(parts, list) and all(isinstance(part, dict) for part in parts):
+        return [str(part.get("text")) for part in parts if part.get("type") == "text"] or [""]
+    return [_text_of(response, said, "response")]
+
+
+def _text_of(side: Mapping[str, Any], whole: object, field: str) -> str:
+    """The text that Portkey took out. It takes none out of forms that it does not know, which would pass unread."""
+    text = side.get("text")
+    if not isinstance(text, str) or (not text and whole):
+        raise wrong(field, "a form whose text is known is needed")
+    return text
 
 
 def _choice(choice: object, number: int) -> object:
+    if isinstance(choice, dict) and "message" not in choice:
+        return choice.get("text")
     message = choice.get("message") if isinstance(choice, dict) else None
     content = message.get("content") if isinstance(message, dict) else None
     refuse_other_parts(content, f"response.json.choices.{number}.message.content")
@@ -92,17 +113,21 @@ def _reasons(reply: Reply) -> list[str]:
 
 def _reason(answer: Answer) -> str | None:
     outcome = answer.outcome
-    if isinstance(outcome, DeadLetter) or not is_flagged(outcome):
+    if isinstance(outcome, DeadLetter):
+        return None if answer.is_skipped else f"unjudged: {outcome.reason}"
+    if not is_flagged(outcome):
         return None
     return f"{outcome.severity}: {', '.join(outcome.kind.categories)}"
 
 
 def _verdicts(reply: Reply) -> list[dict[str, Any]]:
     return [
-        {"skipped": one.outcome.reason} if isinstance(one.outcome, DeadLetter) else {"verdict": verdict_of(one.outcome)}
+        {"skipped" if one.is_skipped else "unjudged": one.outcome.reason}
+        if isinstance(one.outcome, DeadLetter)
+        else {"verdict": verdict_of(one.outcome)}
         for one in reply.answers
     ]
 
 
 LITELLM = Route("/beta/litellm_basic_guardrail_api", read_litellm, write_litellm)
-PORTKEY = Route("/webhook/portkey", read_portkey, write_portkey)
+PORTKEY = Route("/webhook/portkey", read_portkey, write_portkey, is_lenient=True)

@@ -76,7 +76,7 @@ class Lanes(Generic[Entry]):
         """They come last in their lane."""
         self._waiting[lane].extend(entries)
         if lane is Lane.LIVE and entries:
-            self._live_load.note(_tokens(entries))
+            self._live_load.note(_tokens({entry.key: entry for entry in entries}.values()))
 
     def put_back(self, entry: Entry) -> None:
         """It goes first in its lane."""
@@ -109,8 +109,7 @@ class Lanes(Generic[Entry]):
         bounds = self._bounds
         batch: list[Entry] = []
         asks, live, background = (self._waiting[lane] for lane in Lane)
-        live_part = self._live_part(live, running)
-        if live_part.size and asks:
+        if asks and (live_part := self._live_part(live, running)).size:
             self._earn_for_asks(asks[0], live_part, is_full=live_part.size < len(live))
             self._fill(batch, asks, bounds, running, self._ask_rides, beside=self._kept(live_part, len(live)))
             if asks and not batch and self._ask_credit >= self.cost.of(asks[0].tokens):  # too long to ride beside these

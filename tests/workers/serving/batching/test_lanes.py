@@ -107,6 +107,18 @@ def test_a_batch_of_asks_alone_is_hardly_longer_than_one_of_live_as_long_as_live
     assert len(engine.take()[Lane.ASK]) == SIZE
 
 
+def test_equal_live_items_are_one_to_the_engine_and_one_in_what_live_takes(engine: Engine) -> None:
+    same = [Entry(Lane.LIVE, 1_000) for _ in range(8)]
+    for entry in same:
+        entry.key = "same"
+    engine.lanes.add(same, Lane.LIVE)
+    assert len(engine.lanes.take({}, {})) == 8
+    engine.come(Lane.ASK, *[100] * 500)
+
+    alone_s = PASS_S + TOKEN_S * 1_000
+    assert PASS_S + TOKEN_S * sum(engine.take()[Lane.ASK]) == pytest.approx((1 + SHARE) * alone_s, abs=TOKEN_S * 100)
+
+
 def test_an_ask_that_is_longer_than_its_share_is_saved_up_for_and_delays_no_live_item_meanwhile(
     engine: Engine,
 ) -> None:
@@ -121,6 +133,18 @@ def test_an_ask_that_is_longer_than_its_share_is_saved_up_for_and_delays_no_live
 
     assert before == [{Lane.LIVE: [1_000]}] * len(before)
     assert 3 <= len(before) <= 30
+
+
+def test_an_ask_that_finds_no_place_beside_live_is_saved_up_for_and_goes_alone(engine: Engine) -> None:
+    engine.come(Lane.ASK, 50)
+    batches = []
+    while not batches or Lane.ASK not in batches[-1]:
+        engine.come(Lane.LIVE, 12_000)
+        batches.append(engine.take())
+
+    assert batches[-1] == {Lane.ASK: [50]}
+    assert batches[:-1] == [{Lane.LIVE: [12_000]}] * (len(batches) - 1)
+    assert len(batches) <= 30
 
 
 def test_asks_leave_a_place_free_for_live_and_background_has_what_both_leave() -> None:
