@@ -20,7 +20,18 @@ _ADDED = ("infra/docs/tables.js", "infra/docs/tables.css")
 _LINK = re.compile(r"\[([^\]]*)\]\((?!https?://|mailto:|#)([^)\s#]+)(#[^)\s]*)?\)")
 NAV = {
     "Quick start": ["README.md", "infra/examples/README.md"],
-    "How to": ["infra/runbooks/", "helm/weir/README.md", "helm/weir/UPGRADING.md", "infra/docker/README.md"],
+    "How to": [
+        "infra/docs/remote-engines.md",
+        "infra/docs/ask.md",
+        "infra/docs/ask-gateways.md",
+        "infra/docs/ask-perspective.md",
+        "infra/docs/ask-rewards.md",
+        "infra/docs/stream-guard.md",
+        "infra/runbooks/",
+        "helm/weir/README.md",
+        "helm/weir/UPGRADING.md",
+        "infra/docker/README.md",
+    ],
     "Concepts": [
         "infra/docs/glossary.md",
         "infra/docs/promises.md",
@@ -39,7 +50,13 @@ NAV = {
     ],
     "Decisions": ["infra/decisions/"],
     "Benchmarks": ["infra/benchmarks/"],
-    "Development": ["CONTRIBUTING.md", "CHANGELOG.md", "tests/README.md", "tests/chaos/README.md"],
+    "Development": [
+        "infra/docs/upstream.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "tests/README.md",
+        "tests/chaos/README.md",
+    ],
 }
 _CONFIG = {
     "site_name": "Weir",
