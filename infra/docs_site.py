@@ -21,7 +21,11 @@ _LINK = re.compile(r"\[([^\]]*)\]\((?!https?://|mailto:|#)([^)\s#]+)(#[^)\s]*)?\
 NAV = {
     "Quick start": ["README.md", "infra/examples/README.md"],
     "How to": [
+        "infra/docs/remote-engines.md",
         "infra/docs/ask.md",
+        "infra/docs/ask-gateways.md",
+        "infra/docs/ask-perspective.md",
+        "infra/docs/ask-rewards.md",
         "infra/docs/stream-guard.md",
         "infra/docs/deltas.md",
         "infra/docs/ask-stream.md",
@@ -48,7 +52,13 @@ NAV = {
     ],
     "Decisions": ["infra/decisions/"],
     "Benchmarks": ["infra/benchmarks/"],
-    "Development": ["CONTRIBUTING.md", "CHANGELOG.md", "tests/README.md", "tests/chaos/README.md"],
+    "Development": [
+        "infra/docs/upstream.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "tests/README.md",
+        "tests/chaos/README.md",
+    ],
 }
 _CONFIG = {
     "site_name": "Weir",

@@ -35,6 +35,7 @@ def test_the_site_has_every_page_of_its_contents_and_links_to_files_that_are_non
     )
 
     assert [entry for entry in entries if not entry.exists()] == []
+    assert set((ROOT / "infra" / "docs").glob("*.md")) <= set(entries), "a page that nobody finds"
     assert {"runbooks", "decisions", "benchmarks"} <= {entry.name for entry in entries if entry.is_dir()}
     assert page == "a (`infra/examples/policy.yaml`) [b](b.png) [c](https://x/y.py) [d](../no.yaml)"
 

@@ -60,4 +60,27 @@ OF_DOORS = (
         "",
         "tests/workers/serving/engine/streaming/test_turn_text.py::test_p4_special_tokens_in_deltas_stay_text",
     ),
+    Mutant(
+        "makes as many second calls as are slow",
+        "workers/serving/remote/hedging.py",
+        "if self._earned < 1:",
+        "if False:",
+        "tests/workers/serving/remote/test_hedging.py"
+        "::test_second_calls_are_never_more_than_their_share_of_the_live_ones",
+    ),
+    Mutant(
+        "makes background calls a second time",
+        "workers/serving/remote/pool.py",
+        "slow_s = self.hedging.begin() if IS_LIVE.get() else None",
+        "slow_s = self.hedging.begin()",
+        "tests/workers/serving/remote/test_hedging.py::test_background_calls_and_calls_without_a_share_are_made_once",
+    ),
+    Mutant(
+        "asks servers without the batch's trace",
+        "workers/serving/remote/connection.py",
+        "**TRACE.get(), ",
+        "",
+        "tests/workers/serving/remote/test_hedging.py"
+        "::test_p11_each_call_carries_the_trace_of_its_batch_and_known_texts_carry_none",
+    ),
 )

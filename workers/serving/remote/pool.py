@@ -25,6 +25,7 @@ from workers.telemetry.log import log_event
 log = logging.getLogger(__name__)
 IS_LIVE: ContextVar[bool] = ContextVar("weir_remote_is_live", default=False)  # what the current task asks for
 MAX_SUSPECTS: Final = 4_096  # prompts that a server died under and that were not judged since
+EARN_S: Final = 0.05  # for a call that hangs: until it is asked again whether a second one is earned by now
 SUSPICIOUS: Final = 2  # deaths under one prompt, after which it may be the cause
 
 
@@ -166,10 +167,12 @@ class Pool:
     async def _second(self, call: asyncio.Task[list[Written | None]], without: set[Endpoint]) -> Endpoint | None:
         """Who shall be asked, too, once this call is slow; None where it ended before, or nobody may be asked."""
         slow_s = self.hedging.begin() if IS_LIVE.get() else None
-        if slow_s is None or (await asyncio.wait({call}, timeout=slow_s))[0]:
-            return None
-        other = self._least_busy(without)
-        return other if other is not None and self.hedging.take() else None
+        while slow_s is not None and not (await asyncio.wait({call}, timeout=slow_s))[0]:
+            other = self._least_busy(without)
+            if other is not None and self.hedging.take():
+                return other
+            slow_s = max(slow_s, EARN_S)
+        return None
 
     def _note(self, endpoint: Endpoint, found: RemoteCallError, prompts: Sequence[PreparedPrompt]) -> bool:
         """What a call of a server ended with; whether servers die of these prompts."""

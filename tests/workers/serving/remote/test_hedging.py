@@ -33,8 +33,8 @@ def prompts_of(engine: RemoteEngine, count: int = 1) -> list[PreparedPrompt]:
 
 
 @given(
-    share=st.floats(0, 0.5),
-    calls=st.lists(st.tuples(st.floats(0, 100), st.booleans()), max_size=300),
+    share=st.sampled_from((0.0, 0.01, 0.05, 0.5)),
+    calls=st.lists(st.tuples(st.floats(0, 100), st.booleans()), min_size=ENOUGH + 8, max_size=ENOUGH + 40),
 )
 def test_second_calls_are_never_more_than_their_share_of_the_live_ones(
     share: float, calls: list[tuple[float, bool]]
