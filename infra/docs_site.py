@@ -18,9 +18,11 @@ _LINK = re.compile(r"\[([^\]]*)\]\((?!https?://|mailto:|#)([^)\s#]+)(#[^)\s]*)?\
 NAV = {
     "Quick start": ["README.md", "infra/examples/README.md"],
     "How to": [
-        "infra/runbooks/",
         "infra/docs/ask.md",
+        "infra/docs/stream-guard.md",
+        "infra/docs/deltas.md",
         "infra/docs/ask-stream.md",
+        "infra/runbooks/",
         "helm/weir/README.md",
         "helm/weir/UPGRADING.md",
         "infra/docker/README.md",

@@ -5,6 +5,7 @@ Suggests only names that are known: never what was written.
 
 from collections.abc import Iterable
 from difflib import SequenceMatcher, get_close_matches
+from operator import itemgetter
 
 _WHOLE = 0.75
 _OWN_PART = 0.7  # of names in a section, which all begin alike
@@ -18,7 +19,7 @@ def did_you_mean(wrong: str, known: Iterable[str]) -> str:
     by_form = {_form(name): name for name in known}
     written = _form(wrong)
     close = [(_likeness(written, form), form) for form in get_close_matches(written, by_form, 5, _WHOLE)]
-    likeness, form = max(close, default=(0.0, ""))
+    likeness, form = max(close, key=itemgetter(0), default=(0.0, ""))  # of those alike, the closest as a whole
     return f"; did you mean {by_form[form]}?" if likeness >= _OWN_PART else ""
 
 

@@ -76,6 +76,27 @@ ASKED = (
           stacked=True),
 )  # fmt: skip
 
+STREAMED = (
+    Panel("Turns that are being written", "And those whose session a replica has.",
+          (Query(total(table.TURNS_OPEN), "open"), Query(total(table.SESSIONS), "with a session"))),
+    Panel("Deltas", "A second, by what became of them.",
+          (Query(rate(table.TURN_FRAMES, by="moderation_frame_result"), "{{moderation_frame_result}}"),), "reqps",
+          stacked=True),
+    Panel("Turns that end", "A second, by why, and those that were raised, by role.",
+          (Query(rate(table.TURNS_ENDED, by="moderation_turn_end"), "{{moderation_turn_end}}"),
+           Query(rate(table.TURNS_RAISED, by="moderation_turn_role"), "raised: {{moderation_turn_role}}")), "reqps"),
+    Panel("Time that a delta takes", "In the stream guard's replica; where there is no error.",
+          quantiles(table.PUSH_DURATION, "delta", 0.5, 0.95, 0.99, where='error_type=""'), "s"),
+    Panel("Pages of keys and values", "Of all replicas, and what they may hold.",
+          (Query(total(table.SESSION_PAGES), "held"), Query(total(table.SESSION_PAGES_LIMIT), "limit"))),
+    Panel("What replays come from", "A second: sessions by event, turns that were given again, failed calls.",
+          (Query(rate(table.SESSION_EVENTS, by="moderation_session_event"), "{{moderation_session_event}}"),
+           Query(rate(table.TURN_REPLAYS), "replays"),
+           Query(rate(table.TURN_CALLS, by="error_type", where='error_type!=""'), "calls: {{error_type}}")), "reqps"),
+    Panel("Deltas that wait", "In the replicas, and the characters that the delta workers keep.",
+          (Query(total(table.SESSION_QUEUE), "deltas"), Query(total(table.TURN_CHARACTERS), "characters"))),
+)  # fmt: skip
+
 OBJECTIVES = (
     Panel("Freshness, error budget burnt in an hour", "Share of minutes in which a record was older than 60 s.",
           (Query(f"avg_over_time((max({AGE}) > bool 60)[1h:1m])", "late minutes"),), "percentunit", limit=0.144),
@@ -93,5 +114,11 @@ OPERATORS = Dashboard(
     "weir-operators",
     "Weir: operators",
     "Is it keeping up, is it healthy?",
-    {"Is it keeping up?": KEEPING_UP, "Is it healthy?": HEALTHY, "Asked over HTTP": ASKED, "Objectives": OBJECTIVES},
+    {
+        "Is it keeping up?": KEEPING_UP,
+        "Is it healthy?": HEALTHY,
+        "Asked over HTTP": ASKED,
+        "Judged while written": STREAMED,
+        "Objectives": OBJECTIVES,
+    },
 )

@@ -11,7 +11,7 @@ from pydantic import ValidationError as PydanticError
 
 from schemas.dead_letter import dead_letter
 from schemas.documents import documents
-from schemas.errors import UnparsableOutputError
+from schemas.errors import EventError, UnparsableOutputError
 from schemas.event import ChatEvent, Task
 from schemas.reasons import Reason
 from schemas.record import SourceRecord
@@ -23,6 +23,8 @@ from schemas.shadow import (
     ShadowPair,
     ShadowSummary,
 )
+from schemas.turns.frame import read_frame
+from schemas.turns.verdict import StreamProvenance, StreamVerdict
 from schemas.verdict import (
     Action,
     AppliedPolicy,
@@ -36,6 +38,25 @@ from schemas.verdict import (
     Verdict,
 )
 
+STREAM_VERDICT = StreamVerdict(
+    verdict_id="0" * 32,
+    conversation_id="c",
+    tenant="default",
+    turn=0,
+    role="assistant",
+    index=3,
+    offset=12,
+    risk=Severity.UNSAFE,
+    category="Violent",
+    probabilities={"risk": {"Unsafe": 1.0}},
+    provisional=False,
+    raised=True,
+    final=True,
+    end="final",
+    provenance=StreamProvenance(
+        model="demo", revision="r1", prompt_sha256="p1", engine="stream_guard", dtype="float32", debounce="paper"
+    ),
+)
 PUBLISHED = Path(__file__).parents[2] / "schemas" / "published"
 DOCUMENTS = documents()
 PROVENANCE = Provenance(
@@ -175,6 +196,27 @@ def test_shadow_records_validate_and_none_without_its_kind(record: dict[str, Any
     assert not schema.is_valid({**record, "text": "hi"})
 
 
+def test_delta_frames_validate_and_a_misspelt_field_does_not() -> None:
+    frame = {"conversation_id": "c", "turn": 0, "seq": 1, "delta": "lamp", "final": True}
+    schema = validator("delta.schema.json")
+    schema.validate(frame)
+
+    for wrong in ({"finale": True}, {"seq": -1}, {"role": "system"}, {"final": 1}, {"turn": "0"}):
+        assert not schema.is_valid({**frame, **wrong}), wrong
+        with pytest.raises(EventError):
+            read_frame({**frame, **wrong})
+
+
+def test_verdicts_of_turns_validate_and_nothing_may_be_missing_or_added() -> None:
+    verdict = json.loads(STREAM_VERDICT.to_bytes())
+    schema = validator("stream_verdict.schema.json")
+    schema.validate(verdict)
+
+    assert not schema.is_valid({**verdict, "text": "hi"})
+    for field in set(verdict) - {"schema_version"}:
+        assert not schema.is_valid({name: value for name, value in verdict.items() if name != field}), field
+
+
 def test_a_side_of_a_disagreement_has_a_verdict_or_a_reason() -> None:
     for verdict, reason in ((None, None), (VERDICT, Reason.OUTPUT_CUT_OFF)):
         with pytest.raises(PydanticError, match="either a verdict or a reason"):
@@ -189,8 +231,11 @@ def test_the_asyncapi_document_holds_together() -> None:
         "moderation.verdicts",
         "moderation.dlq",
         "moderation.shadow",
+        "chat.deltas",
+        "moderation.stream",
     }
-    assert [operation["action"] for operation in document["operations"].values()] == ["receive", *["send"] * 3]
+    actions = [operation["action"] for operation in document["operations"].values()]
+    assert actions == ["receive", *["send"] * 3, "receive", "send"]
     references = list(_references(document))
     assert references
     for reference in references:

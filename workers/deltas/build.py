@@ -79,7 +79,7 @@ def delta_worker(
         new_trace=lambda record: tracer.start(record, time.time_ns()),
         clock=clock,
     )
-    observe_deltas(turns)
+    observe_deltas(turns, asker.calls)
     calls = TurnCalls(asker, loop)
     publisher = Publisher(
         TurnDelivery(partial(producer, kafka), settings.topics, progress.publish_held, publisher_stopping),

@@ -187,6 +187,7 @@ class OpenTurns:
                 self._done(done)
                 state.first.rests = True
                 continue
+            self.counts["replayed"] += push.messages is not None and state.turn.pushes > 1
             state.pushed, state.waiting = state.waiting, []
             state.first.rests = False
             by_shard.setdefault(-len(by_shard) - 1 if push.alone else key.shard, []).append(push)

@@ -71,5 +71,9 @@ changes would cost a second Ray cluster.
 {{- if dig "shadow" "enabled" false .Values.settings }}
 - {name: {{ include "weir.shadowTopic" . | quote }}, role: shadow}
 {{- end }}
+{{- if dig "deltas" "enabled" false .Values.settings }}
+- {name: {{ include "weir.deltaTopic" . | quote }}, role: deltas}
+- {name: {{ include "weir.turnVerdictTopic" . | quote }}, role: turn verdicts}
+{{- end }}
 - {name: {{ printf "%s.parking" (trimSuffix ".parking" .Values.topics.deadLetters) | quote }}, role: parked letters}
 {{- end -}}

@@ -127,6 +127,25 @@ applications:
           num_gpus: {{ .Values.guard.gpusPerReplica }}
           resources: {weir_guard: 1}
       {{- end }}
+      {{- if dig "deltas" "enabled" false .Values.settings }}
+      - name: DeltaWorker
+        ray_actor_options:
+          num_cpus: {{ dig "deltas" "cpus_per_consumer" 1.0 .Values.settings }}
+          resources: {weir_stream: 1}
+      - name: StreamGuard
+        ray_actor_options:
+          num_cpus: {{ dig "stream_guard" "cpus_per_replica" 1.0 .Values.settings }}
+          num_gpus: {{ dig "stream_guard" "gpus_per_replica" 0.0 .Values.settings }}
+          resources: {weir_guard: 1}
+      {{- end }}
+{{- end -}}
+
+{{- define "weir.deltaTopic" -}}
+{{- dig "topics" "deltas" "chat.deltas" .Values.settings -}}
+{{- end -}}
+
+{{- define "weir.turnVerdictTopic" -}}
+{{- dig "topics" "stream" "moderation.stream" .Values.settings -}}
 {{- end -}}
 
 {{- define "weir.shadowTopic" -}}

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from pipelines.turns.turn import Turn
 from schemas.errors import GuardCallFailedError, GuardCrashError, GuardUnavailableError
 from schemas.turns.frame import read_frame
 from schemas.turns.verdict import StreamVerdict
-from tests.guards.turn_judges import PROVENANCE, LetterJudge
+from tests.guards.turn_judges import PROVENANCE, LetterJudge, token
 
 MESSAGES = [{"role": "user", "content": "where?"}]
 
@@ -89,6 +90,20 @@ def test_a_turn_that_was_forgotten_in_between_says_the_same() -> None:
 
     assert [verdict.to_bytes() for verdict in verdicts + judged(judge, turn)] == [v.to_bytes() for v in once]
     assert (turn.pushes, turn.replays) == (3, 1)
+
+
+def test_a_provisional_token_is_shown_and_raises_nothing() -> None:
+    turn = turn_of("a!", final=False)
+    assert turn.next_push({}) is not None
+    shown = replace(token(1, "!", raised=True), provisional=True)
+
+    news = turn.answered(PushAnswer([token(0, "a"), shown], None))
+
+    assert ([said.index for said in news.tokens], list(news.raises)) == ([0, 1], [])
+    assert (
+        turn.token_verdict(shown, PROVENANCE, "token").verdict_id
+        != turn.token_verdict(token(1, "!", raised=True), PROVENANCE, "token").verdict_id
+    )
 
 
 def test_an_answer_without_text_ends_without_a_token() -> None:

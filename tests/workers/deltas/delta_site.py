@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipelines.turns.port import TurnJudge
+from schemas.record import SourceRecord
 from tests.site import OFF, WAIT_S, Broker, Site, wait_until
 from workers.deltas.build import delta_worker, settings_of_lane
 from workers.kafka.producer import producer
 from workers.kafka.reader import TopicReader
 from workers.settings.loading import Settings
 from workers.stream.worker import StreamWorker
+from workers.telemetry.export import Tracing
 
 MESSAGES = [{"role": "user", "content": "where?"}]
 
@@ -35,19 +37,20 @@ class DeltaSite(Site):
         names = {"deltas": f"deltas-{self.suffix}", "stream": f"stream-{self.suffix}"}
         return settings.model_copy(update={"topics": settings.topics.model_copy(update=names)})
 
-    def write(self, frames: Sequence[dict[str, Any] | bytes | None]) -> None:
+    def write(self, frames: Sequence[dict[str, Any] | bytes | None], traceparent: bytes | None = None) -> None:
         """Write frames, keyed by conversation; those that are no objects as they are."""
+        headers = [] if traceparent is None else [("traceparent", traceparent)]
         sender = producer(self.settings.kafka)
         for each in frames:
             key = each["conversation_id"].encode() if isinstance(each, dict) else b"none"
             value = json.dumps(each).encode() if isinstance(each, dict) else each
-            sender.send(self.settings.topics.deltas, value, key, [])
+            sender.send(self.settings.topics.deltas, value, key, headers)
         sender.flush()
         sender.close()
 
-    def start_deltas(self, judge: TurnJudge, settings: Settings | None = None) -> StreamWorker:
+    def start_deltas(self, judge: TurnJudge, settings: Settings | None = None, tracing: Tracing = OFF) -> StreamWorker:
         """Start one more worker."""
-        worker = delta_worker(settings or self.settings, judge, self._loop, OFF)
+        worker = delta_worker(settings or self.settings, judge, self._loop, tracing)
         self._workers.append(worker)
         worker.start()
         return worker
@@ -58,8 +61,12 @@ class DeltaSite(Site):
 
     def said_bytes(self) -> list[bytes]:
         """The same as bytes."""
+        return [record.value or b"" for record in self.said_records()]
+
+    def said_records(self) -> list[SourceRecord]:
+        """The same as records."""
         with TopicReader(self.settings.kafka) as reader:
-            return [record.value or b"" for record in reader.read(reader.ranges([self.settings.topics.stream]))]
+            return list(reader.read(reader.ranges([self.settings.topics.stream])))
 
     def ends(self) -> dict[str, str]:
         """Why each conversation's turn ended, of those that have."""

@@ -5,6 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
+from opentelemetry import metrics
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader, NumberDataPoint
 
 from pipelines.turns.port import TurnPush
 from schemas.errors import GuardCrashError, GuardUnavailableError
@@ -12,8 +15,15 @@ from schemas.reasons import Reason
 from tests.guards.turn_judges import LetterJudge
 from tests.site import Broker, wait_until
 from tests.workers.deltas.delta_site import DeltaSite, frame
+from tests.workers.telemetry.recorded_tracing import RecordedTracing
+from workers.deltas import loop
 
 SECRET = "zanzibar"
+
+
+@pytest.fixture(autouse=True)
+def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "LOOK_S", 0.05)
 
 
 @pytest.fixture
@@ -158,8 +168,8 @@ def test_p1_a_turn_whose_beginning_is_nowhere_becomes_dead_letters(site: DeltaSi
     worker = site.start_deltas(LetterJudge(), settings)
     site.write(turn("other", "lamp"))
     site.wait_for_ends(1)
-    loop: Any = worker._loop  # noqa: SLF001
-    wait_until(lambda: len(loop.turns.begun) == 4, "the logs' ends to be known")
+    turns: Any = worker._loop  # noqa: SLF001
+    wait_until(lambda: len(turns.turns.begun) == 4, "the logs' ends to be known")
     site.write([frame("c", 1, "is "), frame("c", 2, "here", final=True)])
     wait_until(lambda: len(site.dead_letters()) == 2, "two dead letters")
     assert worker.stop(20.0)
@@ -232,3 +242,56 @@ def test_a_guard_that_forgets_between_deltas_gives_the_same_verdicts(site: Delta
     for number in range(3):
         said = [one for one in site.said() if one["conversation_id"] == f"c{number}"]
         assert [(one["index"], one["final"]) for one in said] == [(2, False), (5, True)]
+
+
+def test_a_turn_is_one_message_of_its_trace_from_its_first_delta_to_its_last_verdict(site: DeltaSite) -> None:
+    tracing = RecordedTracing()
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    site.write([*turn("c", "lamp! is here"), b"{"], f"00-{trace}-b7ad6b7169203331-01".encode())
+
+    worker = site.start_deltas(LetterJudge(), tracing=tracing)
+    site.wait_for_ends(1)
+    wait_until(lambda: site.delta_offset() == 4, "all of it to be committed")
+    assert worker.stop(20.0)
+
+    [process] = tracing.finished("process")
+    assert process.attributes is not None
+    assert process.attributes["messaging.kafka.offset"] == 0
+    assert f"{process.context.trace_id:032x}" == trace
+    parents = {record.header("traceparent") for record in site.said_records()}
+    assert {(parent or b"").split(b"-")[1] for parent in parents} == {trace.encode()}
+    assert "lamp" not in str([span.attributes for span in tracing.finished()])
+
+
+def test_the_metrics_say_what_became_of_frames_turns_and_calls(
+    site: DeltaSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = InMemoryMetricReader()
+    monkeypatch.setattr(metrics, "get_meter", MeterProvider([reader]).get_meter)
+    judge = failing([GuardUnavailableError("down")], lambda _: None)
+    worker = site.start_deltas(judge)
+    site.write([*turn("c", "lamp! is here"), *turn("c", "lamp! is here"), b"{", frame("open", 0, "lamp")])
+    site.wait_for_ends(1)
+    wait_until(lambda: worker.progress.completed == 7, "all but the open turn to be completed")
+
+    data = reader.get_metrics_data()
+    assert data is not None
+    found = {
+        (metric.name, *(point.attributes or {}).values()): point.value
+        for resource in data.resource_metrics
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+        for point in metric.data.data_points
+        if isinstance(point, NumberDataPoint) and metric.name.startswith("moderation.turn.")
+    }
+    assert worker.stop(20.0)
+
+    assert {key[1]: value for key, value in found.items() if key[0] == "moderation.turn.frames"} == {
+        "new": 4, "held": 0, "repeated": 3, "ignored": 0, "refused": 1, "skipped": 0,
+    }  # fmt: skip
+    assert found["moderation.turn.open",] == 1
+    assert found["moderation.turn.characters",] > 0
+    assert found["moderation.turn.raised", "assistant"] == 1
+    assert found["moderation.turn.ended", "final"] == 1
+    assert found["moderation.turn.calls", "unavailable"] == 1
+    assert found["moderation.turn.calls",] > 0

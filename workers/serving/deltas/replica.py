@@ -13,6 +13,7 @@ from time import perf_counter
 
 from pipelines.turns.port import PushReply, TurnPush
 from schemas.errors import GuardCallFailedError
+from workers.serving.deltas.measures import observe_sessions, pushes_measured
 from workers.serving.deltas.sessions import TurnSessions
 from workers.serving.engine_choice import load_stream_guard
 from workers.settings.loading import Settings, otel_variables
@@ -46,7 +47,8 @@ class StreamGuardReplica:
         guard = load_stream_guard(
             chosen, chosen.debounce, max_sessions=chosen.max_sessions + 1, max_pages=chosen.max_pages
         )
-        self._sessions = TurnSessions(guard, chosen.max_sessions)
+        self._sessions = TurnSessions(guard, chosen.max_sessions, pushes_measured())
+        observe_sessions(self._sessions)
         self._closing.callback(self._sessions.close)
         self._timeout_s = chosen.batch_timeout_s
         seconds = round(perf_counter() - started, 2)

@@ -89,6 +89,7 @@ class TurnSessions:
         self.running_since: float | None = None
         self.counts: Counter[str] = Counter()
         self._took = took
+        self._pages = 0
 
     async def push(self, pushes: Sequence[TurnPush]) -> PushReply:
         """See `pipelines.turns.port.TurnJudge`."""
@@ -111,8 +112,13 @@ class TurnSessions:
 
     @property
     def pages(self) -> int:
-        """Pages that they hold."""
-        return self._guard.live_pages
+        """Pages that they hold, after the last round."""
+        return self._pages
+
+    @property
+    def max_pages(self) -> int:
+        """Pages that they may hold."""
+        return self._guard.max_pages
 
     @property
     def waiting(self) -> int:
@@ -250,7 +256,7 @@ class TurnSessions:
 
     def _give_pages_up(self) -> None:
         """Evict sessions of the tenants that hold most, so that one tenant's flood costs the others nothing."""
-        live = self._guard.live_pages
+        live = self._pages = self._guard.live_pages
         if live <= FULL * self._guard.max_pages:
             return
         by_tenant: Counter[str] = Counter()
@@ -263,6 +269,7 @@ class TurnSessions:
             by_tenant[most] -= freed
             live -= freed
             self.counts["evicted"] += 1
+        self._pages = live
 
 
 def _said(job: _Job) -> list[JudgedToken]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["counter", "updowncounter", "gauge", "histogram"]
-Source = Literal["stream", "guard", "ask", "all"]
+Source = Literal["stream", "guard", "ask", "deltas", "stream_guard", "all"]
 _PROMETHEUS_UNITS = {"s": "seconds", "By": "bytes"}
 
 
@@ -45,7 +45,8 @@ class Metric:
         kind: of instrument.
         unit: UCUM; `{…}` is a count of things.
         sentence: what is measured.
-        source: whose process measures it: the consumer's, the guard replica's, the HTTP server's, or all.
+        source: whose process measures it: the consumer's, the guard replica's, the HTTP server's, the delta
+            worker's, the stream guard replica's, or all.
         attributes: all that its series differ by within one process.
         buckets: upper bounds, of a histogram.
         conventional: the name is one of OpenTelemetry's semantic conventions.

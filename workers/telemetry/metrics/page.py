@@ -10,8 +10,8 @@ Written by `infra/metrics_page.py` from `workers/telemetry/metrics/table.py`; do
 
 Exported over OTLP to `OTEL_EXPORTER_OTLP_ENDPOINT`; off without it. With `infra/collector/collector.yaml`, a collector
 offers them to Prometheus and to `weir top`; the second line of each name is what Prometheus calls it.
-Every series has the labels `job` (`weir-stream`, `weir-guard` or `weir-ask`) and `instance` (one process) beside those
-below.
+Every series has the labels `job` (`weir-stream`, `weir-guard`, `weir-ask`, `weir-deltas` or `weir-stream-guard`) and
+`instance` (one process) beside those below.
 Attributes have the values that are listed, and no others; those in *italics* are there on failures only, those in
 brackets only where the settings ask for them.
 """
@@ -19,6 +19,8 @@ _SOURCES = {
     "stream": "Consumers (`weir-stream`)",
     "guard": "Guard replicas (`weir-guard`)",
     "ask": "HTTP servers (`weir-ask`)",
+    "deltas": "Delta workers (`weir-deltas`)",
+    "stream_guard": "Stream guard replicas (`weir-stream-guard`)",
     "all": "All",
 }
 

@@ -12,12 +12,16 @@ from schemas.errors import Fault
 from schemas.handling import Handled
 from schemas.reasons import NOTHING_TO_JUDGE, Reason, Stage
 from schemas.shadow import Difference
+from schemas.turns.frame import TurnRole
+from schemas.turns.verdict import TurnEnd
 from schemas.verdict import Action, Category, Severity
 from workers.telemetry.metrics.definition import Attribute, Metric
 
 OTHER_TENANT: Final = "_other"  # no tenant's name begins so in `telemetry.tenants`
 GUARD_FAILURES: Final = ("unavailable", "crashed", "failed")
 REMOTE_STATES: Final = ("ready", "waiting", "down", "refused")
+FRAME_RESULTS: Final = ("new", "held", "repeated", "ignored", "refused", "skipped")
+SESSION_EVENTS_SEEN: Final = ("opened", "unknown", "closed_for_room", "evicted")
 REBALANCE_EVENTS: Final = ("assigned", "revoked", "lost")
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)  # semconv's advice
@@ -262,10 +266,7 @@ ASK_REFUSALS: Final = (
     "not_assessed", "rate_limited", "internal", "unavailable", "overloaded", "draining", "not_found", "gap",
     "unknown_turn", "seq_conflict", "offset_conflict", "role_conflict", "delta_after_final",
 )  # fmt: skip
-ASK_ENDS: Final = (
-    "final", "forgotten", "idle", "gap", "too_long", "context_overflow", "empty_conversation", "inference_failed",
-    "invalid_text", "non_finite_logits", "not_rendered", "replica_crash", "unsupported_role",
-)  # fmt: skip
+ASK_ENDS: Final = ("forgotten", *get_args(TurnEnd))
 ASK_DURATION = Metric(
     "moderation.ask.duration", "histogram", "s",
     "Time from a request over HTTP to its answer, or to its refusal (`error.type`).", "ask",
@@ -296,6 +297,58 @@ ASK_SOCKETS = Metric(
 ASK_TURN_TOKENS = Metric(
     "moderation.ask.turns.under_way.tokens", "updowncounter", "{token}",
     "Estimated tokens of frames that wait for the stream guard.", "ask",
+)  # fmt: skip
+
+# -- the delta worker's
+
+TURNS_OPEN = Metric("moderation.turn.open", "updowncounter", "{turn}", "Turns that are being written.", "deltas")
+TURN_CHARACTERS = Metric(
+    "moderation.turn.characters", "updowncounter", "{character}", "Characters that are kept of them.", "deltas"
+)
+TURN_FRAMES = Metric(
+    "moderation.turn.frames", "counter", "{frame}",
+    "Deltas by what became of them; refused ones are dead letters, skipped ones have no value.", "deltas",
+    (Attribute("moderation.frame.result", FRAME_RESULTS),),
+)  # fmt: skip
+TURNS_RAISED = Metric(
+    "moderation.turn.raised", "counter", "{turn}", "Texts that were raised, by whose they are.", "deltas",
+    (Attribute("moderation.turn.role", get_args(TurnRole)),),
+)  # fmt: skip
+TURNS_ENDED = Metric(
+    "moderation.turn.ended", "counter", "{turn}", "Turns that have ended, by why.", "deltas",
+    (Attribute("moderation.turn.end", get_args(TurnEnd)),),
+)  # fmt: skip
+TURN_REPLAYS = Metric(
+    "moderation.turn.replays", "counter", "{turn}", "Times that the guard was given all of a turn again.", "deltas"
+)
+TURN_CALLS = Metric(
+    "moderation.turn.calls", "counter", "{call}", "Calls of the stream guard, by what became of them.", "deltas",
+    (Attribute(ERROR, GUARD_FAILURES, on_failure=True),),
+)  # fmt: skip
+
+# -- the stream guard replica's
+
+SESSIONS = Metric(
+    "moderation.session.open", "updowncounter", "{session}", "Turns that a replica has a session of.", "stream_guard"
+)
+SESSION_PAGES = Metric(
+    "moderation.session.pages", "updowncounter", "{page}", "Pages of 16 tokens that they hold.", "stream_guard"
+)
+SESSION_PAGES_LIMIT = Metric(
+    "moderation.session.pages.limit", "gauge", "{page}", "Pages that they may hold.", "stream_guard"
+)
+SESSION_QUEUE = Metric(
+    "moderation.session.queue", "updowncounter", "{push}", "Deltas that wait for their verdicts.", "stream_guard"
+)
+SESSION_EVENTS = Metric(
+    "moderation.session.events", "counter", "{session}",
+    "Sessions opened; not known any more, which costs a replay; closed or rid of their pages to make room for others.",
+    "stream_guard", (Attribute("moderation.session.event", SESSION_EVENTS_SEEN),),
+)  # fmt: skip
+PUSH_DURATION = Metric(
+    "moderation.session.push.duration", "histogram", "s",
+    "Time from a delta's arrival in the replica to its verdicts; what its turn was not judged for is a failure.",
+    "stream_guard", (Attribute(ERROR, (*get_args(TurnEnd)[1:], "session_unknown"), on_failure=True),), _SHORT_SECONDS,
 )  # fmt: skip
 
 # -- of all
