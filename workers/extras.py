@@ -21,6 +21,7 @@ EXTRA_OF = {
             "torch",
             "transformers",
             "uvicorn",
+            "websockets",
         ),
         "serve",
     ),

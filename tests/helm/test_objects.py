@@ -18,6 +18,7 @@ from tests.helm.rendering import CHART, EXAMPLES, FEATURES, Object, kind, manife
 from tests.workers.telemetry.prometheus import promtool
 from workers.kafka.topics import topic_roles, wanted_topics
 from workers.settings.loading import load_settings
+from workers.settings.stream_guard import delta_group
 from workers.tools.inspect.kafka_checks import RIGHTS
 
 EVERY = [*FEATURES, *EXAMPLES]
@@ -153,9 +154,10 @@ def test_the_rights_of_the_strimzi_user_are_those_that_weir_check_asks_for(name:
     }
     asked = {("topic", name): set(RIGHTS[role]) for name, role in topic_roles(settings).items()}
     group = settings.kafka.group_id
+    groups = [group, delta_group(group)] if settings.deltas.enabled else [group]
 
     assert given == asked | {
-        ("group", group): {"DESCRIBE", "READ"},
+        **{("group", name): {"DESCRIBE", "READ"} for name in groups},
         ("transactionalId", f"{group}-"): {"DESCRIBE", "WRITE"},
     }
 

@@ -64,8 +64,11 @@ class TurnAssignment(Assignment):
 
     @property
     def is_idle(self) -> bool:
-        """True while nothing is in flight but records that rest."""
-        return not self.in_flight([owned.id for owned in self.owned()])
+        """True while nothing is in flight but records that rest. From any thread."""
+        try:
+            return not self.in_flight([owned.id for owned in self.owned()])
+        except RuntimeError:  # another thread looks, and the worker has changed it meanwhile: so it is at work
+            return False
 
     def in_flight(self, partitions: Collection[Partition]) -> int:
         """Records in flight of some partitions that do not rest."""

@@ -92,6 +92,18 @@ def test_a_turn_that_was_forgotten_in_between_says_the_same() -> None:
     assert (turn.pushes, turn.replays) == (3, 1)
 
 
+def test_a_token_that_a_guard_says_again_is_not_said_again() -> None:
+    turn = turn_of("a!", final=False)
+    said = []
+    for _ in range(2):
+        assert turn.next_push({}) is not None
+        news = turn.answered(PushAnswer([token(0, "a"), token(1, "!", raised=True)], None))
+        said.append(([each.index for each in news.tokens], [each.index for each in news.raises]))
+        add(turn, turn.frames.next_seq, "b")
+
+    assert said == [([0, 1], [1]), ([], [])]
+
+
 def test_a_provisional_token_is_shown_and_raises_nothing() -> None:
     turn = turn_of("a!", final=False)
     assert turn.next_push({}) is not None

@@ -1,5 +1,6 @@
 """The Kafka door on the mock cluster: order, ends, commits behind open turns, kills, what is wrong."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -161,6 +162,24 @@ def test_p12_a_turn_whose_writer_is_gone_ends_marked_and_holds_nothing(
     assert site.ends() == {"c": end}
     assert [said["offset"] for said in site.said()] == [5, 5 if missing else 13]
     assert site.dead_letters() == []
+
+
+def test_a_turn_is_not_idle_while_its_next_delta_may_be_in_the_log_unread(site: DeltaSite) -> None:
+    may_answer = threading.Event()
+    site.write(turn("c", "lamp! is here and there", 23))
+    limits = {"in_flight_records": 8, "in_flight_bytes": 2**21}
+    settings = site.settings_with(deltas={"idle_s": 0.1, "open_turns": 1}, limits=limits)
+
+    worker = site.start_deltas(LetterJudge(lambda _: may_answer.wait(30)), settings)
+    parts: Any = worker._loop  # noqa: SLF001
+    wait_until(lambda: worker.is_full, "intake to be held")
+    full_at = time.monotonic()
+    wait_until(lambda: parts._asked_at > full_at + 0.5, "the ends to be looked at")  # noqa: SLF001
+    may_answer.set()
+    site.wait_for_ends(1)
+    assert worker.stop(20.0)
+
+    assert site.ends() == {"c": "final"}
 
 
 def test_p1_a_turn_whose_beginning_is_nowhere_becomes_dead_letters(site: DeltaSite) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import ConfigurationError
-from workers.serving.app import ASK, GUARD, SHADOW, STREAM, ask_application_of, build_app
+from workers.serving.app import ASK, GUARD, SHADOW, STREAM, STREAM_GUARD, ask_application_of, build_app
 from workers.settings.loading import load_settings
 
 
@@ -42,6 +42,20 @@ def test_a_candidate_with_a_model_has_replicas_of_its_own_that_the_application_d
     assert candidate.ray_actor_options["num_gpus"] == 1
     assert candidate.init_args == (settings.candidate(),)
     assert (candidate.init_args[0].guard.model, candidate.init_args[0].guard.revision) == ("demo", "r2")
+
+
+def test_turns_are_judged_over_http_by_replicas_that_the_door_on_kafka_shares() -> None:
+    both = build_app({"ask": {"enabled": True, "stream": True}, "deltas": {"enabled": True}})
+    kwargs = both._bound_deployment.init_kwargs  # noqa: SLF001
+    bound = {name: app._bound_deployment for name, app in kwargs.items()}  # noqa: SLF001
+    turns = bound["ask"].init_args[2]
+
+    assert turns._bound_deployment.name == STREAM_GUARD  # noqa: SLF001
+    assert turns in bound["deltas"].init_args
+    alone = ask_application_of(load_settings(ask={"enabled": True, "stream": True}))
+    assert alone._bound_deployment.init_args[2]._bound_deployment.name == STREAM_GUARD  # noqa: SLF001
+    without = ask_application_of(load_settings(ask={"enabled": True}))
+    assert len(without._bound_deployment.init_args) == 2  # noqa: SLF001
 
 
 @pytest.mark.parametrize("enabled", [True, False])

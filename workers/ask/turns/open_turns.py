@@ -5,7 +5,7 @@ A turn that is forgotten costs its sender the text once more, and nothing else.
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from pipelines.turns.asking import TurnAsker
@@ -78,11 +78,13 @@ class OpenTurns:
         return turn
 
     def measure(self, turn: OpenTurn) -> None:
-        """Note how much a turn takes by now."""
+        """Note how much a turn takes by now, and forget others where that is too much."""
         key = turn.turn.key
         if key in self._sizes:
             self._bytes += turn.size - self._sizes[key]
             self._sizes[key] = turn.size
+        while self._bytes > self._most_bytes and self._forget_one(self._sizes, turn):
+            pass
 
     def forget(self, turn: OpenTurn) -> None:
         """Know a turn no longer."""
@@ -107,12 +109,19 @@ class OpenTurns:
                 self.forget(turn)
 
     def _make_room(self) -> None:
-        """Forget turns of the tenants that have most, those first that were asked about longest ago."""
         self._forget_idle()
-        while len(self._open) >= self._most or self._bytes > self._most_bytes:
-            counts = Counter(key.tenant for key in self._open)
-            [(most, _)] = counts.most_common(1)
-            idle = next((turn for key, turn in self._open.items() if key.tenant == most and not turn.is_busy), None)
-            if idle is None:
+        while len(self._open) >= self._most:
+            if not self._forget_one(dict.fromkeys(self._open, 1)):
                 raise AskRefusedError("overloaded", "too many turns are open", retry_after_s=1.0, sheds=True)
-            self.forget(idle)
+
+    def _forget_one(self, weights: Mapping[TurnKey, int], spared: OpenTurn | None = None) -> bool:
+        """Forget a turn of the tenant that has most, the one that was asked about longest ago; False if none can be."""
+        of_tenants: Counter[str] = Counter()
+        for key, weight in weights.items():
+            of_tenants[key.tenant] += weight
+        for most, _ in of_tenants.most_common():
+            for key, turn in self._open.items():
+                if key.tenant == most and turn is not spared and not turn.is_busy:
+                    self.forget(turn)
+                    return True
+        return False

@@ -32,6 +32,7 @@ from workers.serving.engine.streaming.verdicts import (
 Push: TypeAlias = tuple[Session, str, bool]
 _MAX_SESSIONS: Final = 10_000
 _MAX_DELTA: Final = 65_536
+_CONTROL_GROUP: Final = Path("/sys/fs/cgroup")
 
 
 class StreamGuard:
@@ -239,13 +240,12 @@ def _pages_that_fit(device: torch.device, page_bytes: int, least: int) -> int:
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
     else:
-        free = min(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), _left_in_container())
+        free = min(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), left_in_container())
     return max(least, free // 2 // page_bytes)
 
 
-def _left_in_container() -> int:
+def left_in_container(folder: Path = _CONTROL_GROUP) -> int:
     """Bytes up to the memory limit of this process's control group; without one, more than there can be."""
-    folder = Path("/sys/fs/cgroup")
     for limit, used in (
         ("memory.max", "memory.current"),
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),

@@ -274,10 +274,7 @@ ASK_REFUSALS: Final = (
     "not_assessed", "rate_limited", "internal", "unavailable", "overloaded", "draining", "not_found", "gap",
     "unknown_turn", "seq_conflict", "offset_conflict", "role_conflict", "delta_after_final",
 )  # fmt: skip
-ASK_ENDS: Final = (
-    "final", "forgotten", "idle", "gap", "too_long", "context_overflow", "empty_conversation", "inference_failed",
-    "invalid_text", "non_finite_logits", "not_rendered", "replica_crash", "unsupported_role",
-)  # fmt: skip
+ASK_ENDS: Final = ("forgotten", *get_args(TurnEnd))
 ASK_DURATION = Metric(
     "moderation.ask.duration", "histogram", "s",
     "Time from a request over HTTP to its answer, or to its refusal (`error.type`).", "ask",

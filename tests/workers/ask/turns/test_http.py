@@ -15,6 +15,8 @@ from schemas.errors import GuardCallFailedError, GuardUnavailableError
 from tests.guards.turn_judges import LetterJudge
 from tests.workers.ask.asgi import Got
 from tests.workers.ask.ask_site import AskSite
+from tests.workers.telemetry.recorded_spans import SAMPLED
+from tests.workers.telemetry.recorded_tracing import RecordedTracing
 
 PATH = "/v1/stream/c1"
 ASKED = [{"role": "user", "content": "hello?"}]
@@ -331,6 +333,20 @@ def test_a_turn_has_a_bound_and_one_that_stops_says_so() -> None:
         assert (draining.status, draining.json["error"]["code"]) == (503, "draining")
 
     TurnSite(stream_guard={"turn_characters": 100}).run(steps)
+
+
+def test_p11_the_sender_s_trace_goes_on_to_the_step_and_comes_back() -> None:
+    tracing = RecordedTracing()
+
+    async def steps(site: TurnSite) -> None:
+        got = await site.frame(first("ab"), headers={"traceparent": SAMPLED.decode()})
+        [push] = site.judge.calls[0]
+        assert push.carrier["traceparent"] == got.headers["traceparent"] != SAMPLED.decode()
+        await site.read()
+
+    TurnSite(tracing=tracing).run(steps)
+    names = ["POST /v1/stream/{conversation_id}", "GET /v1/stream/{conversation_id}"]
+    assert [span.name for span in tracing.finished()] == names
 
 
 def test_without_the_setting_there_is_no_such_route() -> None:

@@ -221,13 +221,14 @@ def test_whoever_does_not_read_is_not_read_either_and_is_left_in_the_end(monkeyp
         )
         assert b" 101 " in await loop.sock_recv(slow, 4_096)
         frame = {"conversation_id": "c1", "messages": ASKED}
-        for number in range(500):
+        for number in range(300):
             text = json.dumps({**frame, "seq": number, "delta": "x" * 1_000})
             frame.pop("messages", None)
             await loop.sock_sendall(slow, masked(text.encode()))  # the machine's own buffers hold them all
         while served.lane.open_sockets:
             await asyncio.sleep(0.02)
-        assert 8 <= len(served.judge.calls) < 250
+        judged = sum(len(push.text) for pushes in served.judge.calls for push in pushes)
+        assert 0 < judged < 200_000
         slow.close()
         async with served.connect() as client:
             assert tokens((await sent(client, {**FIRST, "turn": 9}))[0]) == [0, 1]

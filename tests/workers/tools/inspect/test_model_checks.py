@@ -1,0 +1,33 @@
+"""`weir check` of the model that judges turns while they are written."""
+
+import pytest
+
+from workers.serving.engine.loading import DEMO_FOLDER
+from workers.settings.loading import Settings, load_settings
+from workers.tools.inspect import model_checks as checks
+from workers.tools.inspect.check import CheckResult
+
+
+def settings_of(model: str, **ask: bool) -> Settings:
+    return load_settings(ask={"enabled": True, "stream": True, **ask}, stream_guard={"model": model, "device": "cpu"})
+
+
+def checked(settings: Settings, *, skip: bool = False) -> dict[str, CheckResult]:
+    return {found.name: found for found in checks.model_checks(settings, 60, 60, skip=skip)}
+
+
+@pytest.fixture(autouse=True)
+def gen_model_is_fine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "_model", lambda _: "fine")
+
+
+def test_the_stream_model_is_loaded_and_asked_where_something_needs_it() -> None:
+    found = checked(settings_of("demo"))["stream model"]
+    assert (found.status, found.found.startswith("demo ")) == ("ok", True)
+    assert "stream model" not in checked(settings_of("demo", stream=False))
+    assert checked(settings_of("demo"), skip=True)["stream model"].status == "skip"
+
+
+def test_a_model_of_the_other_kind_is_named_with_its_setting() -> None:
+    found = checked(settings_of(str(DEMO_FOLDER)))["stream model"]
+    assert (found.status, "stream_guard.model" in found.found) == ("fail", True)
