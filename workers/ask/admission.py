@@ -17,6 +17,8 @@ from schemas.errors import AskRefusedError, GuardCrashError, GuardUnavailableErr
 # that ends just at the deadlines halves what is done.
 SHARE = 0.6
 LEARNS = 0.3  # share of the newest in what is known of the speed
+# The same of a speed that is higher: of a batch that was about to end when a question came, all counts as done for it.
+RISES = 0.05
 FORGETS = 1.02  # by which the shortest time grows with each question
 MEANINGFUL_S = 0.2  # a question given up sooner says nothing of the guard
 MOST_LASTING_S = 10.0
@@ -187,7 +189,10 @@ class Admission:
         beyond_s = seconds - self._shortest_s
         if beyond_s > self._shortest_s:
             seen = under_way / beyond_s
-            self._speed = seen if self._speed is None else self._speed + LEARNS * (seen - self._speed)
+            if self._speed is None:
+                self._speed = seen
+            else:
+                self._speed += (RISES if seen > self._speed else LEARNS) * (seen - self._speed)
         elif self._speed is not None:
             self._speed = max(self._speed, under_way / seconds)
 

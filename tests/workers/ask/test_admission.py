@@ -97,6 +97,15 @@ def test_a_question_that_was_given_up_is_still_under_way_for_a_while_and_lowers_
     assert admission.predicted_wait_s(500) == pytest.approx(1.0, abs=0.05)
 
 
+def test_a_guard_that_seems_faster_is_believed_slowly_and_one_that_is_slower_soon(
+    clock: Clock, admission: Admission
+) -> None:
+    took(clock, admission, 3_000, 1.5)  # 3,000 a second, where 500 were known
+    assert admission.predicted_wait_s(625) == pytest.approx(1.5, abs=0.05)
+    took(clock, admission, 250, 1.5)  # 250 a second
+    assert admission.predicted_wait_s(512) == pytest.approx(1.5, abs=0.05)
+
+
 def test_answers_that_were_there_already_say_nothing_of_the_speed(clock: Clock, admission: Admission) -> None:
     with admission.admitted(9_000, 1, clock.now + 99):
         clock.now += 0.001
