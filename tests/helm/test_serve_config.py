@@ -22,7 +22,7 @@ from tests.helm.ray_cluster import Cluster
 from tests.helm.rendering import CHART, EXAMPLES, FEATURES, kind, name_of, objects
 from tests.helm.test_refusals import laid_over
 from tests.kafka.cluster import KafkaCluster
-from workers.guard.names import APP_NAME, ASK, GUARD, SHADOW, STREAM
+from workers.guard.names import APP_NAME, ASK, DELTAS, GUARD, SHADOW, STREAM, STREAM_GUARD
 from workers.settings.loading import load_settings
 
 EVERY = [*FEATURES, *EXAMPLES]
@@ -56,6 +56,8 @@ def test_rays_schema_takes_it_and_everything_it_names_exists(values: Path) -> No
     settings = load_settings(**application["args"])
     beside = {SHADOW} if settings.shadow.has_model else set()
     beside |= {ASK} if settings.ask.enabled else set()
+    beside |= {DELTAS} if settings.deltas.enabled else set()
+    beside |= {STREAM_GUARD} if settings.deltas.enabled or settings.ask.stream else set()
     assert {item["name"] for item in application["deployments"]} == {STREAM, GUARD} | beside
     if settings.autoscaling.enabled:
         policy = application["autoscaling_policy"]

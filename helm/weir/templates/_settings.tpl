@@ -138,6 +138,8 @@ applications:
         ray_actor_options:
           num_cpus: {{ dig "deltas" "cpus_per_consumer" 1.0 .Values.settings }}
           resources: {weir_stream: 1}
+      {{- end }}
+      {{- if or (dig "deltas" "enabled" false .Values.settings) (and .Values.ask.enabled .Values.ask.stream) }}
       - name: StreamGuard
         ray_actor_options:
           num_cpus: {{ dig "stream_guard" "cpus_per_replica" 1.0 .Values.settings }}
