@@ -19,7 +19,7 @@ from workers.demo.broker import EmbeddedBroker
 from workers.serving import guard_replica
 from workers.settings.sections import TelemetrySettings
 from workers.telemetry.export import EncodedBatch, RecentSpans, Tracing, start_tracing
-from workers.telemetry.span_encoding import EncodedSpans, encode_name, encode_span, new_root
+from workers.telemetry.span_encoding import EncodedSpans, SpanContext, encode_name, encode_span, new_root
 from workers.tools.inspect import replicas
 
 Join = Callable[[Any], None]
@@ -116,12 +116,16 @@ def test_what_became_of_an_event_is_told_without_spans_too(join: Join, applicati
 
 
 def test_no_more_than_so_many_bytes_are_kept_and_the_newest_of_all() -> None:
-    recent = RecentSpans(EncodedBatch(Resource.get_empty()), most_bytes=4_000)
-    roots = [new_root() for _ in range(100)]
-    for root in roots:
+    def spans_of(root: SpanContext) -> list[EncodedSpans]:
         span = encode_span(root.encoded(), b"", encode_name("x", trace.SpanKind.INTERNAL), (1, 2), b"")
-        recent.export([EncodedSpans(span)])  # type: ignore[list-item]
+        return [EncodedSpans(span)]
+
+    batch, roots = EncodedBatch(Resource.get_empty()), [new_root() for _ in range(100)]
+    size = len(batch.encode(spans_of(roots[0])))  # type: ignore[arg-type]
+    recent = RecentSpans(batch, most_bytes=10 * size + 1)
+    for root in roots:
+        recent.export(spans_of(root))  # type: ignore[arg-type]
     kept = [bool(recent.about([root.trace.hex()])) for root in roots]
 
-    assert 3 < sum(kept) < 40
+    assert sum(kept) == 10
     assert kept == sorted(kept)
