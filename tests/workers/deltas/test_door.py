@@ -78,7 +78,8 @@ def test_p2_no_offset_passes_the_first_delta_of_an_open_turn_and_a_successor_say
     site = any_site
     site.write(turn("open", "a!bcd!", final=False))
     site.write([each for number in range(10) for each in turn(f"c{number}", "lamp! here")])
-    first = site.start_deltas(LetterJudge(), site.settings_with(delivery={"drain_timeout_s": 600}))
+    for_ever = site.settings.delivery.model_copy(update={"drain_timeout_s": 600.0})
+    first = site.start_deltas(LetterJudge(), site.settings.model_copy(update={"delivery": for_ever}))
     site.wait_for_ends(10)
     wait_until(lambda: len(site.said()) == 21, "the open turn to be raised")
     assert first.stop(60.0), "an open turn is waited for"
