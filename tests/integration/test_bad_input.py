@@ -195,7 +195,7 @@ def test_p6_a_dead_letter_too_large_for_its_topic_loses_its_value_but_not_its_pl
     assert site.committed() == {1: 20}
 
 
-@pytest.mark.parametrize("missing", ["dlq", "verdicts"])
+@pytest.mark.parametrize("missing", [pytest.param("dlq", marks=pytest.mark.slow), "verdicts"])
 def test_p5_while_an_output_topic_is_missing_all_is_held_and_nothing_is_lost(
     new_site: NewSite, kafka: KafkaCluster, caplog: pytest.LogCaptureFixture, missing: str
 ) -> None:

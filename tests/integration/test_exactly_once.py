@@ -71,6 +71,7 @@ def test_members_that_come_and_go_repeat_nothing(wide_site: Site, seed: int) -> 
     assert ledger.verdicts == load.produced
 
 
+@pytest.mark.slow
 def test_after_kills_at_any_moment_committed_readers_see_each_outcome_once(wide_site: Site) -> None:
     load = Load(wide_site)
     settings = once(wide_site)
