@@ -59,7 +59,6 @@ def _is_about_earlier(fault: str, first: dict[int, int]) -> bool:
     )
 
 
-@pytest.mark.ci
 def test_outcomes_too_large_for_their_topics_while_a_worker_is_killed(new_arena: NewArena) -> None:
     arena = new_arena(seed=603, verdicts={"max.message.bytes": "1600"}, dlq={"max.message.bytes": "3000"})
     wide = b'{"event_id": "%s", "conversation_id": "%s", "tenant": "%s", "text": "hello"}' % (

@@ -223,7 +223,15 @@ def guarded_kafka(_kafka_can_run: None) -> Iterator[KafkaCluster]:
         yield cluster
 
 
-@pytest.mark.parametrize("denied", ["verdicts", "dlq", "events", "group", "transactional id"])
+@pytest.mark.parametrize(
+    "denied",
+    [
+        "verdicts",
+        *(pytest.param(what, marks=pytest.mark.slow) for what in ("dlq", "events")),
+        "group",
+        "transactional id",
+    ],
+)
 def test_p5_while_a_right_is_missing_all_is_held_and_with_it_all_goes_on(
     guarded_kafka: KafkaCluster, denied: str
 ) -> None:
