@@ -4,10 +4,7 @@ What is the same as in the stream worker is inherited. Guard calls run on an asy
 """
 
 import asyncio
-import queue
-import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,53 +14,22 @@ from schemas.record import Partition, SourceRecord
 from workers.deltas.open_turns import OpenTurns
 from workers.deltas.records import DeltaRecord, SaidRecord
 from workers.stream.assignment import AssignedPartition, InFlightRecord
+from workers.stream.decisions import Calls
 from workers.stream.loop import Loop
-from workers.telemetry.metrics.instruments import histogram
-from workers.telemetry.metrics.table import PROCESS_DURATION
 
-PROCESS = {"messaging.system": "kafka", "messaging.operation.name": "process"}
 LOOK_S = 1.0  # time between two looks at the ends of the logs
 
 
-class TurnCalls:
-    """Asks the stream guard, and does not read its answers.
-
-    Args:
-        asker: gets every push an answer.
-        loop: running asyncio loop, not the caller's thread.
-    """
+class TurnCalls(Calls[Sequence[TurnPush], Answered]):
+    """Asks the stream guard about what comes next of some turns."""
 
     def __init__(self, asker: TurnAsker, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
         self._asker = asker
-        self._loop = loop
-        self._mailbox: queue.SimpleQueue[tuple[Sequence[TurnPush], Answered | BaseException]] = queue.SimpleQueue()
-        self._duration = histogram(PROCESS_DURATION)
-        self.under_way = 0
 
     def ask(self, pushes: Sequence[TurnPush]) -> None:
         """Have some pushes judged in one call."""
-        self.under_way += 1
-        future = asyncio.run_coroutine_threadsafe(self._asker.ask(pushes), self._loop)
-        asked_at = time.perf_counter()
-
-        def answer(done: "Future[Answered]") -> None:
-            self._duration.record(time.perf_counter() - asked_at, PROCESS)
-            self._mailbox.put((pushes, done.exception() or done.result()))
-
-        future.add_done_callback(answer)
-
-    def answered(self) -> Iterator[tuple[Sequence[TurnPush], Answered]]:
-        """What has come back since.
-
-        Raises:
-            BaseException: what a call raised; the asker lets only faults of our own through.
-        """
-        while not self._mailbox.empty():
-            pushes, answered = self._mailbox.get()
-            self.under_way -= 1
-            if isinstance(answered, BaseException):
-                raise answered
-            yield pushes, answered
+        self._begin(pushes, self._asker.ask(pushes))
 
 
 @dataclass(kw_only=True, eq=False)

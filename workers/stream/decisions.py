@@ -8,9 +8,10 @@ import asyncio
 import logging
 import queue
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from pipelines.breaker.alarms import Alarm
 from pipelines.breaker.breaker import Breaker, counted
@@ -30,6 +31,8 @@ from workers.telemetry.metrics.table import PROCESS_DURATION
 
 log = logging.getLogger(__name__)
 Items = Sequence[InFlightRecord]
+Asked = TypeVar("Asked")
+Answer = TypeVar("Answer")
 PROCESS = {"messaging.system": "kafka", "messaging.operation.name": "process"}
 
 
@@ -122,42 +125,51 @@ class Decisions:
             log.log(level, log_event(kind, cause=alarm.cause, reason=alarm.reason))
 
 
-class GuardCalls:
-    """Asks a guard about chunks of records, and does not read its answers.
+class Calls(Generic[Asked, Answer]):
+    """Calls of a guard under way, whose answers wait in a mailbox; none is read here.
 
     Args:
         loop: running asyncio loop, not the caller's thread.
     """
 
-    def __init__(self, judge: Judge, loop: asyncio.AbstractEventLoop) -> None:
-        self._judge = judge
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._mailbox: queue.SimpleQueue[tuple[Items, list[list[Judged]] | BaseException]] = queue.SimpleQueue()
+        self._mailbox: queue.SimpleQueue[tuple[Asked, Answer | BaseException]] = queue.SimpleQueue()
         self._duration = histogram(PROCESS_DURATION)
         self.under_way = 0
 
-    def ask(self, items: Items) -> None:
-        """Have the admitted requests of some records judged in one call."""
+    def _begin(self, asked: Asked, call: Coroutine[Any, Any, Answer]) -> None:
         self.under_way += 1
-        batch = [item.admitted for item in items if item.admitted]
-        future = asyncio.run_coroutine_threadsafe(ask_batch(batch, self._judge), self._loop)
+        future = asyncio.run_coroutine_threadsafe(call, self._loop)
         asked_at = time.perf_counter()
 
-        def answer(done: "Future[list[list[Judged]]]") -> None:
+        def answer(done: "Future[Answer]") -> None:
             self._duration.record(time.perf_counter() - asked_at, PROCESS)
-            self._mailbox.put((items, done.exception() or done.result()))
+            self._mailbox.put((asked, done.exception() or done.result()))
 
         future.add_done_callback(answer)
 
-    def answered(self) -> Iterator[tuple[Items, list[list[Judged]]]]:
-        """What has come back since: records as they were asked about, and the answers to the requests of each.
+    def answered(self) -> Iterator[tuple[Asked, Answer]]:
+        """What has come back since: what was asked, and the answer.
 
         Raises:
-            BaseException: what a call raised; the judge lets only faults of our own through.
+            BaseException: what a call raised; whoever asks lets only faults of our own through.
         """
         while not self._mailbox.empty():
-            items, judged = self._mailbox.get()
+            asked, answer = self._mailbox.get()
             self.under_way -= 1
-            if isinstance(judged, BaseException):
-                raise judged
-            yield items, judged
+            if isinstance(answer, BaseException):
+                raise answer
+            yield asked, answer
+
+
+class GuardCalls(Calls[Items, list[list[Judged]]]):
+    """Asks a guard about chunks of records."""
+
+    def __init__(self, judge: Judge, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._judge = judge
+
+    def ask(self, items: Items) -> None:
+        """Have the admitted requests of some records judged in one call."""
+        self._begin(items, ask_batch([item.admitted for item in items if item.admitted], self._judge))

@@ -8,7 +8,7 @@ import logging
 import threading
 from collections.abc import Callable
 from contextlib import closing
-from typing import Protocol
+from typing import Any
 
 from pipelines.breaker.breaker import Breaker
 from pipelines.in_flight import InFlightLimits
@@ -19,6 +19,7 @@ from workers.settings.loading import Settings
 from workers.stream.assignment import Assignment
 from workers.stream.backlog import Backlog
 from workers.stream.commits import Commits
+from workers.stream.decisions import Calls
 from workers.stream.health import stuck_reason
 from workers.stream.loop import Loop
 from workers.stream.progress import Progress
@@ -29,15 +30,6 @@ from workers.telemetry.log import log_event
 from workers.telemetry.message_trace import StreamTracer
 
 log = logging.getLogger(__name__)
-
-
-class Calls(Protocol):
-    """What asks a guard."""
-
-    @property
-    def under_way(self) -> int:
-        """Calls that are not answered."""
-        ...
 
 
 class StreamWorker:
@@ -70,7 +62,7 @@ class StreamWorker:
         limits: InFlightLimits,
         assignment: Assignment,
         unreadable: UnreadablePartitions,
-        calls: Calls,
+        calls: Calls[Any, Any],
         publisher: Publisher,
         commits: Commits,
         progress: Progress,
