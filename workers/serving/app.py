@@ -22,11 +22,12 @@ from workers.guard.names import SHADOW as SHADOW
 from workers.guard.names import STREAM as STREAM
 from workers.guard.names import STREAM_GUARD as STREAM_GUARD
 from workers.guard.turn_client import ROUTER
+from workers.serving.consumers.consumer_replica import STOP_MARGIN_S
+from workers.serving.consumers.delta_replica import DeltaReplica
+from workers.serving.consumers.stream_replica import StreamReplica
 from workers.serving.deltas.replica import StreamGuardReplica
-from workers.serving.deltas.worker_replica import DeltaReplica
 from workers.serving.guard_replica import DeployedGuardReplica
 from workers.serving.shadow_replica import ShadowReplica
-from workers.serving.stream_replica import STOP_MARGIN_S, StreamReplica
 from workers.settings.loading import Settings, load_settings
 
 HEALTH_PERIOD_S = 5.0
