@@ -18,10 +18,11 @@ class DeltaReplica(ConsumerReplica):
     Args:
         settings: all settings.
         guard: Serve handle of `StreamGuard`.
+        ask: the same of `Ask`; not called, but Serve deploys what the application is bound to.
     """
 
     # Serve awaits the constructor on its event loop, which is what gives us the loop.
-    async def __init__(self, settings: Settings, guard: Any) -> None:  # type: ignore[misc]
+    async def __init__(self, settings: Settings, guard: Any, ask: Any = None) -> None:  # type: ignore[misc] # noqa: ARG002
         super().__init__(settings, "weir-deltas")
         client = TurnClient(guard, settings.delivery.call_timeout_s)
         self._worker = delta_worker(self._settings, client, asyncio.get_running_loop(), self._tracing)
