@@ -8,7 +8,7 @@ from schemas.errors import ConfigurationError
 from schemas.event import Task
 
 _LEAST_SHARE = 0.001
-_MESSAGES_PER_SECOND = (1e-6, 1e9)  # beyond these a plan is a slip of the keyboard
+_PER_SECOND = (1e-6, 1e9)  # beyond these a plan is a slip of the keyboard
 _MOST_SPARE = 1_000_000
 
 
@@ -56,51 +56,50 @@ class Assumptions:
 
 def refuse_impossible(workload: Workload, assumptions: Assumptions) -> None:
     """Raises ConfigurationError for what cannot be, by its name."""
-    above_zero = {
-        "messages_per_second": workload.messages_per_second,
-        "tokens": workload.tokens,
-        "target_ms": workload.target_ms,
-        "utilisation": assumptions.utilisation,
-        "efficiency": assumptions.efficiency,
-    }
-    for name, value in above_zero.items():
-        if not (isfinite(value) and value > 0):
-            raise ConfigurationError(f"{name}: {value} is not a number above 0")
-    shares = {
-        "utilisation": assumptions.utilisation,
-        "efficiency": assumptions.efficiency,
-        "unsafe_share": workload.unsafe_share,
-    }
-    for name, value in shares.items():
-        if not 0 <= value <= 1:
-            raise ConfigurationError(f"{name}: {value} is not a share from 0 to 1")
-    counts = {
-        "asks_per_second": workload.asks_per_second,
-        "overhead_ms": assumptions.overhead_ms,
-        "spare": assumptions.spare,
-        "price": assumptions.price or 0,
-    }
-    for name, number in counts.items():
-        if not (isfinite(number) and number >= 0):
-            raise ConfigurationError(f"{name}: {number} is below 0")
-    if assumptions.growth < 1:
-        raise ConfigurationError(f"growth: {assumptions.growth} leaves consumers without a partition")
+    refuse_assumptions(assumptions)
+    for name in ("messages_per_second", "tokens", "target_ms"):
+        refuse_unless_above_zero(name, getattr(workload, name))
+    _refuse_no_share("unsafe_share", workload.unsafe_share)
+    _refuse_below_zero("asks_per_second", workload.asks_per_second)
     fixed = FAMILY.fixed_tokens(workload.task)
     if workload.tokens + fixed > FAMILY.context_tokens:
         given = f"{workload.tokens:.6g} and the template's {fixed}"
         raise ConfigurationError(f"tokens: {given} do not fit the model's context of {FAMILY.context_tokens:,}")
-    _refuse_extremes(workload, assumptions)
-
-
-def _refuse_extremes(workload: Workload, assumptions: Assumptions) -> None:
-    least, most = _MESSAGES_PER_SECOND
+    least, most = _PER_SECOND
     wanted = workload.messages_per_second
     if not least <= wanted <= most:
         raise ConfigurationError(f"messages_per_second: {wanted} is not from {least:g} to {most:,.0f}")
     if workload.asks_per_second > most:
         raise ConfigurationError(f"asks_per_second: {workload.asks_per_second} is above {most:,.0f}")
-    for name, share in (("utilisation", assumptions.utilisation), ("efficiency", assumptions.efficiency)):
+
+
+def refuse_assumptions(assumptions: Assumptions) -> None:
+    """The same for assumptions alone."""
+    for name in ("utilisation", "efficiency"):
+        share = getattr(assumptions, name)
+        refuse_unless_above_zero(name, share)
+        _refuse_no_share(name, share)
         if share < _LEAST_SHARE:
             raise ConfigurationError(f"{name}: {share} is below {_LEAST_SHARE}")
+    for name in ("overhead_ms", "spare", "price"):
+        _refuse_below_zero(name, getattr(assumptions, name) or 0)
+    if assumptions.growth < 1:
+        raise ConfigurationError(f"growth: {assumptions.growth} leaves consumers without a partition")
     if assumptions.spare > _MOST_SPARE:
         raise ConfigurationError(f"spare: {assumptions.spare} is above {_MOST_SPARE:,}")
+
+
+def refuse_unless_above_zero(name: str, value: float) -> None:
+    """Raises ConfigurationError for a figure that is no number above 0."""
+    if not (isfinite(value) and value > 0):
+        raise ConfigurationError(f"{name}: {value} is not a number above 0")
+
+
+def _refuse_no_share(name: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise ConfigurationError(f"{name}: {value} is not a share from 0 to 1")
+
+
+def _refuse_below_zero(name: str, value: float) -> None:
+    if not (isfinite(value) and value >= 0):
+        raise ConfigurationError(f"{name}: {value} is below 0")

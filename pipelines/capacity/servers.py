@@ -4,11 +4,11 @@ A server's throughput is measured, never reckoned: how it batches is its own aff
 """
 
 from dataclasses import dataclass
-from math import ceil, isfinite
+from math import ceil
 
 from pipelines.capacity.capacity import shown
 from pipelines.capacity.figures import HOST
-from pipelines.capacity.load import Assumptions, Workload, refuse_impossible
+from pipelines.capacity.load import Assumptions, Workload, refuse_impossible, refuse_unless_above_zero
 from pipelines.in_flight import LIMIT
 from schemas.errors import ConfigurationError
 
@@ -56,8 +56,7 @@ def plan_servers(workload: Workload, rate: float, call_ms: float, assumptions: A
     """
     refuse_impossible(workload, assumptions)
     for name, value in (("server_rate", rate), ("call_ms", call_ms)):
-        if not (isfinite(value) and value > 0):
-            raise ConfigurationError(f"{name}: {value} is not a number above 0")
+        refuse_unless_above_zero(name, value)
     latency_ms = 2 * call_ms
     if latency_ms > workload.target_ms:
         raise ConfigurationError(

@@ -35,7 +35,7 @@ def work_of(shape: ModelShape, task: Task, tokens: float, unsafe_share: float) -
     """GFLOP of one message on a kept prefix, its drafted verdict included."""
     frame = FAMILY.frames[task]
     new = new_tokens(task, tokens)
-    per_token = 2 * shape.layers * _layer_weights(shape) / 1e9
+    per_token = 2 * shape.layers * layer_weights(shape) / 1e9
     row = 2 * VOCABULARY * shape.hidden / 1e9
     # Each new token attends to the prefix, to the new ones before it, and to itself.
     pairs = new * frame.prefix + new * (new + 1) / 2
@@ -58,25 +58,31 @@ def prompt_tokens(task: Task, tokens: float) -> float:
 def weights_gb(shape: ModelShape) -> float:
     """Bytes of the weights, in GB."""
     embeddings = VOCABULARY * shape.hidden * (1 if shape.tied else 2)
-    return (shape.layers * _layer_weights(shape) + embeddings) * BYTES / 1e9
+    return (shape.layers * layer_weights(shape) + embeddings) * BYTES / 1e9
+
+
+def stream_weights_gb(shape: ModelShape) -> float:
+    """The same of a model that labels tokens: no output matrix, and heads that are too small to count."""
+    return (shape.layers * layer_weights(shape) + VOCABULARY * shape.hidden) * BYTES / 1e9
 
 
 def prefix_gb(shape: ModelShape, task: Task) -> float:
     """Keys and values of the fixed prefix, in GB."""
-    return FAMILY.frames[task].prefix * _cache_per_token(shape) * BYTES / 1e9
+    return FAMILY.frames[task].prefix * cache_per_token(shape) * BYTES / 1e9
 
 
 def sequence_gb(shape: ModelShape, task: Task, tokens: float) -> float:
     """Keys, values and the widest activations of one sequence in a batch, its prefix counted as its own, in GB."""
     new = new_tokens(task, tokens)
     widest = new * (8 * shape.hidden + 3 * shape.mlp)
-    return prefix_gb(shape, task) + (new * _cache_per_token(shape) + widest) * BYTES / 1e9
+    return prefix_gb(shape, task) + (new * cache_per_token(shape) + widest) * BYTES / 1e9
 
 
-def _cache_per_token(shape: ModelShape) -> int:
+def cache_per_token(shape: ModelShape) -> int:
+    """Numbers of a token's keys and values, in all layers."""
     return shape.layers * 2 * KEY_VALUE_HEADS * HEAD_SIZE
 
 
-def _layer_weights(shape: ModelShape) -> int:
+def layer_weights(shape: ModelShape) -> int:
     """Weights of one layer: queries and output, keys and values, and the three products of the MLP."""
     return shape.hidden * (2 * shape.heads * HEAD_SIZE + 2 * KEY_VALUE_HEADS * HEAD_SIZE + 3 * shape.mlp)

@@ -46,6 +46,25 @@ COMBINED: list[tuple[dict[str, Any], list[str]]] = [
         {"guard": {"replicas": 2}, "ray": {"autoscaler": {"enabled": False}, "guardGroup": {"maxReplicas": 2}}},
         ["guard.replicas=2", "ray.guardGroup.replicas=1"],
     ),
+    ({"settings": {"guard": {"enabled": False}}}, ["settings.guard.enabled=false", "settings.deltas.enabled=true"]),
+    (
+        {
+            "settings": {"guard": {"enabled": False}, "deltas": {"enabled": True}},
+            "ask": {"enabled": True, "keysSecret": {"name": "k"}},
+        },
+        ["settings.guard.enabled=false", "ask.stream=true"],
+    ),
+    (
+        {
+            "settings": {
+                "guard": {"enabled": False},
+                "deltas": {"enabled": True},
+                "autoscaling": {"enabled": True},
+                "shadow": {"enabled": True, "model": "other"},
+            }
+        },
+        ["settings.autoscaling.enabled=true needs settings.guard.enabled=true", "settings.shadow.enabled=true needs"],
+    ),
     ({"stream": {"consumers": 9}}, ["stream.consumers=9", "ray.streamGroup.maxReplicas=4 pods of 2 CPUs"]),
     (
         {"guard": {"replicas": 2}, "settings": {"autoscaling": {"enabled": True, "max_replicas": 1}}},

@@ -143,7 +143,7 @@ def test_secrets_are_named_and_never_in_the_text() -> None:
                 assert set(variables) <= {"OTEL_EXPORTER_OTLP_HEADERS", "SECRET"}, name
 
 
-@pytest.mark.parametrize("name", ["strimzi-scram", "shadow"])
+@pytest.mark.parametrize("name", ["strimzi-scram", "shadow", "turns-only"])
 def test_the_rights_of_the_strimzi_user_are_those_that_weir_check_asks_for(name: str) -> None:
     values = CHART / "ci" / f"{name}-values.yaml"
     settings = settings_of(values)
@@ -154,15 +154,16 @@ def test_the_rights_of_the_strimzi_user_are_those_that_weir_check_asks_for(name:
     }
     asked = {("topic", name): set(RIGHTS[role]) for name, role in topic_roles(settings).items()}
     group = settings.kafka.group_id
-    groups = [group, delta_group(group)] if settings.deltas.enabled else [group]
+    groups = [delta_group(group)] if settings.deltas.enabled else []
+    transactions = {}
+    if settings.guard.enabled:
+        groups.append(group)
+        transactions[("transactionalId", f"{group}-")] = {"DESCRIBE", "WRITE"}
 
-    assert given == asked | {
-        **{("group", name): {"DESCRIBE", "READ"} for name in groups},
-        ("transactionalId", f"{group}-"): {"DESCRIBE", "WRITE"},
-    }
+    assert given == asked | {**{("group", name): {"DESCRIBE", "READ"} for name in groups}, **transactions}
 
 
-@pytest.mark.parametrize("values_name", ["strimzi-scram", "shadow"])
+@pytest.mark.parametrize("values_name", ["strimzi-scram", "shadow", "turns-only"])
 def test_strimzis_topics_are_those_that_weir_topics_would_make(values_name: str) -> None:
     values = CHART / "ci" / f"{values_name}-values.yaml"
     settings = settings_of(values)

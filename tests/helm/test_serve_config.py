@@ -58,7 +58,8 @@ def test_rays_schema_takes_it_and_everything_it_names_exists(values: Path) -> No
     beside |= {ASK} if settings.ask.enabled else set()
     beside |= {DELTAS} if settings.deltas.enabled else set()
     beside |= {STREAM_GUARD} if settings.deltas.enabled or settings.ask.stream else set()
-    assert {item["name"] for item in application["deployments"]} == {STREAM, GUARD} | beside
+    beside |= {STREAM, GUARD} if settings.guard.enabled else set()
+    assert {item["name"] for item in application["deployments"]} == beside
     if settings.autoscaling.enabled:
         policy = application["autoscaling_policy"]
         made = named(policy["policy_function"])(**policy["policy_kwargs"])
@@ -81,12 +82,14 @@ def test_each_deployment_finds_its_resource_on_one_group_alone(values: Path) -> 
             item["name"]: set(item["ray_actor_options"]["resources"])
             for item in config["applications"][0]["deployments"]
         }
-        assert offered == {"stream": wanted[STREAM], "guard": wanted[GUARD]}
-        assert wanted.get(SHADOW, wanted[GUARD]) == wanted[GUARD]
+        asks = wanted.pop(ASK, ())
+        groups = {name: "stream" if name in (STREAM, DELTAS) else "guard" for name in wanted}
+        assert {name: offered[group] for name, group in groups.items()} == wanted
+        assert not offered["stream"] & offered["guard"]
         head = cluster["headGroupSpec"]["rayStartParams"]
         assert head["num-cpus"] == "0"
         # One of one, so that no second server is put beside the first, which has the port.
-        assert json.loads(json.loads(head.get("resources", '"{}"'))) == dict.fromkeys(wanted.get(ASK, ()), 1)
+        assert json.loads(json.loads(head.get("resources", '"{}"'))) == dict.fromkeys(asks, 1)
 
 
 def test_rays_autoscaler_reads_the_groups_as_they_are_meant() -> None:

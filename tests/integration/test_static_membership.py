@@ -12,7 +12,7 @@ from tests.integration.members import QUICK, Load
 from tests.ray_session import serve_session
 from tests.site import Site, wait_until
 from workers.serving.app import APP_NAME, STREAM
-from workers.serving.stream_replica import StreamReplica
+from workers.serving.consumers.stream_replica import StreamReplica
 from workers.settings.loading import Settings
 
 

@@ -129,7 +129,7 @@ OF_THE_WAY = (
     ),
     Mutant(
         "calls a worker well that turns without progress",
-        "workers/stream/health.py",
+        "workers/stream/progress.py",
         "    if in_flight and now - max(progress.advanced_at, progress.held_at) > timeout_s:\n",
         "    if in_flight < 0:\n",
         "tests/workers/stream/test_progress.py::test_p12_a_loop_that_turns_without_completing_anything_is_stuck",

@@ -43,7 +43,7 @@ class AskLane:
 
     Args:
         settings: all settings.
-        guard: judges.
+        guard: judges whole messages; None where that is off.
         tracing: of this process.
         turns: judges answers while they are written; None where that is off.
 
@@ -55,13 +55,17 @@ class AskLane:
         ConfigurationError: policy or keys are wrong.
     """
 
-    def __init__(self, settings: Settings, guard: Guard, tracing: Tracing, turns: TurnJudge | None = None) -> None:
+    def __init__(
+        self, settings: Settings, guard: Guard | None, tracing: Tracing, turns: TurnJudge | None = None
+    ) -> None:
         self._settings = settings
-        self._guard = WatchedGuard(guard)
+        self._guard = None if guard is None else WatchedGuard(guard)
         limits = settings.limits
-        admission = Admission(self._guard, limits.in_flight_tokens, limits.in_flight_records)
+        admission = Admission(self._guard or Watch(), limits.in_flight_tokens, limits.in_flight_records)
         self.demand = AskDemand(admission)
         self.door = None if turns is None else door_of(settings, turns)
+        self._watches: list[Watch] = [] if self._guard is None else [self._guard]
+        self._watches += [] if self.door is None else [self.door.watched]
         self._web = web_of(settings, self._guard, admission, tracing, self.is_ready, self.door)
         self._server = AskServer(
             self._web.app, settings.delivery.drain_timeout_s, sockets=self._web.sockets is not None
@@ -76,10 +80,10 @@ class AskLane:
         """
         ask = self._settings.ask
         await self._server.start(listening(ask.host, ask.port))
-        self._canaries = asyncio.gather(
-            _send_canaries(self._guard, lambda: self._guard.judge([PROBE])),
-            *([_send_canaries(self.door.watched, self.door.ask_canary)] if self.door else []),
-        )
+        canaries = [_send_canaries(self.door.watched, self.door.ask_canary)] if self.door else []
+        if (guard := self._guard) is not None:
+            canaries.append(_send_canaries(guard, lambda: guard.judge([PROBE])))
+        self._canaries = asyncio.gather(*canaries)
         log.info(log_event("ask_answering", host=ask.host, port=ask.port))
 
     def is_ready(self) -> bool:
@@ -87,7 +91,7 @@ class AskLane:
         now = asyncio.get_running_loop().time()
         return all(
             watch.last_answer is not None and now - watch.last_answer < LATELY_S and not watch.is_down
-            for watch in (self._guard, *([self.door.watched] if self.door else []))
+            for watch in self._watches
         )
 
     @property
@@ -138,13 +142,21 @@ def door_of(settings: Settings, turns: TurnJudge) -> TurnDoor:
 
 def web_of(
     settings: Settings,
-    guard: WatchedGuard,
+    guard: WatchedGuard | None,
     admission: Admission,
     tracing: Tracing,
     is_ready: Callable[[], bool],
     door: TurnDoor | None = None,
 ) -> AskWeb:
-    """The HTTP application of given settings."""
+    """The HTTP application of given settings; without a guard it has the routes of turns alone."""
+    asking = None if guard is None else _asking_of(settings, guard, admission)
+    routes, judges = ((), settings.stream_guard) if guard is None else (ROUTES, settings.guard)
+    keys = KeyRing(settings.ask.keys_file)
+    measures = AskMeasures(lambda: admission.tokens)
+    return AskWeb(asking, routes, keys, is_ready, tracing, measures, settings.ask.deadline_s, judges.model, door)
+
+
+def _asking_of(settings: Settings, guard: WatchedGuard, admission: Admission) -> Asking:
     delivery = settings.delivery
     longest_s = min(delivery.backoff_max_s, MOST_BACKOFF_S)
     judge = Judge(
@@ -153,15 +165,10 @@ def web_of(
         max_crashes=delivery.max_crashes,
         new_backoff=partial(Backoff, min(delivery.backoff_initial_s, longest_s), longest_s),
     )
-    asking = Asking(
+    return Asking(
         moderation_of(settings),
         judge,
         admission,
         chunk_size=delivery.chunk_size,
         skips=settings.events.nothing_to_judge == "skip",
-    )
-    keys = KeyRing(settings.ask.keys_file)
-    measures = AskMeasures(lambda: admission.tokens)
-    return AskWeb(
-        asking, ROUTES, keys, is_ready, tracing, measures, settings.ask.deadline_s, settings.guard.model, door
     )

@@ -22,7 +22,7 @@ class AskReplica:
 
     Args:
         settings: all settings.
-        guard: Serve handle of `GuardDeployment`.
+        guard: Serve handle of `GuardDeployment`; None where whole messages are not judged.
         turns: the same of `StreamGuard`, where answers are judged while they are written.
     """
 
@@ -32,7 +32,7 @@ class AskReplica:
             configure_logging(settings.telemetry.log_level)
         self._tracing = start_tracing(settings.telemetry, "weir-ask", otel_variables())
         self._metrics = start_metrics("weir-ask", otel_variables())
-        client = GuardClient(guard, settings.ask.deadline_s, lane=Lane.ASK)
+        client = None if guard is None else GuardClient(guard, settings.ask.deadline_s, lane=Lane.ASK)
         # A turn that is judged again as a whole may take longer than any request waits.
         judge = None if turns is None else TurnClient(turns, settings.delivery.call_timeout_s)
         self._lane = AskLane(settings, client, self._tracing, judge)

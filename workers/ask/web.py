@@ -43,7 +43,7 @@ class AskWeb:
     """Answers requests.
 
     Args:
-        asking: the core.
+        asking: the core behind routes; None where there are none.
         routes: what may be asked.
         keys: who may ask.
         is_ready: whether the guard has answered lately.
@@ -60,7 +60,7 @@ class AskWeb:
 
     def __init__(
         self,
-        asking: Asking,
+        asking: Asking | None,
         routes: Sequence[Route],
         keys: KeyRing,
         is_ready: Callable[[], bool],
@@ -190,6 +190,7 @@ class AskWeb:
     ) -> Any:
         if self.is_draining:
             raise AskRefusedError("draining", "this server is stopping", retry_after_s=1.0)
+        assert self._asking is not None
         caller = self._enter(request, route.path)
         try:
             caller.rates.take_request()

@@ -23,7 +23,7 @@ def run(config: Config = None) -> None:
     from workers.serving.running import RunningApplication  # Ray reads its environment when imported
 
     with RunningApplication(settings) as application:
-        log.info(log_event("running", topics=",".join(settings.topics.events), group=settings.kafka.group_id))
+        log.info(log_event("running", topics=",".join(settings.inputs), group=settings.kafka.group_id))
         application.wait()
     raise typer.Exit(0)
 

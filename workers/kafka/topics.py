@@ -109,12 +109,17 @@ def apply_plans(settings: Settings, plans: Sequence[TopicPlan]) -> None:
 
 
 def topic_roles(settings: Settings) -> dict[str, Role]:
-    """Every topic that the settings and the policy name.
+    """Every topic that the settings and the policy name, and that something reads or writes.
 
     Raises:
         ConfigurationError: the policy routes verdicts to an input or dead-letter topic.
     """
     topics = settings.topics
+    turns: dict[str, Role] = (
+        {topics.deltas: "deltas", topics.stream: "turn verdicts"} if settings.deltas.enabled else {}
+    )
+    if not settings.guard.enabled:
+        return {**turns, topics.dead_letters: "dead letters"} if turns else {}
     roles: dict[str, Role] = dict.fromkeys(topics.events, "events")
     roles |= {topics.verdicts: "verdicts", topics.dead_letters: "dead letters"}
     for name in load_policy(settings.policy.file).topics:
@@ -129,9 +134,7 @@ def topic_roles(settings: Settings) -> dict[str, Role]:
                 f"policy.file={settings.policy.file}: routes verdicts to {topics.shadow}, the shadow"
             )
         roles[topics.shadow] = "shadow"
-    if settings.deltas.enabled:
-        roles |= {topics.deltas: "deltas", topics.stream: "turn verdicts"}
-    return roles
+    return roles | turns
 
 
 def wanted_topics(

@@ -22,11 +22,12 @@ from workers.guard.names import SHADOW as SHADOW
 from workers.guard.names import STREAM as STREAM
 from workers.guard.names import STREAM_GUARD as STREAM_GUARD
 from workers.guard.turn_client import ROUTER
+from workers.serving.consumers.consumer_replica import STOP_MARGIN_S
+from workers.serving.consumers.delta_replica import DeltaReplica
+from workers.serving.consumers.stream_replica import StreamReplica
 from workers.serving.deltas.replica import StreamGuardReplica
-from workers.serving.deltas.worker_replica import DeltaReplica
 from workers.serving.guard_replica import DeployedGuardReplica
 from workers.serving.shadow_replica import ShadowReplica
-from workers.serving.stream_replica import STOP_MARGIN_S, StreamReplica
 from workers.settings.loading import Settings, load_settings
 
 HEALTH_PERIOD_S = 5.0
@@ -65,7 +66,15 @@ def application_of(settings: Settings) -> Application:
     """
     load_policy(settings.policy.file)
     load_policy(settings.candidate().policy.file)
-    guard = _guard(settings)
+    guard = _guard(settings) if settings.guard.enabled else None
+    turns = stream_guard_of(settings) if settings.judges_turns else None
+    beside = {}
+    if settings.ask.enabled:
+        beside["ask"] = _ask(settings, guard, turns if settings.ask.judges_turns else None)
+    if settings.deltas.enabled and turns is not None:
+        beside["deltas"] = _deltas(settings, turns, **({} if guard else beside))
+    if guard is None:
+        return beside["deltas" if settings.deltas.enabled else "ask"]
     stream = serve.deployment(
         StreamReplica,
         name=STREAM,
@@ -74,12 +83,6 @@ def application_of(settings: Settings) -> Application:
         graceful_shutdown_timeout_s=settings.delivery.drain_timeout_s + STOP_MARGIN_S,
         ray_actor_options={"num_cpus": settings.serve.cpus_per_consumer},
     )
-    turns = stream_guard_of(settings) if settings.judges_turns else None
-    beside = {}
-    if settings.ask.enabled:
-        beside["ask"] = _ask(settings, guard, turns if settings.ask.judges_turns else None)
-    if settings.deltas.enabled and turns is not None:
-        beside["deltas"] = _deltas(settings, turns)
     if settings.shadow.has_model:
         return stream.bind(settings, guard, _shadow(settings), **beside)
     return stream.bind(settings, guard, **beside)
@@ -94,10 +97,11 @@ def ask_application_of(settings: Settings) -> Application:
     load_policy(settings.policy.file)
     fixed = settings.autoscaling.model_copy(update={"enabled": False})  # it follows Kafka's backlog
     settings = settings.model_copy(update={"autoscaling": fixed})
-    return _ask(settings, _guard(settings), stream_guard_of(settings) if settings.ask.judges_turns else None)
+    guard = _guard(settings) if settings.guard.enabled else None
+    return _ask(settings, guard, stream_guard_of(settings) if settings.ask.judges_turns else None)
 
 
-def _ask(settings: Settings, guard: Application, turns: Application | None) -> Application:
+def _ask(settings: Settings, guard: Application | None, turns: Application | None) -> Application:
     """The HTTP server: one, because two cannot have one port of a machine."""
     keys = settings.ask.keys_file
     # Ray builds the application on any pod of a cluster, and the folder is mounted into the one that answers.
@@ -131,7 +135,7 @@ def _guard(settings: Settings) -> Application:
     return deployment.bind(settings)
 
 
-def _deltas(settings: Settings, stream_guard: Application) -> Application:
+def _deltas(settings: Settings, stream_guard: Application, **beside: Application) -> Application:
     deployment = serve.deployment(
         DeltaReplica,
         name=DELTAS,
@@ -140,7 +144,7 @@ def _deltas(settings: Settings, stream_guard: Application) -> Application:
         graceful_shutdown_timeout_s=settings.delivery.drain_timeout_s + STOP_MARGIN_S,
         ray_actor_options={"num_cpus": settings.deltas.cpus_per_consumer},
     )
-    return deployment.bind(settings, stream_guard)
+    return deployment.bind(settings, stream_guard, **beside)
 
 
 def stream_guard_of(settings: Settings) -> Application:

@@ -87,17 +87,18 @@ class RunningApplication:
     def _cpus(self) -> float:
         """Logical CPUs of all replicas that there may be."""
         guard, stream = self._settings.guard, self._settings.serve
+        of_a_guard = guard.cpus_per_replica if guard.enabled else 0.0
         turns = self._settings.stream_guard
         needed = self._settings.ask.judges_turns if self._asks_only else self._settings.judges_turns
         for_turns = turns.replicas * turns.cpus_per_replica if needed else 0.0
         if self._asks_only:
-            return guard.replicas * guard.cpus_per_replica + for_turns
-        replicas, consumers = guard.replicas, stream.consumers
+            return guard.replicas * of_a_guard + for_turns
+        replicas, consumers = guard.replicas, stream.consumers if guard.enabled else 0
         if self._settings.autoscaling.enabled:
             replicas, consumers = self._settings.autoscaling.max_replicas, self._settings.autoscaling.max_consumers
         if self._settings.shadow.has_model:
             replicas += self._settings.shadow.replicas
-        cpus = replicas * guard.cpus_per_replica + consumers * stream.cpus_per_consumer + for_turns
+        cpus = replicas * of_a_guard + consumers * stream.cpus_per_consumer + for_turns
         if self._settings.deltas.enabled:
             deltas = self._settings.deltas
             cpus += deltas.consumers * deltas.cpus_per_consumer

@@ -66,6 +66,11 @@ class RemoteSettings(Section):
 class GuardSettings(Section):
     """Model, engine and the replicas that run it."""
 
+    enabled: bool = Field(
+        True,
+        description="judge whole messages; off where turns are judged while they are written and nothing else:"
+        " topics.events are not read, and this model is not loaded",
+    )
     model: str = Field("Qwen/Qwen3Guard-Gen-0.6B", description="hub name, local folder, or demo")
     revision: str | None = Field(None, description="hub commit to pin; of a folder: sha256:…, or a name before it")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:0 …")

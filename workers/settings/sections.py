@@ -329,6 +329,12 @@ class Sections(Section):
         """Something needs the stream guard: the door on Kafka, or that on HTTP."""
         return self.deltas.enabled or self.ask.judges_turns
 
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Topics that `weir run` reads."""
+        events = self.topics.events if self.guard.enabled else ()
+        return (*events, self.topics.deltas) if self.deltas.enabled else events
+
     def with_guard(self, **chosen: object) -> Self:
         """The settings with some of the guard's given here; these are not checked."""
         return self.model_copy(update={"guard": self.guard.model_copy(update=chosen)})

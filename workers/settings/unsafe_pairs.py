@@ -107,6 +107,7 @@ def _pairs(settings: Sections) -> list[tuple[bool, str]]:
         *_unsafe_autoscaling_pairs(settings),
         *_unsafe_shadow_pairs(settings.shadow, topics),
         *_unsafe_delta_pairs(settings),
+        *_unsafe_without_guard(settings),
     ]
 
 
@@ -195,6 +196,30 @@ def _unsafe_delta_pairs(settings: Sections) -> list[tuple[bool, str]]:
     return [
         (topics.deltas in named, f"topics.deltas={topics.deltas} is also {named.get(topics.deltas)}"),
         (topics.stream in others, f"topics.stream={topics.stream} is also {others.get(topics.stream)}"),
+    ]
+
+
+def _unsafe_without_guard(settings: Sections) -> list[tuple[bool, str]]:
+    """What needs whole messages to be judged."""
+    off, ask = not settings.guard.enabled, settings.ask
+    return [
+        (
+            off and not settings.judges_turns,
+            "guard.enabled=false needs deltas.enabled=true, or ask.enabled=true and ask.stream=true: nothing would be"
+            " judged",
+        ),
+        (
+            off and ask.enabled and not ask.stream,
+            "guard.enabled=false with ask.enabled=true needs ask.stream=true: nothing could be asked",
+        ),
+        (
+            off and settings.autoscaling.enabled,
+            "autoscaling.enabled=true needs guard.enabled=true: it follows the backlog of topics.events",
+        ),
+        (
+            off and settings.shadow.enabled,
+            "shadow.enabled=true needs guard.enabled=true: it is shown what that decides",
+        ),
     ]
 
 

@@ -4,63 +4,34 @@ Guard calls run on an asyncio loop and the publisher on its own thread, and both
 else is done here, on the worker's thread, and only the poll waits.
 """
 
-import queue
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from pipelines.breaker.breaker import Breaker
-from pipelines.in_flight import InFlightLimits
 from schemas.errors import UnreadableRecordsError
 from schemas.record import SourceRecord
-from workers.kafka.consumer import Consumer
 from workers.kafka.errors import KafkaError
-from workers.settings.sections import KafkaSettings
-from workers.stream.assignment import Assignment
-from workers.stream.backlog import Backlog
-from workers.stream.commits import Commits
 from workers.stream.decisions import Decisions, GuardCalls, Items
-from workers.stream.detours import Detours
-from workers.stream.progress import OutcomeCounts, Progress
+from workers.stream.parts import Parts
 from workers.stream.publisher import Publisher
 from workers.stream.rebalance import recall_baseline
-from workers.stream.unreadable import UnreadablePartitions
-from workers.telemetry.message_trace import StreamTracer
 
 BUSY_POLL_MS = 5
 IDLE_POLL_MS = 100
 JOIN_POLL_MS = 700  # a join that ends between two polls is begun again (3.0.12): few polls, none ending at Kafka's 3 s
-Mailbox = queue.SimpleQueue[Items]
 
 
 @dataclass(kw_only=True, eq=False)
-class Loop:
+class Loop(Parts):
     """The parts of one worker, at work.
 
     Args:
-        chunk_size: records of one call of the guard.
-        acknowledged: where the publisher puts what the broker has.
-        breaker: while it is open, nothing is taken in, released or committed.
-        clock: seconds, monotonic.
+        decisions: what becomes of a record before and after the guard.
+        calls: asks the guard.
+        publisher: publishes what is decided.
     """
 
-    kafka: KafkaSettings
-    consumer: Consumer
-    limits: InFlightLimits
-    assignment: Assignment
-    unreadable: UnreadablePartitions
-    detours: Detours
     decisions: Decisions
-    chunk_size: int
     calls: GuardCalls
     publisher: Publisher
-    acknowledged: Mailbox
-    commits: Commits
-    outcomes: OutcomeCounts
-    progress: Progress
-    backlog: Backlog
-    tracer: StreamTracer
-    breaker: Breaker
-    clock: Callable[[], float]
     _has_recalled: bool = field(default=False, init=False)
     _measure_at: float = field(default=-float("inf"), init=False)
 

@@ -4,19 +4,17 @@ Changes nothing: the exporter's thread reads, without waiting, what other thread
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence, Sized
+from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import Final, TypeVar
 
 from pipelines.breaker.alarms import Cause
 from pipelines.breaker.breaker import Breaker
-from pipelines.in_flight import InFlightLimits
 from schemas.handling import Handled
 from schemas.reasons import NOTHING_TO_JUDGE, STAGE_OF
 from workers.settings.sections import TopicSettings
-from workers.stream.assignment import Assignment
-from workers.stream.backlog import Backlog
-from workers.stream.progress import OutcomeCounts, Progress
+from workers.stream.parts import Parts
+from workers.stream.progress import OutcomeCounts
 from workers.telemetry.metrics import table
 from workers.telemetry.metrics.instruments import Attributes, Observed, observe, observe_value
 from workers.telemetry.metrics.table import GUARD_FAILURES, REBALANCE_EVENTS, TENANT
@@ -25,37 +23,17 @@ _Name = TypeVar("_Name", bound=str)
 KAFKA: Final = {"messaging.system": "kafka"}
 
 
-def observe_worker(
-    topics: TopicSettings,
-    group: str,
-    *,
-    limits: InFlightLimits,
-    assignment: Assignment,
-    backlog: Backlog,
-    progress: Progress,
-    outcomes: OutcomeCounts,
-    rebalances: Mapping[str, int],
-    removed: Callable[[], int],
-    unreadable: Sized,
-    guard_calls: Mapping[str, int],
-    breaker: Breaker,
-) -> None:
+def observe_worker(topics: TopicSettings, group: str, parts: Parts, guard_calls: Mapping[str, int]) -> None:
     """Have the figures of one worker read at each collection; does nothing where there is no exporter.
 
     Args:
         topics: topic names.
         group: consumer group.
-        limits: what is in flight.
-        assignment: the worker's partitions.
-        backlog: what is unfinished of them.
-        progress: what is completed.
-        outcomes: acknowledged outcomes.
-        rebalances: changes of the assignment by event.
-        removed: says how many records left the log before they were polled.
-        unreadable: partitions that cannot be read for now.
+        parts: the worker's.
         guard_calls: calls of the guard by what became of them, as `pipelines.judging.Judge` counts.
-        breaker: the worker's.
     """
+    limits, assignment, backlog = parts.limits, parts.assignment, parts.backlog
+    progress, outcomes = parts.progress, parts.outcomes
     consumer = {**KAFKA, "messaging.consumer.group.name": group}
     consumer |= {"messaging.operation.name": "poll", "messaging.destination.name": ",".join(topics.events)}
     observe_value(table.CONSUMED, lambda: limits.taken, consumer)
@@ -69,9 +47,9 @@ def observe_worker(
     observe_value(table.PARTITIONS, lambda: len(assignment.owned()))
     observe_value(table.COMPLETED, lambda: progress.completed)
     observe_value(table.COMMIT_LAG, lambda: sum([owned.offsets.exposed for owned in list(assignment.owned())]))
-    observe(table.REBALANCES, _each(rebalances, "moderation.rebalance.event", REBALANCE_EVENTS))
-    observe_value(table.REMOVED, removed)
-    observe_value(table.UNREADABLE, lambda: len(unreadable))
+    observe(table.REBALANCES, _each(parts.consumer.rebalances, "moderation.rebalance.event", REBALANCE_EVENTS))
+    observe_value(table.REMOVED, lambda: parts.consumer.removed)
+    observe_value(table.UNREADABLE, lambda: len(parts.unreadable.held))
     observe(table.GUARD_CALLS, lambda: _guard_calls(guard_calls))
     observe_value(table.PUBLISH_WAITS, lambda: progress.publish_waits)
     observe(table.VERDICTS, lambda: _verdicts(outcomes))
@@ -79,7 +57,7 @@ def observe_worker(
     observe(table.DEAD_LETTERS, lambda: _dead_letters(outcomes))
     observe(table.SKIPPED, _each(outcomes.skipped, "moderation.reason", sorted(NOTHING_TO_JUDGE)))
     observe(table.HANDLED, _each(outcomes.handled, "moderation.handled", tuple(Handled)))
-    _observe_breaker(breaker)
+    _observe_breaker(parts.breaker)
 
 
 def _sent(outcomes: OutcomeCounts) -> list[tuple[float, Attributes]]:

@@ -1,6 +1,8 @@
 """A worker's progress: its loop turns, and outcomes are acknowledged, which are counted.
 
-`workers.stream.health` says when there is too little of it.
+Whether it is stuck (P12): its loop does not turn, or nothing of what is in flight is completed. How long is too long is
+learnt: a worker whose records complete within milliseconds is stuck long before one whose records take a minute.
+Waiting for a guard or broker that is known to be down is not being stuck (P5). Does not act on the answer.
 """
 
 from collections import Counter
@@ -15,6 +17,7 @@ from workers.settings.sections import TopicSettings
 from workers.stream.assignment import InFlightRecord
 from workers.telemetry.metrics.table import OTHER_TENANT
 
+FLOOR_S = 10.0  # pauses of a busy machine are no reason to replace a worker
 DECAY = 0.99  # of the longest wait remembered, at each sign of progress
 
 
@@ -58,6 +61,27 @@ class Progress:
         """The broker is what holds outcomes up."""
         self.publish_waits += 1
         self.held()
+
+
+def stuck_reason(
+    progress: Progress, now: float, timeout_s: float, in_flight: int, factor: float = float("inf")
+) -> str | None:
+    """Why a worker counts as stuck, or None.
+
+    Args:
+        progress: its last signs of life.
+        now: seconds, by the same clock.
+        timeout_s: longest time without a sign of life.
+        in_flight: records in flight.
+        factor: this many times the longest recent wait for a completed record is too long as well, from 10 s on.
+    """
+    if now - progress.beat_at > timeout_s:
+        return f"the loop has not turned for {now - progress.beat_at:.0f} s"
+    if progress.usual_s is not None:
+        timeout_s = min(timeout_s, max(FLOOR_S, factor * progress.usual_s))
+    if in_flight and now - max(progress.advanced_at, progress.held_at) > timeout_s:
+        return f"{in_flight} records in flight and none completed for {now - progress.advanced_at:.0f} s"
+    return None
 
 
 class OutcomeCounts:

@@ -8,26 +8,14 @@ import logging
 import threading
 from collections.abc import Callable
 from contextlib import closing
-from typing import Any
 
-from pipelines.breaker.breaker import Breaker
-from pipelines.in_flight import InFlightLimits
 from schemas.record import Partition
-from workers.kafka.consumer import Consumer
 from workers.kafka.errors import KafkaError, Meaning, meaning_of
 from workers.settings.loading import Settings
-from workers.stream.assignment import Assignment
-from workers.stream.backlog import Backlog
-from workers.stream.commits import Commits
-from workers.stream.decisions import Calls
-from workers.stream.health import stuck_reason
 from workers.stream.loop import Loop
-from workers.stream.progress import Progress
-from workers.stream.publisher import Publisher
+from workers.stream.progress import stuck_reason
 from workers.stream.rebalance import Rebalance
-from workers.stream.unreadable import UnreadablePartitions
 from workers.telemetry.log import log_event
-from workers.telemetry.message_trace import StreamTracer
 
 log = logging.getLogger(__name__)
 
@@ -37,56 +25,21 @@ class StreamWorker:
 
     Args:
         settings: all settings.
-        loop: what the thread does, turn by turn.
-        consumer: a member of the group, not yet connected.
-        limits: what is in flight, and how much may be.
-        assignment: the partitions that are owned.
-        unreadable: partitions that cannot be read for now.
-        calls: asks the guard.
-        publisher: publishes what is decided.
-        commits: commits offsets.
-        progress: signs of life.
-        backlog: measures what is unfinished.
-        tracer: spans of messages.
-        breaker: while it is open, a drain waits for nothing.
-        stopping: set when the worker is to stop.
-        clock: seconds, monotonic.
+        loop: what the thread does, turn by turn; its consumer is not yet connected.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        loop: Loop,
-        *,
-        consumer: Consumer,
-        limits: InFlightLimits,
-        assignment: Assignment,
-        unreadable: UnreadablePartitions,
-        calls: Calls[Any, Any],
-        publisher: Publisher,
-        commits: Commits,
-        progress: Progress,
-        backlog: Backlog,
-        tracer: StreamTracer,
-        breaker: Breaker,
-        stopping: threading.Event,
-        clock: Callable[[], float],
-    ) -> None:
+    def __init__(self, settings: Settings, loop: Loop) -> None:
         self._settings = settings
         self._loop = loop
-        self._consumer = consumer
-        self._limits = limits
-        self._assignment = assignment
-        self._unreadable = unreadable
-        self._calls = calls
-        self._publisher = publisher
-        self._commits = commits
-        self.progress = progress
-        self.backlog = backlog
-        self._tracer = tracer
-        self.breaker = breaker
-        self._stopping = stopping
-        self._clock = clock
+        self._consumer = loop.consumer
+        self._limits = loop.limits
+        self._assignment = loop.assignment
+        self._publisher = loop.publisher
+        self.progress = loop.progress
+        self.backlog = loop.backlog
+        self.breaker = loop.breaker
+        self._stopping = loop.stopping
+        self._clock = loop.clock
         self._stop_deadline: float | None = None
         self._thread = threading.Thread(target=self._run, name="weir-stream", daemon=True)
         self.failure: BaseException | None = None
@@ -110,7 +63,7 @@ class StreamWorker:
 
     def give_up(self, partition: Partition) -> tuple[int, int] | None:
         """See `UnreadablePartitions.give_up`."""
-        return self._unreadable.give_up(partition)
+        return self._loop.unreadable.give_up(partition)
 
     @property
     def is_full(self) -> bool:
@@ -129,7 +82,7 @@ class StreamWorker:
         if not self._thread.is_alive():
             return "the worker is not running"
         # While a guard call is out, waiting is not this worker's doing: the guard has a health check of its own.
-        waiting_for_us = 0 if self._calls.under_way or self._assignment.is_idle else self._limits.records
+        waiting_for_us = 0 if self._loop.calls.under_way or self._assignment.is_idle else self._limits.records
         health = self._settings.health
         return stuck_reason(
             self.progress, self._clock(), health.progress_timeout_s, waiting_for_us, health.progress_factor
@@ -177,7 +130,7 @@ class StreamWorker:
             self._consumer,
             self._assignment,
             self.breaker,
-            self._tracer,
+            self._loop.tracer,
             self._loop.advance,
             self._drain_deadline,
             self._clock,
@@ -196,6 +149,6 @@ class StreamWorker:
     def _drain(self) -> None:
         """Finish and commit what is in flight, bounded in time; polling goes on, so the member stays in the group."""
         deadline = self._stop_deadline = self._drain_deadline()
-        while self._clock() < deadline and not self.breaker.is_open and not self._commits.finished():
+        while self._clock() < deadline and not self.breaker.is_open and not self._loop.commits.finished():
             self._loop.drain()
         log.info(log_event("drained", left_in_flight=self._limits.records))

@@ -59,13 +59,14 @@
 {{- $places := mul (include "weir.guardPlaces" (dict "root" $ "resources" $group.resources) | int) (get $group $pods) | int }}
 {{- $room := printf "do not fit into ray.guardGroup.%s=%v pods of guard.gpusPerPod=%v, %s CPUs" $pods (get $group $pods) .guard.gpusPerPod (include "weir.cpus" $group.resources) }}
 {{- $most := get $scaling "max_replicas" | default 8 | int }}
-{{- $live := ternary $most (int .guard.replicas) (default false $scaling.enabled) }}
+{{- $messages := not (empty (include "weir.judgesMessages" $)) }}
+{{- $live := ternary (ternary $most (int .guard.replicas) (default false $scaling.enabled)) 0 $messages }}
 {{- if gt $live $places }}
 - "{{ ternary "settings.autoscaling.max_replicas" "guard.replicas" (default false $scaling.enabled) }}={{ $live }} {{ $of }} {{ $room }}"
 {{- else if gt (add $live $shadow | int) $places }}
 - "settings.shadow.replicas={{ $shadow }} beside {{ $live }} guard replicas {{ $of }} {{ $room }}: the candidate could take the place of live ones"
 {{- end }}
-{{- $consumers := ternary (get $scaling "max_consumers" | default 8 | int) (int .stream.consumers) (default false $scaling.enabled) }}
+{{- $consumers := ternary (ternary (get $scaling "max_consumers" | default 8 | int) (int .stream.consumers) (default false $scaling.enabled)) 0 $messages }}
 {{- $group = .ray.streamGroup }}
 {{- if and (gt (float64 .stream.cpusPerConsumer) 0.0) (gt $consumers (mul (floor (addf (divf (include "weir.cpus" $group.resources | float64) .stream.cpusPerConsumer) 0.000001) | int) (get $group $pods) | int)) }}
 - "{{ ternary "settings.autoscaling.max_consumers" "stream.consumers" (default false $scaling.enabled) }}={{ $consumers }} of stream.cpusPerConsumer={{ .stream.cpusPerConsumer }} do not fit into ray.streamGroup.{{ $pods }}={{ get $group $pods }} pods of {{ include "weir.cpus" $group.resources }} CPUs"

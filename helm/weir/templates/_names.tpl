@@ -60,13 +60,17 @@ changes would cost a second Ray cluster.
 
 {{/* Every topic by name and role, as `weir topics` has them; the parking topic is made, but no worker writes to it. */}}
 {{- define "weir.topicRoles" -}}
+{{- if include "weir.judgesMessages" . }}
 {{- range .Values.topics.events }}
 - {name: {{ . | quote }}, role: events}
 {{- end }}
 - {name: {{ .Values.topics.verdicts | quote }}, role: verdicts}
+{{- end }}
 - {name: {{ .Values.topics.deadLetters | quote }}, role: dead letters}
+{{- if include "weir.judgesMessages" . }}
 {{- range .Values.topics.routed }}
 - {name: {{ . | quote }}, role: routed verdicts}
+{{- end }}
 {{- end }}
 {{- if dig "shadow" "enabled" false .Values.settings }}
 - {name: {{ include "weir.shadowTopic" . | quote }}, role: shadow}

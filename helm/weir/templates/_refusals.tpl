@@ -94,7 +94,7 @@ null is left to them.
 {{- if not .topics.deadLetters }}
 - "topics.deadLetters must be chosen: the dead-letter topic"
 {{- end }}
-{{- if not .guard.model }}
+{{- if and (not .guard.model) (include "weir.judgesMessages" $) }}
 - "guard.model must be chosen, e.g. Qwen/Qwen3Guard-Gen-0.6B"
 {{- end }}
 {{- if and .guard.model (ne .guard.model "demo") (not .guard.revision) }}
@@ -232,6 +232,19 @@ null is left to them.
 {{- end }}
 {{- if and .modelCache.offline (eq .modelCache.type "emptyDir") (contains "/" .guard.model) (not (hasPrefix "/" .guard.model)) }}
 - "modelCache.offline=true with modelCache.type=emptyDir: guard.model={{ .guard.model }} could come from nowhere"
+{{- end }}
+{{- if not (include "weir.judgesMessages" $) }}
+{{- if not (or (dig "deltas" "enabled" false .settings) (and .ask.enabled .ask.stream)) }}
+- "settings.guard.enabled=false needs settings.deltas.enabled=true, or ask.enabled=true and ask.stream=true: nothing would be judged"
+{{- end }}
+{{- if and .ask.enabled (not .ask.stream) }}
+- "settings.guard.enabled=false with ask.enabled=true needs ask.stream=true: nothing could be asked"
+{{- end }}
+{{- range $name, $is := dict "settings.autoscaling.enabled" (dig "autoscaling" "enabled" false .settings) "keda.enabled" .keda.enabled "settings.shadow.enabled" (dig "shadow" "enabled" false .settings) }}
+{{- if $is }}
+- "{{ $name }}=true needs settings.guard.enabled=true: it follows topics.events"
+{{- end }}
+{{- end }}
 {{- end }}
 {{- $shadow := .settings.shadow | default dict }}
 {{- $candidate := $shadow.model | default (ternary .guard.model "" (not (empty $shadow.revision))) }}

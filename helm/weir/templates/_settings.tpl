@@ -29,7 +29,9 @@ topics:
   verdicts: {{ .Values.topics.verdicts | quote }}
   dead_letters: {{ .Values.topics.deadLetters | quote }}
 guard:
-  model: {{ .Values.guard.model | quote }}
+  {{- with .Values.guard.model }}
+  model: {{ . | quote }}
+  {{- end }}
   {{- with .Values.guard.revision }}
   revision: {{ . | quote }}
   {{- end }}
@@ -111,6 +113,7 @@ applications:
     {{- end }}
     {{- end }}
     deployments:
+      {{- if include "weir.judgesMessages" . }}
       - name: StreamWorker
         ray_actor_options:
           num_cpus: {{ .Values.stream.cpusPerConsumer }}
@@ -120,6 +123,7 @@ applications:
           num_cpus: {{ .Values.guard.cpusPerReplica }}
           num_gpus: {{ .Values.guard.gpusPerReplica }}
           resources: {weir_guard: 1}
+      {{- end }}
       {{- if .Values.ask.enabled }}
       - name: Ask
         ray_actor_options:
@@ -146,6 +150,11 @@ applications:
           num_gpus: {{ dig "stream_guard" "gpus_per_replica" 0.0 .Values.settings }}
           resources: {weir_guard: 1}
       {{- end }}
+{{- end -}}
+
+{{/* Whether whole messages are judged: without, no Gen model is loaded and topics.events are not read. */}}
+{{- define "weir.judgesMessages" -}}
+{{- if dig "guard" "enabled" true .Values.settings -}}true{{- end -}}
 {{- end -}}
 
 {{- define "weir.deltaTopic" -}}

@@ -85,6 +85,39 @@ def test_the_impossible_is_refused_in_one_line(option: str, value: str, error: s
     assert result.err.startswith(f"weir: {error}")
 
 
+TURNS = ("--answer-tokens-per-second", "2000", "--turns", "50")
+
+
+def test_answers_that_are_being_written_are_planned_alone_or_beside(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone, beside = Result("plan", *TURNS, "--json").json, Result("plan", *LOAD, *TURNS, "--json").json
+    shown = Result("plan", *LOAD, *TURNS, "--price", "3")
+
+    assert alone.keys() == {"assumptions", "stream"}
+    assert beside["stream"] == alone["stream"]
+    assert beside["replicas"] == Result("plan", *LOAD, "--json").json["replicas"]
+    assert "0.6B on h200, reckoned, never measured" in shown.out
+    assert "turns: 0.6B on h200, reckoned, never measured" in shown.out
+    assert "cost per million tokens" in shown.out
+    for name, value in (beside["settings"] | beside["stream"]["settings"]).items():
+        monkeypatch.setenv(name, value)
+    assert load_settings(None).stream_guard.replicas == alone["stream"]["replicas"]
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ((), "give --messages-per-second and --tokens, --answer-tokens-per-second, or all three"),
+        (("--tokens", "10"), "messages_per_second and tokens: give both"),
+        ((*TURNS, "--step-ms", "400"), "target_ms: 500 is too short; a delta waits for one step"),
+    ],
+)
+def test_what_is_not_said_is_not_planned(options: tuple[str, ...], error: str) -> None:
+    result = Result("plan", *options)
+
+    assert (result.code, result.out) == (2, "")
+    assert error in result.err
+
+
 def test_servers_that_run_the_model_are_planned_by_their_measured_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     load = (
         "--messages-per-second",

@@ -129,3 +129,17 @@ def test_the_shadow_topic_is_needed_where_the_lane_is_enabled_and_nobody_else_wr
     assert "moderation.shadow" not in ROLES
     with pytest.raises(ConfigurationError, match=r"routes verdicts to moderation\.shadow"):
         topic_roles(load_settings(shadow=shadow, policy={"file": file}))
+
+
+def test_where_only_turns_are_judged_no_topic_of_whole_messages_is_needed() -> None:
+    off = {"enabled": False}
+    on_kafka = load_settings(guard=off, deltas={"enabled": True})
+    assert topic_roles(on_kafka) == {
+        "chat.deltas": "deltas",
+        "moderation.stream": "turn verdicts",
+        "moderation.dlq": "dead letters",
+    }
+    assert on_kafka.inputs == ("chat.deltas",)
+    over_http = load_settings(guard=off, ask={"enabled": True, "stream": True})
+    assert (topic_roles(over_http), over_http.inputs) == ({}, ())
+    assert load_settings(deltas={"enabled": True}).inputs == ("chat.events", "chat.deltas")

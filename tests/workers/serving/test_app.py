@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import ConfigurationError
-from workers.serving.app import ASK, GUARD, SHADOW, STREAM, STREAM_GUARD, ask_application_of, build_app
+from workers.serving.app import ASK, DELTAS, GUARD, SHADOW, STREAM, STREAM_GUARD, ask_application_of, build_app
 from workers.settings.loading import load_settings
 
 
@@ -56,6 +56,23 @@ def test_turns_are_judged_over_http_by_replicas_that_the_door_on_kafka_shares() 
     assert alone._bound_deployment.init_args[2]._bound_deployment.name == STREAM_GUARD  # noqa: SLF001
     without = ask_application_of(load_settings(ask={"enabled": True}))
     assert len(without._bound_deployment.init_args) == 2  # noqa: SLF001
+
+
+def test_no_gen_model_is_loaded_where_only_turns_are_wanted() -> None:
+    off = {"enabled": False}
+    asked = {"enabled": True, "stream": True}
+    over_http = [
+        ask_application_of(load_settings(guard=off, ask=asked)),
+        build_app({"guard": off, "ask": asked}),
+        build_app({"guard": off, "ask": asked, "deltas": {"enabled": True}})._bound_deployment.init_kwargs["ask"],  # noqa: SLF001
+    ]
+    for application in over_http:
+        ask = application._bound_deployment  # noqa: SLF001
+        assert (ask.name, ask.init_args[1]) == (ASK, None)
+        assert ask.init_args[2]._bound_deployment.name == STREAM_GUARD  # noqa: SLF001
+    on_kafka = build_app({"guard": off, "deltas": {"enabled": True}})._bound_deployment  # noqa: SLF001
+    assert (on_kafka.name, on_kafka.init_args[1]._bound_deployment.name) == (DELTAS, STREAM_GUARD)  # noqa: SLF001
+    assert on_kafka.init_kwargs == {}
 
 
 @pytest.mark.parametrize("enabled", [True, False])

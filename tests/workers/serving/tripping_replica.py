@@ -3,7 +3,7 @@
 import time
 
 from schemas.reasons import Reason
-from workers.serving.stream_replica import StreamReplica
+from workers.serving.consumers.stream_replica import StreamReplica
 
 
 class TrippingReplica(StreamReplica):

@@ -36,6 +36,19 @@ UNSAFE: dict[str, tuple[dict[str, Any], list[str]]] = {
         ["delivery.drain_timeout_s=20.0", "kafka.max_poll_interval_ms=39999"],
     ),
     "drain over what Serve gives": ({"delivery": {"drain_timeout_s": 24.5}}, ["delivery.drain_timeout_s=24.5", "30 s"]),
+    "nothing is judged": ({"guard": {"enabled": False}}, ["guard.enabled=false", "deltas.enabled", "ask.stream"]),
+    "nothing could be asked": (
+        {"guard": {"enabled": False}, "deltas": {"enabled": True}, "ask": {"enabled": True}},
+        ["guard.enabled=false", "ask.stream=true"],
+    ),
+    "replicas follow a backlog that nobody reads": (
+        {"guard": {"enabled": False}, "deltas": {"enabled": True}, "autoscaling": {"enabled": True}},
+        ["autoscaling.enabled=true", "guard.enabled=true"],
+    ),
+    "a shadow of nothing": (
+        {"guard": {"enabled": False}, "deltas": {"enabled": True}, "shadow": {"enabled": True, "model": "demo"}},
+        ["shadow.enabled=true", "guard.enabled=true"],
+    ),
     "heartbeat over a third of the session": (
         {"kafka": {"heartbeat_interval_ms": 3334, "session_timeout_ms": 10_000}},
         ["kafka.heartbeat_interval_ms=3334", "kafka.session_timeout_ms=10000"],

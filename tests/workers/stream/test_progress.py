@@ -2,8 +2,7 @@
 
 import pytest
 
-from workers.stream.health import stuck_reason
-from workers.stream.progress import Progress
+from workers.stream.progress import Progress, stuck_reason
 
 TIMEOUT_S = 60.0
 

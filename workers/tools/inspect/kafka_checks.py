@@ -44,6 +44,10 @@ _COORDINATOR_WAIT_S = 0.2
 
 def kafka_checks(settings: Settings, timeout_s: float) -> Iterator[CheckResult]:
     """Run the checks one after another; those that need what another one found to be missing are skipped."""
+    if not settings.inputs:
+        for name in ("broker", "session", "topics", "rights"):
+            yield CheckResult(name, "skip", "no topic is read")
+        return
     broker = check("broker", lambda: _reach(settings, timeout_s - _MARGIN_S), timeout_s)
     yield broker
     clients: list[Admin] = []
@@ -54,12 +58,11 @@ def kafka_checks(settings: Settings, timeout_s: float) -> Iterator[CheckResult]:
     roles = _roles(settings)
     if session.status != "ok":
         names = [*(f"topic {name}" for name in roles), *(f"rights on {name}" for name in roles)]
-        if settings.delivery.mode == "exactly_once":
+        if settings.guard.enabled and settings.delivery.mode == "exactly_once":
             names.append("transactions")
-        names += [f"retention of {name}" for name in settings.topics.events]
-        if settings.deltas.enabled:
-            names.append("rights on deltas' group")
-        for name in [*names, "rights on group", "dead-letter size", "topic creation"]:
+        names += [f"retention of {name}" for name in _events(settings)]
+        names += [name for name, _ in _groups(settings)]
+        for name in [*names, "dead-letter size", "topic creation"]:
             yield CheckResult(name, "skip", "no session with Kafka")
         return
     with clients[0] as client:
@@ -91,15 +94,25 @@ def _looks(
         yield f"topic {name}", name, partial(_topic, settings, client, name, role)
     for name, role in roles.items():
         yield f"rights on {name}", name, partial(_rights, client, name, role)
-    yield "rights on group", None, partial(_group_rights, settings.kafka.group_id, client)
-    if settings.deltas.enabled:
-        yield "rights on deltas' group", None, partial(_group_rights, delta_group(settings.kafka.group_id), client)
-    if settings.delivery.mode == "exactly_once":
+    for name, group in _groups(settings):
+        yield name, None, partial(_group_rights, group, client)
+    if settings.guard.enabled and settings.delivery.mode == "exactly_once":
         yield "transactions", None, partial(_transactions, settings, client)
     yield "dead-letter size", settings.topics.dead_letters, partial(_dead_letter_size, settings, client)
-    for name in settings.topics.events:
+    for name in _events(settings):
         yield f"retention of {name}", name, partial(retention, settings, client, name)
     yield "topic creation", None, partial(topic_creation, client)
+
+
+def _events(settings: Settings) -> tuple[str, ...]:
+    return settings.topics.events if settings.guard.enabled else ()
+
+
+def _groups(settings: Settings) -> list[tuple[str, str]]:
+    """Consumer groups, and what their checks are called."""
+    group = settings.kafka.group_id
+    groups = [("rights on group", group)] if settings.guard.enabled else []
+    return [*groups, ("rights on deltas' group", delta_group(group))] if settings.deltas.enabled else groups
 
 
 def _reach(settings: Settings, timeout_s: float) -> str:

@@ -28,7 +28,7 @@ _KNOWN_GOOD: dict[Task, tuple[dict[str, str], ...]] = {
 
 def model_checks(settings: Settings, timeout_s: float, model_timeout_s: float, *, skip: bool) -> Iterator[CheckResult]:
     """Device, model and the candidate's model. All have the model's time limit: importing torch alone takes long."""
-    models = {"model": settings.guard}
+    models = {"model": settings.guard} if settings.guard.enabled else {}
     if settings.shadow.has_model:
         models["shadow model"] = settings.candidate().guard
     streams = ("stream model",) if settings.judges_turns else ()
@@ -36,13 +36,15 @@ def model_checks(settings: Settings, timeout_s: float, model_timeout_s: float, *
         for name in ("device", *models, *streams):
             yield CheckResult(name, "skip", "--skip-model")
         return
-    if settings.guard.engine == "remote":
+    if not settings.guard.enabled:
+        yield CheckResult("model", "skip", "guard.enabled=false: whole messages are not judged")
+    if settings.guard.enabled and settings.guard.engine == "remote":
         yield CheckResult("device", "skip", "guard.engine=remote: servers run the model")
         # Shorter than the check, so that it is the engine that says what is wrong.
         servers = settings.guard.remote.model_copy(update={"start_timeout_s": model_timeout_s * 0.8})
         models["model"] = settings.guard.model_copy(update={"remote": servers})
     else:
-        device = check("device", lambda: _device(settings.guard), max(timeout_s, model_timeout_s))
+        device = check("device", lambda: _device(settings), max(timeout_s, model_timeout_s))
         yield device
         if device.status != "ok":
             for name in (*models, *streams):
@@ -54,19 +56,21 @@ def model_checks(settings: Settings, timeout_s: float, model_timeout_s: float, *
         yield check(name, partial(_stream_model, settings.stream_guard), model_timeout_s)
 
 
-def _device(settings: GuardSettings) -> str:
+def _device(settings: Settings) -> str:
+    section = "guard" if settings.guard.enabled else "stream_guard"
+    chosen = settings.guard if settings.guard.enabled else settings.stream_guard
     with extras_named():
         from workers.serving.engine.loading import resolve_device  # torch takes seconds
 
     try:
-        device = resolve_device(settings.device)
+        device = resolve_device(chosen.device)
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
     # Ray gives a replica no GPU that it did not ask for, whatever this process sees.
-    if device.type == "cpu" and settings.gpus_per_replica:
-        raise ConfigurationError(f"guard.gpus_per_replica={settings.gpus_per_replica}, but this machine shows no GPU")
-    if device.type == "cuda" and not settings.gpus_per_replica:
-        return f"{device}; guard.gpus_per_replica=0, so replicas will run on the CPU"
+    if device.type == "cpu" and chosen.gpus_per_replica:
+        raise ConfigurationError(f"{section}.gpus_per_replica={chosen.gpus_per_replica}, but this machine shows no GPU")
+    if device.type == "cuda" and not chosen.gpus_per_replica:
+        return f"{device}; {section}.gpus_per_replica=0, so replicas will run on the CPU"
     return str(device)
 
 

@@ -63,7 +63,10 @@ def _settings(config: Path | None, loaded: list[Settings]) -> str:
     settings = load_settings(config)
     loaded.append(settings)
     topics = settings.topics
-    return f"{', '.join(topics.events)} -> {topics.verdicts} and {topics.dead_letters}, group {settings.kafka.group_id}"
+    outputs = (topics.verdicts, topics.dead_letters) if settings.guard.enabled else (topics.stream, topics.dead_letters)
+    if not settings.inputs:
+        return "no topics: answers over HTTP only"
+    return f"{', '.join(settings.inputs)} -> {' and '.join(outputs)}, group {settings.kafka.group_id}"
 
 
 def _policy(settings: Settings) -> str:
@@ -74,6 +77,8 @@ def _policy(settings: Settings) -> str:
 
 def _autoscaling(settings: Settings) -> str:
     scaling, guard, serve = settings.autoscaling, settings.guard, settings.serve
+    if not guard.enabled:
+        return "off: guard.enabled=false"
     if not scaling.enabled:
         return f"off: {guard.replicas} guard replicas, {serve.consumers} consumers"
     return (

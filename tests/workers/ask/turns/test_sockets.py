@@ -14,6 +14,7 @@ import yaml
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from pipelines.guard import Guard
 from pipelines.turns.port import TurnPush
 from schemas.errors import GuardUnavailableError
 from tests.guards.scripted_guard import ScriptedGuard
@@ -25,6 +26,7 @@ from workers.ask.turns import sockets
 from workers.settings.loading import load_settings
 
 ASKED = [{"role": "user", "content": "hello?"}]
+GUARD = ScriptedGuard(said)
 
 
 class Served:
@@ -32,15 +34,16 @@ class Served:
 
     Args:
         judge: of turns.
+        guard: of whole messages; None where that is off.
         settings: sections.
     """
 
-    def __init__(self, judge: LetterJudge | None = None, **settings: Any) -> None:
+    def __init__(self, judge: LetterJudge | None = None, *, guard: Guard | None = GUARD, **settings: Any) -> None:
         self.judge = judge or LetterJudge()
         self.port = free_port()
         ask = {"port": self.port, "stream": True, **settings.pop("ask", {})}
         delivery = {"drain_timeout_s": 5, "backoff_initial_s": 0.01, **settings.pop("delivery", {})}
-        self.lane = AskLane(load_settings(ask=ask, delivery=delivery, **settings), ScriptedGuard(said), OFF, self.judge)
+        self.lane = AskLane(load_settings(ask=ask, delivery=delivery, **settings), guard, OFF, self.judge)
 
     def connect(self, **options: Any) -> Any:
         return connect(f"ws://127.0.0.1:{self.port}/v1/stream", compression=None, **options)
@@ -256,3 +259,29 @@ def test_a_body_that_is_cut_off_takes_no_frame() -> None:
         client.close()
 
     Served().run(steps)
+
+
+def test_where_only_turns_are_wanted_the_server_is_ready_without_another_guard() -> None:
+    async def steps(served: Served) -> None:
+        async with served.connect() as client:
+            [answer] = await sent(client, FIRST)
+        assert tokens(answer)
+        got = await asyncio.to_thread(
+            lambda: [
+                plainly(served.port, *asked) for asked in (("GET", "/readyz"), ("GET", "/v1/models"), ("POST", "/rm"))
+            ]
+        )
+        assert [status for status, _ in got] == [200, 200, 404]
+        assert json.loads(got[1][1])["data"][0]["id"] == "Qwen/Qwen3Guard-Stream-0.6B"
+
+    Served(guard=None).run(steps)
+
+
+def plainly(port: int, method: str, path: str) -> tuple[int, bytes]:
+    client = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        client.request(method, path)
+        answer = client.getresponse()
+        return answer.status, answer.read()
+    finally:
+        client.close()

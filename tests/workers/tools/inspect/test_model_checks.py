@@ -1,5 +1,7 @@
 """`weir check` of the model that judges turns while they are written."""
 
+from typing import Any
+
 import pytest
 
 from workers.serving.engine.loading import DEMO_FOLDER
@@ -8,8 +10,9 @@ from workers.tools.inspect import model_checks as checks
 from workers.tools.inspect.check import CheckResult
 
 
-def settings_of(model: str, **ask: bool) -> Settings:
-    return load_settings(ask={"enabled": True, "stream": True, **ask}, stream_guard={"model": model, "device": "cpu"})
+def settings_of(model: str, *, stream: bool = True, **sections: Any) -> Settings:
+    ask = {"enabled": True, "stream": stream}
+    return load_settings(ask=ask, stream_guard={"model": model, "device": "cpu"}, **sections)
 
 
 def checked(settings: Settings, *, skip: bool = False) -> dict[str, CheckResult]:
@@ -26,6 +29,12 @@ def test_the_stream_model_is_loaded_and_asked_where_something_needs_it() -> None
     assert (found.status, found.found.startswith("demo ")) == ("ok", True)
     assert "stream model" not in checked(settings_of("demo", stream=False))
     assert checked(settings_of("demo"), skip=True)["stream model"].status == "skip"
+
+
+def test_where_only_turns_are_wanted_no_gen_model_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "_model", lambda _: pytest.fail("loaded"))
+    found = checked(settings_of("demo", guard={"enabled": False}))
+    assert {name: one.status for name, one in found.items()} == {"device": "ok", "model": "skip", "stream model": "ok"}
 
 
 def test_a_model_of_the_other_kind_is_named_with_its_setting() -> None:

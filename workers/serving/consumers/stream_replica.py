@@ -1,15 +1,12 @@
 """One replica of the `StreamWorker` deployment: a stream worker beside Serve's event loop.
 
-A plain class, of which `workers.serving.app` makes the deployment. The only file that joins serving and stream.
+A plain class, of which `workers.serving.app` makes the deployment.
 """
 
 import asyncio
-import faulthandler
 import logging
-import sys
 import time
 from collections.abc import Sequence
-from contextlib import redirect_stderr
 from typing import Any
 
 from ray import serve
@@ -19,19 +16,17 @@ from schemas.record import Partition
 from workers.guard.client import GuardClient
 from workers.guard.names import ARRIVALS, BACKLOG, COMPLETIONS
 from workers.serving.backlog_policy import ALL_PARTITIONS, OLDEST_AGE, PARTITIONS
-from workers.serving.process_tuning import tune_process
-from workers.settings.loading import Settings, otel_variables
+from workers.serving.consumers.consumer_replica import ConsumerReplica
+from workers.settings.loading import Settings
 from workers.stream.build import shadow_lane, stream_worker
-from workers.telemetry.export import start_metrics, start_tracing
-from workers.telemetry.log import configure_logging, log_event
+from workers.telemetry.log import log_event
 
 log = logging.getLogger(__name__)
-STOP_MARGIN_S = 3.0
 SHADOW_STOP_S = 1.0
 
 
-class StreamReplica:
-    """Consumes until Serve stops it, or until Serve has forgotten it.
+class StreamReplica(ConsumerReplica):
+    """Moderates chat events.
 
     Args:
         settings: all settings.
@@ -50,36 +45,20 @@ class StreamReplica:
         ask: Any = None,  # noqa: ARG002
         deltas: Any = None,  # noqa: ARG002
     ) -> None:
-        with redirect_stderr(sys.__stderr__):  # Serve's stand-in for it writes to a file that nobody collects
-            configure_logging(settings.telemetry.log_level)
-        tune_process()
-        self._settings = settings = of_this_replica(settings)
-        self._tracing = start_tracing(settings.telemetry, "weir-stream", otel_variables())
-        self._metrics = start_metrics("weir-stream", otel_variables())
+        super().__init__(settings, "weir-stream")
+        settings, loop = self._settings, asyncio.get_running_loop()
         client = GuardClient(guard, settings.delivery.call_timeout_s)
-        loop = asyncio.get_running_loop()
         shadow_client = None if candidate is None else GuardClient(candidate, settings.shadow.timeout_s)
         self._shadow = shadow_lane(settings, shadow_client, loop)
         self._worker = stream_worker(settings, client, loop, self._tracing, self._shadow)
         self._breaker = self._worker.breaker
-        self._last_check = time.monotonic()
-        self._worker.start()
+        self._start()
         if self._shadow is not None:
             self._shadow.start()
-        self._dead_man = asyncio.create_task(self._watch())
 
     async def check_health(self) -> None:
-        """Serve's health check (P12).
-
-        Raises:
-            RuntimeError: says why the worker is stuck; the stacks of all threads are on stderr.
-        """
-        self._last_check = time.monotonic()
-        reason = self._worker.stuck_reason()
-        if reason is not None:
-            log.error(log_event("worker_stuck", reason=reason))
-            faulthandler.dump_traceback(sys.stderr)
-            raise RuntimeError(reason)
+        """Serve's health check (P12), which also says that the breaker is open."""
+        await super().check_health()
         # Not raised: Serve would replace the replica, and the replacement would begin closed (decision 0009).
         if (reason := self._breaker.reason) is not None:
             log.error(log_event("worker_red", reason=reason))
@@ -118,37 +97,6 @@ class StreamReplica:
         }
         return {name: float(value) for name, value in figures.items() if value is not None}
 
-    async def completed(self) -> int:
-        """Records completed since the start."""
-        return self._worker.progress.completed
-
-    async def __del__(self) -> None:
-        """Serve awaits this on a clean stop: drain, commit, leave the group."""
-        self._dead_man.cancel()
-        await self._stop()
-
-    async def _stop(self) -> None:
-        timeout_s = self._settings.delivery.drain_timeout_s + STOP_MARGIN_S
-        stopped = await asyncio.to_thread(self._worker.stop, timeout_s)
+    async def _stop_beside(self) -> None:
         if self._shadow is not None:
             await asyncio.to_thread(self._shadow.stop, SHADOW_STOP_S)
-        log.info(log_event("replica_stopped", drained=stopped))
-        self._tracing.flush()
-        self._metrics.flush()
-
-    async def _watch(self) -> None:
-        """Dead-man timer: a replica that Serve has lost must not consume beside its replacement."""
-        limit = self._settings.health.dead_man_s
-        while time.monotonic() - self._last_check < limit:
-            await asyncio.sleep(limit / 10)
-        log.error(log_event("dead_man", seconds_without_health_check=limit))
-        await self._stop()
-
-
-def of_this_replica(settings: Settings) -> Settings:
-    """With static membership, a name of its own for each consumer: its rank, which a replacement takes over."""
-    name = settings.kafka.group_instance_id
-    if name is None:
-        return settings
-    kafka = settings.kafka.model_copy(update={"group_instance_id": f"{name}-{serve.get_replica_context().rank.rank}"})
-    return settings.model_copy(update={"kafka": kafka})

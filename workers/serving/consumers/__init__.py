@@ -1,0 +1,1 @@
+"""Replicas that consume: a worker's thread beside Serve's event loop."""
