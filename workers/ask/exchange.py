@@ -122,11 +122,11 @@ def object_of(body: bytes | bytearray) -> dict[str, Any]:
 
 
 def answered(content: object, headers: Mapping[str, str]) -> Response:
-    """A response in JSON."""
+    """A response in JSON, which has no word for what is no number: null, in what a form gives back."""
     try:
-        body = to_json(content)
+        body = to_json(content, inf_nan_mode="null")
     except PydanticSerializationError:  # half of a character, in what a form gives back
-        body = json.dumps(content).encode()
+        body = json.dumps(json.loads(json.dumps(content), parse_constant=lambda _: None)).encode()
     return Response(body, 200, dict(headers), "application/json")
 
 

@@ -68,7 +68,10 @@ class AskLane:
         self._watches += [] if self.door is None else [self.door.watched]
         self._web = web_of(settings, self._guard, admission, tracing, self.is_ready, self.door)
         self._server = AskServer(
-            self._web.app, settings.delivery.drain_timeout_s, sockets=self._web.sockets is not None
+            self._web.app,
+            settings.delivery.drain_timeout_s,
+            settings.ask.deadline_s,
+            sockets=self._web.sockets is not None,
         )
         self._canaries: asyncio.Future[list[None]] | None = None
 

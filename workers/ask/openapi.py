@@ -175,7 +175,7 @@ ROUTES: dict[str, tuple[str, Schema, Schema]] = {
     "/verify": (
         "A reward as NeMo Gym asks for it; what could not be judged is masked.",
         _object({"responses_create_params": {"type": "object"}, "response": _object({"output": _list(_ANY)})}),
-        _object({"reward": _NUMBER}, {"mask_sample": _BOOL}),
+        _object({"reward": _NUMBER}, {"mask_sample": _BOOL, "_ng_failure_class": _TEXT}),
     ),
 }
 _REFUSALS = {

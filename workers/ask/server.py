@@ -1,19 +1,25 @@
-"""The HTTP server, on the event loop that it is started on: listens, and drains before it stops."""
+"""The HTTP server, on the event loop that it is started on: listens, cuts off the slow, and drains before it stops."""
 
 import asyncio
 import logging
 import socket
+from collections.abc import Iterable
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from schemas.errors import ConfigurationError
-from workers.ask.exchange import MAX_BODY
+from workers.ask.exchange import BODY_S, MAX_BODY
 
 MOST_CONNECTIONS = 1_024
 KEEP_ALIVE_S = 75  # longer than clients keep theirs, so that none uses a connection that is being closed
 MAX_HEADERS = 64 << 10
 POLL_S = 0.02
+HEAD_S = 10.0  # a head that takes longer is cut off, as a body is
+READING_S = 30.0  # for an answer to be read
+LOOK_S = 1.0
 # What uvicorn says at the level of errors where it is none: of a connection that was refused, or that sent no UTF-8.
 _NO_ERRORS = ("ASGI callable returned without completing handshake.", "Invalid UTF-8 sequence received from client.")
 
@@ -38,16 +44,20 @@ def listening(host: str, port: int) -> socket.socket:
     return listener
 
 
+_Stage = tuple[Any, bool]
+
+
 class AskServer:
     """Serves an application.
 
     Args:
         app: the application.
         drain_s: longest wait for what is under way when it stops.
+        answer_s: longest time that an answer takes, from the whole body on.
         sockets: take WebSocket connections, too.
     """
 
-    def __init__(self, app: Starlette, drain_s: float, *, sockets: bool = False) -> None:
+    def __init__(self, app: Starlette, drain_s: float, answer_s: float, *, sockets: bool = False) -> None:
         logging.getLogger("uvicorn").setLevel(logging.WARNING)
         logging.getLogger("uvicorn.error").addFilter(_is_error)
         self._server = uvicorn.Server(
@@ -68,7 +78,9 @@ class AskServer:
                 h11_max_incomplete_event_size=MAX_HEADERS,
             )
         )
+        self._exchange_s = BODY_S + answer_s + READING_S
         self._serving: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
 
     async def start(self, listener: socket.socket) -> None:
         """Take requests from a socket, which is its own from now on."""
@@ -76,6 +88,7 @@ class AskServer:
         self._serving = asyncio.create_task(self._server._serve([listener]))  # noqa: SLF001
         while not self._server.started and not self._serving.done():
             await asyncio.sleep(POLL_S)
+        self._looking = asyncio.create_task(self._cut_off())
 
     @property
     def has_failed(self) -> bool:
@@ -87,6 +100,36 @@ class AskServer:
         self._server.should_exit = True
         if self._serving is not None:
             await asyncio.gather(self._serving, return_exceptions=True)
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.gather(self._looking, return_exceptions=True)
+
+    async def _cut_off(self) -> None:
+        """Uvicorn waits for ever for a head, and for whoever does not read: all places could be taken by them."""
+        loop = asyncio.get_running_loop()
+        known: dict[H11Protocol, tuple[_Stage, float]] = {}
+        while True:
+            now = loop.time()
+            seen = dict(_stages(self._server.server_state.connections))
+            known = {
+                one: known[one] if one in known and known[one][0] == stage else (stage, now)
+                for one, stage in seen.items()
+            }
+            for one, ((_, is_head), since) in known.items():
+                if now - since > (HEAD_S if is_head else self._exchange_s):
+                    one.transport.abort()
+            await asyncio.sleep(LOOK_S)
+
+
+def _stages(connections: Iterable[Any]) -> Iterable[tuple[H11Protocol, _Stage]]:
+    """Those that are waited for, with their latest exchange, and whether the head of one is; idle ones are not."""
+    for one in connections:
+        if isinstance(one, H11Protocol):  # the others are WebSockets
+            last = one.cycle
+            if last is not None and (not last.response_complete or one.transport.get_write_buffer_size()):
+                yield one, (last, False)
+            elif last is None or one.conn.trailing_data[0]:
+                yield one, (last, True)
 
 
 def _is_error(record: logging.LogRecord) -> bool:

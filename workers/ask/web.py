@@ -208,7 +208,7 @@ class AskWeb:
         finally:
             headers.update(caller.rates.headers())
         self._measures.answered(answers)
-        if not route.takes_failures and not (route.is_lenient and _LENIENT in request.headers.get("prefer", "")):
+        if not route.takes_failures and not (route.is_lenient and _is_lenient(request)):
             _refuse_failures(answers)
         return route.write(Reply(question, answers, request_id, int(time.time())))
 
@@ -267,6 +267,12 @@ async def _while_connected(request: Request, answer: Awaitable[Given]) -> Given:
 async def _disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
+
+
+def _is_lenient(request: Request) -> bool:
+    """Whether one of the caller's preferences, in any number of headers, is to be told instead of refused."""
+    preferences = ",".join(request.headers.getlist("prefer")).split(",")
+    return any(preference.partition(";")[0].strip().lower() == _LENIENT for preference in preferences)
 
 
 def _refuse_failures(answers: Sequence[Answer]) -> None:

@@ -296,7 +296,7 @@ def test_p3_trainers_never_get_a_number_for_a_missing_judgement(rewarding: AskSi
     nemo = rewarding.post("/verify", {**NEMO, "response": off}).json
 
     assert [got.status for got in numbers] == [503, 503, 503]
-    assert nemo["mask_sample"] is True
+    assert (nemo["mask_sample"], nemo["_ng_failure_class"]) == (True, "judge_failed")
 
 
 def test_p14_template_words_in_a_response_are_no_turns() -> None:

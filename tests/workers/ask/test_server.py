@@ -1,6 +1,7 @@
 """The lane on a socket: it listens, finishes what is under way, and leaves the port."""
 
 import asyncio
+import contextlib
 import json
 import socket
 from collections.abc import Callable, Coroutine
@@ -11,6 +12,7 @@ import pytest
 from schemas.errors import ConfigurationError
 from tests.guards.scripted_guard import Gate, ScriptedGuard
 from tests.workers.ask.ask_site import OFF, said
+from workers.ask import server
 from workers.ask.lane import AskLane
 from workers.ask.server import listening
 from workers.settings.loading import load_settings
@@ -41,10 +43,10 @@ def asked(content: str) -> bytes:
     )
 
 
-def run_with(guard: Any, steps: Callable[[AskLane, int], Coroutine[Any, Any, None]]) -> None:
+def run_with(guard: Any, steps: Callable[[AskLane, int], Coroutine[Any, Any, None]], **ask: Any) -> None:
     async def within() -> None:
         port = free_port()
-        lane = AskLane(load_settings(ask={"port": port}, delivery={"drain_timeout_s": 5}), guard, OFF)
+        lane = AskLane(load_settings(ask={"port": port, **ask}, delivery={"drain_timeout_s": 5}), guard, OFF)
         await lane.start()
         try:
             await steps(lane, port)
@@ -93,6 +95,45 @@ def test_a_stop_answers_what_is_under_way_and_leaves_the_port() -> None:
             await exchange(port, asked("late"))
 
     run_with(guard, steps)
+
+
+def test_who_sends_no_head_or_half_of_one_is_cut_off_and_who_waits_for_an_answer_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server, "HEAD_S", 0.05)
+    monkeypatch.setattr(server, "LOOK_S", 0.01)
+    gate = Gate()
+
+    async def steps(_: AskLane, port: int) -> None:
+        waiting = asyncio.create_task(exchange(port, asked("hi")))
+        async with asyncio.timeout(10):
+            for sent in (b"", b"POST /v1/mod", b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\nGET /half"):
+                with contextlib.suppress(ConnectionResetError):
+                    assert (await exchange(port, sent)).count(b"HTTP/1.1 200") == sent.count(b"healthz")
+            gate.open()
+            assert b"200 OK" in await waiting
+
+    run_with(ScriptedGuard(said, lambda _: gate.passed()), steps)
+
+
+def test_who_does_not_read_an_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "READING_S", -server.BODY_S)
+    monkeypatch.setattr(server, "LOOK_S", 0.01)
+    body = json.dumps({"input": ["hi"] * 256}).encode()
+    sent = b"POST /v1/moderations HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+
+    async def steps(lane: AskLane, port: int) -> None:
+        _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
+        writer.write(sent * 16)  # of which the answers are more than the kernel keeps
+        connections = lane._server._server.server_state.connections  # noqa: SLF001
+        async with asyncio.timeout(20):
+            while not connections:
+                await asyncio.sleep(0.01)
+            while connections:
+                await asyncio.sleep(0.01)
+        writer.transport.abort()
+
+    run_with(ScriptedGuard(said), steps, deadline_s=0.3)
 
 
 def test_an_address_that_cannot_be_had_is_named() -> None:

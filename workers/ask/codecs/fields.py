@@ -1,12 +1,12 @@
 """Fields of bodies, read by name; what is wrong is named and never repeated."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from schemas.errors import AskRefusedError
 
 Value = TypeVar("Value", str, dict[str, Any], list[Any])
-TEXT_PARTS = frozenset({"text", "input_text", "output_text"})
+TEXT_PARTS = frozenset({"text", "input_text", "output_text", "refusal"})
 
 
 def wrong(field: str, rule: str, index: int | None = None) -> AskRefusedError:
@@ -58,7 +58,11 @@ def refuse_other_parts(content: object, field: str) -> None:
     Raises:
         AskRefusedError: it has.
     """
-    for number, part in enumerate(content if isinstance(content, Sequence) and not isinstance(content, str) else ()):
-        kind = part.get("type") if isinstance(part, Mapping) else None
-        if isinstance(kind, str) and kind not in TEXT_PARTS:
+    for number, part in enumerate(content if isinstance(content, list) else ()):
+        if isinstance(part, dict) and not _is_text(part):
             raise AskRefusedError("not_assessed", f"{field}.{number}: only text is assessed", param=field)
+
+
+def _is_text(part: Mapping[str, Any]) -> bool:
+    kind = part.get("type", "text")
+    return not isinstance(kind, str) or (kind in TEXT_PARTS and ("text" in part or "refusal" in part))

@@ -16,7 +16,7 @@ from workers.ask.codecs.labels import is_flagged, verdict_of
 from workers.ask.route import Question, Reply, Route
 
 _ANSWER = "assistant"
-_AFTER = "afterRequestHook"
+_BEFORE, _AFTER = "beforeRequestHook", "afterRequestHook"
 
 
 def read_litellm(body: Mapping[str, Any]) -> Question:
@@ -52,7 +52,10 @@ def read_portkey(body: Mapping[str, Any]) -> Question:
     turns = asked.get("messages") if isinstance(asked, dict) else None
     response = body.get("response")
     is_after = isinstance(response, dict) and response.get("statusCode") is not None
-    if body.get("eventType", _AFTER if is_after else None) != _AFTER:
+    event = body.get("eventType")
+    if event not in (_BEFORE, _AFTER):
+        event = _AFTER if is_after else _BEFORE
+    if event == _BEFORE:
         if turns:
             return Question([{"messages": turns_of(turns, "request.json.messages")}])
         return Question([{"text": _text_of(request, asked, "request")}])
@@ -73,6 +76,8 @@ def _said(response: Mapping[str, Any]) -> list[str]:
     said = response.get("json")
     choices = said.get("choices") if isinstance(said, dict) else None
     if choices:
+        if not isinstance(choices, list):
+            raise wrong("response.json.choices", "a list is needed")
         texts = [_choice(choice, number) for number, choice in enumerate(choices)]
         if not all(isinstance(text, str) for text in texts):
             raise wrong("response", "json.choices or a text is needed")

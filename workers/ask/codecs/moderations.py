@@ -6,7 +6,7 @@ from typing import Any
 from schemas.errors import AskRefusedError
 from schemas.verdict import Category
 from workers.ask.asking import Answer, Item
-from workers.ask.codecs.fields import TEXT_PARTS, wrong
+from workers.ask.codecs.fields import TEXT_PARTS, refuse_other_parts, wrong
 from workers.ask.codecs.labels import UNJUDGED, Names, labels_of, model_of
 from workers.ask.route import Question, Reply, Route
 
@@ -57,6 +57,10 @@ def _item(one: object, field: str, index: int) -> Item:
     if isinstance(one, str):
         return {"text": one}
     if isinstance(one, dict) and "type" not in one:
+        turns = one.get("messages")
+        if isinstance(turns, list) and turns and isinstance(turns[-1], dict):
+            refuse_other_parts(turns[-1].get("content"), f"{field}.messages.{len(turns) - 1}.content")
+        refuse_other_parts(one.get("text"), f"{field}.text")
         return one
     raise wrong(field, "a text or an object with messages is needed", index)
 

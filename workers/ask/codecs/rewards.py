@@ -9,6 +9,8 @@ judgement that is missing is null and masked, never a number: a number would be 
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from math import isfinite
 from typing import Any, Literal, NamedTuple
 
 from schemas.dead_letter import DeadLetter
@@ -24,7 +26,6 @@ Kind = Literal["guard", "hybrid", "p_safe"]
 KINDS = ("guard", "hybrid", "p_safe")
 UNSAFE_AT_MOST, REFUSAL_AT_MOST = -10.0, -5.0
 _THINK, _END_OF_THINKING = "<think>", "</think>"
-_NUMBER = int | float
 
 
 class Response(NamedTuple):
@@ -143,18 +144,25 @@ def read(body: Mapping[str, Any]) -> Question:
 def _response(item: object, kind: Kind, prefix: str) -> Response:
     if not isinstance(item, dict):
         raise wrong(prefix.rstrip("."), "an object is needed")
-    helpfulness = item.get("helpfulness")
-    if kind == "hybrid" and (isinstance(helpfulness, bool) or not isinstance(helpfulness, _NUMBER)):
-        raise AskRefusedError(
-            "not_assessed", f"{prefix}helpfulness: a number is needed for hybrid", param=f"{prefix}helpfulness"
-        )
+    helpfulness = _helpfulness(item, prefix) if kind == "hybrid" else None
     name = "messages" if "messages" in item else "prompt"
     prompt = prompt_of(item.get(name), prefix + name)
     text = text_at(item, "response", prefix)
-    number = None if helpfulness is None else float(helpfulness)
     if item.get("thinking") is not None:
-        return Response(prompt, text, text_at(item, "thinking", prefix), number)
-    return with_thinking(prompt, text, number)
+        return Response(prompt, text, text_at(item, "thinking", prefix), helpfulness)
+    return with_thinking(prompt, text, helpfulness)
+
+
+def _helpfulness(item: Mapping[str, Any], prefix: str) -> float:
+    """The caller's own number. One that is none, or has no end, would come back as a reward."""
+    given = item.get("helpfulness")
+    if isinstance(given, int | float) and not isinstance(given, bool):
+        with suppress(OverflowError):
+            if isfinite(number := float(given)):
+                return number
+    raise AskRefusedError(
+        "not_assessed", f"{prefix}helpfulness: a finite number is needed for hybrid", param=f"{prefix}helpfulness"
+    )
 
 
 def write(reply: Reply) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from workers.ask.codecs.rewards import kind_of, prompt_of, question_of, rewards_
 from workers.ask.route import Question, Reply, Route
 
 _TURN = re.compile(r"<\|im_start\|>(system|user|assistant)\n(.*?)(?:<\|im_end\|>\n?|\Z)", re.DOTALL)
+_MASKED = {"mask_sample": True, "_ng_failure_class": "judge_failed"}  # NeMo RL's word for it, and NeMo Gym's
 _FIRST_ANSWER = "<|im_start|>assistant\n"
 _ENDS = re.compile(r"(?:\s|<\|im_end\|>|<\|endoftext\|>|</s>|<\|eot_id\|>)+\Z")
 
@@ -105,17 +106,18 @@ def read_nemo(body: Mapping[str, Any]) -> Question:
 
 
 def write_nemo(reply: Reply) -> dict[str, Any]:
-    """What came, with its reward. A sample without a judgement is masked."""
+    """What came, with its reward. A sample without a judgement is masked, and counted as a judge's failure."""
     (reward,) = rewards_of(reply)
     told = {**reply.question.asked.body, "reward": 0.0 if reward.value is None else reward.value}
-    return {**told, "mask_sample": True} if reward.value is None else told
+    return {**told, **_MASKED} if reward.value is None else told
 
 
 def _texts(part: Mapping[str, Any], field: str) -> str:
     content = part.get(field)
     if isinstance(content, str):
         return content
-    found = [piece.get("text") for piece in content or () if isinstance(piece, dict)]
+    pieces = content if isinstance(content, list) else ()
+    found = [piece.get("text", piece.get("refusal")) for piece in pieces if isinstance(piece, dict)]
     return "\n".join(text for text in found if isinstance(text, str))
 
 
