@@ -74,7 +74,6 @@ def test_stalled_guard_bounds_what_is_in_memory(new_arena: NewArena) -> None:
     arena.check_closed(duplicates=False)
 
 
-@pytest.mark.ci
 @AT_LEAST_ONCE_ONLY
 def test_collector_that_is_down_or_never_answers_blocks_nothing(new_arena: NewArena) -> None:
     arena = new_arena(seed=405)

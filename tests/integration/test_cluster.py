@@ -116,6 +116,7 @@ def test_authorizer_refuses_what_no_acl_allows(topics: Topics) -> None:
             _send(cluster.client("SASL_PLAINTEXT", "SCRAM-SHA-512", user="alice"), topic, [b"denied"])
 
 
+@pytest.mark.slow
 def test_broker_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
     """Even when that process gets no chance to clean up."""
     command = [sys.executable, "-c", _START_AND_DIE, str(tmp_path / "kafka")]

@@ -37,7 +37,7 @@ def test_p1_outcomes_of_both_kinds_and_their_offsets_are_committed_together(wide
     assert (ledger.verdicts, ledger.dead_letters, ledger.skipped) == (60, 1, 1)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_members_that_come_and_go_repeat_nothing(wide_site: Site, seed: int) -> None:
     chance = random.Random(seed)
     settings = once(wide_site, limits={"in_flight_records": 32}, delivery={"chunk_size": 2})

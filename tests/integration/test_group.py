@@ -17,7 +17,7 @@ from tests.site import Site, event, wait_until
 from workers.stream.worker import StreamWorker
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3))])
 def test_p1_p8_members_that_join_and_leave_under_load_lose_and_repeat_nothing(wide_site: Site, seed: int) -> None:
     chance = random.Random(seed)
     settings = wide_site.settings_with(kafka=QUICK, limits={"in_flight_records": 32}, delivery={"chunk_size": 2})

@@ -93,7 +93,9 @@ class Soak:
     async def end(self) -> None:
         """End all that are open, each with the rest of its text."""
         for index in range(len(self._turns)):
-            push = self._turns[index].whole(TurnPush(self._turns[index].key, None, 0, "", True, 0, False, {}), rest=True)
+            push = self._turns[index].whole(
+                TurnPush(self._turns[index].key, None, 0, "", True, 0, False, {}), rest=True
+            )
             reply = await self.sessions.push([push])
             self._turns[index].settled = list(reply.answers[0].tokens)
             self._end_without_successor(index)
