@@ -1,4 +1,4 @@
-"""Turns by the thousand, open at once for as long as wanted, with fewer pages than they need: is memory flat?
+"""Keeps turns by the thousand open for as long as wanted, with fewer pages than they need, and looks at the memory.
 
     python -m tests.workers.serving.deltas.soak --seconds 3600 --turns 10000
 
@@ -13,6 +13,7 @@ import random
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -23,7 +24,22 @@ from workers.serving.deltas.sessions import TurnSessions
 from workers.serving.engine.stream_guard import StreamGuard
 
 ASKED: Final = ({"role": "user", "content": "where is the river?"},)
-PLAIN: Final = "the river is long and the lamp is here, you said; bring it quick \U0001f600 漢字 ".split(" ")
+PLAIN: Final = (
+    "the",
+    "river",
+    "is",
+    "long",
+    "and",
+    "lamp",
+    "here,",
+    "you",
+    "said;",
+    "bring",
+    "quick",
+    "\U0001f600",
+    "漢字",
+    "",
+)
 DELTA: Final = 8  # characters of a delta, on average
 A_CALL: Final = 64  # pushes of one call
 TEXTS: Final = 100
@@ -82,26 +98,18 @@ class Soak:
                 if answer.error is not None:
                     self.counts[answer.error] += 1
                 if push.final:
-                    self._end(index, turn)
+                    self._compare(turn)
+                    self._turns[index] = self._new()
             asked = again
 
-    def _end(self, index: int, turn: "OpenTurn") -> None:
-        self.counts["turns"] += 1
-        self.counts["differs"] += tuple(turn.settled) != self._alone[turn.text]
-        self._turns[index] = self._new()
-
     async def end(self) -> None:
-        """End all that are open, each with the rest of its text."""
-        for index in range(len(self._turns)):
-            push = self._turns[index].whole(
-                TurnPush(self._turns[index].key, None, 0, "", True, 0, False, {}), rest=True
-            )
-            reply = await self.sessions.push([push])
-            self._turns[index].settled = list(reply.answers[0].tokens)
-            self._end_without_successor(index)
+        """End all that are open, each with the whole of its text."""
+        for turn in self._turns:
+            reply = await self.sessions.push([TurnPush(turn.key, ASKED, 0, turn.text, True, 0, False, {})])
+            turn.settled = list(reply.answers[0].tokens)
+            self._compare(turn)
 
-    def _end_without_successor(self, index: int) -> None:
-        turn = self._turns[index]
+    def _compare(self, turn: "OpenTurn") -> None:
         self.counts["turns"] += 1
         self.counts["differs"] += tuple(turn.settled) != self._alone[turn.text]
 
@@ -129,12 +137,12 @@ class OpenTurn:
             {},
         )
 
-    def whole(self, push: TurnPush, *, rest: bool = False) -> TurnPush:
-        """The same with all of the text before it, or with all of the text."""
-        text = self.text if rest else self.text[: push.at + len(push.text)]
-        return push._replace(messages=ASKED, at=0, text=text)
+    def whole(self, push: TurnPush) -> TurnPush:
+        """The same with all of the text before it."""
+        return push._replace(messages=ASKED, at=0, text=self.text[: push.at + len(push.text)])
 
-    def take(self, push: TurnPush, tokens: "list[JudgedToken] | tuple[JudgedToken, ...]") -> None:
+    def take(self, push: TurnPush, tokens: Sequence[JudgedToken]) -> None:
+        """What was said of the delta that was pushed."""
         self.at = push.at + len(push.text)
         self.settled += [token for token in tokens if not token.provisional]
 
@@ -146,6 +154,7 @@ def resident_mib() -> float:
 
 
 async def soak(seconds: float, turns: int, pages: int, seed: int) -> int:
+    """Run, report, and return the exit status."""
     guard = StreamGuard.load("demo", device="cpu", max_pages=pages, max_sessions=turns + 1)
     sessions = TurnSessions(guard, turns)
     run = Soak(sessions, turns, random.Random(seed))
@@ -157,10 +166,9 @@ async def soak(seconds: float, turns: int, pages: int, seed: int) -> int:
             await run.go_on()
             if gone >= len(memory) * seconds / 60:
                 memory.append(resident_mib())
-                print(
+                sys.stderr.write(
                     f"{gone:6.0f} s  {memory[-1]:7.1f} MiB  {sessions.sessions} open  {sessions.pages} pages"
-                    f"  {dict(run.counts)}  {dict(sessions.counts)}",
-                    flush=True,
+                    f"  {dict(run.counts)}  {dict(sessions.counts)}\n"
                 )
         await run.end()
     finally:
@@ -178,7 +186,7 @@ async def soak(seconds: float, turns: int, pages: int, seed: int) -> int:
         "sessions_left": sessions.sessions,
         "pages_left": guard.live_pages,
     }
-    print(json.dumps(report))
+    sys.stdout.write(json.dumps(report) + "\n")
     return int(bool(run.counts["differs"] or sessions.sessions or guard.live_pages))
 
 
