@@ -106,6 +106,27 @@ def test_p2_no_offset_passes_the_first_delta_of_an_open_turn_and_a_successor_say
     assert site.dead_letters() == []
 
 
+def test_p7_a_turn_in_the_middle_of_a_rollout_is_judged_by_the_new_model_from_its_start(site: DeltaSite) -> None:
+    judge = LetterJudge()
+    worker = site.start_deltas(judge)
+    site.write(turn("c", "a!b", 2, final=False))
+    wait_until(lambda: len(site.said()) == 1, "the turn to be raised")
+    judge.roll_out()
+    site.write([frame("c", 2, "c", final=True)])
+    site.wait_for_ends(1)
+    wait_until(lambda: site.delta_offset() == 3, "all deltas to be committed")
+    assert worker.stop(20.0)
+
+    said = site.said()
+    assert [(one["provenance"]["revision"], one["index"], one["final"]) for one in said] == [
+        ("1", 1, False),
+        ("2", 1, False),
+        ("2", 3, True),
+    ]
+    assert all(one["raised"] for one in said)
+    assert len({one["verdict_id"] for one in said}) == 3
+
+
 def test_frames_that_come_out_of_order_or_twice_change_nothing(site: DeltaSite) -> None:
     frames = turn("c", "lamp! is here", 4)
     site.write([frames[0], frames[2], frames[2], frames[3], frames[0], frames[1], frames[1], frames[3]])
