@@ -13,9 +13,11 @@ NEXT = PROVENANCE.model_copy(update={"revision": "2"})
 UNSAFE = "!"
 
 
-def token(index: int, character: str, *, role: TurnRole = "assistant", raised: bool = False) -> JudgedToken:
+def token(
+    index: int, character: str, *, role: TurnRole = "assistant", raised: bool = False, unsafe: str = UNSAFE
+) -> JudgedToken:
     """A character as a token: `!` is Unsafe."""
-    risk = "Unsafe" if character == UNSAFE else "Safe"
+    risk = "Unsafe" if character == unsafe else "Safe"
     category = "Violent" if risk == "Unsafe" else None
     return JudgedToken(index, index + 1, role, risk, category, {"risk": {risk: 1.0}}, False, raised)
 
@@ -28,7 +30,7 @@ class LetterJudge:
 
     Attributes:
         provenance: what it says it is.
-        unsafe: the character that raises.
+        unsafe: the character that is Unsafe.
     """
 
     provenance = PROVENANCE
@@ -60,12 +62,13 @@ class LetterJudge:
             known = ""
             asked = push.messages[-1]["content"] if push.messages else ""
             last = asked[-1:]
-            tokens.append(token(len(asked), last, role="user", raised=last == self.unsafe))
+            tokens.append(token(len(asked), last, role="user", raised=last == self.unsafe, unsafe=self.unsafe))
         elif known is None or len(known) != push.at:
             return PushAnswer((), SESSION_UNKNOWN)
         text = known + push.text
         tokens += [
-            token(index, text[index], raised=self.unsafe in text[: index + 1]) for index in range(len(known), len(text))
+            token(index, text[index], raised=self.unsafe in text[: index + 1], unsafe=self.unsafe)
+            for index in range(len(known), len(text))
         ]
         self._texts[push.key] = text
         if push.final:
