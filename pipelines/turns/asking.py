@@ -6,13 +6,19 @@ As `pipelines.judging` does for whole messages. Knows nothing of what becomes of
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
 
 from pipelines.backoff import Backoff
 from pipelines.turns.port import PushAnswer, PushError, PushReply, TurnJudge, TurnPush
 from schemas.errors import GuardCallFailedError, GuardCrashError, GuardUnavailableError
 from schemas.turns.verdict import StreamProvenance
 
-Answered = tuple[list[PushAnswer], StreamProvenance | None]
+
+class Answered(NamedTuple):
+    """What came of one push, and what judged it; None where nothing did."""
+
+    answer: PushAnswer
+    by: StreamProvenance | None
 
 
 class TurnAsker:
@@ -41,22 +47,20 @@ class TurnAsker:
         self._sleep = sleep
         self.calls: Counter[str] = Counter()
 
-    async def ask(self, pushes: Sequence[TurnPush]) -> Answered:
+    async def ask(self, pushes: Sequence[TurnPush]) -> list[Answered]:
         """One answer per push, in their order; one that breaks its call alone has the error that says so."""
         if not pushes:
-            return [], None
+            return []
         try:
             reply = await self._answered(pushes)
         except (GuardCrashError, GuardCallFailedError) as error:
             if len(pushes) == 1:
                 kind: PushError = "replica_crash" if isinstance(error, GuardCrashError) else "inference_failed"
-                return [PushAnswer((), kind)], None
+                return [Answered(PushAnswer((), kind), None)]
         else:
-            return list(reply.answers), reply.provenance
+            return [Answered(answer, reply.provenance) for answer in reply.answers]
         middle = len(pushes) // 2
-        first, by = await self.ask(pushes[:middle])
-        second, by_second = await self.ask(pushes[middle:])
-        return first + second, by_second or by
+        return await self.ask(pushes[:middle]) + await self.ask(pushes[middle:])
 
     async def _answered(self, pushes: Sequence[TurnPush]) -> PushReply:
         backoff = self._new_backoff()

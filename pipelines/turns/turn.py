@@ -20,12 +20,14 @@ from schemas.verdict import Severity
 class News:
     """What a guard's answer brought: settled tokens, each once, then provisional ones; which of them raise the turn.
 
-    `end` is set once, with the last of them.
+    `end` is set once, with the last of them. `is_begun_again`: another model judges from here on, and so all that was
+    judged before; nothing else is told then.
     """
 
-    tokens: Sequence[JudgedToken]
-    raises: Sequence[JudgedToken]
-    end: TurnEnd | None
+    tokens: Sequence[JudgedToken] = ()
+    raises: Sequence[JudgedToken] = ()
+    end: TurnEnd | None = None
+    is_begun_again: bool = False
 
 
 class Turn:
@@ -35,6 +37,7 @@ class Turn:
         frames: what has come of it; give it frames, and ask `next_push` then.
         end: why nothing more will be said; None while it goes on.
         pushes, replays: how often the guard was asked, and how often about the whole text.
+        provenance: what judges it; None before the first answer.
     """
 
     def __init__(self, key: TurnKey, limits: TurnLimits) -> None:
@@ -50,6 +53,7 @@ class Turn:
         self._attempts = 0
         self.pushes = self.replays = 0
         self.end: TurnEnd | None = None
+        self.provenance: StreamProvenance | None = None
 
     # -- the guard ---------------------------------------------------------------------------------------------------
 
@@ -80,13 +84,27 @@ class Turn:
         self.pushes += 1
         return push
 
-    def answered(self, answer: PushAnswer) -> News:
-        """Take in what the guard said of the push that is under way."""
+    def answered(self, answer: PushAnswer, by: StreamProvenance | None) -> News:
+        """Take in what the guard said of the push that is under way.
+
+        Where another model answers than the one that judged what was said, as during a rollout, the answer is not
+        taken: all of the turn is asked about again, so that each verdict is of one model, from the turn's start.
+
+        Args:
+            answer: to the push.
+            by: what judged; None where nothing did.
+        """
         push, self._under_way = self._under_way, None
         assert push is not None
+        if by not in (None, self.provenance):
+            self.provenance, self._last = by, None
+            self._raised.clear()
+            if self._said:
+                self._said, self._is_open = 0, False
+                return News(is_begun_again=True)
         if answer.error == SESSION_UNKNOWN:
             self._is_open = False
-            return News((), (), None)
+            return News()
         if answer.error in ("inference_failed", "replica_crash"):
             return self.failed(answer.error)
         self._is_open = True
@@ -110,7 +128,7 @@ class Turn:
         self._attempts += 1
         if self._attempts >= self._attempts_allowed:
             self._end(kind)
-        return News((), (), self.end)
+        return News(end=self.end)
 
     def say_again(self, said: int) -> None:
         """Have settled tokens from this number on said once more, by a replay; no push may be under way."""
@@ -155,31 +173,22 @@ class Turn:
 
     # -- what is said ------------------------------------------------------------------------------------------------
 
-    def token_verdict(
-        self, token: JudgedToken, provenance: StreamProvenance, kind: Literal["token", "raised"]
-    ) -> StreamVerdict:
+    def token_verdict(self, token: JudgedToken, kind: Literal["token", "raised"]) -> StreamVerdict:
         """The verdict of one token, or that it raises its text."""
-        return self._verdict(token, token.role, kind, provenance, None)
+        return self._verdict(token, token.role, kind, None)
 
-    def end_verdict(self, provenance: StreamProvenance | None) -> StreamVerdict:
+    def end_verdict(self) -> StreamVerdict:
         """The last verdict, of a turn that has ended: its last token's, and why it is the last."""
         assert self.end is not None
-        return self._verdict(self._last, self.frames.role, self.end, provenance, self.end)
+        return self._verdict(self._last, self.frames.role, self.end, self.end)
 
-    def _verdict(
-        self,
-        token: JudgedToken | None,
-        role: TurnRole,
-        kind: str,
-        provenance: StreamProvenance | None,
-        end: TurnEnd | None,
-    ) -> StreamVerdict:
+    def _verdict(self, token: JudgedToken | None, role: TurnRole, kind: str, end: TurnEnd | None) -> StreamVerdict:
         tenant, conversation_id, turn = self.key
         index = None if token is None else token.index
         provisional = token is not None and token.provisional
         said = (role, index, f"{kind} so far" if provisional else kind)
         return StreamVerdict(
-            verdict_id=stream_verdict_id(tenant, conversation_id, turn, said, provenance),
+            verdict_id=stream_verdict_id(tenant, conversation_id, turn, said, self.provenance),
             conversation_id=conversation_id,
             tenant=tenant,
             turn=turn,
@@ -193,5 +202,5 @@ class Turn:
             raised=token is not None and token.raised,
             final=end is not None,
             end=end,
-            provenance=provenance,
+            provenance=self.provenance,
         )

@@ -9,12 +9,15 @@ from schemas.turns.verdict import StreamProvenance
 PROVENANCE = StreamProvenance(
     model="letters", revision="1", prompt_sha256="0", engine="letters", dtype="float32", debounce="paper"
 )
+NEXT = PROVENANCE.model_copy(update={"revision": "2"})
 UNSAFE = "!"
 
 
-def token(index: int, character: str, *, role: TurnRole = "assistant", raised: bool = False) -> JudgedToken:
+def token(
+    index: int, character: str, *, role: TurnRole = "assistant", raised: bool = False, unsafe: str = UNSAFE
+) -> JudgedToken:
     """A character as a token: `!` is Unsafe."""
-    risk = "Unsafe" if character == UNSAFE else "Safe"
+    risk = "Unsafe" if character == unsafe else "Safe"
     category = "Violent" if risk == "Unsafe" else None
     return JudgedToken(index, index + 1, role, risk, category, {"risk": {risk: 1.0}}, False, raised)
 
@@ -24,7 +27,14 @@ class LetterJudge:
 
     Args:
         before: called with the pushes of each call, and may raise.
+
+    Attributes:
+        provenance: what it says it is.
+        unsafe: the character that is Unsafe.
     """
+
+    provenance = PROVENANCE
+    unsafe = UNSAFE
 
     def __init__(self, before: Callable[[Sequence[TurnPush]], None] = lambda _: None) -> None:
         self._before = before
@@ -35,10 +45,15 @@ class LetterJudge:
         """Lose all sessions, as a replica that died."""
         self._texts.clear()
 
+    def roll_out(self) -> None:
+        """Be replaced by another revision of the model."""
+        self.forget()
+        self.provenance = NEXT
+
     async def push(self, pushes: Sequence[TurnPush]) -> PushReply:
         self.calls.append(list(pushes))
         self._before(pushes)
-        return PushReply([self._answer(push) for push in pushes], PROVENANCE)
+        return PushReply([self._answer(push) for push in pushes], self.provenance)
 
     def _answer(self, push: TurnPush) -> PushAnswer:
         known = self._texts.get(push.key)
@@ -47,12 +62,13 @@ class LetterJudge:
             known = ""
             asked = push.messages[-1]["content"] if push.messages else ""
             last = asked[-1:]
-            tokens.append(token(len(asked), last, role="user", raised=last == UNSAFE))
+            tokens.append(token(len(asked), last, role="user", raised=last == self.unsafe, unsafe=self.unsafe))
         elif known is None or len(known) != push.at:
             return PushAnswer((), SESSION_UNKNOWN)
         text = known + push.text
         tokens += [
-            token(index, text[index], raised=UNSAFE in text[: index + 1]) for index in range(len(known), len(text))
+            token(index, text[index], raised=self.unsafe in text[: index + 1], unsafe=self.unsafe)
+            for index in range(len(known), len(text))
         ]
         self._texts[push.key] = text
         if push.final:

@@ -226,6 +226,11 @@ def openapi() -> Schema:
     }
 
 
+def asyncapi() -> Schema:
+    """The AsyncAPI document of the WebSocket."""
+    return described.asyncapi(openapi()["components"]["schemas"])
+
+
 def _operation(path: str, refusals: Schema, summary: str, reads: Schema, writes: Schema) -> Schema:
     return {
         "operationId": path.strip("/").replace("/", "_").replace(":", "_"),

@@ -4,7 +4,7 @@ Shows what `workers.demo.run` did.
 """
 
 from collections import Counter
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -13,15 +13,21 @@ from rich.table import Table
 from workers.cli.options import AsJson
 from workers.cli.terminal import console, progress_bar, show_json, stdout_kept_clean
 from workers.cli.trace import shown_tree
-from workers.cli.verify import ledger_entry
+from workers.cli.verify import ledger_entry, show_turns, turn_entry
 from workers.settings.loading import prepare_ray
 from workers.telemetry.log import configure_logging
+
+if TYPE_CHECKING:
+    from workers.demo.turns import TurnsReport
 
 NOTICE = "The tiny model knows made-up words only. It is not a safety classifier."
 
 
 def demo(
     events: Annotated[int, typer.Option(min=100, max=100_000, help="Chat events to feed.")] = 500,
+    turns: Annotated[
+        int, typer.Option(min=0, max=10_000, help="Answers to judge while they are written, beside the events.")
+    ] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Run the whole path on this machine: embedded broker, Ray Serve, a tiny model, sample chat.
@@ -35,7 +41,7 @@ def demo(
     if not as_json:
         Console(stderr=True).print(f"{NOTICE}\nStarting takes some 20 seconds.")
     with progress_bar("demo") as bar, stdout_kept_clean():
-        report = run_demo(events, lambda _step, done, total: bar(done, total))
+        report = run_demo(events, lambda _step, done, total: bar(done, total), turns)
     if as_json:
         show_json(
             {
@@ -48,6 +54,7 @@ def demo(
                 "seconds": round(report.seconds, 1),
                 "example": report.example,
                 "trace": report.tree.to_dict(),
+                "turns": None if report.turns is None else _turns_entry(report.turns),
                 "notice": NOTICE,
             }
         )
@@ -59,6 +66,11 @@ def demo(
     _show_table(out, "dead letters", {"reason": report.reasons})
     out.print(f"[bold]one message's trace[/] ({report.example['severity']}, verdict {report.example['verdict_id']})")
     out.print(shown_tree(report.tree))
+    if report.turns is not None:
+        _show_table(out, "answers raised while they were written", {"category": report.turns.raised})
+        shares = report.turns.shares or [1.0]
+        out.print(f"raised by half of their text, or sooner: {sum(share <= 0.5 for share in shares)} of {len(shares)}")
+        show_turns(report.turns.ledger)
     for line in report.unexpected:
         out.print(f"[bold red]unexpected[/] {line}")
     ledger = report.ledger
@@ -69,6 +81,11 @@ def demo(
         f" in {report.seconds:.0f} s"
     )
     raise typer.Exit(int(not report.is_good))
+
+
+def _turns_entry(turns: "TurnsReport") -> dict[str, Any]:
+    shares = [round(share, 3) for share in turns.shares]
+    return {"ledger": turn_entry(turns.ledger), "raised": turns.raised, "raised_at": shares}
 
 
 def _show_table(out: Console, title: str, groups: dict[str, Counter[str]]) -> None:

@@ -20,7 +20,7 @@ from workers.stream.loop import Loop
 LOOK_S = 1.0  # time between two looks at the ends of the logs
 
 
-class TurnCalls(Calls[Sequence[TurnPush], Answered]):
+class TurnCalls(Calls[Sequence[TurnPush], list[Answered]]):
     """Asks the stream guard about what comes next of some turns."""
 
     def __init__(self, asker: TurnAsker, loop: asyncio.AbstractEventLoop) -> None:
@@ -63,8 +63,8 @@ class DeltaLoop(Loop):
         if self.publisher.failure is not None:
             raise self.publisher.failure
         self.turns.drop_lost()
-        for pushes, (answers, provenance) in self.calls.answered():
-            self.turns.answered(pushes, answers, provenance)
+        for pushes, answers in self.calls.answered():
+            self.turns.answered(pushes, answers)
         self._look_at_ends()
         for pushes in self.turns.pushes():
             self.calls.ask(pushes)

@@ -8,15 +8,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from pipelines.moderation import Ruling
+from pipelines.turns.asking import Answered
 from pipelines.turns.frames import TurnLimits
-from pipelines.turns.port import PushAnswer, TurnKey, TurnPush
+from pipelines.turns.port import TurnKey, TurnPush
 from pipelines.turns.turn import Turn
 from schemas.dead_letter import dead_letter
 from schemas.errors import EventError, TerminalError
 from schemas.reasons import NOTHING_TO_JUDGE, Reason
 from schemas.record import Partition, SourceRecord
 from schemas.turns.frame import decode_frame
-from schemas.turns.verdict import StreamProvenance, StreamVerdict
+from schemas.turns.verdict import StreamVerdict
 from workers.deltas.records import DeltaRecord, SaidRecord
 from workers.stream.assignment import AssignedPartition, Assignment, InFlightRecord
 from workers.telemetry.message_trace import MessageTrace
@@ -37,7 +38,6 @@ class _Open:
     pushed: list[DeltaRecord] = field(default_factory=list)
     held: dict[int, DeltaRecord] = field(default_factory=dict)
     characters: int = 0
-    provenance: StreamProvenance | None = None
 
     @property
     def partition(self) -> AssignedPartition:
@@ -194,24 +194,20 @@ class OpenTurns:
         self._ready.clear()
         yield from by_shard.values()
 
-    def answered(
-        self, pushes: Sequence[TurnPush], answers: Sequence[PushAnswer], provenance: StreamProvenance | None
-    ) -> None:
+    def answered(self, pushes: Sequence[TurnPush], answers: Sequence[Answered]) -> None:
         """Take in what the guard said; turns that are gone meanwhile are passed over."""
-        for push, answer in zip(pushes, answers, strict=True):
+        for push, (answer, by) in zip(pushes, answers, strict=True):
             state = self._open.get(push.key)
             if state is None or not state.turn.awaits(push):
                 continue
-            state.provenance = provenance or state.provenance
-            news = state.turn.answered(answer)
+            news = state.turn.answered(answer, by)
             for token in news.raises:
-                assert state.provenance is not None
-                self._say(state, state.turn.token_verdict(token, state.provenance, "raised"))
+                self._say(state, state.turn.token_verdict(token, "raised"))
                 self.counts[f"raised {token.role}"] += 1
             if news.end is not None:
                 self._end(state)
                 continue
-            if answer.error is None:
+            if answer.error is None and not news.is_begun_again:
                 self._done(state.pushed)
                 state.first.rests = not state.waiting
             else:  # it is asked again, with all of its text
@@ -280,7 +276,7 @@ class OpenTurns:
 
     def _end(self, state: _Open) -> None:
         key = state.turn.key
-        self._say(state, state.turn.end_verdict(state.provenance))
+        self._say(state, state.turn.end_verdict())
         state.first.rests = False
         self._done([*state.pushed, *state.waiting, *state.held.values()])
         state.pushed, state.waiting, state.held = [], [], {}

@@ -22,6 +22,7 @@ from schemas.reasons import Reason
 from schemas.verdict import Severity, Verdict
 from workers.demo.broker import EmbeddedBroker
 from workers.demo.sample import SampleRecord, sample_records
+from workers.demo.turns import TurnsReport, answers, ended, read_turns, write_turns
 from workers.kafka.producer import producer
 from workers.kafka.reader import TopicReader
 from workers.serving.running import RunningApplication
@@ -49,6 +50,7 @@ class DemoReport:
         seconds: from the start of Ray to the last outcome.
         example: one verdict, as published.
         tree: the trace of that verdict's message.
+        turns: answers that were judged while they were written; None where there are none.
     """
 
     ledger: Ledger
@@ -60,41 +62,51 @@ class DemoReport:
     seconds: float
     example: dict[str, Any]
     tree: SpanNode
+    turns: TurnsReport | None
 
     @property
     def is_good(self) -> bool:
         """True where the ledger is proven and every record ended as it should."""
-        return self.ledger.is_proven and not self.unexpected
+        return self.ledger.is_proven and not self.unexpected and (self.turns is None or self.turns.ledger.is_proven)
 
 
-def run_demo(count: int, progress: Progress) -> DemoReport:
-    """Moderate `count` sample events; `progress` gets a step's name, done and total."""
+def run_demo(count: int, progress: Progress, turns: int = 0) -> DemoReport:
+    """Moderate `count` sample events, and judge so many answers while they are written.
+
+    `progress` gets a step's name, done and total.
+    """
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="weir-demo-") as folder, EmbeddedBroker() as broker:
-        settings = _settings(broker, Path(folder))
-        for topic in (*settings.topics.events, settings.topics.verdicts, settings.topics.dead_letters):
+        settings = _settings(broker, Path(folder), has_turns=turns > 0)
+        for topic in (*settings.inputs, settings.topics.verdicts, settings.topics.dead_letters, settings.topics.stream):
             broker.create_topic(topic)
-        records = sample_records(count)
+        records, sample = sample_records(count), answers(turns)
         progress("starting Ray, the consumer and the tiny model", 0, count)
         with RunningApplication(settings, quiet=True) as application:
             expected = _produce(settings, records)
+            write_turns(settings, sample)
             deadline = time.monotonic() + TIMEOUT_S
             completed = 0
             while completed < count and time.monotonic() < deadline and not application.stopping.is_set():
                 progress("moderating", completed, count)
                 time.sleep(POLL_S)
                 completed = application.completed()
+            while sample and ended(settings) < len(sample) and time.monotonic() < deadline:
+                time.sleep(POLL_S)
             seconds = time.monotonic() - started
             progress("stopping", completed, count)
-        return _report(settings, expected, seconds, Path(folder))
+        of_turns = read_turns(settings, sample) if sample else None
+        return _report(settings, expected, seconds, Path(folder), of_turns)
 
 
-def _settings(broker: EmbeddedBroker, folder: Path) -> Settings:
+def _settings(broker: EmbeddedBroker, folder: Path, *, has_turns: bool) -> Settings:
     return load_settings(
         kafka={"bootstrap_servers": broker.bootstrap_servers, "api_version": broker.api_version},
         guard={"model": "demo", "dtype": "float32", "max_new_tokens": 32, "compile": False},
         # The 100,000-word message of the sample shall be refused, not judged in hundreds of windows.
         length={"mode": "window", "max_tokens": 1024, "overlap_tokens": 64, "max_windows": 8},
+        deltas={"enabled": has_turns},
+        stream_guard={"model": "demo", "dtype": "float32"},
         telemetry={"span_directory": str(folder)},
     )
 
@@ -119,7 +131,11 @@ def _produce(settings: Settings, records: list[SampleRecord]) -> dict[tuple[int,
 
 
 def _report(
-    settings: Settings, expected: dict[tuple[int, int], Reason | None], seconds: float, folder: Path
+    settings: Settings,
+    expected: dict[tuple[int, int], Reason | None],
+    seconds: float,
+    folder: Path,
+    turns: TurnsReport | None,
 ) -> DemoReport:
     severities, categories, actions, reasons = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
     unexpected = []
@@ -154,4 +170,5 @@ def _report(
         seconds=seconds,
         example=example,
         tree=trace_tree(read_spans(folder), of_example),
+        turns=turns,
     )

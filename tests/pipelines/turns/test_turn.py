@@ -15,7 +15,7 @@ from pipelines.turns.turn import Turn
 from schemas.errors import GuardCallFailedError, GuardCrashError, GuardUnavailableError
 from schemas.turns.frame import read_frame
 from schemas.turns.verdict import StreamVerdict
-from tests.guards.turn_judges import PROVENANCE, LetterJudge, token
+from tests.guards.turn_judges import NEXT, PROVENANCE, LetterJudge, token
 
 MESSAGES = [{"role": "user", "content": "where?"}]
 
@@ -44,10 +44,10 @@ def judged(judge: LetterJudge, turn: Turn) -> list[StreamVerdict]:
         asker = TurnAsker(judge, lambda: Backoff(0.001, 0.001), sleep=slept)
         found = []
         while push := turn.next_push({}):
-            [answer], provenance = await asker.ask([push])
-            news = turn.answered(answer)
-            found += [turn.token_verdict(token, provenance or PROVENANCE, "raised") for token in news.raises]
-        return [*found, turn.end_verdict(PROVENANCE)] if turn.end else found
+            [answered] = await asker.ask([push])
+            news = turn.answered(*answered)
+            found += [turn.token_verdict(token, "raised") for token in news.raises]
+        return [*found, turn.end_verdict()] if turn.end else found
 
     return asyncio.run(run())
 
@@ -92,12 +92,41 @@ def test_a_turn_that_was_forgotten_in_between_says_the_same() -> None:
     assert (turn.pushes, turn.replays) == (3, 1)
 
 
+def test_p7_a_turn_that_another_model_goes_on_with_is_judged_by_it_from_the_start() -> None:
+    judge, turn = LetterJudge(), turn_of("ab!", final=False)
+    [before] = judged(judge, turn)
+    judge.roll_out()
+    add(turn, 1, "c", final=True)
+    after = judged(judge, turn)
+    alone = LetterJudge()
+    alone.roll_out()
+
+    assert (before.index, before.provenance) == (2, PROVENANCE)
+    assert [verdict.to_bytes() for verdict in after] == [v.to_bytes() for v in judged(alone, turn_of("ab!", "c"))]
+    assert {verdict.provenance for verdict in after} == {NEXT}
+    assert turn.replays == 1
+
+
+def test_what_another_model_says_in_the_middle_is_not_taken() -> None:
+    turn = turn_of("a!", final=False)
+    assert turn.next_push({}) is not None
+    turn.answered(PushAnswer([token(0, "a")], None), PROVENANCE)
+    add(turn, 1, "b")
+    assert turn.next_push({}) is not None
+    news = turn.answered(PushAnswer([token(1, "!", raised=True)], None), NEXT)
+    again = turn.next_push({})
+
+    assert (news.is_begun_again, news.tokens, news.raises) == (True, (), ())
+    assert again is not None
+    assert (again.text, again.said, again.messages is not None) == ("a!b", 0, True)
+
+
 def test_a_token_that_a_guard_says_again_is_not_said_again() -> None:
     turn = turn_of("a!", final=False)
     said = []
     for _ in range(2):
         assert turn.next_push({}) is not None
-        news = turn.answered(PushAnswer([token(0, "a"), token(1, "!", raised=True)], None))
+        news = turn.answered(PushAnswer([token(0, "a"), token(1, "!", raised=True)], None), PROVENANCE)
         said.append(([each.index for each in news.tokens], [each.index for each in news.raises]))
         add(turn, turn.frames.next_seq, "b")
 
@@ -109,12 +138,12 @@ def test_a_provisional_token_is_shown_and_raises_nothing() -> None:
     assert turn.next_push({}) is not None
     shown = replace(token(1, "!", raised=True), provisional=True)
 
-    news = turn.answered(PushAnswer([token(0, "a"), shown], None))
+    news = turn.answered(PushAnswer([token(0, "a"), shown], None), PROVENANCE)
 
     assert ([said.index for said in news.tokens], list(news.raises)) == ([0, 1], [])
     assert (
-        turn.token_verdict(shown, PROVENANCE, "token").verdict_id
-        != turn.token_verdict(token(1, "!", raised=True), PROVENANCE, "token").verdict_id
+        turn.token_verdict(shown, "token").verdict_id
+        != turn.token_verdict(token(1, "!", raised=True), "token").verdict_id
     )
 
 
@@ -131,7 +160,7 @@ def test_a_turn_of_which_nothing_came_but_its_end_is_given_up() -> None:
 
     assert turn.next_push({}) is None
     assert turn.given_up()
-    assert (turn.end_verdict(None).end, turn.end_verdict(None).risk) == ("gap", None)
+    assert (turn.end_verdict().end, turn.end_verdict().risk) == ("gap", None)
 
 
 def test_a_turn_that_is_idle_is_judged_as_far_as_it_is_known_and_marked() -> None:
@@ -148,7 +177,7 @@ def test_what_the_guard_refuses_ends_the_turn_with_that_reason() -> None:
     turn = turn_of("ab")
     assert turn.next_push({}) is not None
 
-    assert turn.answered(PushAnswer((), "context_overflow")).end == "context_overflow"
+    assert turn.answered(PushAnswer((), "context_overflow"), PROVENANCE).end == "context_overflow"
     assert turn.frames.take(read_frame({"conversation_id": "c", "turn": 0, "seq": 9})) == "ignored"
 
 
@@ -166,9 +195,8 @@ def test_p6_the_push_that_breaks_its_call_is_found_and_its_neighbours_are_judged
         asker = TurnAsker(LetterJudge(breaks), lambda: Backoff(0.001, 0.001), sleep=slept)
         turns = [turn_of("ab", number=number) for number in range(5)]
         while asked := [(turn, push) for turn in turns if (push := turn.next_push({}))]:
-            answers, _ = await asker.ask([push for _, push in asked])
-            for (turn, _), answer in zip(asked, answers, strict=True):
-                turn.answered(answer)
+            for (turn, _), answered in zip(asked, await asker.ask([push for _, push in asked]), strict=True):
+                turn.answered(*answered)
         return [turn.end for turn in turns]
 
     assert asyncio.run(run()) == ["final", "final", end, "final", "final"]

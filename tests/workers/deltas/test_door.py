@@ -15,9 +15,12 @@ from schemas.errors import GuardCrashError, GuardUnavailableError
 from schemas.reasons import Reason
 from tests.guards.turn_judges import LetterJudge
 from tests.site import Broker, wait_until
+from tests.weir_result import Result
 from tests.workers.deltas.delta_site import DeltaSite, frame
 from tests.workers.telemetry.recorded_tracing import RecordedTracing
+from workers.cli import verify as command
 from workers.deltas import loop
+from workers.tools.verify.verify_turns import verify_turns
 
 SECRET = "zanzibar"
 
@@ -72,6 +75,27 @@ def test_p8_a_turn_is_raised_once_and_then_ends_and_its_offsets_are_committed(si
         )
     assert worker.failure is None
     assert worker.in_flight == 0
+    ledger = verify_turns(site.settings)
+    assert (ledger.is_proven, ledger.turns, ledger.ended, ledger.raises) == (True, 20, 20, 20)
+
+
+@pytest.mark.parametrize("has_events", [True, False])
+def test_weir_verify_reads_turns_beside_events_or_alone(
+    site: DeltaSite, monkeypatch: pytest.MonkeyPatch, has_events: bool
+) -> None:
+    settings = site.settings_with(deltas={"enabled": True}, guard={"enabled": has_events})
+    monkeypatch.setattr(command, "load_settings", lambda _: settings)
+    site.write(turn("c", "lamp!"))
+    before = Result("verify")
+    worker = site.start_deltas(LetterJudge())
+    site.wait_for_ends(1)
+    wait_until(lambda: site.delta_offset() == 3, "all deltas to be committed")
+    assert worker.stop(20.0)
+    after = Result("verify", "--json", "--from", f"{settings.topics.deltas}:0:0")
+
+    assert (before.code, "1 turns, 0 ended, 0 open, 0 dead letters, 1 not yet judged" in before.out) == (1, True)
+    assert (after.code, after.json["proven"], after.json["turns"]["ended"]) == (0, True, 1)
+    assert ("inputs" in after.json) == has_events
 
 
 def test_p2_no_offset_passes_the_first_delta_of_an_open_turn_and_a_successor_says_the_same(any_site: DeltaSite) -> None:
@@ -104,6 +128,29 @@ def test_p2_no_offset_passes_the_first_delta_of_an_open_turn_and_a_successor_say
     assert len(by_id) == 22
     assert site.ends()["open"] == "final"
     assert site.dead_letters() == []
+    assert verify_turns(settings).is_proven
+
+
+def test_p7_a_turn_in_the_middle_of_a_rollout_is_judged_by_the_new_model_from_its_start(site: DeltaSite) -> None:
+    judge = LetterJudge()
+    worker = site.start_deltas(judge)
+    site.write(turn("c", "a!b", 2, final=False))
+    wait_until(lambda: len(site.said()) == 1, "the turn to be raised")
+    judge.roll_out()
+    site.write([frame("c", 2, "c", final=True)])
+    site.wait_for_ends(1)
+    wait_until(lambda: site.delta_offset() == 3, "all deltas to be committed")
+    assert worker.stop(20.0)
+
+    said = site.said()
+    assert [(one["provenance"]["revision"], one["index"], one["final"]) for one in said] == [
+        ("1", 1, False),
+        ("2", 1, False),
+        ("2", 3, True),
+    ]
+    assert all(one["raised"] for one in said)
+    assert verify_turns(site.settings).is_proven
+    assert len({one["verdict_id"] for one in said}) == 3
 
 
 def test_frames_that_come_out_of_order_or_twice_change_nothing(site: DeltaSite) -> None:
@@ -195,6 +242,8 @@ def test_p1_a_turn_whose_beginning_is_nowhere_becomes_dead_letters(site: DeltaSi
     assert all("the first frame of its turn has not come" in letter.detail for letter in site.dead_letters())
     assert [letter.value is not None and b"here" in letter.value for letter in site.dead_letters()] == [False, True]
     assert site.ends().keys() == {"other"}
+    ledger = verify_turns(site.settings)
+    assert (ledger.is_proven, ledger.turns, ledger.dead_letters) == (True, 1, 2)
 
 
 def test_the_tail_of_a_turn_that_another_worker_has_judged_is_passed_over(site: DeltaSite) -> None:

@@ -1,13 +1,15 @@
-"""What the OpenAPI document says of turns that are judged while they are written; the WebSocket's messages are alike.
+"""What the OpenAPI document says of turns that are judged while they are written, and the AsyncAPI document of the
+WebSocket, whose messages are alike.
 
-A test holds real answers against it.
+Tests hold real answers against both.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final, get_args
 
 from schemas.turns.frame import DeltaFrame
 from schemas.turns.verdict import StreamProvenance, StreamVerdict, TurnEnd
-from workers.ask.turns.http import PATH
+from workers.ask.turns.http import PATH, SOCKET_PATH
 
 Schema = dict[str, Any]
 _TEXT: Final[Schema] = {"type": "string"}
@@ -29,6 +31,8 @@ _ANSWER = {
     "tokens": {"type": "array", "items": {"$ref": "#/components/schemas/StreamToken"}},
     "provenance": {"oneOf": [{"$ref": "#/components/schemas/StreamProvenance"}, {"type": "null"}]},
 }
+_SAID_BACK: Final[Schema] = {"type": ["string", "integer"], "description": "as the frame had it"}
+_PLACE = ("conversation_id", "tenant", "turn", "seq", "offset", "after")
 _TOKEN_FIELDS = ("index", "offset", "role", "risk", "category", "probabilities", "provisional", "raised")
 
 
@@ -103,3 +107,105 @@ def paths(refusals: Schema) -> dict[str, Schema]:
 
 def _json(description: str, schema: Schema) -> Schema:
     return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def asyncapi(schemas: Mapping[str, Schema]) -> Schema:
+    """The AsyncAPI document of the WebSocket.
+
+    Args:
+        schemas: the components of the OpenAPI document, by name.
+    """
+    names = ("Refusal", *components())
+    frame = schemas["StreamFrame"]
+    socket = {
+        "SocketFrame": {**frame, "title": "SocketFrame", "required": ["conversation_id"]},
+        "SocketAnswer": {
+            "title": "SocketAnswer",
+            "type": "object",
+            "properties": {"answers": {**_COUNT, "description": "number of the frame that this answers"}, **_ANSWER},
+            "required": ["answers", *_ANSWER],
+        },
+        "SocketRefusal": {
+            "title": "SocketRefusal",
+            "type": "object",
+            "properties": {
+                **schemas["Refusal"]["properties"],
+                "retry_after_s": {"type": "number", "description": "seconds to wait before it comes again"},
+                **dict.fromkeys(("conversation_id", "turn", "seq"), _SAID_BACK),
+            },
+            "required": ["error"],
+        },
+        "SocketResume": {
+            "title": "SocketResume",
+            "type": "object",
+            "properties": {
+                "resume": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "properties": {name: _ANSWER[name] for name in _PLACE},
+                        "required": list(_PLACE),
+                    },
+                }
+            },
+            "required": ["resume"],
+        },
+    }
+    messages = {
+        "frame": _message("What comes next of a turn that is being written", "SocketFrame"),
+        "answer": _message("What is said of the turn, and was not said on this connection", "SocketAnswer"),
+        "refusal": _message("Why a frame was not taken; the connection goes on", "SocketRefusal"),
+        "resume": _message("Where each turn goes on, before a server that stops closes with 1012", "SocketResume"),
+    }
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "Weir, turns over WebSocket",
+            "version": "1",
+            "description": "Turns are judged while they are written: many on one connection, an answer to each frame.",
+        },
+        "defaultContentType": "application/json",
+        "servers": {
+            "weir": {
+                "host": "127.0.0.1:8000",
+                "protocol": "ws",
+                "security": [{"type": "http", "scheme": "bearer", "description": "where ask.keys_file is set"}],
+            }
+        },
+        "channels": {
+            "stream": {
+                "address": SOCKET_PATH,
+                "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in messages},
+                "bindings": {"ws": {"method": "GET", "bindingVersion": "0.1.0"}},
+            }
+        },
+        "operations": {
+            "receiveFrame": {
+                "action": "receive",
+                "channel": {"$ref": "#/channels/stream"},
+                "messages": [_of_channel("frame")],
+                "reply": {
+                    "channel": {"$ref": "#/channels/stream"},
+                    "messages": [_of_channel("answer"), _of_channel("refusal")],
+                },
+            },
+            "sendResume": {
+                "action": "send",
+                "channel": {"$ref": "#/channels/stream"},
+                "messages": [_of_channel("resume")],
+            },
+        },
+        "components": {"messages": messages, "schemas": {**{name: schemas[name] for name in names}, **socket}},
+    }
+
+
+def _of_channel(message: str) -> Schema:
+    return {"$ref": f"#/channels/stream/messages/{message}"}
+
+
+def _message(summary: str, schema: str) -> Schema:
+    return {
+        "summary": summary,
+        "contentType": "application/json",
+        "payload": {"$ref": f"#/components/schemas/{schema}"},
+    }

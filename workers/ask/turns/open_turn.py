@@ -14,7 +14,7 @@ from pipelines.turns.asking import TurnAsker
 from pipelines.turns.frames import TurnLimits
 from pipelines.turns.port import SESSION_UNKNOWN, JudgedToken, TurnKey
 from pipelines.turns.turn import News, Turn
-from schemas.turns.verdict import StreamProvenance, StreamVerdict
+from schemas.turns.verdict import StreamVerdict
 from workers.telemetry.log import log_event
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class OpenTurn:
         said: settled tokens so far.
         delivered: settled tokens that an answer has held.
         last_used: when it was asked about last.
-        raised: verdicts of texts that were flagged, at most two.
+        raised: verdicts of texts that were flagged, at most two of each model that judged it.
         ended: the last verdict; None while it goes on.
     """
 
@@ -56,7 +56,6 @@ class OpenTurn:
         self._kept: list[JudgedToken] = []
         self._from = after
         self._provisional: Sequence[JudgedToken] = ()
-        self._provenance: StreamProvenance | None = None
         self._judged = 0  # frames
         self._asking: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
@@ -129,7 +128,7 @@ class OpenTurn:
         start = self._from if after is None else max(after, self._from)
         tokens = [*self._kept[start - self._from :], *self._provisional]
         self.delivered = max(self.delivered, self.said)
-        key, frames = self.turn.key, self.turn.frames
+        key, frames, provenance = self.turn.key, self.turn.frames, self.turn.provenance
         flagged = {str(verdict.role) for verdict in self.raised}
         verdicts = [*self.raised, *([self.ended] if self.ended else [])]
         return {
@@ -145,7 +144,7 @@ class OpenTurn:
             "end": self.turn.end,
             "verdicts": [verdict.model_dump(mode="json") for verdict in verdicts],
             "tokens": [_token(token) for token in tokens],
-            "provenance": None if self._provenance is None else self._provenance.model_dump(mode="json"),
+            "provenance": None if provenance is None else provenance.model_dump(mode="json"),
         }
 
     async def _ask(self, carrier: Mapping[str, str]) -> None:
@@ -155,11 +154,14 @@ class OpenTurn:
                 push = self.turn.next_push(carrier)
                 if push is None:
                     return
-                [answer], provenance = await self._asker.ask([push])
-                news = self.turn.answered(answer)
+                [(answer, by)] = await self._asker.ask([push])
+                news = self.turn.answered(answer, by)
+                if news.is_begun_again:
+                    self._kept, self.said = [], 0
+                    continue
                 if answer.error in _NOT_JUDGED and news.end is None:
                     continue  # the same is asked again
-                self._take(news, provenance)
+                self._take(news)
                 self._judged = frames
                 self._tell()
         except Exception as error:  # noqa: BLE001 - told to whoever waits; its text may quote the turn
@@ -169,8 +171,7 @@ class OpenTurn:
             self._asking = None
             self._tell()
 
-    def _take(self, news: News, provenance: StreamProvenance | None) -> None:
-        self._provenance = provenance or self._provenance
+    def _take(self, news: News) -> None:
         for token in news.tokens:
             number = 0 if token.role == "user" else token.index + 1
             if token.provisional or number < self.said:
@@ -179,10 +180,9 @@ class OpenTurn:
             if number >= self._from:
                 self._kept.append(token)
         self._provisional = [token for token in news.tokens if token.provisional]
-        if self._provenance is not None:
-            self.raised += [self.turn.token_verdict(token, self._provenance, "raised") for token in news.raises]
+        self.raised += [self.turn.token_verdict(token, "raised") for token in news.raises]
         if news.end is not None:
-            self.ended = self.turn.end_verdict(self._provenance)
+            self.ended = self.turn.end_verdict()
 
     def _tell(self) -> None:
         self._news.set()

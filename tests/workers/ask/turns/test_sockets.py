@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from jsonschema import Draft7Validator, ValidationError
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -22,6 +23,7 @@ from tests.guards.turn_judges import LetterJudge
 from tests.workers.ask.ask_site import OFF, said
 from tests.workers.ask.test_server import free_port
 from workers.ask.lane import AskLane
+from workers.ask.openapi import asyncapi
 from workers.ask.turns import sockets
 from workers.settings.loading import load_settings
 
@@ -60,11 +62,21 @@ class Served:
         asyncio.run(within())
 
 
+DOCUMENT = asyncapi()
+
+
+def described(content: Any, *messages: str) -> Any:
+    """What one of these messages of the AsyncAPI document is, and nothing else."""
+    schemas = [DOCUMENT["components"]["messages"][name]["payload"] for name in messages]
+    Draft7Validator({"oneOf": schemas, "components": DOCUMENT["components"]}).validate(content)
+    return content
+
+
 async def sent(client: ClientConnection, *frames: dict[str, Any]) -> list[Any]:
     """Frames, and as many answers."""
     for frame in frames:
-        await client.send(json.dumps({"conversation_id": "c1", **frame}))
-    return [json.loads(await client.recv()) for _ in frames]
+        await client.send(json.dumps(described({"conversation_id": "c1", **frame}, "frame")))
+    return [described(json.loads(await client.recv()), "answer", "refusal") for _ in frames]
 
 
 def tokens(answer: Any) -> list[int]:
@@ -162,7 +174,7 @@ def test_a_stop_answers_what_was_taken_says_where_to_go_on_and_closes_with_1012(
             away[0] = False
             assert tokens(json.loads(await client.recv())) == [2, 3]
             place = {"conversation_id": "c1", "tenant": "default", "turn": 0, "seq": 2, "offset": 4, "after": 5}
-            assert json.loads(await client.recv()) == {"resume": [place]}
+            assert described(json.loads(await client.recv()), "resume") == {"resume": [place]}
             with pytest.raises(ConnectionClosed) as closed:
                 await client.recv()
             assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1012, "resume as was said")
@@ -285,3 +297,20 @@ def plainly(port: int, method: str, path: str) -> tuple[int, bytes]:
         return answer.status, answer.read()
     finally:
         client.close()
+
+
+def test_the_asyncapi_document_holds_together() -> None:
+    def references(node: Any) -> Any:
+        if isinstance(node, dict):
+            yield from [node["$ref"]] if isinstance(node.get("$ref"), str) else []
+            node = list(node.values())
+        for child in node if isinstance(node, list) else []:
+            yield from references(child)
+
+    for reference in references(DOCUMENT):
+        target: Any = DOCUMENT
+        for part in reference.removeprefix("#/").split("/"):
+            target = target[part]
+    assert DOCUMENT["channels"]["stream"]["address"] == "/v1/stream"
+    with pytest.raises(ValidationError):
+        described({"seq": 0, "delta": "a"}, "frame")

@@ -77,12 +77,9 @@ async def said(sessions: TurnSessions, name: str, text: str, cuts: Sequence[int]
         if seq in loses:
             lose(sessions, turn.key, only_pages=seq % 2 == 1)
         while asked := turn.next_push({}):
-            [answer], by = await asker.ask([asked])
-            assert by is not None
-            news = turn.answered(answer)
-            found += [
-                turn.token_verdict(token, by, "token").to_bytes() for token in news.tokens if not token.provisional
-            ]
+            [answered] = await asker.ask([asked])
+            news = turn.answered(*answered)
+            found += [turn.token_verdict(token, "token").to_bytes() for token in news.tokens if not token.provisional]
     assert turn.end == "final"
     return [re.sub(rb'"(verdict_id|conversation_id)":"[^"]*",', b"", line) for line in found]
 
