@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 import pytest
 
+from tests.guards.turn_judges import LetterJudge
 from tests.workers.ask.ask_site import SECRET, AskSite
 from tests.workers.ask.test_codecs import PROMPT, BothTasks, say
 from tests.workers.ask.test_openapi import BODIES
@@ -59,6 +60,20 @@ def odd_ones(value: Any) -> Iterator[Any]:
 
 def no_number(text: str) -> NoReturn:
     raise ValueError(f"{text} is no JSON")
+
+
+def test_p10_no_odd_value_in_a_frame_of_a_turn_is_a_fault_of_ours() -> None:
+    site = AskSite(turns=LetterJudge())
+    frame = {"messages": [TURN], "seq": 0, "offset": 0, "turn": 0, "role": "assistant", "delta": "a!", "after": 1}
+
+    async def asked() -> None:
+        for number, odd in enumerate(odd_ones({**frame, "final": True, "tenant": "games"})):
+            got = await site.request(f"/v1/stream/c{number}", odd)
+            assert got.status in (200, 400, 409, 422, 503), (odd, got.body)
+            assert SECRET.encode() not in got.body
+            json.loads(got.body, parse_constant=no_number)
+
+    asyncio.run(asked())
 
 
 @pytest.mark.parametrize("path", BODIES)

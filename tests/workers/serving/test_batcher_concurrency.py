@@ -47,6 +47,7 @@ def batcher_of(slots: Slots, concurrency: int, *, size: int = 2) -> Batcher[str,
         background_tokens=1000,
         concurrency=concurrency,
         blameless=(ConnectionError,),
+        clock=lambda: 0.0,
     )
 
 

@@ -130,7 +130,7 @@ class FixedPassEngine(Engine):
     """
 
     def __init__(self, pass_ms: float) -> None:
-        self._seconds = pass_ms / 1000
+        self.seconds = pass_ms / 1000
         name = f"{pass_ms:g} ms a batch"
         self._identity = EngineIdentity(name, "none", "none", "stand_in", "none", "cpu")
 
@@ -143,7 +143,7 @@ class FixedPassEngine(Engine):
         return PreparedPrompt(np.frombuffer(text, dtype=np.uint8).astype(np.int64), "prompt")
 
     def run(self, prompts: Sequence[PreparedPrompt]) -> list[Completion]:
-        time.sleep(self._seconds)
+        time.sleep(self.seconds)
         return [
             Completion(f"{crc32(prompt.token_ids.tobytes()):08x}", None, None, len(prompt), 1, "stop")
             for prompt in prompts

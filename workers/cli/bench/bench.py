@@ -13,13 +13,13 @@ from workers.cli.bench.audit import audit
 from workers.cli.bench.autoscale import autoscale
 from workers.cli.bench.host import host
 from workers.cli.bench.roofline import roofline
-from workers.cli.bench.serving import background, latency
+from workers.cli.bench.serving import asks, background, latency
 from workers.cli.bench.stream import stall, stream
 from workers.cli.options import AsJson
 from workers.cli.terminal import console, progress_bar, show_json
 
 app = typer.Typer(no_args_is_help=True)
-for command in (audit, autoscale, background, host, latency, roofline, stall, stream):
+for command in (asks, audit, autoscale, background, host, latency, roofline, stall, stream):
     app.command()(command)
 
 

@@ -1,4 +1,4 @@
-"""`weir bench latency` and `weir bench background`: what one guard replica on Ray Serve answers, and when.
+"""`weir bench latency`, `background` and `asks`: what one guard replica on Ray Serve answers, and when.
 
 The measuring is done in `workers.bench.serving`.
 """
@@ -125,4 +125,48 @@ def background(
     out.print(table)
     out.print(f"settings: {report.settings}")
     out.print(f"machine: {report.machine}; {report.versions}")
+    raise typer.Exit(int(not report.is_good))
+
+
+def asks(
+    model: MeasuredModel = "demo",
+    times: Annotated[
+        list[float] | None, typer.Option(min=0.1, help="What is offered, in times of the capacity. Default: 0.8, 2, 5.")
+    ] = None,
+    items: Annotated[int, typer.Option(min=1, max=256, help="Of one body.")] = 8,
+    seconds: Seconds = 14.0,
+    rounds: Annotated[int, typer.Option(min=1, help="Runs of each load, in turn.")] = 2,
+    deadline: Annotated[float, typer.Option(min=0.1, help="Of each body, in seconds.")] = 3.0,
+    message_ms: Annotated[
+        float | None, typer.Option(min=0, help="No model: each message takes so long, as nearly on a CPU.")
+    ] = None,
+    as_json: AsJson = False,
+    config: Config = None,
+) -> None:
+    """Goodput over HTTP when more is asked than can be done, late answers, and how fast the rest is refused.
+
+    Exits with 0 only if every body was answered, refused for want of time, or late.
+    """
+    configure_logging("CRITICAL")
+    prepare_ray()
+    from workers.bench.serving.asks import AskPlan, run_ask_bench  # Ray reads its environment when imported
+
+    settings = load_settings(config).with_model(model)
+    plan = AskPlan(tuple(times or (0.8, 2.0, 5.0)), items, seconds, rounds, deadline, message_ms)
+    with progress_bar("runs") as bar, stdout_kept_clean():
+        report = run_ask_bench(settings, plan, bar)
+    if as_json:
+        show_json(report.to_dict())
+        raise typer.Exit(int(not report.is_good))
+    title = f"{report.engine}, capacity {report.capacity:,.1f} items/s, afterwards {report.capacity_after:,.1f}"
+    names = ["times", "offered/s", "goodput/s", "of capacity", "p50 ms", "p99 ms", "refused", "in p50 ms", "p99 ms"]
+    table = Table(*names, "late", "others", title=title)
+    for row in report.figures:
+        answers = (row.offered, row.goodput, row.of_capacity, row.answer_p50_ms, row.answer_p99_ms)
+        refusals = (row.refusal_p50_ms, row.refusal_p99_ms)
+        cells = [*(f"{figure:,.2f}" for figure in answers), str(row.refused), *(f"{value:,.1f}" for value in refusals)]
+        table.add_row(f"{row.times:g}", *cells, str(row.late), str(row.others or ""))
+    out = console()
+    out.print(table)
+    out.print(f"settings: {report.settings}; {report.versions}")
     raise typer.Exit(int(not report.is_good))

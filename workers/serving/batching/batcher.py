@@ -108,6 +108,7 @@ class Batcher(Generic[Item, Answer]):
         self._clock = clock
         self._workers: set[asyncio.Task[None]] = set()
         self._under_way: Counter[Lane] = Counter()
+        self._rest: asyncio.TimerHandle | None = None  # until asks may go on
         self._running: dict[Hashable, list[_Pending[Item, Answer]]] = {}  # by key, those that came meanwhile
 
     async def submit(self, items: Sequence[tuple[Item, int]], *, lane: Lane = Lane.LIVE) -> list[Batched[Answer]]:
@@ -145,6 +146,9 @@ class Batcher(Generic[Item, Answer]):
         return self._lanes.count(lane)
 
     def _start_worker(self) -> None:
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
         if len(self._workers) < self._concurrency:
             self._workers.add(asyncio.get_running_loop().create_task(self._work()))
 
@@ -168,6 +172,8 @@ class Batcher(Generic[Item, Answer]):
             raise
         finally:
             self._workers.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+            if self._rest is None and (rest_s := self._lanes.rest_s()):
+                self._rest = asyncio.get_running_loop().call_later(rest_s, self._start_worker)
 
     def _take(self) -> list[_Pending[Item, Answer]]:
         batch = self._lanes.take(self._running, self._under_way)

@@ -3,9 +3,12 @@
 Asks first, then live, then background, each in the order in which they came (decision 0025). Live keeps its share:
 - Where live items wait, asks lengthen their batch by `ask_share` of its time at most, and on average by that share of
   what the engine has to spare: a batch that is longer lets more items come meanwhile, which makes the next one longer.
-  Where live items are more than a batch holds, it is the whole share.
+  Where live items are more than a batch holds, it is the whole share. An ask that is longer than that waits for a time
+  without live; it is saved up for only where there has been none for a while.
 - Where none waits, a batch of asks alone takes no longer than `1 + ask_share` times one of live alone, as long as live
-  items have come lately; one place of several is left free.
+  items have come lately; one place of several is left free. Where there is one place, and a pass takes its time for
+  tokens, asks alone have a share of it: live items that come during such a batch are run together, and wait for each
+  other.
 Background has the engine while nothing else waits, a few items at a time; where batches that leave nothing waiting
 follow one another without a gap, a few ride along (decision 0015).
 Knows nothing of futures, engines or tasks.
@@ -21,6 +24,14 @@ from pipelines.guard import ASK_SHARE
 from workers.guard.lane import Lane
 from workers.serving.batching.live_load import LiveLoad
 from workers.serving.batching.pass_cost import PassCost
+
+PATIENCE = 16  # batches with live items in a row, before an ask that is too long to ride is saved up for
+TIMES_LIVE = 2.5  # of the time that live takes, what asks alone may have where company is dear, `ask_share` at least
+MOST_REST_S = 2.0
+CHEAP, DEAR = (
+    0.4,
+    0.8,
+)  # share of a pass that its tokens take: up to here company costs nothing; from here on it is dear
 
 
 class Waiter(Protocol):
@@ -69,7 +80,11 @@ class Lanes(Generic[Entry]):
         self._waiting: dict[Lane, deque[Entry]] = {lane: deque() for lane in Lane}
         self.cost = PassCost()
         self._live_load = LiveLoad(self.cost, clock)
+        self._clock = clock
         self._ask_credit = 0.0  # seconds by which asks may lengthen batches
+        self._ask_usable = 0.0  # the same of the next one
+        self._live_batches = 0  # in a row
+        self._asks_from = 0.0  # time of the next batch of asks alone
         self._background_credit = 0.0  # tokens that background items may ride along with
 
     def add(self, entries: Sequence[Entry], lane: Lane) -> None:
@@ -110,17 +125,21 @@ class Lanes(Generic[Entry]):
         batch: list[Entry] = []
         asks, live, background = (self._waiting[lane] for lane in Lane)
         if asks and (live_part := self._live_part(live, running)).size:
+            self._live_batches += 1
             self._earn_for_asks(asks[0], live_part, is_full=live_part.size < len(live))
             self._fill(batch, asks, bounds, running, self._ask_rides, beside=self._kept(live_part, len(live)))
-            if asks and not batch and self._ask_credit >= self.cost.of(asks[0].tokens):  # too long to ride beside these
+            if asks and not batch and self._ask_usable >= self.cost.of(asks[0].tokens):  # too long to ride beside these
                 self._fill(batch, asks, bounds, running, lambda _: not batch)
                 self._ask_credit = 0.0
                 return batch
         self._fill(batch, live, bounds, running)
-        if not batch and under_way.get(Lane.ASK, 0) < self._most_ask_batches():
-            seconds = self._longest_s()
-            within = lambda entry: not batch or self.cost.of(_tokens((*batch, entry))) <= seconds  # noqa: E731
-            self._fill(batch, asks, bounds, running, within)
+        if not batch:
+            self._live_batches = 0
+            if under_way.get(Lane.ASK, 0) < self._most_ask_batches() and not self.rest_s():
+                seconds = self._longest_s()
+                within = lambda entry: not batch or self.cost.of(_tokens((*batch, entry))) <= seconds  # noqa: E731
+                self._fill(batch, asks, bounds, running, within)
+                self._asks_from = self._clock() + self._ask_turn_s(batch)
         if batch:
             if background and not asks and not live:
                 self._earn_for_background(batch, background[0])
@@ -130,6 +149,21 @@ class Lanes(Generic[Entry]):
             same_call = lambda entry: not batch or entry.call is batch[0].call  # noqa: E731
             self._fill(batch, background, bounds._replace(batch_tokens=bounds.background_tokens), running, same_call)
         return batch
+
+    def rest_s(self) -> float:
+        """Seconds for which asks that wait alone leave the engine free for live; 0 where none waits, or need not."""
+        if not self._waiting[Lane.ASK] or self._bounds.concurrency > 1 or not self._live_load.comes:
+            return 0.0
+        return max(0.0, self._asks_from - self._clock())
+
+    def _ask_turn_s(self, asks: list[Entry]) -> float:
+        """From the start of a batch of asks alone to that of the next one."""
+        if not self.cost.is_known:
+            return 0.0
+        load, seconds = self._live_load, self.cost.of(_tokens(asks))
+        dear = min(1.0, max(0.0, (load.token_part() - CHEAP) / (DEAR - CHEAP)))
+        share = 1 - dear * (1 - min(1.0, max(self._bounds.ask_share, TIMES_LIVE * load.busy())))
+        return min(seconds / share, seconds + MOST_REST_S)
 
     def _live_part(self, live: deque[Entry], running: Mapping[Hashable, list[Entry]]) -> _Part:
         """Live items of the next batch, were it theirs alone."""
@@ -161,11 +195,14 @@ class Lanes(Generic[Entry]):
         most = share * self.cost.of(live.tokens)
         earned = most if is_full else share * (1 - self._live_load.busy()) * self._live_load.batch_s()
         self._ask_credit = min(max(most, self.cost.of(first.tokens)), self._ask_credit + earned)
+        is_saved = is_full or self._live_batches > PATIENCE
+        self._ask_usable = self._ask_credit if is_saved else min(most, self._ask_credit)
 
     def _ask_rides(self, entry: Entry) -> bool:
         seconds = self.cost.token_s * entry.tokens
-        if seconds > self._ask_credit:
+        if seconds > self._ask_usable:
             return False
+        self._ask_usable -= seconds
         self._ask_credit -= seconds
         return True
 

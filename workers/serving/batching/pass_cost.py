@@ -22,9 +22,14 @@ class PassCost:
         self._products += learns * (tokens * seconds - self._products)
 
     @property
+    def is_known(self) -> bool:
+        """Passes were run."""
+        return bool(self._tokens and self._seconds)
+
+    @property
     def token_s(self) -> float:
         """Seconds of one token more."""
-        if not (self._tokens and self._seconds):
+        if not self.is_known:
             return 1.0
         mean = self._seconds / self._tokens
         spread = self._squares - self._tokens**2

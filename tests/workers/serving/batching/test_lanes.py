@@ -6,7 +6,7 @@ from itertools import takewhile
 import pytest
 
 from workers.guard.lane import Lane
-from workers.serving.batching.lanes import Bounds, Lanes
+from workers.serving.batching.lanes import MOST_REST_S, PATIENCE, Bounds, Lanes
 from workers.serving.batching.live_load import LATELY_S
 
 TOKENS, SIZE, SHARE = 20_000, 200, 0.25
@@ -132,7 +132,51 @@ def test_an_ask_that_is_longer_than_its_share_is_saved_up_for_and_delays_no_live
     before = list(takewhile(lambda batch: Lane.ASK not in batch, batches()))
 
     assert before == [{Lane.LIVE: [1_000]}] * len(before)
-    assert 3 <= len(before) <= 30
+    assert PATIENCE <= len(before) <= 30
+
+
+def test_an_ask_that_is_longer_than_its_share_goes_as_soon_as_no_live_item_waits(engine: Engine) -> None:
+    engine.come(Lane.ASK, 3_000, 3_000)
+    for _ in range(3):
+        for _ in range(PATIENCE):
+            engine.come(Lane.LIVE, 1_000)
+            assert engine.take() == {Lane.LIVE: [1_000]}
+        assert engine.take() in ({Lane.ASK: [3_000]}, {})
+        engine.now += 1
+
+
+def test_asks_alone_have_a_share_of_the_time_where_live_items_behind_one_of_them_wait_for_each_other() -> None:
+    engine = Engine()
+    engine.come(Lane.ASK, *[9_000] * 9)
+    engine.come(Lane.LIVE, 9_000)
+    engine.take()
+    began = engine.now
+    assert engine.take() == {Lane.ASK: [9_000]}
+    took = engine.now - began
+
+    assert engine.take() == {}
+    assert engine.now + engine.lanes.rest_s() == pytest.approx(began + took / SHARE)
+    engine.come(Lane.LIVE, 9_000)
+    assert engine.take() == {Lane.LIVE: [9_000]}, "at once"
+    engine.now = began + took / SHARE
+    assert engine.take() == {Lane.ASK: [9_000]}
+
+    engine.now += LATELY_S
+    assert engine.lanes.rest_s() == 0, "no live comes"
+    assert [engine.take(), engine.take()] == [{Lane.ASK: [9_000, 9_000]}] * 2
+
+
+def test_no_rest_is_long_and_none_is_made_before_the_cost_of_a_pass_is_known() -> None:
+    lanes = Lanes[Entry](Bounds(TOKENS, SIZE), lambda: 0.0)
+    lanes.add([Entry(Lane.LIVE, 1)], Lane.LIVE)
+    lanes.take({}, {})
+    lanes.add([Entry(Lane.ASK, 100_000) for _ in range(3)], Lane.ASK)
+    lanes.take({}, {})
+    assert lanes.rest_s() == 0
+
+    lanes.cost.note(100_000, 60.0)
+    lanes.take({}, {})
+    assert lanes.rest_s() == 60.0 + MOST_REST_S
 
 
 def test_an_ask_that_finds_no_place_beside_live_is_saved_up_for_and_goes_alone(engine: Engine) -> None:

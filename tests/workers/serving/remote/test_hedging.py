@@ -16,6 +16,7 @@ from pipelines.backoff import Backoff
 from pipelines.judging import Judge
 from tests.workers.serving.pretend_engine import PretendEngine, replica_of
 from tests.workers.serving.remote.conftest import CORPUS, NewEngine, NewServer
+from tests.workers.serving.remote.fake_server import FakeServer
 from tests.workers.serving.remote.test_replica import REQUESTS
 from tests.workers.serving.remote.test_storms import storm
 from workers.serving.engine.completion import BatchContext, Completion, PreparedPrompt
@@ -30,6 +31,18 @@ TRACE = {"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01
 
 def prompts_of(engine: RemoteEngine, count: int = 1) -> list[PreparedPrompt]:
     return [item for item in engine.prepare_all(CORPUS[:count]) if isinstance(item, PreparedPrompt)]
+
+
+def practised(
+    new_server: NewServer, new_engine: NewEngine, share: float
+) -> tuple[list[FakeServer], RemoteEngine, list[PreparedPrompt]]:
+    """Two servers, and an engine that has made enough live calls to know what is slow; and the prompts of one more."""
+    servers = [new_server(), new_server()]
+    engine = new_engine(*servers, hedge_share=share, timeout_s=30.0)
+    prompts = prompts_of(engine)
+    for _ in range(ENOUGH):
+        engine.run_for(prompts, LIVE)
+    return servers, engine, prompts
 
 
 @given(
@@ -54,11 +67,7 @@ def test_second_calls_are_never_more_than_their_share_of_the_live_ones(
 def test_a_live_call_that_hangs_is_answered_by_another_server_and_given_up(
     new_server: NewServer, new_engine: NewEngine, local: list[Completion]
 ) -> None:
-    servers = [new_server(), new_server()]
-    engine = new_engine(*servers, hedge_share=0.5, timeout_s=30.0)
-    prompts = prompts_of(engine)
-    for _ in range(ENOUGH):
-        engine.run_for(prompts, LIVE)
+    servers, engine, prompts = practised(new_server, new_engine, 0.5)
     for server in servers:
         server.faults.append("hang")
 
@@ -81,11 +90,7 @@ def test_a_live_call_that_hangs_is_answered_by_another_server_and_given_up(
 def test_the_first_answer_wins_and_the_other_call_is_cut(
     new_server: NewServer, new_engine: NewEngine, local: list[Completion]
 ) -> None:
-    servers = [new_server(), new_server()]
-    engine = new_engine(*servers, hedge_share=0.5, timeout_s=30.0)
-    prompts = prompts_of(engine)
-    for _ in range(ENOUGH):
-        engine.run_for(prompts, LIVE)
+    servers, engine, prompts = practised(new_server, new_engine, 0.5)
     servers[0].faults.append("hang")
     while servers[0].faults:
         (found,) = engine.run_for(prompts, LIVE)
@@ -98,11 +103,7 @@ def test_the_first_answer_wins_and_the_other_call_is_cut(
 
 def test_background_calls_and_calls_without_a_share_are_made_once(new_server: NewServer, new_engine: NewEngine) -> None:
     for share, context in ((0.5, BatchContext({}, is_live=False)), (0.0, LIVE)):
-        servers = [new_server(), new_server()]
-        engine = new_engine(*servers, hedge_share=share)
-        prompts = prompts_of(engine)
-        for _ in range(ENOUGH):
-            engine.run_for(prompts, LIVE)
+        servers, engine, prompts = practised(new_server, new_engine, share)
         for server in servers:
             server.delay_s = 0.1
         before = sum(len(server.posts) for server in servers), engine._pool.hedging.made  # noqa: SLF001
