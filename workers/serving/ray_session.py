@@ -23,7 +23,7 @@ from workers.telemetry.log import log_event
 
 log = logging.getLogger(__name__)
 ON_THIS_MACHINE = "auto"
-_HOST_AND_PORT = re.compile(r"([^/]+):(\d+)")
+_HOST_AND_PORT = re.compile(r"(?:ray://)?([^/]+):(\d+)")
 _REACH_S = 10.0
 # Lines of Ray 2.60 that alarm a reader and mean that all is well. Each is dropped by its own words, nothing else is.
 # What Ray's C++ parts write to the process's own stderr does not come by here.

@@ -48,11 +48,14 @@ def test_ray_that_cannot_start_here_says_why_in_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_a_cluster_that_is_not_there_is_named_before_ray_tries_for_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_a_cluster_that_is_not_there_is_named_before_ray_tries_for_a_minute(
+    monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
     asked: list[str] = []
     monkeypatch.setattr(ray, "init", lambda address, **_: asked.append(address))
     with socket.create_server(("127.0.0.1", 0)) as server:
-        address = f"127.0.0.1:{server.getsockname()[1]}"
+        address = f"{scheme}127.0.0.1:{server.getsockname()[1]}"
         start(address)
     with pytest.raises(ModerationError, match=f"^RAY_ADDRESS={address}: Connection refused$"):
         start(address)

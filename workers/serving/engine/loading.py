@@ -5,6 +5,7 @@ Every wrong setting is a ValueError that names the setting and its value. Knows 
 
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -193,11 +194,16 @@ def resolve_source(model: str, demo: Path | None = None) -> tuple[str, bool]:
 
 @contextmanager
 def naming(model: str, revision: str | None) -> Iterator[None]:
-    """Whatever the libraries cannot read is a wrong setting, so the error names it."""
+    """Whatever the libraries cannot read is a wrong setting, so the error names it, and nothing else does before it."""
+    hub = logging.getLogger("huggingface_hub")
+    level = hub.level
+    hub.setLevel(logging.ERROR)  # two lines for each of five tries at a hub that cannot be reached
     try:
         yield
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise ValueError(f"guard.model {model!r} (guard.revision {revision!r}) cannot be loaded: {error}") from error
+    finally:
+        hub.setLevel(level)
 
 
 def hub_commit(model: str, revision: str | None) -> str | None:
