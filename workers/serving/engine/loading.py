@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import re
+import sys
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 import torch
+from huggingface_hub import constants
+from huggingface_hub.utils.tqdm import enable_progress_bars
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
@@ -93,7 +96,7 @@ def load_tokenizer(model: str, *, revision: str | None = None) -> LoadedTokenize
 
     Raises ValueError as `load_model` does.
     """
-    transformers_logging.disable_progress_bar()
+    show_downloads_only()
     source, is_folder = resolve_source(model)
     with naming(model, revision):
         _, options = pinned_options(source, revision, is_folder=is_folder)
@@ -118,7 +121,7 @@ def load_model(model: str, *, revision: str | None = None, device: str = "auto",
     that cannot work, and for weights that are not all there.
     """
     torch_device = resolve_device(device)
-    transformers_logging.disable_progress_bar()  # it draws without a terminal, too
+    show_downloads_only()
     source, is_folder = resolve_source(model)
     with naming(model, revision):
         pinned, options = pinned_options(source, revision, is_folder=is_folder)
@@ -145,6 +148,13 @@ def load_model(model: str, *, revision: str | None = None, device: str = "auto",
         end_ids=end_ids,
         max_positions=config.max_position_embeddings,
     )
+
+
+def show_downloads_only() -> None:
+    """Have the libraries draw no bar but that of a download, which takes minutes, and that only on a terminal."""
+    transformers_logging.disable_progress_bar()  # the hub's, too
+    if sys.stderr.isatty() and not constants.HF_HUB_DISABLE_PROGRESS_BARS:
+        enable_progress_bars()
 
 
 def resolve_device(device: str) -> torch.device:
