@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "build" / "docs"
 PAGES = FOLDER / "pages"
 _SHOWN = {".md", ".png", ".svg"}
-_ADDED = ("infra/docs/tables.js", "infra/docs/tables.css")
+_ADDED = ("workers/audit/report/page/tables.js", "infra/docs/tables.css")
 _LINK = re.compile(r"\[([^\]]*)\]\((?!https?://|mailto:|#)([^)\s#]+)(#[^)\s]*)?\)")
 NAV = {
     "Quick start": ["README.md", "infra/examples/README.md"],

@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "infra" / "docs" / "python.md"
 SEAMS = {
-    "workers.moderator": ("Moderator", "Moderator.load", "Moderator.judge"),
+    "workers.moderator": ("Moderator", "Moderator.load", "Moderator.judge", "Item"),
     "schemas.event": ("ChatEvent", "ChatEvent.task"),
     "schemas.verdict": ("Verdict",),
     "schemas.dead_letter": ("DeadLetter",),
@@ -42,19 +42,38 @@ def python_page() -> str:
 def _entry(tree: ast.Module, name: str) -> str:
     node: ast.AST = tree
     for part in name.split("."):
-        node = next(item for item in ast.iter_child_nodes(node) if getattr(item, "name", None) == part)
+        node = next(item for item in ast.iter_child_nodes(node) if part in (getattr(item, "name", None), _target(item)))
+    if isinstance(node, ast.Assign):
+        docstring = tree.body[tree.body.index(node) + 1]
+        assert isinstance(docstring, ast.Expr), f"{name} has no docstring"
+        assert isinstance(docstring.value, ast.Constant), f"{name} has no docstring"
+        return f"\n### `{name}`\n\n```python\n{ast.unparse(node)}\n```\n\n{inspect.cleandoc(docstring.value.value)}\n"
     assert isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
     text = inspect.cleandoc(ast.get_docstring(node) or "")
     assert text, f"{name} has no docstring"
     return f"\n### `{name}`\n\n```python\n{_head(node)}\n```\n\n{_markdown(text)}\n"
 
 
+def _target(node: ast.AST) -> str | None:
+    return ast.unparse(node.targets[0]) if isinstance(node, ast.Assign) else None
+
+
 def _head(node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> str:
     if isinstance(node, ast.ClassDef):
-        return f"class {node.name}({', '.join(map(ast.unparse, node.bases))})".replace("()", "")
+        fields = (item for item in node.body if isinstance(item, ast.AnnAssign))
+        shown = (f"\n    {ast.unparse(item.target)}: {_type(item.annotation)}" for item in fields)
+        return f"class {node.name}({', '.join(map(ast.unparse, node.bases))})".replace("()", "") + "".join(shown)
     decorators = "".join(f"@{ast.unparse(item)}\n" for item in node.decorator_list)
     returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
     return f"{decorators}def {node.name}({ast.unparse(node.args)}){returns}"
+
+
+def _type(annotation: ast.expr) -> str:
+    """Without what a validator is told."""
+    while isinstance(annotation, ast.Subscript) and ast.unparse(annotation.value) == "Annotated":
+        assert isinstance(annotation.slice, ast.Tuple)
+        annotation = annotation.slice.elts[0]
+    return ast.unparse(annotation)
 
 
 def _markdown(text: str) -> str:

@@ -13,7 +13,7 @@ from tests.tree import ROOT
 from tests.workers.audit.report.browser import BROWSER, look, required
 
 README = ROOT / "README.md"
-TABLES = ROOT / "infra" / "docs" / "tables.js"
+TABLES = ROOT / "workers" / "audit" / "report" / "page" / "tables.js"
 ROWS = (("b", "1,000"), ("a", "20 ms"), ("c", "-"), ("d", "3"))
 
 
@@ -75,7 +75,7 @@ def test_a_click_on_a_column_s_head_sorts_the_table(tmp_path: Path) -> None:
     rows = "".join(f"<tr><td>{name}</td><td>{value}</td></tr>" for name, value in ROWS)
     page = tmp_path / "page.html"
     page.write_text(
-        f"<article><table><thead><tr><th>name</th><th>time</th></tr></thead><tbody>{rows}</tbody></table></article>"
+        f"<main><table><thead><tr><th>name</th><th>time</th></tr></thead><tbody>{rows}</tbody></table></main>"
         f"<script src='{TABLES.as_uri()}'></script><script>for (const column of [0, 0, 1, 1]) {{"
         "document.querySelectorAll('th')[column].click();"
         "console.log([...document.querySelectorAll('td:first-child')].map((cell) => cell.textContent).join(''))"

@@ -13,10 +13,13 @@ import asyncio
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from decimal import Decimal
 from itertools import islice, repeat
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Self
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from pipelines.lanes.batch import judge_batch
 from pipelines.moderation import Outcome
@@ -28,6 +31,7 @@ from workers.serving.local_guard import load_local_guard
 from workers.settings.loading import Settings, load_settings
 
 SOURCE_TOPIC = "python"
+_NO_JSON = b"{"  # of what has no form in JSON: circles, endless nesting
 Turn = Mapping[str, Any]
 Item = str | Sequence[Turn] | Mapping[str, Any]
 """What can be judged: one user message; turns as `{"role", "content"}`, oldest first, of which the last is judged; or
@@ -68,16 +72,19 @@ class Moderator:
         """One outcome for each item, in order: a verdict, or a dead letter that says why there is none.
 
         Nothing that an item says raises. An item that holds nothing to judge is a dead letter with a reason of
-        `schemas.reasons.NOTHING_TO_JUDGE`. Texts and conversations get a random `event_id`.
+        `schemas.reasons.NOTHING_TO_JUDGE`; so is one with anything but a text where a text is needed. Texts and
+        conversations get a random `event_id`.
 
         Args:
-            items: texts, conversations or events.
+            items: texts, conversations or events; a single one goes into a list.
             tenant: whose policy applies to texts and conversations; an event names its own.
 
         Raises:
-            TypeError: an item is none of these.
+            TypeError: an item is none of these, or `items` is an item itself.
             ModerationError: the engine is broken, and raises on a known-good text too.
         """
+        if isinstance(items, str | bytes | bytearray | Mapping):
+            raise TypeError(f"a list of items is needed, not a single {type(items).__name__}")
         # A loop of its own: a notebook has one already, in which nothing may be waited for.
         with ThreadPoolExecutor(1, "weir-moderator") as thread:
             return thread.submit(asyncio.run, self._judge(items, tenant)).result()
@@ -93,7 +100,11 @@ class Moderator:
 
     def _record(self, item: Item, tenant: str | None) -> SourceRecord:
         self._judged += 1
-        value = json.dumps(_event_of(item, tenant), default=str).encode()
+        event = _event_of(item, tenant)
+        try:
+            value = json.dumps(event, default=_json_value, skipkeys=True).encode()
+        except (ValueError, RecursionError):
+            value = _NO_JSON
         return SourceRecord(SOURCE_TOPIC, 0, self._judged, 0, None, value, ())
 
 
@@ -108,6 +119,15 @@ def _event_of(item: Item, tenant: str | None) -> Mapping[str, Any]:
     if not isinstance(item, Sequence) or isinstance(item, bytes | bytearray):
         raise TypeError(f"a text, a list of turns or an event is needed, not {type(item).__name__}")
     return {**event, "messages": list(item)}
+
+
+def _json_value(value: object) -> Any:
+    """Other mappings, times and ids as events have them. Of anything else nothing: its `str` is nobody's message."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Integral):  # numpy's
+        return int(value)
+    return str(value) if isinstance(value, date | Decimal | UUID) else {}
 
 
 def _opened(outcome: Outcome) -> Verdict | DeadLetter:

@@ -7,6 +7,7 @@ import json
 import sys
 from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from kafka import KafkaConsumer
@@ -43,5 +44,6 @@ def verdicts(servers: str, **options: Any) -> Iterator[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    for verdict in verdicts(sys.argv[1]):
-        print(verdict["event_id"], verdict["severity"], verdict["action"])
+    with suppress(KeyboardInterrupt):  # it goes on until then
+        for verdict in verdicts(sys.argv[1]):
+            print(verdict["event_id"], verdict["severity"], verdict["action"], flush=True)

@@ -7,12 +7,12 @@ MODEL is a hub name or a folder; without one it is the demo's tiny model, which 
 import sys
 
 from schemas.verdict import Action, Verdict
-from workers.moderator import Moderator
+from workers.moderator import Item, Moderator
 
 moderator = Moderator.load(sys.argv[1] if len(sys.argv) > 1 else "demo")
 
 # %% What is judged is a text, or the last turn of a conversation.
-items = [
+items: list[Item] = [
     "good morning, is there coffee left?",
     "bring me the skarnade",
     [

@@ -93,6 +93,14 @@ def test_everything_that_compose_mounts_exists() -> None:
     assert (ROOT / "infra/collector/prometheus.yaml").is_file()
 
 
+def test_what_kafka_is_told_to_write_is_in_its_volume() -> None:
+    kafka = COMPOSE["services"]["kafka"]
+    (volume,) = kafka["volumes"]
+
+    # Of an image that is given any setting, only what it is given holds: the broker's own default is below /tmp.
+    assert kafka["environment"]["KAFKA_LOG_DIRS"] == volume.partition(":")[2]
+
+
 def test_grafana_makes_a_password_once_that_only_its_user_reads_and_no_log_has(tmp_path: Path) -> None:
     grafana = COMPOSE["services"]["grafana"]
     (variable, _), *others = grafana["environment"].items()

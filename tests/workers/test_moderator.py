@@ -3,11 +3,14 @@
 import asyncio
 import subprocess
 import sys
+from collections import UserDict
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
+import numpy as np
 import pytest
 
 from pipelines.guard import GuardAnswer
@@ -118,6 +121,45 @@ def test_ids_are_no_digest_of_a_text_and_no_two_are_equal(load: Callable[..., Mo
 def test_what_is_neither_text_nor_turns_nor_event_is_refused(load: Callable[..., Moderator], wrong: Any) -> None:
     with pytest.raises(TypeError, match=f"not {type(wrong).__name__}"):
         load().judge([wrong])
+
+
+@pytest.mark.parametrize("single", ["hi", b"hi", {"event_id": "e", "text": "hi"}], ids=["text", "bytes", "event"])
+def test_a_single_item_is_no_list_of_its_letters_or_fields(load: Callable[..., Moderator], single: Any) -> None:
+    with pytest.raises(TypeError, match=f"^a list of items is needed, not a single {type(single).__name__}$"):
+        load().judge(single)
+
+
+class _Speaking:
+    def __str__(self) -> str:
+        raise AssertionError("nobody's message")
+
+
+def test_what_json_has_no_form_for_is_one_dead_letter_and_never_judged_as_its_name(
+    load: Callable[..., Moderator], guard: AnsweringGuard
+) -> None:
+    circle: dict[str, Any] = {"event_id": "e", "text": "fine"}
+    circle["self"] = circle
+    nested: Any = []
+    for _ in range(sys.getrecursionlimit()):
+        nested = [nested]
+    wrong: list[Any] = [{"event_id": "e", "text": text} for text in (b"fine", float("nan"), _Speaking(), {"fine"})]
+    outcomes = load().judge([*wrong, [{"role": "user", "content": b"fine"}], circle, {**circle, "self": nested}])
+
+    assert [getattr(outcome, "reason", None) for outcome in outcomes] == [Reason.WRONG_TYPE] * 5 + [
+        Reason.INVALID_JSON
+    ] * 2
+    assert guard.calls == []
+
+
+def test_rows_of_other_libraries_are_events(load: Callable[..., Moderator]) -> None:
+    row = UserDict({"event_id": UUID(int=7), "tenant": np.int64(4), "text": np.str_("bad"), ("a", "b"): 1})
+    turns = (UserDict(role="user", content="bad"),)
+    by_row, by_turns = load().judge([row, turns])
+
+    assert isinstance(by_row, Verdict)
+    assert (by_row.event_id, by_row.tenant, by_row.severity) == (str(UUID(int=7)), "4", Severity.UNSAFE)
+    assert isinstance(by_turns, Verdict)
+    assert by_turns.severity is Severity.UNSAFE
 
 
 def test_a_wrong_setting_is_named() -> None:

@@ -7,7 +7,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ from workers.audit.manifest import BlockMarker
 from workers.audit.rows.blocks import Block
 from workers.audit.rows.selection import Keys
 from workers.files.locations import reason_of
-from workers.serving.ray_session import start_ray
+from workers.serving.ray_session import quiet_actors, start_ray
 from workers.telemetry.log import log_event
 
 log = logging.getLogger(__name__)
@@ -134,11 +134,14 @@ def do_blocks(
         fn_constructor_args=(work, factory, [shared]),
     )
     try:
-        with _ended(iter(results.iter_rows())) as found:
-            for result in found:
-                if result["refusal"]:
-                    raise ModerationError(str(result["refusal"]))
-                yield BlockMarker.model_validate_json(result["marker"])
+        with ExitStack() as starting:
+            starting.enter_context(quiet_actors())
+            with _ended(iter(results.iter_rows())) as found:
+                for result in found:
+                    starting.close()
+                    if result["refusal"]:
+                        raise ModerationError(str(result["refusal"]))
+                    yield BlockMarker.model_validate_json(result["marker"])
     except RayError as error:
         # Its text has the stack of the actor, and what an exception says may quote a message.
         log.error(log_event("audit_actors_failed", error=type(error).__name__))

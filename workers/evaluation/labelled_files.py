@@ -40,9 +40,11 @@ class LabelledFiles:
 
     def __init__(self, paths: Sequence[Path], form: str, mapped: Mapped, dialect: DialectAsked = AS_FOUND) -> None:
         if form not in FORMAT_NAMES:
-            raise ConfigurationError(f"format {form!r}: not one of {', '.join(FORMAT_NAMES)}")
+            meant = did_you_mean(form, FORMAT_NAMES)
+            raise ConfigurationError(f"format {form!r}: not one of {', '.join(FORMAT_NAMES)}{meant}")
         if unknown := set(mapped.columns) - set(COLUMNS):
-            raise ConfigurationError(f"column {min(unknown)!r}: not one of {', '.join(COLUMNS)}")
+            meant = did_you_mean(min(unknown), COLUMNS)
+            raise ConfigurationError(f"column {min(unknown)!r}: not one of {', '.join(COLUMNS)}{meant}")
         if mapped.columns or mapped.unsafe:
             if form not in (AUTO, BENCHMARK):
                 raise ConfigurationError(f"format {form!r} has columns and labels of its own, which cannot be mapped")

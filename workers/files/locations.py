@@ -3,6 +3,7 @@
 Opens no file.
 """
 
+import errno
 import os
 import re
 from collections.abc import Sequence
@@ -136,8 +137,8 @@ def _expand(argument: str, suffixes: tuple[str, ...], own: str | None) -> Files:
     fixed = "/".join(parts[:magic]) or ("/" if rest.startswith("/") else ".")
     files, root = filesystem_of(argument if magic is None else prefix + fixed + options)
     pattern = None if magic is None else re.compile(_translate(parts[magic:]))
-    if magic is None and (info := files.get_file_info(root)).type == fs.FileType.File:
-        return Files([Found(uri_of(root), info.base_name)], [])
+    if magic is None and (name := _file_at(files, root)) is not None:
+        return Files([Found(uri_of(root), name)], [])
     listed = _listed(files, root)
     found, left_out = [], [LeftOut(uri_of(path), why) for path, why in listed.left_out]
     for path in listed.paths:
@@ -155,6 +156,14 @@ def _expand(argument: str, suffixes: tuple[str, ...], own: str | None) -> Files:
             continue
         left_out.append(LeftOut(uri_of(path), why))
     return Files(found, left_out)
+
+
+def _file_at(files: Any, path: str) -> str | None:
+    """The name of the file there; None for a folder."""
+    info = files.get_file_info(path)
+    if info.type == fs.FileType.NotFound and isinstance(files, fs.LocalFileSystem):  # elsewhere a folder is a prefix
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    return str(info.base_name) if info.type == fs.FileType.File else None
 
 
 class _Listed(NamedTuple):

@@ -8,6 +8,7 @@ import math
 import os
 import re
 import socket
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -23,14 +24,19 @@ from workers.telemetry.log import log_event
 
 log = logging.getLogger(__name__)
 ON_THIS_MACHINE = "auto"
-_HOST_AND_PORT = re.compile(r"([^/]+):(\d+)")
+_HOST_AND_PORT = re.compile(r"(?:ray://)?([^/]+):(\d+)")
 _REACH_S = 10.0
 # Lines of Ray 2.60 that alarm a reader and mean that all is well. Each is dropped by its own words, nothing else is.
-# What Ray's C++ parts write to the process's own stderr does not come by here.
 _TOKEN_LOGGER = "ray._private.authentication.authentication_token_setup"
 # A cluster of this process has a token of its own since 2.60, and Ray says so as a warning.
 _TOKEN = "Token authentication is enabled for this Ray cluster."
 # `serve.shutdown()` ends the controller that it has just asked to end, and Ray reports the unanswered call.
+# Ray Data hands each actor of a pool its work by reference and has it restarted, of which Ray's C++ part tells this
+# process's stderr, for each, as an error. The reference is Ray Data's own, and is there until the pool has ended.
+_RESTARTS = (
+    " E [0-9]+ [0-9]+] core_worker[.]cc:[0-9]+: Actor with class name: 'MapWorker[(].* max_restarts > 0[.] If the argum"
+)
+_DRAINED_S = 2.0
 _SHUTDOWN = re.compile(r"Task ServeController\.graceful_shutdown failed\..* killed by `ray\.kill`")
 
 
@@ -127,6 +133,43 @@ def quiet_stop() -> Iterator[None]:
     finally:
         sys.stdout.flush()
         sys.stdout = before
+
+
+@contextmanager
+def quiet_actors() -> Iterator[None]:
+    """Within it, drop what Ray writes to stderr about actors of Ray Data that can be restarted, as they are started.
+
+    C++ writes to the descriptor, which is a pipe meanwhile; whoever asks Python's `sys.stderr` still finds a terminal
+    where there is one. At the other end there is a process and no thread, so that the last lines of a crash are kept;
+    its session is another, so that Ctrl-C leaves it alone.
+    """
+    reading, writing = os.pipe()
+    try:
+        real = os.dup(2)
+        kept = subprocess.Popen(
+            ["sed", "-u", "-E", f"/{_RESTARTS}/d"], stdin=reading, stdout=real, start_new_session=True
+        )
+    except OSError:  # stderr is closed, or there is no sed
+        os.close(reading)
+        os.close(writing)
+        yield
+        return
+    os.close(reading)
+    # `real` stays open: a thread of Ray's may still be writing to this file when it is replaced again.
+    own = os.fdopen(real, "w", 1, "utf-8", "backslashreplace", closefd=False)
+    before, sys.stderr = sys.stderr, own
+    os.dup2(writing, 2)
+    os.close(writing)
+    try:
+        yield
+    finally:
+        os.dup2(real, 2)
+        sys.stderr = before
+        try:
+            kept.wait(_DRAINED_S)
+        except subprocess.TimeoutExpired:  # a process that was started meanwhile has the pipe as well
+            kept.kill()
+            kept.wait()
 
 
 def _is_no_news(record: logging.LogRecord) -> bool:

@@ -93,10 +93,11 @@ def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
         ConfigurationError: names every wrong key with its value; secrets are not repeated.
     """
     known = variable_names()
-    for name in os.environ:
-        upper = name.upper()
-        if upper.startswith(PREFIX) and upper not in known and upper != CONFIG_VARIABLE:
-            raise ConfigurationError(f"{name}: unknown setting{did_you_mean(upper, known)}")
+    ours = {*known, CONFIG_VARIABLE}
+    unknown = sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in ours)
+    if unknown:
+        faults = (f"{name}: unknown setting{did_you_mean(name, ours)}" for name in unknown)
+        raise ConfigurationError("\n".join(faults))
     named = os.environ.get(CONFIG_VARIABLE)
     path = config or Path(named or DEFAULT_CONFIG)
     if (config or named) and not path.is_file():

@@ -149,7 +149,7 @@ def test_a_dry_run_of_a_topics_sample_counts_its_rows_only(monkeypatch: pytest.M
         (("LOG", *FIELDS, "--into", "RUN", "--stratify", "who"), "give --sample"),
         (("LOG", *FIELDS, "--into", "RUN", "--sample", "x"), "neither a number of rows nor a percentage"),
         (("LOG", *FIELDS, "--into", "nowhere://x/y"), "nowhere"),
-        (("LOG.txt", "--into", "RUN"), "no file there"),
+        (("LOG.txt", "--into", "RUN"), "chat.parquet.txt: cannot be read: No such file or directory"),
         (("LOG", "--map", "text"), "FIELD=COLUMN"),
         (("LOG", *FIELDS, "--map", "text=who"), "text: given twice"),
         (("x" * 300,), "cannot be read: "),

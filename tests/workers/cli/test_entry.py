@@ -58,6 +58,7 @@ def test_a_command_that_is_not_there_is_named_with_one_that_is() -> None:
         (["audit", "status", "x"], 2, "jinja2 is not installed: pip install 'weir-moderation[audit]'"),
         (["plan", "--messages-per-second", "1000", "--tokens", "50"], 0, ""),
         (["schema", "verdict"], 0, ""),
+        (["check", "--timeout", "2"], 1, ""),  # what an extra is needed for is one line among the others
     ],
 )
 def test_a_command_without_its_extra_says_what_to_type(words: list[str], code: int, said: str) -> None:

@@ -145,6 +145,8 @@ def test_folders_and_globs_find_files_by_their_ends_and_leave_hidden_ones_out(tm
     assert names("x/?/b.csv") == ["y/b.csv"]
     with pytest.raises(ConfigurationError, match="no file there"):
         names("x/*.parquet")
+    with pytest.raises(ConfigurationError, match="absent: cannot be read: No such file or directory"):
+        names("absent")
 
 
 def test_uris_find_files_and_can_be_read_again_whatever_stands_in_their_names(tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ def test_an_unknown_variable_stops_the_start_by_name(monkeypatch: pytest.MonkeyP
         ("WEIR_KAFKA__GROUPID", "WEIR_KAFKA__GROUP_ID"),
         ("WEIR_KAFKA_GROUP_ID", "WEIR_KAFKA__GROUP_ID"),
         ("weir_guard__modle", "WEIR_GUARD__MODEL"),
+        ("WEIR_CONFIGS", "WEIR_CONFIG"),
         ("WEIR_KAFKA__ACKS", None),
         ("WEIR_X", None),
     ],
@@ -74,6 +75,13 @@ def test_a_setting_that_is_nearly_one_is_told_which(
     monkeypatch.setenv(wrong, "hunter2")
 
     assert refusal() == f"{wrong}: unknown setting" + (f"; did you mean {meant}?" if meant else "")
+
+
+def test_every_unknown_variable_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEIR_Y", "hunter2")
+    monkeypatch.setenv("WEIR_X", "hunter2")
+
+    assert refusal() == "WEIR_X: unknown setting\nWEIR_Y: unknown setting"
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,18 @@
-"""The report's tables as CSV, for a spreadsheet to sort: the page runs no script.
+"""The report's tables as CSV.
 
-A cell from outside that a spreadsheet would take for a formula begins with an apostrophe.
+A cell from outside that a spreadsheet would take for a formula gets an apostrophe before it, also where the spreadsheet
+would begin a cell at another separator than ours.
 """
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 
 from schemas.verdict import Severity
 from workers.audit.report.model import AuditReport, Breakdown
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = re.compile(r"(^|[;|,\t\r\n])(?=[=+\-@＝＋－＠\t\r\n])")
 _SEVERITIES = [severity.value for severity in Severity]
 Rows = Iterator[Sequence[object]]
 
@@ -60,4 +62,4 @@ def _text(rows: Rows) -> str:
 
 
 def _safe(cell: object) -> object:
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
+    return _FORMULA.sub(r"\1'", cell) if isinstance(cell, str) else cell

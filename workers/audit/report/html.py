@@ -1,7 +1,7 @@
-"""Renders a report as one self-contained HTML page: no script, no network, inline style and charts.
+"""Renders a report as one self-contained HTML page: no network, inline style and charts, a script that sorts tables.
 
 The template engine escapes every value, names from outside lose their unprintable characters, and the page's content
-security policy allows nothing but its own style sheet. Computes no figure.
+security policy allows nothing but its own style sheet and script. Computes no figure.
 """
 
 import base64
@@ -24,7 +24,7 @@ _UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 def render(report: AuditReport) -> str:
     """The page."""
-    style = (_FOLDER / "page.css").read_text(encoding="utf-8")
+    style, script = (_Ours((_FOLDER / name).read_text(encoding="utf-8")) for name in ("page.css", "tables.js"))
     environment = Environment(
         loader=FileSystemLoader(_FOLDER),
         autoescape=True,
@@ -53,9 +53,10 @@ def render(report: AuditReport) -> str:
     }
     page = environment.get_template("page.html").render(
         report=report,
-        # The policy's digest is that of the style in the page, so our own file must not be escaped.
-        style=_Style(style),
-        style_sha256=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+        style=style,
+        script=script,
+        style_sha256=_digest(style),
+        script_sha256=_digest(script),
         width=charts.WIDTH,
         height=charts.HEIGHT,
         spark_width=charts.SPARK_WIDTH,
@@ -85,11 +86,15 @@ class FactsBeside(NamedTuple):
     same: list[tuple[str, str | None, str | None]]
 
 
-class _Style(str):
-    """A style sheet of ours, put into the page unescaped."""
+class _Ours(str):
+    """A file of ours, put into the page unescaped: the policy's digest is that of what stands in the page."""
 
     def __html__(self) -> str:
         return str(self)
+
+
+def _digest(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def run_facts(run: RunFacts) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Literal, NamedTuple, get_args
 
 from schemas.errors import ConfigurationError
+from schemas.suggestion import did_you_mean
 
 Turns = Literal["last", "users", "all"]
 """Which turns of a row are judged: the last one, each of a user, or each of user and assistant."""
@@ -117,7 +118,7 @@ def preset_of(name: str | None) -> Preset:
     if name is None:
         return PLAIN
     if name not in PRESETS:
-        raise ConfigurationError(f"--format {name}: not one of {', '.join(PRESETS)}")
+        raise ConfigurationError(f"--format {name}: not one of {', '.join(PRESETS)}{did_you_mean(name, PRESETS)}")
     return PRESETS[name]
 
 

@@ -32,9 +32,7 @@ def report(
     ] = None,
     tables: Annotated[
         Path | None,
-        typer.Option(
-            "--csv", metavar="FOLDER", help="Write the page's tables there as CSV, for a spreadsheet to sort."
-        ),
+        typer.Option("--csv", metavar="FOLDER", help="Write the page's tables there as CSV, for a spreadsheet."),
     ] = None,
     listed: Annotated[
         int, typer.Option("--top", min=1, max=1_000, help="Tenants, languages, conversations and changes listed.")

@@ -5,7 +5,9 @@ Every wrong setting is a ValueError that names the setting and its value. Knows 
 
 import hashlib
 import json
+import logging
 import re
+import sys
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +15,8 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 import torch
+from huggingface_hub import constants
+from huggingface_hub.utils.tqdm import enable_progress_bars
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
@@ -92,7 +96,7 @@ def load_tokenizer(model: str, *, revision: str | None = None) -> LoadedTokenize
 
     Raises ValueError as `load_model` does.
     """
-    transformers_logging.disable_progress_bar()
+    show_downloads_only()
     source, is_folder = resolve_source(model)
     with naming(model, revision):
         _, options = pinned_options(source, revision, is_folder=is_folder)
@@ -117,7 +121,7 @@ def load_model(model: str, *, revision: str | None = None, device: str = "auto",
     that cannot work, and for weights that are not all there.
     """
     torch_device = resolve_device(device)
-    transformers_logging.disable_progress_bar()  # it draws without a terminal, too
+    show_downloads_only()
     source, is_folder = resolve_source(model)
     with naming(model, revision):
         pinned, options = pinned_options(source, revision, is_folder=is_folder)
@@ -144,6 +148,13 @@ def load_model(model: str, *, revision: str | None = None, device: str = "auto",
         end_ids=end_ids,
         max_positions=config.max_position_embeddings,
     )
+
+
+def show_downloads_only() -> None:
+    """Have the libraries draw no bar but that of a download, which takes minutes, and that only on a terminal."""
+    transformers_logging.disable_progress_bar()  # the hub's, too
+    if sys.stderr.isatty() and not constants.HF_HUB_DISABLE_PROGRESS_BARS:
+        enable_progress_bars()
 
 
 def resolve_device(device: str) -> torch.device:
@@ -193,11 +204,16 @@ def resolve_source(model: str, demo: Path | None = None) -> tuple[str, bool]:
 
 @contextmanager
 def naming(model: str, revision: str | None) -> Iterator[None]:
-    """Whatever the libraries cannot read is a wrong setting, so the error names it."""
+    """Whatever the libraries cannot read is a wrong setting, so the error names it, and nothing else does before it."""
+    hub = logging.getLogger("huggingface_hub")
+    level = hub.level
+    hub.setLevel(logging.ERROR)  # two lines for each of five tries at a hub that cannot be reached
     try:
         yield
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise ValueError(f"guard.model {model!r} (guard.revision {revision!r}) cannot be loaded: {error}") from error
+    finally:
+        hub.setLevel(level)
 
 
 def hub_commit(model: str, revision: str | None) -> str | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from pipelines.policy import load_policy
 from schemas.errors import ConfigurationError, ModerationError
 from workers.ask.keys import read_keys
-from workers.ask.server import listening
+from workers.extras import extras_named
 from workers.settings.loading import Settings, load_settings, otel_variables
 from workers.telemetry.export import try_export
 from workers.telemetry.variables import endpoint, shown_endpoint, unsupported
@@ -49,9 +49,13 @@ def preflight(
             yield CheckResult(name, "skip", "no settings")
         return
     settings = loaded[0]
-    yield check("policy", lambda: _policy(settings), timeout_s)
+    policy = check("policy", lambda: _policy(settings), timeout_s)
+    yield policy
     yield check("autoscaling", lambda: _autoscaling(settings), timeout_s)
-    yield check("shadow", lambda: _shadow(settings), timeout_s)
+    if policy.status != "ok" and settings.shadow.enabled and settings.candidate().policy == settings.policy:
+        yield CheckResult("shadow", "skip", "see policy")
+    else:
+        yield check("shadow", lambda: _shadow(settings), timeout_s)
     yield check("ask", lambda: _ask(settings), timeout_s)
     yield check("deltas", lambda: _deltas(settings), timeout_s)
     yield from kafka_checks(settings, timeout_s)
@@ -107,6 +111,8 @@ def _ask(settings: Settings) -> str:
     if not ask.enabled:
         return "off"
     keys = "this machine only" if ask.keys_file is None else f"{len(read_keys(ask.keys_file).keys)} keys"
+    with extras_named():
+        from workers.ask.server import listening  # an extra's: without it, all else can still be looked at
     listening(ask.host, ask.port).close()
     return f"{ask.host}:{ask.port}, {keys}"
 

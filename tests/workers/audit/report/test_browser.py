@@ -71,6 +71,39 @@ def test_the_page_is_dark_where_that_is_preferred(page: Path, tmp_path: Path) ->
     assert share(seen.pixels, PAPER) < 0.01
 
 
+def test_a_click_on_a_column_s_head_sorts_its_table_and_what_is_left_over_stays_last(
+    page: Path, tmp_path: Path
+) -> None:
+    """The page's own script is let in by the page's own policy; ours here, which clicks, needs another."""
+    rows = "".join(
+        f"<tr{kind}><th>{name}</th><td><svg></svg></td><td>{share}</td></tr>"
+        for kind, name, share in (
+            ("", "b", "1,000.50 %"),
+            ("", "a", "&lt; 0.01 %"),
+            ("", "c", "–"),
+            (' class="rest"', "all others", "0 %"),
+        )
+    )
+    clicks = (
+        "const [name, mix, share] = document.querySelectorAll('#planted th[scope=col]');"
+        "for (const head of [share, share, name, mix]) { head.click();"
+        "console.log([...document.querySelectorAll('#planted tbody th')].map((cell) => cell.textContent).join(''), "
+        "head.getAttribute('aria-sort')) }"
+    )
+    text = page.read_text().replace("Content-Security-Policy", "none")
+    heads = "".join(f"<th scope=col>{name}</th>" for name in ("name", "mix", "share"))
+    table = f"<table id=planted><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></main>"
+    planted = tmp_path / "planted.html"
+    planted.write_text(text.replace("</main>", table).replace("</body>", f"<script>{clicks}</script></body>"))
+
+    assert [line.split('"')[1] for line in look(planted, tmp_path, WIDTH, HEIGHT).console] == [
+        "abcall others ascending",
+        "cbaall others descending",
+        "abcall others ascending",
+        "abcall others null",
+    ]
+
+
 def test_a_page_that_runs_a_script_or_asks_for_something_would_be_noticed(page: Path, tmp_path: Path) -> None:
     """What the tests above rest on: the browser's console and its requests are seen here."""
     added = "<script>console.log('a script ran')</script><img src='http://example.test/picture'></body>"

@@ -37,6 +37,7 @@ def test_page_and_json_hold_the_same_figures(run: str, tmp_path: Path) -> None:
 
 def test_the_tables_are_csv_that_no_spreadsheet_takes_for_formulas(tmp_path: Path) -> None:
     rows = [verdict("a", "Unsafe", "Violent", tenant="=HYPERLINK(1)"), verdict("b", tenant="-1", language="@x")]
+    rows.append(verdict("c", tenant="a;=1;\t＋2 -3"))  # a spreadsheet's own separator may be another
     run = write_run(tmp_path / "run", rows, [dead_letter("x", "too_long")])
     refused = CliRunner().invoke(app, ["audit", "report", run, "--csv", str(tmp_path / "tables")])
     (tmp_path / "tables").mkdir()
@@ -50,6 +51,7 @@ def test_the_tables_are_csv_that_no_spreadsheet_takes_for_formulas(tmp_path: Pat
         ["tenant", "tenant", "verdicts", "Safe"],
         ["'-1", "", "1", "1"],
         ["'=HYPERLINK(1)", "", "1", "0"],
+        ["a;'=1;'\t'＋2 -3", "", "1", "1"],
     ]
     assert {row[0] for row in read["languages.csv"][1:]} == {"'@x", "en"}
     assert read["categories.csv"] == [["category", "verdicts"], ["Violent", "1"]]

@@ -175,7 +175,7 @@ def test_exports_of_discord_are_read(tmp_path: Path, name: str, content: str) ->
 def test_what_does_not_fit_is_refused_by_name(tmp_path: Path) -> None:
     path = lines(tmp_path / "a.jsonl", {"text": "a"})
     for form, turns, said in (
-        ("lmsis", None, "--format lmsis: not one of lmsys, wildchat"),
+        ("lmsis", None, r"--format lmsis: not one of lmsys, wildchat.*; did you mean lmsys\?"),
         (None, "first", "--turns first: not one of last, users, all"),
         (None, "all", "--turns all: a row is one message"),
         ("lmsys", None, "nothing to judge"),

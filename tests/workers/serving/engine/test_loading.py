@@ -1,18 +1,22 @@
 """Loading: which model, revision, device and dtype a setting means, and that wrong ones are named."""
 
 import json
+import logging
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from huggingface_hub import constants
+from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars
 from safetensors.torch import load_file, save_file
+from transformers.utils.logging import is_progress_bar_enabled
 
 from workers.serving.engine import loading
-from workers.serving.engine.loading import load_model, resolve_device, resolve_dtype
+from workers.serving.engine.loading import load_model, naming, resolve_device, resolve_dtype, show_downloads_only
 from workers.serving.engine.reference import ReferenceEngine
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -28,6 +32,36 @@ def hub(tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     (cached / "refs" / "main").write_text(COMMIT)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+
+
+def test_a_hub_that_cannot_be_reached_is_one_line_and_not_two_for_each_try(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        tries.warning("Retrying in 1s [Retry 1/5].")
+        raise OSError("no hub")
+
+    tries = logging.getLogger("huggingface_hub.utils._http")
+    monkeypatch.setattr(logging.getLogger("huggingface_hub"), "propagate", True)
+    with pytest.raises(ValueError, match=r"^guard\.model 'o/m' .* cannot be loaded: no hub$"), naming("o/m", None):
+        fail()
+    tries.warning("of another")
+
+    assert [record.getMessage() for record in caplog.records] == ["of another"]
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_download_has_its_bar_on_a_terminal_and_nothing_else_has(
+    monkeypatch: pytest.MonkeyPatch, is_terminal: bool
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal)
+    try:
+        show_downloads_only()
+
+        assert are_progress_bars_disabled() is not is_terminal
+        assert not is_progress_bar_enabled(), "that of transformers"
+    finally:
+        disable_progress_bars()
 
 
 def test_a_folder_is_loaded_ready_to_judge(model_folder: Path) -> None:

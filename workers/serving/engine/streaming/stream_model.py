@@ -12,7 +12,6 @@ from typing import Any, Final, cast
 import torch
 from safetensors import safe_open
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase, Qwen3Model
-from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file
 
 from workers.serving.engine.completion import EngineIdentity
@@ -27,6 +26,7 @@ from workers.serving.engine.loading import (
     resolve_device,
     resolve_dtype,
     resolve_source,
+    show_downloads_only,
 )
 from workers.serving.engine.streaming.heads import TENSORS, HeadGroup, read_heads
 
@@ -74,7 +74,7 @@ def load_stream_model(
     Raises ValueError for settings that cannot work, for another kind of model, and for weights that are not all there.
     """
     torch_device = resolve_device(device)
-    transformers_logging.disable_progress_bar()
+    show_downloads_only()
     source, is_folder = resolve_source(model, STREAM_DEMO_FOLDER)
     with naming(model, revision):
         pinned, options = pinned_options(source, revision, is_folder=is_folder)
