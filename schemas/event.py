@@ -160,7 +160,7 @@ def read_event(payload: Mapping[str, Any]) -> ChatEvent:
 
 
 def _payload(record: SourceRecord, value: bytes) -> dict[str, Any]:
-    is_structured, is_binary = envelope.mode_of(record.headers) if record.headers else (False, False)
+    is_structured, is_binary = envelope.mode_of(record.headers, value) if record.headers else (False, False)
     payload = _parse_object(value)
     if is_structured:
         return cloud_event.payload_of_structured(payload, _parse_object)

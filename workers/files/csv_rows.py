@@ -132,4 +132,5 @@ class _RowLines:
         self._size += size
         if self._size > LARGEST_ROW_BYTES:
             raise OverflowError
-        return (line.removeprefix(BOM) if is_first else line).decode()
+        # Halves of characters are the event's reader's to replace.
+        return (line.removeprefix(BOM) if is_first else line).decode("utf-8", "surrogatepass")

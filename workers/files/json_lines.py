@@ -7,7 +7,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from schemas.reasons import Reason
-from workers.files.row_values import LARGEST_ROW_BYTES, ColumnNames, Malformed, Row, getter_of
+from workers.files.row_values import LARGEST_ROW_BYTES, ColumnNames, Malformed, Row, getter_of, object_of
 from workers.files.text_lines import BOM, Lines
 
 _SAMPLE_BYTES = 2**16
@@ -81,13 +81,7 @@ class LineCursor:
         if len(line) > LARGEST_ROW_BYTES:
             detail = f"{size} bytes, the limit of a row is {LARGEST_ROW_BYTES}"
             return Malformed(self._lines.number, Reason.EVENT_TOO_LARGE, detail)
-        try:
-            content = from_json(line)
-        except ValueError:
-            content = None
-        if isinstance(content, dict):
-            return content
-        return Malformed(self._lines.number, Reason.INVALID_JSON, "not a JSON object", line.strip(b"\r\n"))
+        return object_of(line, self._lines.number)
 
 
 def holds_lines(stream: io.BufferedReader) -> bool:

@@ -64,8 +64,6 @@ class Columns(NamedTuple):
             raise ConfigurationError(
                 f"{_named(files)}: nothing to judge: map text or messages to one of {list(there)[:20]}"
             )
-        if turns != "last" and "messages" not in by_field and "answer" not in by_field:
-            raise ConfigurationError(f"--turns {turns}: a row is one message; there is no column of messages")
         if turns != "last" and not {"messages", "answer"} & set(by_field):
             raise ConfigurationError(f"--turns {turns}: a row is one message; there is no column of messages")
         columns = cls({field: by_field[field] for field in FIELDS if field in by_field}, stratum, turns)

@@ -119,8 +119,7 @@ def test_a_row_whose_time_no_calendar_has_is_judged_without_one(tmp_path: Path, 
         ({"role": "r", "text": "e"}, ("assistant", "a"), "unsupported_role"),
         ({"messages": "m"}, ("{",), "wrong_type"),
         ({"messages": "m"}, ([],), "empty_messages"),
-        ({"text": "e"}, Malformed(3, Reason.INVALID_JSON, "", b"{broken"), "invalid_json"),
-        ({"text": "e"}, Malformed(3, Reason.INVALID_JSON, "", b"[1]"), "wrong_type"),
+        ({"messages": "m"}, ([{"role": "user", "content": b"\xff"}],), "not_utf8"),
     ],
 )
 def test_what_is_wrong_with_a_row_is_refused_as_live_refuses_it(fields: dict[str, str], row: Row, reason: str) -> None:
