@@ -10,8 +10,8 @@ from typing import Any
 from uuid import UUID
 
 from schemas.errors import EventError
-from schemas.event_faults import read_slowly
 from schemas.handling import Handled, Handling
+from schemas.reading.json_text import read_slowly
 from schemas.reading.moments import read_moment
 from schemas.reading.turns import Counts, normal_turns, refuse_without_text, text_of, whole_characters
 from schemas.reasons import Reason

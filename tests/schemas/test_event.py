@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from schemas.errors import EventError
 from schemas.event import ChatEvent, Task, decode_event
-from schemas.event_faults import MAX_DEPTH
+from schemas.reading.json_text import MAX_DEPTH
 from schemas.reasons import STAGE_OF, Reason, Stage
 from schemas.record import Headers, SourceRecord
 

@@ -9,9 +9,9 @@ from urllib.parse import unquote
 
 from pydantic_core import from_json
 
-from schemas import event_faults
 from schemas.errors import EventError
 from schemas.reading.envelope import object_in
+from schemas.reading.json_text import read_slowly
 from schemas.reasons import Reason
 
 Values = tuple[Any, ...]
@@ -47,7 +47,7 @@ def _object(text: bytes) -> dict[str, Any]:
     try:
         content: Any = from_json(text)
     except ValueError:
-        content = event_faults.read_slowly(text)
+        content = read_slowly(text)
     return content if isinstance(content, dict) else object_in(content, _object)
 
 

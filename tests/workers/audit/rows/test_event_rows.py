@@ -15,13 +15,12 @@ from pipelines.moderation import Admitted
 from schemas.dead_letter import DeadLetter
 from schemas.errors import ConfigurationError
 from schemas.handling import Handled
-from schemas.reasons import Reason
 from tests.workers.audit.scripted_lane import moderation, plan_of, resolved
 from workers.audit.rows.block_rows import BlockRows
 from workers.audit.rows.blocks import Block
 from workers.audit.rows.columns import Columns, read_mapping
 from workers.audit.rows.event_rows import AuditRecord, EventRows
-from workers.files.row_values import Malformed, Row
+from workers.files.row_values import Row
 
 BLOCK = Block(0, "", "log.csv", 0, 10, 4)
 
