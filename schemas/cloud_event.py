@@ -39,7 +39,7 @@ def payload_of_structured(event: Mapping[str, Any], parse: Parse) -> dict[str, A
     Raises:
         EventError: it is no CloudEvent, or its data is no event; `tombstone` where it has none.
     """
-    attributes = {name: event[name] for name in _REQUIRED_ATTRIBUTES if event.get(name) is not None}
+    attributes = {name: _text(event[name]) for name in _REQUIRED_ATTRIBUTES if event.get(name) is not None}
     cloud_event = _checked(attributes, lambda: CloudEvent(dict(attributes)))
     data, encoded = event.get("data"), event.get("data_base64")
     if data is None and encoded is not None:
@@ -92,6 +92,11 @@ def _checked(attributes: Mapping[str, object], read: Callable[[], BaseCloudEvent
         raise EventError(Reason.INVALID_CLOUDEVENT, f"attributes missing or invalid: {wrong}") from None
     except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError):
         raise EventError(Reason.INVALID_CLOUDEVENT, "attributes: not those of a CloudEvent") from None
+
+
+def _text(value: object) -> object:
+    """An attribute's value; a number, as an id or a version may be written, as its digits."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 def _unquoted(value: bytes) -> bytes:

@@ -133,7 +133,7 @@ BAD: list[tuple[str, Reason, Any, Headers]] = [
     ("structured list data", Reason.INVALID_CLOUDEVENT, structured(data=[CANARY]), STRUCTURED_TYPE),
     ("structured bad base64", Reason.INVALID_CLOUDEVENT, structured(data=..., data_base64="a"), STRUCTURED_TYPE),
     ("structured base64 not JSON", Reason.INVALID_JSON, structured(data=..., data_base64="AAAA"), STRUCTURED_TYPE),
-    ("structured id is a number", Reason.INVALID_CLOUDEVENT, structured(id=5), STRUCTURED_TYPE),
+    ("structured id is a truth value", Reason.INVALID_CLOUDEVENT, structured(id=True), STRUCTURED_TYPE),
     ("structured id too long", Reason.INVALID_VALUE, structured(id="i" * 257), STRUCTURED_TYPE),
     ("structured version is a list", Reason.INVALID_CLOUDEVENT, structured(specversion=[]), STRUCTURED_TYPE),
     *(

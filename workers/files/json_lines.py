@@ -4,13 +4,9 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic_core import from_json
-
 from schemas.reasons import Reason
 from workers.files.row_values import LARGEST_ROW_BYTES, ColumnNames, Malformed, Row, getter_of, object_of
 from workers.files.text_lines import BOM, Lines
-
-_SAMPLE_BYTES = 2**16
 
 
 class LineCursor:
@@ -86,10 +82,6 @@ class LineCursor:
 
 def holds_lines(stream: io.BufferedReader) -> bool:
     """Whether a `.json` file has one object a line, as some writers leave it. Reads its beginning."""
-    lines = [line for line in stream.read(_SAMPLE_BYTES).removeprefix(BOM).split(b"\n") if line.strip()]
-    if len(lines) < 2:
-        return False
-    try:
-        return isinstance(from_json(lines[0]), dict)
-    except ValueError:
-        return False
+    lines = (line for line in iter(lambda: stream.readline(LARGEST_ROW_BYTES), b"") if line.strip().removeprefix(BOM))
+    first = next(lines, b"")
+    return first.endswith(b"\n") and isinstance(object_of(first.removeprefix(BOM), 1), dict) and any(lines)

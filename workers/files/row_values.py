@@ -24,6 +24,15 @@ _DEEPEST = 4
 _NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 
 
+class FormError(ValueError):
+    """What is wrong with a file as a whole, in words that quote nothing of it."""
+
+
+def what_is_wrong(error: Exception) -> str:
+    """What may be said of an error that reading a file has raised: any other may quote it."""
+    return str(error) if isinstance(error, FormError) else type(error).__name__
+
+
 class Malformed(NamedTuple):
     """A row that cannot be read. `line` counts from 1; of a document it is the number of the element."""
 
@@ -88,14 +97,14 @@ class ColumnNames:
         """Add a row's.
 
         Raises:
-            ValueError: the rows have more names than a table has.
+            FormError: the rows have more names than a table has.
         """
         for name, value in content.items():
             path = f"{prefix}{name}"
             if path not in self._names and (not prefix or len(self._names) < _MOST_COLUMNS):
                 self._names[path] = None
                 if len(self._names) > _MOST_NAMES:
-                    raise ValueError("too many columns")
+                    raise FormError(f"more than {_MOST_NAMES} columns")
             if value.__class__ is dict and depth < _DEEPEST:
                 self.note(value, f"{path}.", depth + 1)
 

@@ -140,6 +140,7 @@ ENVELOPES: list[tuple[str, Any, Headers]] = [
     ),
     ("odd extensions", {**CLOUD, "traceParent": "x", "data_ref": 1, "a-b": True, "n": [1], "data": DATA}, STRUCTURED),
     ("a type of XML around an object", {**CLOUD, "datacontenttype": "text/xml", "data": DATA}, STRUCTURED),
+    ("numbers for attributes", {**CLOUD, "id": 5, "specversion": 1.0, "data": DATA}, STRUCTURED),
     ("binary", DATA, BINARY),
     ("binary with odd attributes", DATA, (*BINARY, ("ce_time", b""), ("ce_subject", None), ("ce_x-id", b"\xff"))),
     ("binary, text/json", DATA, (*BINARY, ("content-type", b"text/json"))),

@@ -224,6 +224,23 @@ def test_a_line_is_read_as_a_live_record_s_value(tmp_path: Path) -> None:
     assert read(write(tmp_path / "b.jsonl", lines))[0] == [(reason, line) for line, reason in enumerate(reasons, 1)]
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.csv", "event_id,text,prénom\n1,a,b\n".encode("latin-1"), "the header, line 1: not UTF-8; see --encoding"),
+        ("a.csv", b"event_id,text\r1,secret\r", "the header, line 1: new-line character seen in unquoted field"),
+        ("a.json", b'[{"text": "secret"}', "ValueError"),
+    ],
+)
+def test_what_is_wrong_with_a_whole_file_is_said_without_a_word_of_it(
+    tmp_path: Path, name: str, content: bytes, said: str
+) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        surveyed(write(tmp_path / name, content))
+    assert f"cannot be read as {name[2:]}: {said}" in str(raised.value)
+    assert "secret" not in str(raised.value)
+
+
 def test_a_column_is_seen_however_many_names_the_rows_before_it_have(tmp_path: Path) -> None:
     scores = {"text": "a", "scores": {f"user{number}": 1 for number in range(12_000)}}
     late = {"text": "b", "tenant": "kids", "scores": {"zz": 1}}
@@ -351,7 +368,9 @@ def test_a_huge_line_is_one_dead_letter_and_its_neighbours_are_judged(
 
 def test_json_documents_are_lists_objects_of_lists_single_rows_and_lines(tmp_path: Path) -> None:
     one, two = {"event_id": "1", "text": "a"}, {"event_id": "2", "text": "b"}
-    for content in (json.dumps([one, two]), json.dumps({"x": [one], "y": [two]}), lines(one, two)):
+    long = [{**row, "more": "x" * 100_000} for row in (one, two)]
+    forms = [json.dumps([one, two]), json.dumps({"x": [one], "y": [two]}), lines(one, two), "\n" + lines(*long)]
+    for content in (*forms, lines({**one, "half": "\ud83d"}, two)):
         assert read(write(tmp_path / "a.json", content))[0] == [("1", "a"), ("2", "b")]
     assert read(write(tmp_path / "a.json", json.dumps(one, indent=1)))[0] == [("1", "a")]
     assert read(write(tmp_path / "a.json", json.dumps([one, 5])))[0] == [("1", "a"), ("wrong_type", 2)]
