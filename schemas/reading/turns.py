@@ -31,6 +31,7 @@ _USUAL_ROLES = {
 }
 _ROLES_AT = ("role", "from", "sender", "author")
 _CONTENTS_AT = ("content", "value", "text", "message", "parts", "refusal", "audio")
+_MAY_BE_NULL = 5  # of these: a null there is a content that is null
 _TEXTS_AT = ("text", "refusal", "transcript", "caption")  # of a part
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _BETWEEN_PARTS = "\n"
@@ -92,9 +93,10 @@ def usual_turn(turn: Any) -> Any:
         if found is None and "content" not in turn:
             found = next((turn[name] for name in _CONTENTS_AT if turn.get(name) is not None), None)
         content = content if found is None else found
-    if usual is role and content is turn.get("content"):
+    has_content = any(name in turn for name in _CONTENTS_AT[:_MAY_BE_NULL])
+    if usual is role and content is turn.get("content") and has_content == ("content" in turn):
         return turn
-    return {**turn, "role": usual, **({} if content is None and "content" not in turn else {"content": content})}
+    return {**turn, "role": usual, **({"content": content} if has_content or content is not None else {})}
 
 
 def usual_role(role: Any) -> Any:

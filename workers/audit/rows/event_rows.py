@@ -57,7 +57,7 @@ class EventRows:
 
     def __init__(self, columns: Columns) -> None:
         wanted = columns.wanted
-        self._index_of = {field: wanted.index(name) for field, name in columns.by_field.items()}
+        self._index_of = {field: [wanted.index(name) for name in columns.of(field)] for field in columns.by_field}
         self._turns = columns.turns
         self._stratum = None if columns.stratum is None else wanted.index(columns.stratum)
         self.lookback = LOOKBACK_ROWS if "role" in self._index_of else 0
@@ -153,10 +153,7 @@ class EventRows:
         return None if role in (None, "") else str(role).strip().lower()
 
     def _value(self, row: Values, field: str) -> Any:
-        index = self._index_of.get(field)
-        if index is None:
-            return None
-        value = row[index]
+        value = next((row[index] for index in self._index_of.get(field, ()) if row[index] is not None), None)
         if not isinstance(value, bytes):
             return value
         try:
