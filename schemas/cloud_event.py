@@ -37,13 +37,15 @@ def payload_of_structured(event: Mapping[str, Any], parse: Parse) -> dict[str, A
         parse: reads a JSON object, or raises EventError.
 
     Raises:
-        EventError: it is no CloudEvent, or its data is no event.
+        EventError: it is no CloudEvent, or its data is no event; `tombstone` where it has none.
     """
-    attributes = {name: event[name] for name in _REQUIRED_ATTRIBUTES if event.get(name) is not None}
+    attributes = {name: _text(event[name]) for name in _REQUIRED_ATTRIBUTES if event.get(name) is not None}
     cloud_event = _checked(attributes, lambda: CloudEvent(dict(attributes)))
     data, encoded = event.get("data"), event.get("data_base64")
     if data is None and encoded is not None:
         data = _decoded(encoded)
+    if data in (None, "") and not event.keys() & {"text", "messages"}:
+        raise EventError(Reason.TOMBSTONE, "data: none, as of what was deleted")
     if isinstance(data, str) and data.lstrip()[:1] == "{":  # JSON that was written as a text, as Dapr does
         data = data.encode("utf-8", "surrogatepass")
     if isinstance(data, bytes):
@@ -92,6 +94,11 @@ def _checked(attributes: Mapping[str, object], read: Callable[[], BaseCloudEvent
         raise EventError(Reason.INVALID_CLOUDEVENT, "attributes: not those of a CloudEvent") from None
 
 
+def _text(value: object) -> object:
+    """An attribute's value; a number, as an id or a version may be written, as its digits."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
 def _unquoted(value: bytes) -> bytes:
     """A header's value; Spring's older versions write it as JSON."""
     return value[1:-1] if len(value) > 1 and value[:1] == value[-1:] == b'"' else value
@@ -106,7 +113,7 @@ def _decoded(encoded: object) -> bytes:
 
 def _with_attributes(payload: dict[str, Any], cloud_event: BaseCloudEvent, time: object) -> dict[str, Any]:
     """The data, with what it leaves unset."""
-    if payload.get("event_id") is None:
+    if payload.get("event_id") in (None, ""):
         payload["event_id"] = cloud_event.get_id()
     if payload.get("created_at") in (None, "") and time is not None:
         payload["created_at"] = time

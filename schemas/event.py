@@ -27,7 +27,7 @@ from schemas import cloud_event, event_faults
 from schemas.cut_value import CutValue
 from schemas.errors import EventError
 from schemas.handling import UNTOUCHED, Handling
-from schemas.reading import envelope
+from schemas.reading import envelope, json_text
 from schemas.reading.fields import normal_form
 from schemas.reading.moments import moment_or_none
 from schemas.reasons import Reason
@@ -160,7 +160,7 @@ def read_event(payload: Mapping[str, Any]) -> ChatEvent:
 
 
 def _payload(record: SourceRecord, value: bytes) -> dict[str, Any]:
-    is_structured, is_binary = envelope.mode_of(record.headers) if record.headers else (False, False)
+    is_structured, is_binary = envelope.mode_of(record.headers, value) if record.headers else (False, False)
     payload = _parse_object(value)
     if is_structured:
         return cloud_event.payload_of_structured(payload, _parse_object)
@@ -175,9 +175,9 @@ def _parse_object(value: bytes) -> dict[str, Any]:
     try:
         payload = from_json(value)
     except ValueError:
-        payload = event_faults.read_slowly(value)
-    if value.count(b"{") + value.count(b"[") > event_faults.MAX_DEPTH:
-        event_faults.refuse_deep(payload)
+        payload = json_text.read_slowly(value)
+    if value.count(b"{") + value.count(b"[") > json_text.MAX_DEPTH:
+        json_text.refuse_deep(payload)
     return payload if isinstance(payload, dict) else envelope.object_in(payload, _parse_object)
 
 

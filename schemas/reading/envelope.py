@@ -14,14 +14,16 @@ _FRAMES = ((b"\x00", 5), (b"\x01", 17))
 _AMQP_TEXT = 0xA1  # a short text as Azure Event Hubs hands it on: this byte, its length, itself
 _CONNECT = {"schema", "payload"}
 _JSON_TYPES = ("/json", "+json", "-json", "-ndjson")
+_BEGINNING = 64  # bytes
 _UNKNOWN_CONTENT = "application/octet-stream"  # what a client says that says nothing
 
 
-def mode_of(headers: Headers) -> tuple[bool, bool]:
+def mode_of(headers: Headers, content: bytes) -> tuple[bool, bool]:
     """Whether headers tell of a CloudEvent in structured mode, and whether of one in binary mode.
 
     Raises:
-        EventError: their last content type is no type of JSON, or one of CloudEvents that Kafka does not have.
+        EventError: their last content type is one of CloudEvents that Kafka does not have; or no type of JSON, and the
+            content does not look like JSON either, as it often does where clients say `text/plain`.
     """
     content_type, is_binary = None, False
     for name, value in headers:
@@ -30,10 +32,10 @@ def mode_of(headers: Headers) -> tuple[bool, bool]:
             content_type = value
         elif value is not None and lower.startswith(cloud_event.BINARY_PREFIX):
             is_binary = True
-    return content_type not in (None, b"application/json") and _is_structured(content_type), is_binary
+    return content_type not in (None, b"application/json") and _is_structured(content_type, content), is_binary
 
 
-def _is_structured(header: bytes) -> bool:
+def _is_structured(header: bytes, content: bytes) -> bool:
     """Whether a `content-type` header names a CloudEvent in structured mode, and not just any JSON."""
     if len(header) > 2 and header[0] == _AMQP_TEXT and header[1] == len(header) - 2:
         header = header[2:]
@@ -43,7 +45,8 @@ def _is_structured(header: bytes) -> bool:
         if name == cloud_event.STRUCTURED_TYPE:
             return True
         raise EventError(Reason.INVALID_CLOUDEVENT, "content-type: Kafka has structured JSON and binary mode only")
-    if not name.endswith(_JSON_TYPES) and name not in ("", _UNKNOWN_CONTENT):
+    is_json = name.endswith(_JSON_TYPES) or name in ("", _UNKNOWN_CONTENT)
+    if not is_json and unframed(content[:_BEGINNING]).lstrip()[:1] != b"{":
         raise EventError(Reason.UNSUPPORTED_CONTENT_TYPE, "content-type: not a JSON type")
     return False
 

@@ -11,11 +11,13 @@ from uuid import UUID
 
 from schemas.errors import EventError
 from schemas.handling import Handled, Handling
+from schemas.reading.json_text import read_slowly
 from schemas.reading.moments import read_moment
 from schemas.reading.turns import Counts, normal_turns, refuse_without_text, text_of, whole_characters
 from schemas.reasons import Reason
 
 _MOST_EXACT = 2**53  # whole numbers up to there are exact as a float
+_IDS_OF_MONGO = ("$oid", "$numberLong", "$uuid")
 
 
 def normal_form(payload: Mapping[str, Any], major_version: int) -> tuple[dict[str, Any], Handling]:
@@ -70,6 +72,8 @@ def identifier(name: str, value: Any, counts: Counts) -> str:
     Raises:
         EventError: it is neither a text nor a whole number; names the field.
     """
+    if isinstance(value, Mapping) and len(value) == 1:  # as MongoDB exports it
+        value = next((value[name] for name in _IDS_OF_MONGO if name in value), value)
     if isinstance(value, bytes):
         value = value.decode("utf-8", "surrogateescape")
     if isinstance(value, float) and value.is_integer() and abs(value) < _MOST_EXACT:
@@ -89,11 +93,22 @@ def _messages(payload: Mapping[str, Any], counts: Counts) -> list[dict[str, str]
         joined = text_of(text, counts)
         refuse_without_text("text", text, joined)
         return [{"role": "user", "content": joined or ""}]
+    messages = turns_in(messages)
     if isinstance(messages, str | bytes | Mapping) or not isinstance(messages, Sequence):
         raise EventError(Reason.WRONG_TYPE, f"messages: a list is needed, found {type(messages).__name__}")
     if not messages:
         raise EventError(Reason.EMPTY_MESSAGES, "messages: empty")
     return normal_turns(messages, counts)
+
+
+def turns_in(messages: Any) -> Any:
+    """The turns that a text holds as JSON, as where a table has no lists; anything else as it is."""
+    if not isinstance(messages, str) or messages.lstrip()[:1] != "[":
+        return messages
+    try:
+        return read_slowly(messages.encode("utf-8", "surrogatepass"))
+    except EventError:
+        return messages
 
 
 def _is_empty(value: Any) -> bool:

@@ -1,7 +1,8 @@
 """Turns of a conversation as chat programs and providers write them, made into those that the chat template shows.
 
 Context is not judged, so nothing in it can make a record a dead letter: what the template cannot show is dropped and
-counted. The last turn is judged, and is refused where that is impossible.
+counted. The last turn is judged, and is refused where that is impossible. It counts as empty only where none of its
+usual members says anything.
 """
 
 import re
@@ -21,6 +22,17 @@ _NO_TURN = frozenset({"tool", "function"})  # what a program said
 # Kinds of parts that hold no text of their author's. Anything else without a text is of a form that is not known.
 _NO_TEXT = re.compile("image|audio|video|voice|photo|sticker|gif|media|file|document|attachment|tool|function|thinking")
 _CALLS = ("tool_calls", "function_call")
+# As other programs call roles, and the members that hold a turn's role and its content; the first that is there counts.
+_USUAL_ROLES = {
+    **dict.fromkeys(("human", "prompter"), "user"),
+    **dict.fromkeys(("gpt", "chatgpt", "bing", "bard", "bot", "chatbot", "model", "ai"), "assistant"),
+    **dict.fromkeys(("observation", "function_response"), "tool"),
+    "function_call": "assistant",
+}
+_ROLES_AT = ("role", "from", "sender", "author")
+_CONTENTS_AT = ("content", "value", "text", "message", "parts", "refusal", "audio")
+_MAY_BE_NULL = 5  # of these: a null there is a content that is null
+_TEXTS_AT = ("text", "refusal", "transcript", "caption")  # of a part
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _BETWEEN_PARTS = "\n"
 _BETWEEN_SYSTEM_TURNS = "\n\n"
@@ -37,10 +49,10 @@ def normal_turns(given: Sequence[Any], counts: Counts) -> list[Turn]:
         EventError: the last turn cannot be judged; names its field.
     """
     last = len(given) - 1
-    judged = _judged_turn(given[last], last, counts)
+    judged = _judged_turn(usual_turn(given[last]), last, counts)
     system: list[str] = []
     context: list[Turn] = []
-    for index, turn in enumerate(given[:last]):
+    for index, turn in enumerate(map(usual_turn, given[:last])):
         role = _role_of(turn)
         if role in _SYSTEM:
             text = text_of(turn.get("content"), counts)
@@ -62,12 +74,51 @@ def normal_turns(given: Sequence[Any], counts: Counts) -> list[Turn]:
     return turns[first:]
 
 
+def usual_turn(turn: Any) -> Any:
+    """A turn under the usual names of role and content; what is no turn, as it is.
+
+    Of the members that may hold what was said, the first that says something is the content, as an empty one may stand
+    beside it: `{"content": "", "parts": […]}`, `{"content": null, "audio": {"transcript": …}}`.
+    """
+    if not isinstance(turn, Mapping):
+        return turn
+    role, content = turn.get("role"), turn.get("content")
+    usual = usual_role(role)
+    if role is None:
+        usual = next((usual_role(turn[name]) for name in _ROLES_AT if turn.get(name) is not None), None)
+        if usual is None and usual_role(turn.get("type")) in (*_SYSTEM, *_SHOWN, *_NO_TURN):
+            usual = usual_role(turn["type"])  # as LangChain writes it
+    if _says_nothing(content):
+        found = next((turn[name] for name in _CONTENTS_AT if not _says_nothing(turn.get(name))), None)
+        if found is None and "content" not in turn:
+            found = next((turn[name] for name in _CONTENTS_AT if turn.get(name) is not None), None)
+        content = content if found is None else found
+    has_content = any(name in turn for name in _CONTENTS_AT[:_MAY_BE_NULL])
+    if usual is role and content is turn.get("content") and has_content == ("content" in turn):
+        return turn
+    return {**turn, "role": usual, **({"content": content} if has_content or content is not None else {})}
+
+
+def usual_role(role: Any) -> Any:
+    """A role by its usual name; one that is not known as it is."""
+    if isinstance(role, Mapping):
+        role = role.get("role")
+    if not isinstance(role, str):
+        return role
+    return _USUAL_ROLES.get(role.strip().lower(), role)
+
+
+def _says_nothing(content: Any) -> bool:
+    return not (text_of(content, Counter()) or "").strip()
+
+
 def text_of(content: Any, counts: Counts) -> str | None:
     """The text of a content: itself, or its parts' texts joined, parts without one counted. None where it has none."""
     if isinstance(content, str):
         return whole_characters(content, counts)
     if isinstance(content, Mapping):
-        content = (content,)
+        parts = content.get("parts")  # as exports of ChatGPT have them
+        content = parts if _text_of_part(content) is None and isinstance(parts, list | tuple) else (content,)
     if not isinstance(content, Sequence) or isinstance(content, bytes):
         return None
     texts = []
@@ -101,7 +152,7 @@ def _judged_turn(turn: Any, index: int, counts: Counts) -> Turn:
     if role not in _SHOWN:
         known = role if role in _SYSTEM | _NO_TURN else "this one"
         raise EventError(Reason.UNSUPPORTED_ROLE, f"{field}.role: {known} cannot be judged")
-    if "content" not in turn and not any(turn.get(name) for name in ("refusal", *_CALLS)):
+    if "content" not in turn and not any(turn.get(name) for name in _CALLS):
         raise EventError(Reason.MISSING_FIELD, f"{field}.content: missing")
     text = _text_of_turn(turn, role, counts)
     refuse_without_text(f"{field}.content", turn.get("content"), text)
@@ -133,9 +184,7 @@ def _is_text_or_attachment(part: Any) -> bool:
 
 def _text_of_turn(turn: Mapping[str, Any], role: str, counts: Counts) -> str | None:
     """A turn's text. A user's without any, as of a picture, stays, so that what answers it is not the first turn."""
-    content, refusal = turn.get("content"), turn.get("refusal")
-    if content is None and isinstance(refusal, str):
-        content = refusal  # what the user was shown
+    content = turn.get("content")
     text = text_of(content, counts)
     return "" if text is None and content is None and role == "user" else text
 
@@ -150,7 +199,7 @@ def _text_of_part(part: Any) -> str | None:
         return part
     if not isinstance(part, Mapping):
         return None
-    for name in ("text", "refusal"):
+    for name in _TEXTS_AT:
         text = part.get(name)
         if isinstance(text, Mapping):
             text = text.get("value", text.get("text"))

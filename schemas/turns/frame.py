@@ -13,6 +13,7 @@ from schemas import event_faults
 from schemas.cut_value import CutValue
 from schemas.errors import EventError
 from schemas.event import Identifier, Message
+from schemas.reading.json_text import read_slowly
 from schemas.reasons import Reason
 from schemas.suggestion import did_you_mean
 
@@ -79,7 +80,7 @@ def decode_frame(value: bytes | None, max_bytes: int) -> DeltaFrame:
     try:
         payload = from_json(value)
     except ValueError:
-        payload = event_faults.read_slowly(value)
+        payload = read_slowly(value)
     return read_frame(payload)
 
 

@@ -132,4 +132,49 @@ OF_INPUTS = (
         "  podSelector:\n    matchLabels:\n      app.kubernetes.io/part-of: weir\n",
         "tests/helm/test_hostile_values.py::test_what_selects_pods_selects_its_own",
     ),
+    Mutant(
+        "has half an emoji cost a row of a file its judgement",
+        "workers/files/row_values.py",
+        "        content = read_slowly(text)\n",
+        '        raise EventError(Reason.INVALID_JSON, "value: not JSON") from None\n',
+        "tests/workers/files/test_batch_cases.py::test_half_an_emoji_is_no_way_to_escape_judgement_and_costs_no_row",
+    ),
+    Mutant(
+        "has a character that was cut by bytes cost a record its judgement",
+        "schemas/reading/json_text.py",
+        "_CUT_CHARACTER.sub(_HALF, value)",
+        "value",
+        "tests/schemas/reading/test_live_cases.py"
+        "::test_a_character_that_was_cut_by_bytes_is_no_way_to_escape_judgement",
+    ),
+    Mutant(
+        "skips a text that stands beside an empty content",
+        "schemas/reading/turns.py",
+        "    if _says_nothing(content):\n",
+        '    if "content" not in turn:\n',
+        "tests/schemas/reading/test_turns.py::test_what_is_shown_and_what_was_done",
+    ),
+    Mutant(
+        "has one value of a table stop its block for good",
+        "workers/files/arrow_tables.py",
+        "    except (ValueError, ArithmeticError, LookupError):\n        return [",
+        "    except OverflowError:\n        return [",
+        "tests/workers/files/test_batch_cases.py"
+        "::test_a_value_of_a_table_that_python_cannot_hold_costs_no_row_beside_it",
+    ),
+    Mutant(
+        "creates a topic by asking for it",
+        "workers/kafka/unbounded_waits.py",
+        'cluster.config["allow_auto_create_topics"] = False',
+        'cluster.config["allow_auto_create_topics"] = True',
+        "tests/workers/kafka/test_patches.py::test_a_topic_that_is_waited_for_in_vain_is_named",
+    ),
+    Mutant(
+        "does not say which topic it waits for",
+        "workers/kafka/errors.py",
+        'return {**said, "topic": error.topic} if isinstance(error, NoTopicError) else said',
+        "return said",
+        "tests/workers/stream/test_publisher.py"
+        "::test_p5_a_topic_of_the_policy_that_is_missing_holds_all_behind_it_and_the_log_names_it",
+    ),
 )

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from schemas.errors import EventError
 from schemas.event import ChatEvent, Task, decode_event
-from schemas.event_faults import MAX_DEPTH
+from schemas.reading.json_text import MAX_DEPTH
 from schemas.reasons import STAGE_OF, Reason, Stage
 from schemas.record import Headers, SourceRecord
 
@@ -65,7 +65,7 @@ BAD: list[tuple[str, Reason, Any, Headers]] = [
     ("white space", Reason.BLANK_TEXT, b" \r\n\t ", ()),
     ("truncated", Reason.INVALID_JSON, json.dumps(EVENT).encode()[:-2], ()),
     ("bare text", Reason.INVALID_JSON, CANARY.encode(), ()),
-    ("number of thousands of digits", Reason.INVALID_JSON, b"9" * 5000, ()),
+    ("number of thousands of digits", Reason.WRONG_TYPE, b"9" * 5000, ()),
     ("too deep", Reason.NESTED_TOO_DEEPLY, nested(MAX_DEPTH + 1), ()),
     ("far too deep", Reason.NESTED_TOO_DEEPLY, b"[" * MAX_BYTES, ()),
     ("deep mapping", Reason.NESTED_TOO_DEEPLY, b'{"a":' * 33 + b"1" + b"}" * 33, ()),
@@ -108,12 +108,12 @@ BAD: list[tuple[str, Reason, Any, Headers]] = [
     ("assistants only", Reason.UNSUPPORTED_ROLE, turns("assistant", "assistant"), ()),
     ("developer last", Reason.UNSUPPORTED_ROLE, turns("user", "developer"), ()),
     ("unknown role last", Reason.UNSUPPORTED_ROLE, turns("user", CANARY), ()),
-    ("text/plain", Reason.UNSUPPORTED_CONTENT_TYPE, EVENT, (("content-type", b"text/plain"),)),
-    ("content type not UTF-8", Reason.UNSUPPORTED_CONTENT_TYPE, EVENT, (("Content-Type", b"\xff\xfe"),)),
+    ("text/plain", Reason.UNSUPPORTED_CONTENT_TYPE, CANARY.encode(), (("content-type", b"text/plain"),)),
+    ("content type not UTF-8", Reason.UNSUPPORTED_CONTENT_TYPE, CANARY.encode(), (("Content-Type", b"\xff\xfe"),)),
     (
         "last content type counts",
         Reason.UNSUPPORTED_CONTENT_TYPE,
-        EVENT,
+        CANARY.encode(),
         (("content-type", b"application/json"), ("content-type", b"application/avro")),
     ),
     ("structured data under binary headers", Reason.MISSING_FIELD, structured(), binary()),
@@ -122,12 +122,18 @@ BAD: list[tuple[str, Reason, Any, Headers]] = [
     ("structured array", Reason.WRONG_TYPE, [STRUCTURED], STRUCTURED_TYPE),
     ("structured not JSON", Reason.INVALID_JSON, b"{", STRUCTURED_TYPE),
     ("structured plain event", Reason.INVALID_CLOUDEVENT, EVENT, STRUCTURED_TYPE),
-    ("structured without data", Reason.INVALID_CLOUDEVENT, structured(data=...), STRUCTURED_TYPE),
+    ("structured without data", Reason.TOMBSTONE, structured(data=...), STRUCTURED_TYPE),
+    (
+        "structured, its text beside the data",
+        Reason.INVALID_CLOUDEVENT,
+        structured(data=None, text=CANARY),
+        STRUCTURED_TYPE,
+    ),
     ("structured text data", Reason.INVALID_CLOUDEVENT, structured(data=CANARY), STRUCTURED_TYPE),
     ("structured list data", Reason.INVALID_CLOUDEVENT, structured(data=[CANARY]), STRUCTURED_TYPE),
     ("structured bad base64", Reason.INVALID_CLOUDEVENT, structured(data=..., data_base64="a"), STRUCTURED_TYPE),
     ("structured base64 not JSON", Reason.INVALID_JSON, structured(data=..., data_base64="AAAA"), STRUCTURED_TYPE),
-    ("structured id is a number", Reason.INVALID_CLOUDEVENT, structured(id=5), STRUCTURED_TYPE),
+    ("structured id is a truth value", Reason.INVALID_CLOUDEVENT, structured(id=True), STRUCTURED_TYPE),
     ("structured id too long", Reason.INVALID_VALUE, structured(id="i" * 257), STRUCTURED_TYPE),
     ("structured version is a list", Reason.INVALID_CLOUDEVENT, structured(specversion=[]), STRUCTURED_TYPE),
     *(

@@ -11,9 +11,9 @@ from pydantic_core import PydanticSerializationError, from_json, to_json
 from starlette.requests import Request
 from starlette.responses import Response
 
-from schemas import event_faults
 from schemas.dead_letter import DeadLetter
 from schemas.errors import AskRefusedError, EventError
+from schemas.reading import json_text
 
 MAX_BODY = 1 << 20
 MAX_ITEMS = 256
@@ -112,8 +112,8 @@ def object_of(body: bytes | bytearray) -> dict[str, Any]:
         try:
             read = from_json(value)
         except ValueError:
-            read = event_faults.read_slowly(value)
-        event_faults.refuse_deep(read)
+            read = json_text.read_slowly(value)
+        json_text.refuse_deep(read)
     except EventError as error:
         raise AskRefusedError("invalid_json", error.detail.replace("value:", "body:", 1)) from None
     if not isinstance(read, dict):

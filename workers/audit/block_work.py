@@ -180,10 +180,7 @@ class BlockWork:
         row = item.malformed
         if row is None:
             return self._judge.admit(item.record)
-        reason, detail = row.reason, row.detail
-        if row.value is not None and isinstance(refused := self._judge.admit(item.record), DeadLetter):
-            reason, detail = refused.reason, refused.detail
-        return dead_letter(item.record, EventError(reason, f"line {row.line}: {detail}"), group="audit")
+        return dead_letter(item.record, EventError(row.reason, f"line {row.line}: {row.detail}"), group="audit")
 
     def _is_sampled(self, item: AuditRecord, event_id: str) -> bool:
         return is_sampled(self._work.sample, event_id, item.stratum)

@@ -178,7 +178,7 @@ def _manifest(asked: Asked, begun: Manifest | None) -> Manifest:
         inputs=asked.plan.inputs,
         left_out=tuple(LeftOut(**item._asdict()) for item in asked.plan.left_out[:_MOST_LEFT_OUT]),
         left_out_in_all=len(asked.plan.left_out),
-        mapping={} if asked.columns is None else asked.columns.by_field,
+        mapping={} if asked.columns is None else asked.columns.mapping,
         turns="last" if asked.columns is None else asked.columns.turns,
         sample=asked.sample,
         since_run=asked.since_run,

@@ -136,7 +136,7 @@ def _key_of(runs: Iterable[str | None]) -> str:
 def _members(plan: Plan, columns: Columns | None) -> Iterator[tuple[str, str]]:
     assert columns is not None
     only = {field: name for field, name in columns.by_field.items() if field == "id"}
-    narrow = Columns(only, columns.stratum)
+    narrow = Columns(only, columns.stratum, instead=columns.instead)
     rows, events = BlockRows(narrow.wanted, 0), EventRows(narrow)
     for block in plan.blocks:
         taken, _ = rows.read(block)

@@ -5,10 +5,13 @@ Judges nothing.
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pipelines.evaluation.examples import LabelledExample
+from pipelines.fitting.length_policy import with_text
 from schemas.errors import ConfigurationError
+from schemas.reading.turns import whole_characters
 from schemas.suggestion import did_you_mean
 from workers.evaluation.benchmark_rows import FORMATS, Reader, RowSource, format_of
 from workers.evaluation.labelled_rows import BENCHMARK, COLUMNS, Mapped
@@ -90,7 +93,7 @@ class LabelledFiles:
             if isinstance(found, str):
                 self.skipped[found] += 1
             else:
-                yield from found
+                yield from map(_with_whole_characters, found)
 
     def _reader(self, path: Path, columns: Collection[str]) -> tuple[str, Reader]:
         for given, column in self._mapped.columns.items():
@@ -106,6 +109,15 @@ class LabelledFiles:
             return BENCHMARK, self._mapped.read
         names = ", ".join(sorted(map(str, columns))[:12])
         raise ConfigurationError(f"{path}: no benchmark has the columns {names}; map them with --column")
+
+
+def _with_whole_characters(example: LabelledExample) -> LabelledExample:
+    """As events of live traffic are judged: halves of characters are replaced, which no model can read."""
+    contents = [whole_characters(turn["content"], Counter()) for turn in example.conversation]
+    if contents == [turn["content"] for turn in example.conversation]:
+        return example
+    turns = tuple(map(with_text, example.conversation, contents))
+    return replace(example, conversation=turns)
 
 
 def _dialect_of(how: Written) -> str:

@@ -14,6 +14,7 @@ from pipelines.evaluation.examples import Label, LabelledExample
 from pipelines.guard import Conversation
 from schemas.errors import ConfigurationError, EventError
 from schemas.event import Role, read_event
+from schemas.reading.fields import turns_in
 from schemas.verdict import Severity
 from workers.evaluation.benchmark_rows import Found, RowSource, is_true, severity_of
 from workers.evaluation.row_files import Row
@@ -101,7 +102,7 @@ class Mapped:
         return ConfigurationError(f"{source.path}: row {source.number}, column {column!r} ({name}): {what}")
 
     def _conversation(self, row: Row, source: RowSource) -> Conversation:
-        messages = self._value(row, "messages")
+        messages = turns_in(self._value(row, "messages"))
         if messages is not None:
             return self._turns(messages, source)
         texts = [self._value(row, "text"), self._value(row, "response")]

@@ -11,7 +11,7 @@ from schemas.errors import ConfigurationError
 from workers.files.csv_dialect import AS_FOUND, DialectAsked
 from workers.files.cursors import Written, cursor_of, written
 from workers.files.forms import form_of
-from workers.files.row_values import Malformed
+from workers.files.row_values import Malformed, what_is_wrong
 
 Row = dict[str, Any]
 _ROWS = 1_024
@@ -75,7 +75,7 @@ class RowFile:
                 f"{self._path}: {self._form.kind} needs pyarrow: pip install 'weir-moderation[parquet]'"
             )
         # Its own text may quote what stands in the file.
-        detail = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+        detail = error.strerror if isinstance(error, OSError) and error.strerror else what_is_wrong(error)
         return ConfigurationError(f"{self._path}: cannot be read as {self._form.kind}: {detail}")
 
 

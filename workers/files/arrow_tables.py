@@ -10,7 +10,8 @@ from pyarrow import compute, ipc, parquet
 from workers.files.row_values import Row, within
 
 _BATCH_ROWS = 4_096
-_OUT_OF_RANGE = "out of range"
+_UNREADABLE: Mapping[str, Any] = {}
+"""In place of a value that Python cannot hold: no text, no id and no time, so that what needs it is refused by name."""
 
 
 def cursor_of(
@@ -103,18 +104,35 @@ def _values(column: Any) -> list[Any]:
     if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
         # In nanoseconds they would come as pandas' own type where pandas is installed, and not at all where it is not.
         column = compute.cast(column, pa.timestamp("us", column.type.tz), safe=False)
+    if pa.types.is_floating(column.type):
+        column = compute.if_else(compute.is_nan(column), None, column)  # a table of numbers has it for null
     try:
-        return list(column.to_pylist())
-    except OverflowError:
+        return list(column.to_pylist(maps_as_pydicts="lossy"))
+    except (ValueError, ArithmeticError, LookupError):
         return [_value(scalar) for scalar in column]
 
 
 def _value(scalar: Any) -> Any:
-    """A value, or a stand-in that no decoder takes for a time: one row's year 50000 must not stop the others."""
+    """A value; where there is one in it that Python cannot hold, all others. One must not stop the rows around it.
+
+    Such are a time beyond Python's calendar or in a zone that is not known, and a string that is not UTF-8.
+    """
     try:
-        return scalar.as_py()
-    except OverflowError:
-        return _OUT_OF_RANGE
+        return scalar.as_py(maps_as_pydicts="lossy")
+    except (ValueError, ArithmeticError, LookupError):
+        pass
+    kind = scalar.type
+    if pa.types.is_struct(kind):
+        return {name: _value(scalar[place]) for place, name in enumerate(kind.names)}
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return [_value(item) for item in scalar.values]
+    if pa.types.is_dictionary(kind):
+        return _value(scalar.value)
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return scalar.as_buffer().to_pybytes()
+    if pa.types.is_timestamp(kind) and kind.tz is not None:  # which counts in UTC whatever its zone is
+        return _value(pa.scalar(scalar.value, pa.timestamp(kind.unit)))
+    return _UNREADABLE
 
 
 def _parquet_batches(raw: Any, wanted: Sequence[str] | None, row: int) -> tuple[Iterator[Any], int, Any]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from schemas.reasons import Reason
 from workers.files.csv_dialect import Dialect
-from workers.files.row_values import LARGEST_ROW_BYTES, Malformed, Row, Values
+from workers.files.row_values import LARGEST_ROW_BYTES, FormError, Malformed, Row, Values
 from workers.files.text_lines import BOM, Lines
 
 
@@ -23,7 +23,7 @@ class CsvCursor:
         mark: where it begins: byte and line; None: behind the header.
 
     Raises:
-        ValueError: the header cannot be read.
+        FormError: the header cannot be read.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class CsvCursor:
         self._width = 0
         header = self._next()
         if isinstance(header, Malformed):
-            raise ValueError(f"the header, line {header.line}: {header.detail}")  # noqa: TRY004 - of the file
+            raise FormError(f"the header, line {header.line}: {header.detail}")
         self.columns = tuple(header or ())
         self.doubled = tuple(name for name in dict.fromkeys(self.columns) if self.columns.count(name) > 1)
         self._width = len(self.columns)
@@ -132,4 +132,5 @@ class _RowLines:
         self._size += size
         if self._size > LARGEST_ROW_BYTES:
             raise OverflowError
-        return (line.removeprefix(BOM) if is_first else line).decode()
+        # Halves of characters are the event's reader's to replace.
+        return (line.removeprefix(BOM) if is_first else line).decode("utf-8", "surrogatepass")

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic_core import from_json
 
 from schemas.reasons import Reason
-from workers.files.row_values import LARGEST_ROW_BYTES, ColumnNames, Malformed, Row, getter_of
+from workers.files.row_values import LARGEST_ROW_BYTES, ColumnNames, Malformed, Row, getter_of, object_of
 from workers.files.text_lines import BOM
 
 RowsIn = Literal["list", "member", "members", "document"]
@@ -328,10 +328,4 @@ class DocumentCursor:
 def _content(text: bytes, size: int, number: int) -> dict[str, Any] | Malformed:
     if size > LARGEST_ROW_BYTES:
         return Malformed(number, Reason.EVENT_TOO_LARGE, f"{size} bytes, the limit of a row is {LARGEST_ROW_BYTES}")
-    try:
-        content = from_json(text)
-    except ValueError:
-        return Malformed(number, Reason.INVALID_JSON, "not a JSON object", text)
-    if isinstance(content, dict):
-        return content
-    return Malformed(number, Reason.WRONG_TYPE, f"a JSON object is needed, found {type(content).__name__}")
+    return object_of(text, number)

@@ -4,13 +4,9 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic_core import from_json
-
 from schemas.reasons import Reason
-from workers.files.row_values import LARGEST_ROW_BYTES, ColumnNames, Malformed, Row, getter_of
+from workers.files.row_values import LARGEST_ROW_BYTES, ColumnNames, Malformed, Row, getter_of, object_of
 from workers.files.text_lines import BOM, Lines
-
-_SAMPLE_BYTES = 2**16
 
 
 class LineCursor:
@@ -81,21 +77,11 @@ class LineCursor:
         if len(line) > LARGEST_ROW_BYTES:
             detail = f"{size} bytes, the limit of a row is {LARGEST_ROW_BYTES}"
             return Malformed(self._lines.number, Reason.EVENT_TOO_LARGE, detail)
-        try:
-            content = from_json(line)
-        except ValueError:
-            content = None
-        if isinstance(content, dict):
-            return content
-        return Malformed(self._lines.number, Reason.INVALID_JSON, "not a JSON object", line.strip(b"\r\n"))
+        return object_of(line, self._lines.number)
 
 
 def holds_lines(stream: io.BufferedReader) -> bool:
     """Whether a `.json` file has one object a line, as some writers leave it. Reads its beginning."""
-    lines = [line for line in stream.read(_SAMPLE_BYTES).removeprefix(BOM).split(b"\n") if line.strip()]
-    if len(lines) < 2:
-        return False
-    try:
-        return isinstance(from_json(lines[0]), dict)
-    except ValueError:
-        return False
+    lines = (line for line in iter(lambda: stream.readline(LARGEST_ROW_BYTES), b"") if line.strip().removeprefix(BOM))
+    first = next(lines, b"")
+    return first.endswith(b"\n") and isinstance(object_of(first.removeprefix(BOM), 1), dict) and any(lines)

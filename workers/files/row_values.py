@@ -7,29 +7,57 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
+from pydantic_core import from_json
+
+from schemas.errors import EventError
+from schemas.reading.envelope import object_in
+from schemas.reading.json_text import read_slowly
 from schemas.reasons import Reason
 
 Values = tuple[Any, ...]
 LARGEST_ROW_BYTES = 2**24
 """Of one row's text: what is longer is not taken into memory."""
 _MOST_COLUMNS = 10_000
+"""Of nested ones. A row's own are all noted, as one that is overlooked is a field that nobody reads; but see below."""
+_MOST_NAMES = 200_000
 _DEEPEST = 4
 _NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 
 
-class Malformed(NamedTuple):
-    """A row that cannot be read. `value` is its text if it is JSON of some kind, for the decoder to say what is wrong.
+class FormError(ValueError):
+    """What is wrong with a file as a whole, in words that quote nothing of it."""
 
-    `line` counts from 1; of a document it is the number of the element.
-    """
+
+def what_is_wrong(error: Exception) -> str:
+    """What may be said of an error that reading a file has raised: any other may quote it."""
+    return str(error) if isinstance(error, FormError) else type(error).__name__
+
+
+class Malformed(NamedTuple):
+    """A row that cannot be read. `line` counts from 1; of a document it is the number of the element."""
 
     line: int
     reason: Reason
     detail: str
-    value: bytes | None = None
 
 
 Row = Values | Malformed
+
+
+def object_of(text: bytes, line: int) -> dict[str, Any] | Malformed:
+    """The object of one row's JSON, read as the value of a live record is."""
+    try:
+        return _object(text)
+    except EventError as error:
+        return Malformed(line, error.reason, error.detail)
+
+
+def _object(text: bytes) -> dict[str, Any]:
+    try:
+        content: Any = from_json(text)
+    except ValueError:
+        content = read_slowly(text)
+    return content if isinstance(content, dict) else object_in(content, _object)
 
 
 def getter_of(wanted: Sequence[str], constants: Mapping[str, str | None]) -> Callable[[Mapping[str, Any]], Values]:
@@ -66,11 +94,17 @@ class ColumnNames:
         self._names = dict.fromkeys(names)
 
     def note(self, content: Mapping[str, Any], prefix: str = "", depth: int = 1) -> None:
-        """Add a row's."""
+        """Add a row's.
+
+        Raises:
+            FormError: the rows have more names than a table has.
+        """
         for name, value in content.items():
             path = f"{prefix}{name}"
-            if path not in self._names and len(self._names) < _MOST_COLUMNS:
+            if path not in self._names and (not prefix or len(self._names) < _MOST_COLUMNS):
                 self._names[path] = None
+                if len(self._names) > _MOST_NAMES:
+                    raise FormError(f"more than {_MOST_NAMES} columns")
             if value.__class__ is dict and depth < _DEEPEST:
                 self.note(value, f"{path}.", depth + 1)
 

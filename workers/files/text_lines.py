@@ -115,10 +115,14 @@ class _Zstandard(_Unpacked):
 
 
 class _Transcoded(_Unpacked):
+    """Text in UTF-8. Halves of characters stay halves, and bytes that mean nothing stay: they are one row's fault."""
+
     def __init__(self, content: Any, encoding: str) -> None:
         super().__init__()
         self._content = content
-        self._decoder = codecs.getincrementaldecoder(encoding)()
+        is_wide = codecs.lookup(encoding).name.startswith(("utf-16", "utf-32"))
+        self._errors = "surrogatepass" if is_wide else "surrogateescape"
+        self._decoder = codecs.getincrementaldecoder(encoding)(self._errors)
         self._ended = False
 
     def _piece(self) -> bytes | None:
@@ -126,7 +130,7 @@ class _Transcoded(_Unpacked):
             return None
         read = self._content.read(_BUFFER_BYTES)
         self._ended = not read
-        return self._decoder.decode(read, final=self._ended).encode("utf-8", "surrogatepass")
+        return self._decoder.decode(read, final=self._ended).encode("utf-8", self._errors)
 
 
 class Lines:

@@ -35,11 +35,13 @@ __all__ = [
     "KafkaError",
     "KafkaTimeoutError",
     "Meaning",
+    "NoTopicError",
     "TopicAuthorizationFailedError",
     "TransactionalIdAuthorizationFailedError",
     "TransactionalIdNotFoundError",
     "UnknownError",
     "UnknownTopicOrPartitionError",
+    "fault_of",
     "first_line",
     "kafka_faults",
     "meaning_of",
@@ -78,6 +80,24 @@ _FATAL = (
     kafka.KafkaConfigurationError,
     kafka.UnsupportedVersionError,
 )
+
+
+class NoTopicError(KafkaTimeoutError):
+    """No partitions of a topic became known in time: it does not exist, or no server answers.
+
+    Args:
+        topic: its name.
+    """
+
+    def __init__(self, topic: str) -> None:
+        super().__init__(f"no partitions of topic {topic}")
+        self.topic = topic
+
+
+def fault_of(error: BaseException) -> dict[str, str]:
+    """What a log line says of an error: its kind, and the topic where it is about one."""
+    said = {"error": type(error).__name__}
+    return {**said, "topic": error.topic} if isinstance(error, NoTopicError) else said
 
 
 def meaning_of(error: BaseException) -> Meaning:

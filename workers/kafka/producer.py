@@ -16,7 +16,14 @@ from workers.kafka.connection import connection
 from workers.kafka.patches import RememberingPartitioner
 from workers.kafka.polling import stored_with
 from workers.kafka.topic_lives import TopicLives
-from workers.kafka.unbounded_waits import ProducerClient, begin_commit, close_at_once, create_no_topics, send_offsets
+from workers.kafka.unbounded_waits import (
+    NamingProducer,
+    ProducerClient,
+    begin_commit,
+    close_at_once,
+    create_no_topics,
+    send_offsets,
+)
 from workers.settings.sections import KafkaSettings
 
 TRANSACTION_TIMEOUT_MS = 10_000  # what a worker that died left open keeps readers waiting for so long, as Kafka Streams
@@ -31,7 +38,7 @@ class Answer(Protocol):
         """Wait for it for a bounded time; False if it has not come. Raises the KafkaError that was answered."""
 
 
-class Producer(KafkaProducer):
+class Producer(NamingProducer):
     """Sends records to the leaders of their partitions; acknowledged are those that all replicas in sync have.
 
     Args:

@@ -1,4 +1,5 @@
-"""Ways around kafka-python 3.0.12 where it waits without bound, goes on after its end, makes topics or skips records.
+"""Ways around kafka-python 3.0.12 where it waits without bound or without saying for what, goes on after its end, makes
+topics or skips records.
 
 What every poll and every send goes through is in `workers.kafka.patches`.
 """
@@ -9,10 +10,12 @@ from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.consumer.subscription_state import OffsetResetStrategy
-from kafka.errors import KafkaConnectionError, KafkaError
+from kafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError
 from kafka.net.compat import KafkaNetClient
 from kafka.net.manager import KafkaConnectionManager
 from kafka.net.selector import NetworkSelector
+
+from workers.kafka.errors import NoTopicError
 
 ENDS_TIMEOUT_MS = 10_000
 RECONNECT_S = 0.05
@@ -90,6 +93,19 @@ class ProducerClient(TidyClient):
         except KafkaConnectionError:
             time.sleep(RECONNECT_S)
             return False
+
+
+class NamingProducer(KafkaProducer):
+    """A producer that names the topic for which it has waited in vain.
+
+    kafka-python says only that metadata did not come in time, and a verdict may go to several topics.
+    """
+
+    def _wait_on_metadata(self, topic: str, max_wait_ms: float) -> Any:
+        try:
+            return super()._wait_on_metadata(topic, max_wait_ms)
+        except KafkaTimeoutError as error:
+            raise NoTopicError(topic) from error
 
 
 class TidyConsumer(KafkaConsumer):

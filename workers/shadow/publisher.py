@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from schemas.record import JSON_CONTENT
 from schemas.shadow import ShadowDisagreement, ShadowSummary
-from workers.kafka.errors import KafkaError
+from workers.kafka.errors import KafkaError, fault_of
 from workers.kafka.producer import Producer
 from workers.telemetry.log import log_event
 
@@ -88,7 +88,7 @@ class ShadowPublisher:
 
     def _failed(self, error: BaseException) -> None:
         if not self._has_failed:
-            log.warning(log_event("shadow_not_published", error=type(error).__name__))
+            log.warning(log_event("shadow_not_published", **fault_of(error)))
         self._not_before = self._clock() + RETRY_S
         self._has_failed = True  # an idempotent producer that failed one record fails all after it
 

@@ -17,7 +17,7 @@ from pipelines.backoff import Backoff
 from pipelines.moderation import Ruling
 from schemas.dead_letter import DeadLetter
 from schemas.record import JSON_CONTENT, OutputRecord, SourceRecord
-from workers.kafka.errors import KafkaError, KafkaTimeoutError, Meaning, UnknownError, meaning_of
+from workers.kafka.errors import KafkaError, KafkaTimeoutError, Meaning, UnknownError, fault_of, meaning_of
 from workers.kafka.producer import Future, Producer
 from workers.settings.sections import TopicSettings
 from workers.stream.assignment import InFlightRecord
@@ -271,7 +271,7 @@ class Publisher:
 
     def _hold(self, item: InFlightRecord, error: BaseException) -> None:
         self._held()
-        log.warning(log_event("publish_held", **item.log_fields, error=type(error).__name__))
+        log.warning(log_event("publish_held", **item.log_fields, **fault_of(error)))
         self._stopping.wait(self._backoff.next_wait_s())
 
 

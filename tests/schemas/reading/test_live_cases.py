@@ -47,6 +47,8 @@ def event(**fields: Any) -> dict[str, Any]:
         (event(event_id=-5), "event_id", "-5"),
         (event(event_id=10**30), "event_id", "1" + "0" * 30),
         (event(event_id=7.0), "event_id", "7"),
+        (event(event_id={"$oid": "5fda28190d4b6097afba6340"}), "event_id", "5fda28190d4b6097afba6340"),
+        (event(conversation_id={"$numberLong": "-5"}), "conversation_id", "-5"),
         (event(conversation_id=-1001234567890), "conversation_id", "-1001234567890"),
         (event(tenant=81384788765712384), "tenant", "81384788765712384"),
         (event(tenant=None), "tenant", "default"),
@@ -93,6 +95,7 @@ def test_a_time_that_cannot_be_read_costs_nothing_and_is_counted(time: Any) -> N
         {"text": "", "messages": [{"role": "user", "content": "hello"}]},
         {"text": [{"type": "text", "text": "hello"}]},
         {"text": ["he", "llo"]},
+        {"messages": ' [{"role": "user", "content": "hello"}]'},
     ],
 )
 def test_of_text_and_messages_the_one_that_is_there_counts(fields: dict[str, Any]) -> None:
@@ -137,6 +140,7 @@ ENVELOPES: list[tuple[str, Any, Headers]] = [
     ),
     ("odd extensions", {**CLOUD, "traceParent": "x", "data_ref": 1, "a-b": True, "n": [1], "data": DATA}, STRUCTURED),
     ("a type of XML around an object", {**CLOUD, "datacontenttype": "text/xml", "data": DATA}, STRUCTURED),
+    ("numbers for attributes", {**CLOUD, "id": 5, "specversion": 1.0, "data": DATA}, STRUCTURED),
     ("binary", DATA, BINARY),
     ("binary with odd attributes", DATA, (*BINARY, ("ce_time", b""), ("ce_subject", None), ("ce_x-id", b"\xff"))),
     ("binary, text/json", DATA, (*BINARY, ("content-type", b"text/json"))),
@@ -183,8 +187,55 @@ def test_bytes_of_half_a_character_are_judged_and_other_encodings_are_not_guesse
         == "😀 \ufffd"
     )
     with pytest.raises(EventError) as raised:
-        decoded('{"event_id": "e", "text": "café"}'.encode("latin-1"))
+        decoded('{"event_id": "e", "text": "café noir"}'.encode("latin-1"))
     assert raised.value.reason is Reason.NOT_UTF8
+
+
+@pytest.mark.parametrize(
+    ("cut", "text"),
+    [
+        (b"great day \xf0\x9f\x98", "great day \ufffd"),
+        (b"great day \xf0", "great day \ufffd"),
+        (b"\x98\x80 great day \xe2\x82", "\ufffd great day \ufffd"),
+        ("whole 😀é€".encode(), "whole 😀é€"),
+    ],
+)
+def test_a_character_that_was_cut_by_bytes_is_no_way_to_escape_judgement(cut: bytes, text: str) -> None:
+    read = decoded(b'{"event_id": "e", "text": "' + cut + b'"}')
+
+    assert read.messages[0]["content"] == text
+    assert read.handling.get(Handled.SURROGATES_REPLACED, 0) == text.count("\ufffd")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b'{"event_id": "e", "text": "hello\tyou\nthere"}',
+        b'{"event_id": "e", "text": "hello\\tyou\\nthere", "n": ' + b"9" * 5_000 + b"}",
+        b'{"event_id": "e", "text": "hello\\tyou\\nthere", "n": [NaN, 1e999]}',
+    ],
+)
+def test_what_is_not_quite_json_and_means_one_thing_only_is_judged(value: bytes) -> None:
+    assert decoded(value).messages[0]["content"] == "hello\tyou\nthere"
+
+
+@pytest.mark.parametrize("name", [b"text/plain", b"application/avro", b"json", b"\xff", b"text/plain; charset=utf-16"])
+def test_a_content_type_that_is_no_json_costs_nothing_where_the_value_is(name: bytes) -> None:
+    frame = b"\x00\x00\x00\x00\x07"
+    for value in (DATA, b" " + json.dumps(DATA).encode(), frame + json.dumps(DATA).encode()):
+        assert decoded(value, (("content-type", name),)).event_id == "m1"
+
+
+@pytest.mark.parametrize("data", [{}, {"data": None}, {"data": ""}, {"data_base64": ""}])
+def test_a_cloud_event_of_what_was_deleted_holds_nothing_to_judge(data: dict[str, Any]) -> None:
+    with pytest.raises(EventError) as raised:
+        decoded({**CLOUD, **data}, STRUCTURED)
+    assert raised.value.reason is Reason.TOMBSTONE
+
+
+def test_an_empty_id_of_the_event_is_that_of_its_envelope() -> None:
+    assert decoded({**CLOUD, "data": {"event_id": "", "text": "hello"}}, STRUCTURED).event_id == "ce-1"
+    assert decoded({"event_id": "", "text": "hello"}, BINARY).event_id == "ce-1"
 
 
 def test_a_history_of_any_length_is_read() -> None:

@@ -68,11 +68,11 @@ def test_one_json_object_is_one_row(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "error"),
     [
-        ("a.jsonl", b'{"text": "secret"\n', "line 1: not a JSON object"),
-        ("a.jsonl", b'{"a": 1}\n\n{"text": secret}\n', "line 3: not a JSON object"),
-        ("a.jsonl", b'["secret"]\n', "line 1: not a JSON object"),
-        ("a.json", b'["secret"]', "line 1: a JSON object is needed, found str"),
-        ("a.jsonl", b"\xffsecret\n", "line 1: not a JSON object"),
+        ("a.jsonl", b'{"text": "secret"\n', "line 1: value: not JSON, at character 18 of 18"),
+        ("a.jsonl", b'{"a": 1}\n\n{"text": secret}\n', "line 3: value: not JSON, at character 9"),
+        ("a.jsonl", b'["secret"]\n', "line 1: value: a JSON object is needed, found list"),
+        ("a.json", b'["secret"]', "line 1: value: a JSON object is needed, found str"),
+        ("a.jsonl", b"\xffsecret\n", "line 1: value: not UTF-8 at byte 0"),
         ("a.csv", b"text,label\nsecret,0\nsecret, secret,1\n", "line 3: 3 fields, the header has 2"),
         ("a.csv", b"text,label\nsecret\xff,0\n", "line 2: not UTF-8; see --encoding"),
         ("a.csv", b"text,text\nsecret,0\n", "has the column 'text' twice"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,105 @@ def test_a_bom_costs_no_row(tmp_path: Path) -> None:
     ]
 
 
+HALF = "great day \ud83d"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.jsonl", b'{"event_id": "1", "text": "great day \\ud83d"}\n{"event_id": "2", "text": "ok"}\n'),
+        ("a.json", b'[{"event_id": "1", "text": "great day \\ud83d"}, {"event_id": "2", "text": "ok"}]'),
+        ("a.jsonl", b'{"event_id": "1", "text": "great day \xed\xa0\xbd"}\n{"event_id": "2", "text": "ok"}\n'),
+        ("a.jsonl", f'{{"event_id": "1", "text": "{HALF}"}}\n{{"event_id": "2", "text": "ok"}}\n'),
+        ("a.csv", f"event_id,text\n1,{HALF}\n2,ok\n"),
+        ("b.csv", b"event_id,text\n1,great day \xed\xa0\xbd\n2,ok\n"),
+    ],
+)
+def test_half_an_emoji_is_no_way_to_escape_judgement_and_costs_no_row(
+    tmp_path: Path, name: str, content: str | bytes
+) -> None:
+    # As text it is written in UTF-16, as Windows does.
+    raw = content if isinstance(content, bytes) else content.encode("utf-16", "surrogatepass")
+
+    assert read(write(tmp_path / name, raw))[0] == [("1", HALF), ("2", "ok")]
+
+
+def test_bytes_that_mean_nothing_in_an_encoding_cost_their_row_only(tmp_path: Path) -> None:
+    rows = f"event_id,text\n1,{TEXT} 你好\n2,".encode("gbk") + b"\xff\xff\n3,ok\n"
+    found, plan = read(write(tmp_path / "a.csv", rows), encoding="gbk")
+
+    assert found == [("1", f"{TEXT} 你好"), ("not_utf8", 3), ("3", "ok")]
+    assert plan.inputs[0].malformed == 1  # type: ignore[union-attr]
+
+
+def test_a_line_is_read_as_a_live_record_s_value(tmp_path: Path) -> None:
+    """A JSON text within JSON, control characters, a number without measure; and what is no event has live's reason."""
+    row = {"event_id": "1", "text": "a\tb"}
+    for said in (json.dumps(json.dumps(row)), '{"event_id": "1", "text": "a\tb", "n": ' + "9" * 5_000 + "}"):
+        assert read(write(tmp_path / "a.jsonl", said + "\n" + json.dumps(row)))[0] == [("1", "a\tb")] * 2
+    lines = b'null\n[1]\n{"event_id": 1\n\xff\n' + b"[" * 100_000 + b"\n"
+    reasons = ["tombstone", "wrong_type", "invalid_json", "not_utf8", "nested_too_deeply"]
+    assert read(write(tmp_path / "b.jsonl", lines))[0] == [(reason, line) for line, reason in enumerate(reasons, 1)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.csv", "event_id,text,prénom\n1,a,b\n".encode("latin-1"), "the header, line 1: not UTF-8; see --encoding"),
+        ("a.csv", b"event_id,text\r1,secret\r", "the header, line 1: new-line character seen in unquoted field"),
+        ("a.json", b'[{"text": "secret"}', "ValueError"),
+    ],
+)
+def test_what_is_wrong_with_a_whole_file_is_said_without_a_word_of_it(
+    tmp_path: Path, name: str, content: bytes, said: str
+) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        surveyed(write(tmp_path / name, content))
+    assert f"cannot be read as {name[2:]}: {said}" in str(raised.value)
+    assert "secret" not in str(raised.value)
+
+
+def test_a_column_is_seen_however_many_names_the_rows_before_it_have(tmp_path: Path) -> None:
+    scores = {"text": "a", "scores": {f"user{number}": 1 for number in range(12_000)}}
+    late = {"text": "b", "tenant": "kids", "scores": {"zz": 1}}
+
+    assert resolved({}, write(tmp_path / "a.jsonl", lines(scores, late))).by_field == {
+        "tenant": "tenant",
+        "text": "text",
+    }
+
+
+def table(path: Path, **columns: Any) -> Path:
+    parquet.write_table(pa.table(columns), path)
+    return path
+
+
+def test_a_value_of_a_table_that_python_cannot_hold_costs_no_row_beside_it(tmp_path: Path) -> None:
+    no_text = pa.Array.from_buffers(
+        pa.string(), 2, [None, pa.py_buffer(b"\0\0\0\0\3\0\0\0\5\0\0\0"), pa.py_buffer(b"a\xffbok")]
+    )
+    path = table(tmp_path / "a.parquet", event_id=["1", "2"], text=no_text)
+    assert read(path)[0] == [("1", b"a\xffb"), ("2", "ok")], "which the event's reader refuses by name"
+    mars = pa.array([1, None], pa.timestamp("us", tz="Mars/Phobos"))
+    path = table(tmp_path / "b.parquet", event_id=mars, text=["a", "b"])
+    assert read(path)[0] == [(datetime(1970, 1, 1, 0, 0, 0, 1), "a"), (None, "b")]
+    turns = pa.list_(pa.struct([("content", pa.string()), ("at", pa.timestamp("us"))]))
+    path = table(
+        tmp_path / "c.parquet", text=pa.array([[{"content": "x", "at": 1_515_151_515_151_515_151}], []], turns)
+    )
+    assert read(path)[0] == [(None, [{"content": "x", "at": {}}]), (None, [])]
+
+
+def test_maps_and_numbers_of_tables_are_read_as_what_they_mean(tmp_path: Path) -> None:
+    turns = pa.list_(pa.map_(pa.string(), pa.string()))
+    path = table(
+        tmp_path / "a.parquet",
+        event_id=pa.array([7.0, float("nan")]),
+        text=pa.array([[[("role", "user"), ("content", "x")]], []], turns),
+    )
+    assert read(path)[0] == [(7.0, [{"role": "user", "content": "x"}]), (None, [])]
+
+
 def test_all_files_of_a_folder_are_read_or_named(tmp_path: Path) -> None:
     for name in ("a.jsonl", "B.JSONL", "_general.jsonl", ".hidden.jsonl"):
         write(tmp_path / name, lines({"event_id": name, "text": TEXT}))
@@ -268,7 +368,9 @@ def test_a_huge_line_is_one_dead_letter_and_its_neighbours_are_judged(
 
 def test_json_documents_are_lists_objects_of_lists_single_rows_and_lines(tmp_path: Path) -> None:
     one, two = {"event_id": "1", "text": "a"}, {"event_id": "2", "text": "b"}
-    for content in (json.dumps([one, two]), json.dumps({"x": [one], "y": [two]}), lines(one, two)):
+    long = [{**row, "more": "x" * 100_000} for row in (one, two)]
+    forms = [json.dumps([one, two]), json.dumps({"x": [one], "y": [two]}), lines(one, two), "\n" + lines(*long)]
+    for content in (*forms, lines({**one, "half": "\ud83d"}, two)):
         assert read(write(tmp_path / "a.json", content))[0] == [("1", "a"), ("2", "b")]
     assert read(write(tmp_path / "a.json", json.dumps(one, indent=1)))[0] == [("1", "a")]
     assert read(write(tmp_path / "a.json", json.dumps([one, 5])))[0] == [("1", "a"), ("wrong_type", 2)]

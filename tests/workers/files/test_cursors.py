@@ -96,7 +96,11 @@ def test_a_line_that_is_no_object_is_named_by_its_number(tmp_path: Path) -> None
 
     assert [rows[0], rows[-1]] == [("a", "1"), (None, "2")]
     broken = [row for row in rows if isinstance(row, Malformed)]
-    assert [(row.line, row.value) for row in broken] == [(2, b"{broken"), (4, b"[1]"), (5, b'\xff{"body"')]
+    assert [(row.line, row.reason) for row in broken] == [
+        (2, Reason.INVALID_JSON),
+        (4, Reason.WRONG_TYPE),
+        (5, Reason.NOT_UTF8),
+    ]
     assert plan.inputs[0].malformed == 3  # type: ignore[union-attr]
 
 

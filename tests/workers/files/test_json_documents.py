@@ -54,6 +54,16 @@ def parsed_whole(content: Any, rows_at: str | None) -> list[Any]:
     return content if isinstance(content, list) else [content]
 
 
+def opened(row: Any) -> Any:
+    """A row that is JSON in writing is what it says, as a live record is."""
+    if not isinstance(row, str) or not row.startswith("{"):
+        return row
+    try:
+        return json.loads(row, strict=False)
+    except ValueError:
+        return row
+
+
 @settings(max_examples=60)
 @given(DOCUMENTS, st.sampled_from([None, "rows"]), st.integers(1, 9), st.sampled_from([None, 1]), st.booleans())
 def test_the_rows_are_those_of_the_document_parsed_whole(
@@ -64,8 +74,8 @@ def test_the_rows_are_those_of_the_document_parsed_whole(
     text = json.dumps(document, indent=indent, ensure_ascii=is_ascii).encode()
     names = ("a", "b")
     expected = [
-        tuple(map(row.get, names)) if isinstance(row, dict) else type(row).__name__
-        for row in parsed_whole(document, rows_at)
+        tuple(map(row.get, names)) if isinstance(row, dict) else "malformed"
+        for row in map(opened, parsed_whole(document, rows_at))
     ]
 
     where = rows_in(stream(text, most), rows_at)
@@ -74,7 +84,7 @@ def test_the_rows_are_those_of_the_document_parsed_whole(
     while taken := cursor.take(1):
         rows += taken
         marks.append(cursor.mark)
-    found = [row.detail.rpartition(" ")[2] if isinstance(row, Malformed) else row for row in rows]
+    found = ["malformed" if isinstance(row, Malformed) else row for row in rows]
     passed = DocumentCursor(stream(text, most), None, {}, 0, where, rows_at)
 
     assert found == expected
@@ -118,14 +128,10 @@ def test_a_row_that_cannot_be_read_costs_no_other(tmp_path: Path, monkeypatch: p
     plan = plan_of(tmp_path / "a.json", 10, 0)
     rows, _ = BlockRows(("body",), 0).read(plan.blocks[0])
 
-    assert [rows[0], rows[-1]] == [("a",), ("b",)]
-    found = [(row.line, row.reason, row.value) for row in rows if isinstance(row, Malformed)]
-    assert found == [
-        (2, Reason.INVALID_JSON, b"{broken}"),
-        (3, Reason.INVALID_JSON, half),  # the decoder mends it, as it does live
-        (4, Reason.EVENT_TOO_LARGE, None),
-    ]
-    assert plan.inputs[0].malformed == 3  # type: ignore[union-attr]
+    assert [rows[0], rows[2], rows[-1]] == [("a",), ("\ud83d",), ("b",)], "the event's reader replaces halves"
+    found = [(row.line, row.reason) for row in rows if isinstance(row, Malformed)]
+    assert found == [(2, Reason.INVALID_JSON), (4, Reason.EVENT_TOO_LARGE)]
+    assert plan.inputs[0].malformed == 2  # type: ignore[union-attr]
 
 
 def test_p9_memory_is_that_of_a_row_and_not_of_the_document(tmp_path: Path) -> None:

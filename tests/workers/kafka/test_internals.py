@@ -53,6 +53,7 @@ INTERNALS = {
         "_subscription": "kafka.consumer.group",
         "_timeout_secs": "kafka.net.connection",
         "_transaction_manager": "kafka.producer.kafka",
+        "_wait_on_metadata": "kafka.producer.kafka",
     },
 }
 

@@ -17,8 +17,9 @@ from schemas.cut_value import CutValue
 from schemas.errors import ConfigurationError
 from tests.site import Site, wait_until
 from workers.kafka.connection import connection
+from workers.kafka.errors import NoTopicError, fault_of
 from workers.kafka.patches import RememberingPartitioner, unpark
-from workers.kafka.producer import ExactProducer, producer
+from workers.kafka.producer import ExactProducer, Producer, producer
 from workers.kafka.unbounded_waits import ProducerClient, TidySelector
 from workers.settings.sections import KafkaSettings
 
@@ -84,6 +85,16 @@ def test_what_was_still_writing_at_the_end_leaves_no_socket_open() -> None:
     net.close()
     assert ours.fileno() == -1
     theirs.close()
+
+
+def test_a_topic_that_is_waited_for_in_vain_is_named(site: Site) -> None:
+    sender = Producer(site.settings.kafka, max_block_ms=300)
+    for ask in (lambda: sender.partitions_for("no.such.topic"), lambda: sender.send("no.such.topic", b"x", b"key")):
+        with pytest.raises(NoTopicError, match=r"no partitions of topic no\.such\.topic") as raised:
+            ask()
+        assert fault_of(raised.value) == {"error": "NoTopicError", "topic": "no.such.topic"}
+    assert sender.partitions_for(site.names[0]) == {0, 1, 2, 3}, "and all others are served"
+    sender.close()
 
 
 def test_p1_a_partition_that_was_paused_within_a_batch_goes_on_where_it_stood(site: Site) -> None:

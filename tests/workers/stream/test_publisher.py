@@ -19,6 +19,7 @@ from schemas.dead_letter import DeadLetter
 from schemas.record import Partition
 from tests.site import wait_until
 from tests.workers.stream.scripted_producer import WAIT_S, Broker, Script, Stage, times, too_large
+from workers.kafka.errors import NoTopicError
 from workers.kafka.producer import Producer
 from workers.settings.sections import TopicSettings
 from workers.stream.assignment import AssignedPartition
@@ -54,6 +55,20 @@ def test_p8_a_failed_record_is_stored_before_anything_after_it(
 
     assert stage.wait_for(8) == list(range(8))
     assert broker.offsets == list(range(8))
+
+
+def test_p5_a_topic_of_the_policy_that_is_missing_holds_all_behind_it_and_the_log_names_it(
+    stages: Callable[[Broker], Stage], caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = Broker()
+    broker.at_send = times(2, NoTopicError("moderation.blocked"), 3)
+    stage = stages(broker)
+    stage.publish([stage.verdict(number) for number in range(5)])
+
+    assert stage.wait_for(5) == list(range(5))
+    held = [record.getMessage() for record in caplog.records if "publish_held" in record.getMessage()]
+    assert len(held) == 2
+    assert all("moderation.blocked" in line and "-3" in line for line in held)
 
 
 @given(failures=st.dictionaries(st.integers(0, 60), st.sampled_from(["at_send", "at_ack"]), max_size=20))

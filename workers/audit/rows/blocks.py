@@ -18,7 +18,7 @@ from workers.files.csv_dialect import Dialect, DialectAsked
 from workers.files.cursors import Written, cursor_of, written
 from workers.files.forms import SUFFIXES, Form, form_of
 from workers.files.locations import Files, Found, LeftOut, filesystem_of, find_files
-from workers.files.row_values import partitions_of
+from workers.files.row_values import partitions_of, what_is_wrong
 
 _SURVEYORS = 4  # digests and decompression leave Python's lock
 _READ_BYTES = 2**20
@@ -216,7 +216,7 @@ def _survey(found: Found, block_rows: int, asked: HowAsked) -> Surveyed:
         if stamp_of(found.uri) != stamp:
             raise ConfigurationError(f"{found.uri}: changes while it is read")
     except UNREADABLE as error:
-        raise ConfigurationError(f"{found.uri}: cannot be read as {form.kind}: {type(error).__name__}") from None
+        raise ConfigurationError(f"{found.uri}: cannot be read as {form.kind}: {what_is_wrong(error)}") from None
     taken = FileInput(
         uri=found.uri,
         name=found.name,

@@ -17,16 +17,31 @@ from workers.audit.rows.presets import FIELDS, PLAIN, Preset, Turns
 
 
 class Columns(NamedTuple):
-    """Columns by field, the one that a sample is stratified by, and which turns of a row are judged."""
+    """Columns by field, the one that a sample is stratified by, and which turns of a row are judged.
+
+    `instead` are further columns of a field, of which the first that a row has counts: programs of two years write one
+    log, and their names differ.
+    """
 
     by_field: dict[str, str]
     stratum: str | None = None
     turns: Turns = "last"
+    instead: Mapping[str, tuple[str, ...]] = {}
 
     @property
     def wanted(self) -> tuple[str, ...]:
         """The columns to read, each once, in a fixed order."""
-        return tuple(dict.fromkeys((*self.by_field.values(), *([self.stratum] if self.stratum else []))))
+        names = (name for field in self.by_field for name in self.of(field))
+        return tuple(dict.fromkeys((*names, *([self.stratum] if self.stratum else []))))
+
+    def of(self, field: str) -> tuple[str, ...]:
+        """The columns of a field, in order."""
+        return (self.by_field[field], *self.instead.get(field, ()))
+
+    @property
+    def mapping(self) -> dict[str, str]:
+        """Columns by field, as a manifest shows them."""
+        return {field: " | ".join(self.of(field)) for field in self.by_field}
 
     @classmethod
     def resolve(
@@ -64,11 +79,16 @@ class Columns(NamedTuple):
             raise ConfigurationError(
                 f"{_named(files)}: nothing to judge: map text or messages to one of {list(there)[:20]}"
             )
-        if turns != "last" and "messages" not in by_field and "answer" not in by_field:
-            raise ConfigurationError(f"--turns {turns}: a row is one message; there is no column of messages")
         if turns != "last" and not {"messages", "answer"} & set(by_field):
             raise ConfigurationError(f"--turns {turns}: a row is one message; there is no column of messages")
-        columns = cls({field: by_field[field] for field in FIELDS if field in by_field}, stratum, turns)
+        by_field = {field: by_field[field] for field in FIELDS if field in by_field}
+        instead = {
+            field: names
+            for field, taken in by_field.items()
+            if field not in given
+            and (names := tuple(name for name in preset.columns[field] if name in there and name != taken))
+        }
+        columns = cls(by_field, stratum, turns, instead)
         for item in files:
             columns.refuse_unfit(item)
         return columns
@@ -81,7 +101,7 @@ class Columns(NamedTuple):
         """
         if doubled := set(item.doubled) & set(self.wanted):
             raise ConfigurationError(f"{item.found.uri}: has the column {min(doubled)!r} twice")
-        judged = {self.by_field[field] for field in ("text", "messages") if field in self.by_field}
+        judged = {name for field in ("text", "messages") if field in self.by_field for name in self.of(field)}
         if item.columns and item.taken.rows > item.taken.malformed and not judged & set(item.columns):
             raise ConfigurationError(
                 f"{item.found.uri}: nothing to judge: no column {min(judged)!r}; there are"

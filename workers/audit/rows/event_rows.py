@@ -6,16 +6,16 @@ A faulty row is written with its faults, so that the same decoder refuses it wit
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from schemas.errors import EventError
-from schemas.reading.fields import identifier
+from schemas.reading.fields import identifier, turns_in
 from schemas.reading.moments import moment_or_none
+from schemas.reading.turns import usual_role
 from schemas.record import SourceRecord
 from workers.audit.rows.blocks import Block
 from workers.audit.rows.columns import Columns
@@ -25,6 +25,7 @@ from workers.files.row_values import Malformed, Row, Values
 _Asked = dict[tuple[str | None, str | None], tuple[int, Any]]
 """By tenant and conversation: the last row of a user, and its text."""
 LOOKBACK_ROWS = 1_000
+_CONTENTS = ("text", "messages", "answer")
 MAX_ID = 256  # of schemas.event.Identifier
 
 
@@ -56,7 +57,7 @@ class EventRows:
 
     def __init__(self, columns: Columns) -> None:
         wanted = columns.wanted
-        self._index_of = {field: wanted.index(name) for field, name in columns.by_field.items()}
+        self._index_of = {field: [wanted.index(name) for name in columns.of(field)] for field in columns.by_field}
         self._turns = columns.turns
         self._stratum = None if columns.stratum is None else wanted.index(columns.stratum)
         self.lookback = LOOKBACK_ROWS if "role" in self._index_of else 0
@@ -68,8 +69,7 @@ class EventRows:
             self._note(asked, number, row)
         for number, row in enumerate(rows, block.start):
             if isinstance(row, Malformed):
-                record = _record(block, number, None, row.value or b"")
-                yield AuditRecord(record, None, None, None, None, malformed=row)
+                yield AuditRecord(_record(block, number, None, b""), None, None, None, None, malformed=row)
                 continue
             try:
                 yield from self._read(block, number, row, asked)
@@ -115,13 +115,12 @@ class EventRows:
     def _contents(self, number: int, row: Values, asked: _Asked) -> Iterator[tuple[dict[str, Any], str, int]]:
         """What is judged of a row, as an event has it; what tells it from the row's others; and turns that are not."""
         messages, text, answer = (self._value(row, field) for field in ("messages", "text", "answer"))
-        if isinstance(messages, str) and "answer" not in self._index_of:  # a column of JSON, as CSV has to have it
-            with suppress(ValueError):  # a string then, which is refused
-                messages = from_json(messages)
+        messages = turns_in(messages)  # a column of JSON, as CSV has to have it
         if messages is not None and text is not None:  # which the event's decoder refuses together
             yield {"messages": messages, "text": text}, "", 0
         elif messages is not None or answer is not None:
-            for judged in judged_turns(text if messages is None else messages, answer, self._turns):
+            conversation = text if messages is None else messages
+            for judged in judged_turns(conversation, answer, self._turns, takes_text="answer" in self._index_of):
                 yield {"messages": judged.messages}, judged.name, judged.left
         else:
             yield self._message(number, row, text, asked), "", 0
@@ -150,15 +149,19 @@ class EventRows:
         return _identifier(self._value(row, "tenant")), conversation
 
     def _role(self, row: Values) -> str | None:
-        role = self._value(row, "role")
-        return None if role is None else str(role).lower()
+        role = usual_role(self._value(row, "role"))
+        return None if role in (None, "") else str(role).strip().lower()
 
     def _value(self, row: Values, field: str) -> Any:
-        index = self._index_of.get(field)
-        if index is None:
-            return None
-        value = row[index]
-        return value.decode() if isinstance(value, bytes) else value
+        value = next((row[index] for index in self._index_of.get(field, ()) if row[index] is not None), None)
+        if not isinstance(value, bytes):
+            return value
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            if field in _CONTENTS:
+                raise
+            return value.hex()  # an id in binary
 
 
 def _record(block: Block, number: int, moment: datetime | None, value: bytes) -> SourceRecord:
@@ -195,5 +198,9 @@ def in_utc(moment: datetime) -> datetime | None:
 def _json(payload: dict[str, Any]) -> bytes:
     try:
         return to_json(payload)
-    except ValueError:  # a lone surrogate, which the decoder is to name
-        return json.dumps(payload, default=str).encode()
+    except ValueError:  # halves of characters, which the event's reader replaces; or bytes that are no text
+        return json.dumps(payload, default=_plain).encode()
+
+
+def _plain(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

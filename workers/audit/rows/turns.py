@@ -1,19 +1,14 @@
 """The conversations that a row holds, and those of their turns that are to be judged.
 
-Gives the usual shapes of turns their usual names. What a turn's content is, the event's own reader says.
+What a turn is, the event's own reader says.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from schemas.reading.turns import usual_turn
 from workers.audit.rows.presets import Turns
 
-_ROLES = {
-    **dict.fromkeys(("human", "prompter"), "user"),
-    **dict.fromkeys(("gpt", "chatgpt", "bing", "bard", "bot", "model", "ai"), "assistant"),
-    **dict.fromkeys(("observation", "function_response"), "tool"),
-    "function_call": "assistant",
-}
 _JUDGED = ("user", "assistant")
 
 
@@ -27,20 +22,21 @@ class JudgedTurns(NamedTuple):
     left: int
 
 
-def judged_turns(messages: Any, answer: Any, turns: Turns) -> Iterator[JudgedTurns]:
+def judged_turns(messages: Any, answer: Any, turns: Turns, *, takes_text: bool) -> Iterator[JudgedTurns]:
     """What is to be judged of a row.
 
     Args:
         messages: the row's turns; what is no list of turns comes as it is, to be refused.
         answer: what was answered to them: a text, a turn, or several that are alternatives.
         turns: which.
+        takes_text: a text in place of turns is a user's, as where answers stand beside it; else it is refused.
     """
-    if isinstance(messages, str) and answer is not None:
+    if isinstance(messages, str) and takes_text:
         messages = [{"role": "user", "content": messages}]
     if not isinstance(messages, Sequence) or isinstance(messages, str):
         yield JudgedTurns(messages, "", 0)
         return
-    asked = [_turn(entry) for entry in messages]
+    asked = [usual_turn(entry) for entry in messages]
     answers = _answers(answer) or [None]
     for number, given in enumerate(answers):
         conversation = [*asked, *([] if given is None else [given])]
@@ -64,19 +60,6 @@ def judged_turns(messages: Any, answer: Any, turns: Turns) -> Iterator[JudgedTur
             left = 0
 
 
-def _turn(entry: Any) -> Any:
-    """A turn under the usual names of its members; one that has them, or is none, as it is."""
-    if not isinstance(entry, Mapping) or ("role" in entry and "content" in entry):
-        return entry
-    role = entry.get("role", entry.get("from", entry.get("author")))
-    if isinstance(role, Mapping):
-        role = role.get("role")
-    turn = {**entry, "role": _ROLES.get(role.lower(), role.lower()) if isinstance(role, str) else role}
-    if (name := next((name for name in ("content", "value", "text") if name in entry), None)) is not None:
-        turn["content"] = entry[name]
-    return turn
-
-
 def _answers(answer: Any) -> list[Any]:
     """The alternatives that were answered, each as a turn."""
     if answer is None:
@@ -91,7 +74,7 @@ def _answers(answer: Any) -> list[Any]:
         return _answers(answer["message"])
     if "content" not in answer and "text" not in answer:
         return []  # a call of a tool, or what it thought
-    return [_turn({"role": "assistant", **answer})]
+    return [usual_turn({"role": "assistant", **answer})]
 
 
 def _role(turn: Any) -> str:

@@ -15,13 +15,12 @@ from pipelines.moderation import Admitted
 from schemas.dead_letter import DeadLetter
 from schemas.errors import ConfigurationError
 from schemas.handling import Handled
-from schemas.reasons import Reason
 from tests.workers.audit.scripted_lane import moderation, plan_of, resolved
 from workers.audit.rows.block_rows import BlockRows
 from workers.audit.rows.blocks import Block
 from workers.audit.rows.columns import Columns, read_mapping
 from workers.audit.rows.event_rows import AuditRecord, EventRows
-from workers.files.row_values import Malformed, Row
+from workers.files.row_values import Row
 
 BLOCK = Block(0, "", "log.csv", 0, 10, 4)
 
@@ -119,8 +118,7 @@ def test_a_row_whose_time_no_calendar_has_is_judged_without_one(tmp_path: Path, 
         ({"role": "r", "text": "e"}, ("assistant", "a"), "unsupported_role"),
         ({"messages": "m"}, ("{",), "wrong_type"),
         ({"messages": "m"}, ([],), "empty_messages"),
-        ({"text": "e"}, Malformed(3, Reason.INVALID_JSON, "", b"{broken"), "invalid_json"),
-        ({"text": "e"}, Malformed(3, Reason.INVALID_JSON, "", b"[1]"), "wrong_type"),
+        ({"messages": "m"}, ([{"role": "user", "content": b"\xff"}],), "not_utf8"),
     ],
 )
 def test_what_is_wrong_with_a_row_is_refused_as_live_refuses_it(fields: dict[str, str], row: Row, reason: str) -> None:

@@ -187,3 +187,19 @@ def test_what_does_not_fit_is_refused_by_name(tmp_path: Path) -> None:
 def test_a_row_without_any_turn_to_judge_is_one_record_that_says_so(tmp_path: Path) -> None:
     path = lines(tmp_path / "a.jsonl", {"messages": [{"role": "system", "content": "x"}]}, {"messages": "no list"})
     assert [item.event_id for item in read(path, None, "all")] == [item.row_id for item in read(path, None)]
+
+
+def test_a_column_of_another_name_counts_where_the_first_has_nothing(tmp_path: Path) -> None:
+    rows = [
+        {"id": "a", "conversations": [{"from": "human", "value": "one"}]},
+        {"id": "b", "items": [{"from": "human", "value": "two"}]},
+        {"id": "c", "conversations": None, "items": [{"from": "human", "value": "three"}]},
+    ]
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    preset = preset_of("sharegpt")
+    surveyed = survey([str(path)], 10, lambda _done, _all: None)
+    columns = Columns.resolve({}, surveyed.files, None, preset, "all")
+
+    assert [said for _, said in judged(read(path, "sharegpt"))] == [["one"], ["two"], ["three"]]
+    assert columns.mapping == {"id": "id", "conversation": "id", "messages": "conversations | items"}

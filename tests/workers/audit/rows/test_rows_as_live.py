@@ -37,7 +37,15 @@ CONTENTS = st.one_of(
     ),
 )
 ROLES = st.sampled_from(["user", "assistant", "system", "developer", "tool", "narrator"])
-TURNS = st.lists(st.fixed_dictionaries({"role": ROLES}, optional={"content": CONTENTS}), max_size=4)
+OTHER_ROLES = st.sampled_from(["human", "gpt", "Model ", "bot", {"role": "user"}])
+TURN = st.one_of(
+    st.fixed_dictionaries({"role": ROLES}, optional={"content": CONTENTS, "parts": CONTENTS, "refusal": TEXT}),
+    st.fixed_dictionaries(
+        {}, optional={"from": OTHER_ROLES, "author": OTHER_ROLES, "type": OTHER_ROLES, "value": CONTENTS}
+    ),
+)
+TURNS = st.lists(TURN, max_size=4)
+WRITTEN = st.one_of(TURNS, TURNS.map(json.dumps), TURNS.map(lambda turns: json.dumps(turns)[:-1]))
 
 
 def as_live(payload: dict[str, Any]) -> ChatEvent | Reason:
@@ -69,7 +77,7 @@ def parts_of(event: ChatEvent) -> tuple[object, ...]:
         {"event_id": IDS.filter(lambda value: value is not None), "conversation_id": IDS, "tenant": IDS},
         optional={"created_at": TIMES},
     ),
-    st.one_of(CONTENTS.map(lambda text: {"text": text}), TURNS.map(lambda turns: {"messages": turns})),
+    st.one_of(CONTENTS.map(lambda text: {"text": text}), WRITTEN.map(lambda turns: {"messages": turns})),
 )
 def test_a_record_is_the_same_event_live_and_as_a_row(fields: dict[str, Any], said: dict[str, Any]) -> None:
     payload = {**fields, **said}
