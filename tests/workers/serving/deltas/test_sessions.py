@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.backoff import Backoff
+from pipelines.capacity import turns as planner
 from pipelines.turns.asking import TurnAsker
 from pipelines.turns.frames import TurnLimits
 from pipelines.turns.port import SESSION_UNKNOWN, TurnKey, TurnPush
@@ -17,6 +18,7 @@ from pipelines.turns.turn import Turn
 from schemas.turns.frame import read_frame
 from workers.serving.deltas.sessions import TurnSessions
 from workers.serving.engine.stream_guard import StreamGuard
+from workers.serving.engine.streaming.grid import TILE, TILES_A_STEP
 
 ASKED = ({"role": "user", "content": "where is the river?"},)
 ANSWERS = (
@@ -239,3 +241,7 @@ def test_an_engine_that_raises_fails_the_pushes_of_that_round_only(
 
     assert asyncio.run(run()) == ["inference_failed", "inference_failed", "inference_failed", None]
     assert sessions.failures == 0
+
+
+def test_the_planner_reckons_with_the_steps_that_there_are() -> None:
+    assert (planner.TILE, planner.TILES_A_STEP) == (TILE, TILES_A_STEP)

@@ -7,10 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from pipelines.capacity import turns as planner
 from tests.workers.serving.engine.streaming.stream_models import asked, judged, pushed, settled, write_stream_model
 from workers.serving.engine.stream_guard import StreamGuard
-from workers.serving.engine.streaming.grid import TILE, TILES_A_STEP
 from workers.serving.engine.streaming.stream_model import StreamModel, load_stream_model
 from workers.serving.engine.streaming.verdicts import Raising, SessionRefusedError
 
@@ -259,7 +257,3 @@ def test_a_template_that_takes_thinking_out_of_earlier_answers_is_rendered(tmp_p
         turns = [*asked("hi"), {"role": "assistant", "content": thought}, *asked("and?")]
         plain = [*asked("hi"), {"role": "assistant", "content": "yes"}, *asked("and?")]
         assert judged(theirs, turns, "hello") == judged(ours, plain, "hello") == judged(ours, turns, "hello")
-
-
-def test_the_planner_reckons_with_the_steps_that_there_are() -> None:
-    assert (planner.TILE, planner.TILES_A_STEP) == (TILE, TILES_A_STEP)
