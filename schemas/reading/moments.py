@@ -25,6 +25,36 @@ _ISO = re.compile(
     r"(?:\s*(?:\[[A-Za-z0-9_+/-]+\]|[A-Z]{3,4}))?)?"  # a name beside it, as Java and Go write it
     r"(?:\s+m=[+-][\d.]+)?"  # Go's monotonic clock
 )
+_COMMENT = re.compile(r"\([^()]*\)")
+_OF_UTC = re.compile(r"\b(?:GMT|UTC)(?=[+-]\d{4}\b)")
+_HALF_OF_DAY = re.compile(r"(?<=\d)\s*([AaPp])\.?[Mm]\b\.?")
+_WORD = re.compile(r"[^\W\d_]+")
+_NAMES = frozenset(
+    [
+        "mon",
+        "tue",
+        "wed",
+        "thu",
+        "fri",
+        "sat",
+        "sun",
+        "jan",
+        "feb",
+        "mar",
+        "apr",
+        "may",
+        "jun",
+        "jul",
+        "aug",
+        "sep",
+        "oct",
+        "nov",
+        "dec",
+    ]
+)
+_ZONES = frozenset(
+    ["UT", "UTC", "GMT", "Z", "EST", "EDT", "CST", "CDT", "MST", "MDT", "PST", "PDT"]
+)  # which the standard library knows
 
 
 def read_moment(value: Any) -> datetime:
@@ -101,7 +131,26 @@ def _of_text(text: str) -> datetime:
         return _of_iso(found)
     if _NUMBER.fullmatch(text):
         return _of_number(float(text) if "." in text else int(text))
-    return _read(parsedate_to_datetime(text))  # a name of a zone that it does not know counts as UTC
+    return _read(_of_mail(text))
+
+
+def _of_mail(text: str) -> datetime:
+    """A date with names of months, as mails, JavaScript and people write it.
+
+    The standard library overlooks what it does not know: which half of a day it is, JavaScript's `GMT+0200`, the names
+    of most zones. A time that is hours off would be worse than none.
+    """
+    text = _OF_UTC.sub("", _COMMENT.sub("", text))
+    half = _HALF_OF_DAY.search(text)
+    text = _HALF_OF_DAY.sub(" ", text)
+    if any(word[:3].lower() not in _NAMES and word.upper() not in _ZONES for word in _WORD.findall(text)):
+        raise ValueError("not a time")
+    moment = parsedate_to_datetime(text)
+    if half is None:
+        return moment
+    if not 1 <= moment.hour <= 12:
+        raise ValueError("not a time")
+    return moment.replace(hour=moment.hour % 12 + 12 * (half[1] in "pP"))
 
 
 def _of_iso(found: re.Match[str]) -> datetime:

@@ -54,6 +54,14 @@ FORMS: list[tuple[Any, datetime]] = [
     ("Tue, 14 Nov 2023 23:13:20 +0100", MOMENT),
     ("14 Nov 2023 22:13:20 -0000", MOMENT),
     ("Tue Nov 14 22:13:20 2023", MOMENT),
+    ("Tue Nov 14 2023 23:13:20 GMT+0100 (Central European Standard Time)", MOMENT),
+    ("Tue Nov 14 2023 15:13:20 GMT-0700", MOMENT),
+    ("Tue, 14 Nov 2023 17:13:20 -0500 (EST)", MOMENT),
+    ("Tue, 14 Nov 2023 17:13:20 EST", MOMENT),
+    ("Nov 14, 2023, 10:13:20 PM", MOMENT),
+    ("Nov 14, 2023, 10:13:20\u202fp.m.", MOMENT),
+    ("14 Nov 2023 12:13:20 AM", MOMENT - timedelta(hours=22)),
+    ("14 November 2023 12:13PM", datetime(2023, 11, 14, 12, 13, tzinfo=UTC)),
     ({"$date": "2023-11-14T22:13:20Z"}, MOMENT),
     ({"$date": SECONDS * 1_000}, MOMENT),
     ({"$date": {"$numberLong": str(SECONDS * 1_000)}}, MOMENT),
@@ -67,7 +75,7 @@ FORMS: list[tuple[Any, datetime]] = [
 ]
 UNREADABLE: list[Any] = [
     "", "now", "at noon", "2023-02-30", "2023-13-01", "20231314", "0000-00-00 00:00:00", "2023-11-14 22:13:20 PM",
-    "2023-11-14 22:13:20 PST", "9999-12-31T24:00:00Z", "0001-01-01T00:00:00+05:00", "2023-11-14T25:00:00Z",
+    "2023-11-14 22:13:20 PST", "Tue Nov 14 22:13:20 CET 2023", "14 Nov 2023 22:13:20 PM", "14 Nov 2023 22:13:20 Q", "9999-12-31T24:00:00Z", "0001-01-01T00:00:00+05:00", "2023-11-14T25:00:00Z",
     "2023-11-14T22:13:20+99:00", "1" * 30, "2023-W46-2", True, float("nan"), float("inf"), 10**20, 10**400, -(10**30),
     [2023, 11, 14], {}, {"$date": None}, {"$date": {}}, {"$date": True}, {"seconds": "soon"}, {"seconds": 1, "of": 1},
     b"2023-11-14", Ellipsis, "x" * 100_000, "9" * 100_000,
