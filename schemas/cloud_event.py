@@ -26,7 +26,11 @@ STRUCTURED_TYPE = MEDIA_TYPES + "+json"
 _REQUIRED_ATTRIBUTES = ("id", "source", "specversion", "type")
 _FORMAT = JSONFormat()
 Parse = Callable[[bytes], dict[str, Any]]
-__all__ = ["BINARY_PREFIX", "MEDIA_TYPES", "STRUCTURED_TYPE", "payload_of_binary", "payload_of_structured"]
+# Kafka's own, and those of HTTP and AMQP, which Spring and Azure Event Hubs hand on.
+BINARY_PREFIXES = (BINARY_PREFIX, "ce-", "cloudevents:", "cloudevents_")
+BINARY_NAMES = frozenset(prefix + name for prefix in BINARY_PREFIXES for name in _REQUIRED_ATTRIBUTES)
+"""Headers that tell of a CloudEvent; a stray one with such a prefix does not."""
+_AMQP_TEXTS = ((0xA1, 1), (0xB1, 4))  # a text of AMQP: this byte, its length in so many bytes, itself
 
 
 def payload_of_structured(event: Mapping[str, Any], parse: Parse) -> dict[str, Any]:
@@ -66,9 +70,11 @@ def payload_of_binary(headers: Headers, payload: dict[str, Any]) -> dict[str, An
         EventError: a required attribute is missing or invalid.
     """
     given = {
-        name.lower().removeprefix(BINARY_PREFIX): _unquoted(item)
+        lower[len(prefix) :]: _unquoted(header_text(item))
         for name, item in headers
-        if item is not None and name.lower().startswith(BINARY_PREFIX)
+        if item is not None and (lower := name.lower()).startswith(BINARY_PREFIXES)
+        for prefix in BINARY_PREFIXES
+        if lower.startswith(prefix)
     }
     attributes = {name: given[name] for name in _REQUIRED_ATTRIBUTES if name in given}
     message = KafkaMessage({BINARY_PREFIX + name: item for name, item in attributes.items()}, None, b"{}")
@@ -78,6 +84,14 @@ def payload_of_binary(headers: Headers, payload: dict[str, Any]) -> dict[str, An
         _checked(attributes, lambda: from_binary(message, _FORMAT)),
         None if time is None else unquote(time.decode("utf-8", "replace")),
     )
+
+
+def header_text(value: bytes) -> bytes:
+    """A header's value without AMQP's frame around it, as Azure Event Hubs hands it on."""
+    for mark, size in _AMQP_TEXTS:
+        if value[:1] == bytes([mark]) and int.from_bytes(value[1 : 1 + size], "big") == len(value) - 1 - size:
+            return value[1 + size :]
+    return value
 
 
 def _checked(attributes: Mapping[str, object], read: Callable[[], BaseCloudEvent]) -> BaseCloudEvent:

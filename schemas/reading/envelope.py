@@ -11,7 +11,6 @@ from schemas.record import Headers
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # A registry's frame: a zero and the schema's id in four bytes, or a one and its id in sixteen.
 _FRAMES = ((b"\x00", 5), (b"\x01", 17))
-_AMQP_TEXT = 0xA1  # a short text as Azure Event Hubs hands it on: this byte, its length, itself
 _CONNECT = {"schema", "payload"}
 _JSON_TYPES = ("/json", "+json", "-json", "-ndjson")
 _BEGINNING = 64  # bytes
@@ -30,17 +29,15 @@ def mode_of(headers: Headers, content: bytes) -> tuple[bool, bool]:
         lower = name.lower()
         if lower == "content-type" and value is not None:
             content_type = value
-        elif value is not None and lower.startswith(cloud_event.BINARY_PREFIX):
+        elif value is not None and lower in cloud_event.BINARY_NAMES:
             is_binary = True
     return content_type not in (None, b"application/json") and _is_structured(content_type, content), is_binary
 
 
 def _is_structured(header: bytes, content: bytes) -> bool:
     """Whether a `content-type` header names a CloudEvent in structured mode, and not just any JSON."""
-    if len(header) > 2 and header[0] == _AMQP_TEXT and header[1] == len(header) - 2:
-        header = header[2:]
     # Spring's older versions write a header as JSON.
-    name = header.decode("utf-8", "replace").strip().strip('"').split(";")[0].strip().lower()
+    name = cloud_event.header_text(header).decode("utf-8", "replace").strip().strip('"').split(";")[0].strip().lower()
     if name.startswith(cloud_event.MEDIA_TYPES):
         if name == cloud_event.STRUCTURED_TYPE:
             return True
@@ -89,6 +86,8 @@ def opened(payload: dict[str, Any], parse: Callable[[bytes], dict[str, Any]]) ->
     if payload.keys() == _CONNECT:
         inner = payload["payload"]
         payload = inner if isinstance(inner, dict) else object_in(inner, parse)
+    if "detail-type" in payload and isinstance(payload.get("detail"), dict):  # Amazon EventBridge's
+        return {"event_id": payload.get("id"), "created_at": payload.get("time"), **payload["detail"]}
     is_plain = "data" not in payload and "data_base64" not in payload and ("text" in payload or "messages" in payload)
     if payload.get("specversion") is None or is_plain:
         return payload

@@ -17,13 +17,22 @@ _UNITS = ((10**11, 10**6), (10**14, 10**3), (10**17, 1))
 _NANOSECONDS = 1_000
 _FARTHEST = 10**20
 _NUMBER = re.compile(r"[+-]?\d{1,20}(\.\d{1,20})?")
-_LONGEST = 64
+_LONGEST = 100
 _ISO = re.compile(
     r"(?P<day>\d{4}-\d\d-\d\d|\d{4}/\d\d/\d\d|\d{8})"
     r"(?:(?:[Tt ]|\s+)(?P<time>\d\d(?::?\d\d){0,2})(?:[.,](?P<fraction>\d{1,12}))?)?"
     r"(?:\s*(?P<zone>[Zz]|UTC|GMT|utc|gmt|[+-]\d\d(?::?\d\d)?(?::?\d\d)?)"
     r"(?:\s*(?:\[[A-Za-z0-9_+/-]+\]|[A-Z]{3,4}))?)?"  # a name beside it, as Java and Go write it
     r"(?:\s+m=[+-][\d.]+)?"  # Go's monotonic clock
+)
+_COMMENT = re.compile(r"\([^()]*\)")
+_OF_UTC = re.compile(r"\b(?:GMT|UTC)(?=[+-]\d{4}\b)")
+_HALF_OF_DAY = re.compile(r"(?<=\d)\s*([AaPp])\.?[Mm]\b\.?")
+_WORD = re.compile(r"[^\W\d_]+")
+# Days, months, and the zones that the standard library knows.
+_KNOWN_WORD = re.compile(
+    r"(?:mon|tue|wed|thu|fri|sat|sun|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*|utc?|gmt|z|[ecmp][sd]t",
+    re.IGNORECASE,
 )
 
 
@@ -101,7 +110,26 @@ def _of_text(text: str) -> datetime:
         return _of_iso(found)
     if _NUMBER.fullmatch(text):
         return _of_number(float(text) if "." in text else int(text))
-    return _read(parsedate_to_datetime(text))  # a name of a zone that it does not know counts as UTC
+    return _read(_of_mail(text))
+
+
+def _of_mail(text: str) -> datetime:
+    """A date with names of months, as mails, JavaScript and people write it.
+
+    The standard library overlooks what it does not know: which half of a day it is, JavaScript's `GMT+0200`, the names
+    of most zones. A time that is hours off would be worse than none.
+    """
+    text = _OF_UTC.sub("", _COMMENT.sub("", text))
+    half = _HALF_OF_DAY.search(text)
+    text = _HALF_OF_DAY.sub(" ", text)
+    if not all(map(_KNOWN_WORD.fullmatch, _WORD.findall(text))):
+        raise ValueError("not a time")
+    moment = parsedate_to_datetime(text)
+    if half is None:
+        return moment
+    if not 1 <= moment.hour <= 12:
+        raise ValueError("not a time")
+    return moment.replace(hour=moment.hour % 12 + 12 * (half[1] in "pP"))
 
 
 def _of_iso(found: re.Match[str]) -> datetime:

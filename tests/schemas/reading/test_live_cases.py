@@ -145,6 +145,15 @@ ENVELOPES: list[tuple[str, Any, Headers]] = [
     ("binary with odd attributes", DATA, (*BINARY, ("ce_time", b""), ("ce_subject", None), ("ce_x-id", b"\xff"))),
     ("binary, text/json", DATA, (*BINARY, ("content-type", b"text/json"))),
     ("binary, quoted by Spring", DATA, tuple((name, b'"%b"' % (value or b"")) for name, value in BINARY)),
+    *(
+        (f"binary with {prefix}", {"text": "hello"}, tuple((f"{prefix}{name}", frame(value.encode()))
+         for name, value in {**CLOUD, "id": "m1"}.items()))
+        for prefix in ("ce-", "CE_", "cloudEvents:", "cloudEvents_")
+        for frame in (bytes, lambda text: b"\xa1" + bytes([len(text)]) + text)
+    ),
+    ("EventBridge", {"version": "0", "id": "m1", "detail-type": "Chat", "source": "s", "time": "2026-01-02T03:04:05Z",
+     "detail": {"text": "hello"}}, ()),
+    ("a stray header of a gateway's", DATA, (("ce_region", b"eu"), ("ce-ray", b"1"))),
     ("an attribute that is null", DATA, (("ce_id", None),)),
     *(
         (f"content type {name!r}", DATA, (("content-type", name),))
