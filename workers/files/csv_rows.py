@@ -3,9 +3,10 @@
 import csv
 from collections.abc import Mapping, Sequence
 
+from schemas.errors import FormError
 from schemas.reasons import Reason
 from workers.files.csv_dialect import Dialect
-from workers.files.row_values import LARGEST_ROW_BYTES, FormError, Malformed, Row, Values
+from workers.files.row_values import LARGEST_ROW_BYTES, Malformed, Row, Values
 from workers.files.text_lines import BOM, Lines
 
 

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 from pydantic_core import from_json
 
-from schemas.errors import EventError
+from schemas.errors import EventError, FormError
 from schemas.reading.envelope import object_in
 from schemas.reading.json_text import read_slowly
 from schemas.reasons import Reason
@@ -22,10 +22,6 @@ _MOST_COLUMNS = 10_000
 _MOST_NAMES = 200_000
 _DEEPEST = 4
 _NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
-
-
-class FormError(ValueError):
-    """What is wrong with a file as a whole, in words that quote nothing of it."""
 
 
 def what_is_wrong(error: Exception) -> str:
