@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic_core import from_json
 
+from schemas.errors import FormError
 from schemas.reasons import Reason
 from workers.files.row_values import LARGEST_ROW_BYTES, ColumnNames, Malformed, Row, getter_of, object_of
 from workers.files.text_lines import BOM
@@ -59,10 +60,10 @@ class DocumentText:
         """Pass by one byte.
 
         Raises:
-            ValueError: another one comes.
+            FormError: another one comes.
         """
         if self.peek() != expected:
-            raise ValueError(_NO_JSON)
+            raise FormError(_NO_JSON)
         self._at += 1
 
     def takes(self, expected: bytes) -> bool:
@@ -76,7 +77,7 @@ class DocumentText:
         """The text of the next value and its size; of a larger one than `largest`, its beginning.
 
         Raises:
-            ValueError: none comes, or it does not end.
+            ValueError: it is no JSON, or none comes; FormError where it does not end.
         """
         kept = bytearray()
         before = self.peek()
@@ -89,7 +90,7 @@ class DocumentText:
     def key(self) -> str:
         """The next member's name, with its colon."""
         if self.peek() != b'"':
-            raise ValueError(_NO_JSON)
+            raise FormError(_NO_JSON)
         name = str(from_json(self.value()[0]))
         self.take(b":")
         return name
@@ -105,7 +106,7 @@ class DocumentText:
 
     def _literal(self, first: bytes) -> Iterator[bytes]:
         if not first or first in b",:}]":
-            raise ValueError(_NO_JSON)
+            raise FormError(_NO_JSON)
         while True:
             match = _LITERAL.match(self._held, self._at)
             yield self._pass(match.end() - self._at if match else 0)
@@ -119,7 +120,7 @@ class DocumentText:
             escaping = (len(rest) - len(rest.rstrip(b"\\"))) % 2
             yield self._pass(len(rest) - escaping)
             if not self._fill():
-                raise ValueError(_NO_JSON)
+                raise FormError(_NO_JSON)
         yield self._pass(match.end() - self._at)
 
     def _nested(self) -> Iterator[bytes]:
@@ -131,7 +132,7 @@ class DocumentText:
             if scanned == len(self._held):
                 yield self._pass(scanned - self._at)
                 if not self._fill():
-                    raise ValueError(_NO_JSON)
+                    raise FormError(_NO_JSON)
                 scanned = self._at
                 continue
             found = self._held[scanned]
@@ -310,7 +311,7 @@ class DocumentCursor:
                 self._text.key()
                 self._text.value(0)
         if self._text.peek():
-            raise ValueError(_NO_JSON)
+            raise FormError(_NO_JSON)
         return False
 
     def _next_list(self, *, is_first: bool) -> bool:
