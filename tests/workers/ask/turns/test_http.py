@@ -87,6 +87,7 @@ def test_another_model_that_goes_on_judges_all_and_takes_no_raise_back() -> None
 
         assert [got.json["provenance"]["revision"] for got in (before, after, end)] == ["1", "2", "2"]
         assert said(after) == letters(1, 4), "from where its sender says that it has them"
+        assert [token["risk"] for token in after.json["tokens"]] == ["Safe"] * 3, "none of the one before"
         assert [got.json["raised"] for got in (before, after, end)] == [True, True, True]
         verdicts = [(one["provenance"]["revision"], one["raised"], one["end"]) for one in end.json["verdicts"]]
         assert verdicts == [("1", True, None), ("2", False, "final")]
