@@ -78,15 +78,16 @@ def test_each_frame_is_answered_with_what_is_new_and_the_last_one_ends_the_turn(
 
 def test_another_model_that_goes_on_judges_all_and_takes_no_raise_back() -> None:
     async def steps(site: TurnSite) -> None:
-        await site.frame(first("a!"))
-        before = await site.frame({"seq": 1, "delta": "b"})
+        await site.frame(first("ab"))
+        before = await site.frame({"seq": 1, "delta": "!"})
         site.judge.roll_out()
         site.judge.unsafe = "#"
-        after = await site.frame({"seq": 2, "delta": "c", "after": 2})
+        after = await site.frame({"seq": 2, "delta": "c", "after": 3})
         end = await site.frame({"seq": 3, "delta": "d", "final": True})
 
         assert [got.json["provenance"]["revision"] for got in (before, after, end)] == ["1", "2", "2"]
-        assert said(after) == letters(1, 4), "from where its sender says that it has them"
+        assert said(after) == letters(2, 4), "from where its sender says that it has them"
+        assert [token["risk"] for token in after.json["tokens"]] == ["Safe"] * 2, "none of the one before"
         assert [got.json["raised"] for got in (before, after, end)] == [True, True, True]
         verdicts = [(one["provenance"]["revision"], one["raised"], one["end"]) for one in end.json["verdicts"]]
         assert verdicts == [("1", True, None), ("2", False, "final")]
