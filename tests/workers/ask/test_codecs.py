@@ -277,9 +277,12 @@ def test_trainers_get_their_own_forms(rewarding: AskSite) -> None:
     slime = rewarding.post("/rm", {"prompt": PROMPT, "response": "bad", "label": None}).json
     verl = rewarding.post("/classify", {"model": "m", "input": [PROMPT + "safe<|im_end|>\n"]}).json
     nemo = rewarding.post("/verify", NEMO).json
-    half = rewarding.post("/verify", {**NEMO, "other": "\ud83d"})
+    half = rewarding.post("/verify", {**NEMO, "other": ["\ud83d", float("nan")]})
+    refusal = {"output": [{"type": "message", "content": [{"type": "refusal", "refusal": "refused"}]}]}
+    refused = rewarding.post("/verify", {**NEMO, "response": refusal})
 
-    assert half.json["other"] == "\ud83d"
+    assert half.json["other"] == ["\ud83d", None]
+    assert (refused.json["reward"], "mask_sample" in refused.json) == (1.0, False)
     assert openrlhf == {"rewards": [1.0, 0.0], "scores": [1.0, 0.0], "extra_logs": {}}
     assert slime == 0.0
     assert verl["data"][-1]["probs"][-1] == 1.0

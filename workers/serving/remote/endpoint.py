@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from pipelines.backoff import Backoff
 from schemas.errors import Fault, RemoteCallError
 from workers.serving.remote.connection import Connection, Waits
+from workers.serving.remote.written import ANOTHER_FORM
 
 DECREASE = 0.7  # of the calls under way, when a server says that it has too many
 
@@ -164,5 +165,5 @@ def _load_in(headers: Mapping[str, str]) -> tuple[int, int | None]:
         named = json.loads(text)["named_metrics"]
         running = named.get("num_requests_running")
         return int(named["num_requests_waiting"]), None if running is None else int(running)
-    except (ValueError, LookupError, TypeError, AttributeError):
+    except ANOTHER_FORM:
         return 0, None

@@ -44,7 +44,7 @@ class Flavour(Protocol):
 
         Raises:
             RemoteCallError: mismatched; the answer is not one to these prompts, and nothing of it may be used.
-            LookupError, TypeError, ValueError: it has another form.
+            LookupError, TypeError, ValueError, AttributeError, ArithmeticError: it has another form.
         """
         ...
 

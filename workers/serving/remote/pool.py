@@ -19,7 +19,7 @@ from workers.serving.remote.connection import Waits
 from workers.serving.remote.endpoint import Endpoint, Proof, State
 from workers.serving.remote.flavour import Flavour
 from workers.serving.remote.hedging import Hedging
-from workers.serving.remote.written import Written
+from workers.serving.remote.written import ANOTHER_FORM, Written
 from workers.telemetry.log import log_event
 
 log = logging.getLogger(__name__)
@@ -119,7 +119,7 @@ class Pool:
             try:
                 written = flavour.read(answer.body, body, model, prompts)
                 fingerprint = flavour.fingerprint(answer.body)
-            except (LookupError, TypeError, ValueError, AttributeError) as error:
+            except ANOTHER_FORM as error:
                 shape = RemoteCallError("mismatched", f"an answer of another form: {type(error).__name__}")
             else:
                 endpoint.succeeded(answer.headers)
@@ -237,7 +237,7 @@ class Pool:
             return await self._prove(self, endpoint)
         except RemoteCallError as error:
             found = error
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
+        except ANOTHER_FORM as error:
             found = RemoteCallError("mismatched", f"an answer of another form: {type(error).__name__}")
         raise RemoteCallError("mismatched", "it rejects known texts") if found.fault == "rejected" else found
 

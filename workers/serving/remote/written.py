@@ -6,9 +6,13 @@ Knows no server's form of an answer.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from schemas.errors import RemoteCallError
+
+# What reading an answer of another form raises.
+ANOTHER_FORM: Final = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
+_MOST_ID: Final = 2**31
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,7 @@ def written_of(ids: Any, *, finished: bool, rows: Any, terms: Terms) -> Written 
     Raises:
         RemoteCallError: mismatched; what is said and what is there do not go together.
     """
-    expect(isinstance(ids, list) and all(type(token) is int and token >= 0 for token in ids), "token ids")
+    expect(isinstance(ids, list) and all(type(token) is int and 0 <= token < _MOST_ID for token in ids), "token ids")
     ends = [index for index, token in enumerate(ids) if token in terms.end_ids]
     if finished:
         expect(ends == [len(ids) - 1] and len(ids) <= terms.max_new_tokens, "an end without an end token")
