@@ -30,13 +30,13 @@ _REACH_S = 10.0
 _TOKEN_LOGGER = "ray._private.authentication.authentication_token_setup"
 # A cluster of this process has a token of its own since 2.60, and Ray says so as a warning.
 _TOKEN = "Token authentication is enabled for this Ray cluster."
-# `serve.shutdown()` ends the controller that it has just asked to end, and Ray reports the unanswered call.
 # Ray Data hands each actor of a pool its work by reference and has it restarted, of which Ray's C++ part tells this
 # process's stderr, for each, as an error. The reference is Ray Data's own, and is there until the pool has ended.
 _RESTARTS = (
     " E [0-9]+ [0-9]+] core_worker[.]cc:[0-9]+: Actor with class name: 'MapWorker[(].* max_restarts > 0[.] If the argum"
 )
 _DRAINED_S = 2.0
+# `serve.shutdown()` ends the controller that it has just asked to end, and Ray reports the unanswered call.
 _SHUTDOWN = re.compile(r"Task ServeController\.graceful_shutdown failed\..* killed by `ray\.kill`")
 
 
