@@ -32,10 +32,8 @@ def test_a_lane_is_asked_more_than_it_can_do() -> None:
     runs: list[tuple[int, int | None]] = []
 
     async def steps(_: AskLane, port: int) -> None:
-        url = f"http://127.0.0.1:{port}"
-        capacity, after, figures = await measured(
-            url, replace(PLAN, seconds=0.1), lambda done, total: runs.append((done, total))
-        )
+        plan = replace(PLAN, seconds=0.1)
+        capacity, after, figures = await measured(f"http://127.0.0.1:{port}", plan, lambda *done: runs.append(done))
         assert capacity > 0
         assert after > 0
         assert [row.times for row in figures] == [2.0]
