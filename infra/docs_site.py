@@ -29,11 +29,11 @@ NAV = {
         "infra/docs/stream-guard.md",
         "infra/docs/deltas.md",
         "infra/docs/ask-stream.md",
-        "infra/runbooks/",
         "helm/weir/README.md",
         "helm/weir/UPGRADING.md",
         "infra/docker/README.md",
     ],
+    "Runbooks": ["infra/runbooks/"],
     "Concepts": [
         "infra/docs/glossary.md",
         "infra/docs/promises.md",
@@ -60,6 +60,13 @@ NAV = {
         "tests/chaos/README.md",
     ],
 }
+# Of pages whose own first line says too little among others.
+_TITLES = {
+    "helm/weir/README.md": "The Helm chart",
+    "helm/weir/UPGRADING.md": "Upgrading the chart",
+    "tests/README.md": "Tests",
+    "tests/chaos/README.md": "Chaos",
+}
 _CONFIG = {
     "site_name": "Weir",
     "site_description": "Moderates chat from Kafka with Qwen3Guard on Ray Serve",
@@ -68,7 +75,8 @@ _CONFIG = {
     "theme": {
         "name": "material",
         "font": False,  # no page asks another host for anything: infra/docs_offline.py
-        "features": ["navigation.tabs", "navigation.indexes", "content.code.copy", "search.suggest"],
+        # Not navigation.indexes: a README.md would stand in the contents under its section's name, not its own.
+        "features": ["navigation.tabs", "toc.integrate", "content.code.copy", "search.suggest"],
         "palette": [
             {
                 "media": f"(prefers-color-scheme: {shade})",
@@ -105,7 +113,9 @@ def gather() -> None:
             target.write_text(page_of(path.read_text(encoding="utf-8"), path), encoding="utf-8")
         else:
             shutil.copy(path, target)
-    nav = [{title: [page for entry in entries for page in _pages(entry)]} for title, entries in NAV.items()]
+    nav = [
+        {section: [_titled(page) for entry in entries for page in _pages(entry)]} for section, entries in NAV.items()
+    ]
     config = yaml.safe_dump({**_CONFIG, "nav": nav}, sort_keys=False)
     (FOLDER / "mkdocs.yml").write_text(config, encoding="utf-8")
 
@@ -131,6 +141,10 @@ def page_of(text: str, path: Path) -> str:
             if file.suffix in (".py", ".yaml"):
                 text += f"\n## {file.name}\n\n```{file.suffix[1:]}\n{file.read_text(encoding='utf-8')}```\n"
     return text
+
+
+def _titled(page: str) -> str | dict[str, str]:
+    return {_TITLES[page]: page} if page in _TITLES else page
 
 
 def _pages(entry: str) -> list[str]:

@@ -5,6 +5,7 @@ The bill of materials is made before, by `make sbom`. Uploads nothing.
 
 import argparse
 import hashlib
+import json
 import re
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "build" / "release"
 SUMS = "SHA256SUMS"
+_PIN = re.compile(r"(?m)^([\w.-]+)==[^\s;]+( *;)?")
 _TRIED = (["--version"], ["schema", "verdict"], ["plan", "--messages-per-second", "100", "--tokens", "50"])
 
 
@@ -39,6 +41,35 @@ def sums_of(folder: Path) -> str:
     return "".join(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files)
 
 
+def bill_of(environment: str, pinned: str) -> str:
+    """The bill of materials of what users install, out of that of this environment, which has our tools, too.
+
+    Args:
+        environment: CycloneDX, as JSON.
+        pinned: requirements of the images, which have all but the broker of the demo.
+
+    Raises:
+        ValueError: the environment lacks something that is pinned.
+    """
+    bill = json.loads(environment)
+    wanted = {_normal(name): marker for name, marker in _PIN.findall(pinned)}
+    bill["components"] = [part for part in bill["components"] if _normal(part["name"]) in wanted]
+    found = {_normal(part["name"]) for part in bill["components"]}
+    if missing := sorted(name for name, marker in wanted.items() if not marker and name not in found):
+        raise ValueError(f"build/sbom.json lacks {', '.join(missing)}: make setup")
+    kept = {part["bom-ref"] for part in (bill["metadata"]["component"], *bill["components"])}
+    bill["dependencies"] = [
+        {**entry, "dependsOn": [ref for ref in entry["dependsOn"] if ref in kept]} if "dependsOn" in entry else entry
+        for entry in bill["dependencies"]
+        if entry["ref"] in kept
+    ]
+    return json.dumps(bill, indent=2) + "\n"
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
 def build(helm: str) -> list[Path]:
     """Make everything anew; returns the files."""
     version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
@@ -48,7 +79,9 @@ def build(helm: str) -> list[Path]:
     _run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-t", "sdist", "-d", str(FOLDER))
     _run(helm, "package", "helm/weir", "--destination", str(FOLDER))
     (FOLDER / "NOTES.txt").write_text(notes, encoding="utf-8")
-    shutil.copy(ROOT / "build" / "sbom.json", FOLDER / "sbom.json")
+    environment = (ROOT / "build" / "sbom.json").read_text(encoding="utf-8")
+    pinned = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+    (FOLDER / "sbom.json").write_text(bill_of(environment, pinned), encoding="utf-8")
     (FOLDER / SUMS).write_text(sums_of(FOLDER), encoding="utf-8")
     return sorted(FOLDER.iterdir())
 

@@ -42,11 +42,13 @@ def _categories(report: AuditReport) -> Rows:
 
 
 def _groups(breakdown: Breakdown, kind: str) -> Rows:
-    yield [kind, "tenant", "verdicts", *_SEVERITIES, "unsafe_share", "low", "high"]
+    of_tenants = kind == "conversation"
+    yield [kind, *(["tenant"] if of_tenants else []), "verdicts", *_SEVERITIES, "unsafe_share", "low", "high"]
     for group in [*breakdown.listed, *([breakdown.rest] if breakdown.rest else [])]:
         name = "(all others)" if group is breakdown.rest else group.name or ""
         counts = [group.severities.get(severity, 0) for severity in _SEVERITIES]
-        yield [name, group.tenant or "", group.rows, *counts, group.unsafe_share, group.low, group.high]
+        tenant = [group.tenant or ""] if of_tenants else []
+        yield [name, *tenant, group.rows, *counts, group.unsafe_share, group.low, group.high]
 
 
 def _dead_letters(report: AuditReport) -> Rows:

@@ -48,11 +48,12 @@ def test_the_tables_are_csv_that_no_spreadsheet_takes_for_formulas(tmp_path: Pat
     assert (refused.exit_code, result.exit_code) == (2, 0)
     assert len(read) == 6
     assert [row[:4] for row in read["tenants.csv"]] == [
-        ["tenant", "tenant", "verdicts", "Safe"],
-        ["'-1", "", "1", "1"],
-        ["'=HYPERLINK(1)", "", "1", "0"],
-        ["a;'=1;'\t'＋2 -3", "", "1", "1"],
+        ["tenant", "verdicts", "Safe", "Controversial"],
+        ["'-1", "1", "1", "0"],
+        ["'=HYPERLINK(1)", "1", "0", "0"],
+        ["a;'=1;'\t'＋2 -3", "1", "1", "0"],
     ]
+    assert read["conversations.csv"][0][:2] == ["conversation", "tenant"]
     assert {row[0] for row in read["languages.csv"][1:]} == {"'@x", "en"}
     assert read["categories.csv"] == [["category", "verdicts"], ["Violent", "1"]]
     assert read["dead-letters.csv"][1] == ["too_long", "render", "1", "1.0"]
