@@ -14,6 +14,7 @@
   x BatchTooLargeError         a compressed batch has more bytes than are read of one
   x RemoteCallError            one call of a server that runs the model: try another, hold, or halve the call
   x AskRefusedError            a question over HTTP that gets no answer: wrong, or too much now
+  x FileFormError              a file is not what its name says
   x ConfigurationError         a setting or file is wrong: the start is refused
 
 No message of an error holds message text or model output (P10).
@@ -164,6 +165,10 @@ class AskRefusedError(ModerationError):
         self.retry_after_s = retry_after_s
         self.sheds = sheds
         self.expected = expected
+
+
+class FileFormError(ModerationError, ValueError):
+    """A file is not what its name says; in words that quote nothing of it."""
 
 
 class ConfigurationError(ModerationError):
