@@ -14,7 +14,7 @@
   x BatchTooLargeError         a compressed batch has more bytes than are read of one
   x RemoteCallError            one call of a server that runs the model: try another, hold, or halve the call
   x AskRefusedError            a question over HTTP that gets no answer: wrong, or too much now
-  x FormError                  a file of rows cannot be read as what it is called
+  x FileFormError              a file is not what its name says
   x ConfigurationError         a setting or file is wrong: the start is refused
 
 No message of an error holds message text or model output (P10).
@@ -167,12 +167,12 @@ class AskRefusedError(ModerationError):
         self.expected = expected
 
 
+class FileFormError(ModerationError, ValueError):
+    """A file is not what its name says; in words that quote nothing of it."""
+
+
 class ConfigurationError(ModerationError):
     """A setting, policy file or pair of settings is wrong; names the key and the value."""
-
-
-class FormError(ModerationError, ValueError):
-    """A file of rows is wrong as a whole, in words that quote nothing of it; whoever reads files says which it is."""
 
 
 Fault = Literal["busy", "gone", "crashed", "failed", "rejected", "mismatched"]

@@ -218,10 +218,8 @@ def test_exceptions_are_defined_in_one_file() -> None:
         if isinstance(node, ast.ClassDef) and any(ast.unparse(parent).endswith(ends) for parent in node.bases)
     }
 
-    # The engine imports nothing of the project, so what is its own alone is defined beside it; and only the Kafka room
-    # may name the errors of kafka-python.
-    elsewhere = ("workers/serving/engine/", "workers/kafka/errors.py")
-    assert {name for name in defining if not name.startswith(elsewhere)} == set()
+    # The engine imports nothing of the project, so what is its own alone is defined beside it.
+    assert {name for name in defining if not name.startswith("workers/serving/engine/")} == set()
 
 
 def test_the_top_level_is_as_agreed() -> None:

@@ -172,7 +172,7 @@ OF_INPUTS = (
     Mutant(
         "does not say which topic it waits for",
         "workers/kafka/errors.py",
-        'return {**said, "topic": error.topic} if isinstance(error, NoTopicError) else said',
+        'return said if topic is None else {**said, "topic": topic}',
         "return said",
         "tests/workers/stream/test_publisher.py"
         "::test_p5_a_topic_of_the_policy_that_is_missing_holds_all_behind_it_and_the_log_names_it",

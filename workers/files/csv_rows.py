@@ -3,7 +3,7 @@
 import csv
 from collections.abc import Mapping, Sequence
 
-from schemas.errors import FormError
+from schemas.errors import FileFormError
 from schemas.reasons import Reason
 from workers.files.csv_dialect import Dialect
 from workers.files.row_values import LARGEST_ROW_BYTES, Malformed, Row, Values
@@ -24,7 +24,7 @@ class CsvCursor:
         mark: where it begins: byte and line; None: behind the header.
 
     Raises:
-        FormError: the header cannot be read.
+        FileFormError: the header cannot be read.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class CsvCursor:
         self._width = 0
         header = self._next()
         if isinstance(header, Malformed):
-            raise FormError(f"the header, line {header.line}: {header.detail}")
+            raise FileFormError(f"the header, line {header.line}: {header.detail}")
         self.columns = tuple(header or ())
         self.doubled = tuple(name for name in dict.fromkeys(self.columns) if self.columns.count(name) > 1)
         self._width = len(self.columns)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic_core import from_json
 
-from schemas.errors import FormError
+from schemas.errors import FileFormError
 from schemas.reasons import Reason
 from workers.files.row_values import LARGEST_ROW_BYTES, ColumnNames, Malformed, Row, getter_of, object_of
 from workers.files.text_lines import BOM
@@ -60,10 +60,10 @@ class DocumentText:
         """Pass by one byte.
 
         Raises:
-            FormError: another one comes.
+            FileFormError: another one comes.
         """
         if self.peek() != expected:
-            raise FormError(_NO_JSON)
+            raise FileFormError(_NO_JSON)
         self._at += 1
 
     def takes(self, expected: bytes) -> bool:
@@ -77,7 +77,7 @@ class DocumentText:
         """The text of the next value and its size; of a larger one than `largest`, its beginning.
 
         Raises:
-            ValueError: it is no JSON, or none comes; FormError where it does not end.
+            ValueError: it is no JSON, or none comes; FileFormError where it does not end.
         """
         kept = bytearray()
         before = self.peek()
@@ -90,7 +90,7 @@ class DocumentText:
     def key(self) -> str:
         """The next member's name, with its colon."""
         if self.peek() != b'"':
-            raise FormError(_NO_JSON)
+            raise FileFormError(_NO_JSON)
         name = str(from_json(self.value()[0]))
         self.take(b":")
         return name
@@ -106,7 +106,7 @@ class DocumentText:
 
     def _literal(self, first: bytes) -> Iterator[bytes]:
         if not first or first in b",:}]":
-            raise FormError(_NO_JSON)
+            raise FileFormError(_NO_JSON)
         while True:
             match = _LITERAL.match(self._held, self._at)
             yield self._pass(match.end() - self._at if match else 0)
@@ -120,7 +120,7 @@ class DocumentText:
             escaping = (len(rest) - len(rest.rstrip(b"\\"))) % 2
             yield self._pass(len(rest) - escaping)
             if not self._fill():
-                raise FormError(_NO_JSON)
+                raise FileFormError(_NO_JSON)
         yield self._pass(match.end() - self._at)
 
     def _nested(self) -> Iterator[bytes]:
@@ -132,7 +132,7 @@ class DocumentText:
             if scanned == len(self._held):
                 yield self._pass(scanned - self._at)
                 if not self._fill():
-                    raise FormError(_NO_JSON)
+                    raise FileFormError(_NO_JSON)
                 scanned = self._at
                 continue
             found = self._held[scanned]
@@ -311,7 +311,7 @@ class DocumentCursor:
                 self._text.key()
                 self._text.value(0)
         if self._text.peek():
-            raise FormError(_NO_JSON)
+            raise FileFormError(_NO_JSON)
         return False
 
     def _next_list(self, *, is_first: bool) -> bool:

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 from pydantic_core import from_json
 
-from schemas.errors import EventError, FormError
+from schemas.errors import EventError, FileFormError
 from schemas.reading.envelope import object_in
 from schemas.reading.json_text import read_slowly
 from schemas.reasons import Reason
@@ -26,7 +26,7 @@ _NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 
 def what_is_wrong(error: Exception) -> str:
     """What may be said of an error that reading a file has raised: any other may quote it."""
-    return str(error) if isinstance(error, FormError) else type(error).__name__
+    return str(error) if isinstance(error, FileFormError) else type(error).__name__
 
 
 class Malformed(NamedTuple):
@@ -93,14 +93,14 @@ class ColumnNames:
         """Add a row's.
 
         Raises:
-            FormError: the rows have more names than a table has.
+            FileFormError: the rows have more names than a table has.
         """
         for name, value in content.items():
             path = f"{prefix}{name}"
             if path not in self._names and (not prefix or len(self._names) < _MOST_COLUMNS):
                 self._names[path] = None
                 if len(self._names) > _MOST_NAMES:
-                    raise FormError(f"more than {_MOST_NAMES} columns")
+                    raise FileFormError(f"more than {_MOST_NAMES} columns")
             if value.__class__ is dict and depth < _DEEPEST:
                 self.note(value, f"{path}.", depth + 1)
 

@@ -35,7 +35,6 @@ __all__ = [
     "KafkaError",
     "KafkaTimeoutError",
     "Meaning",
-    "NoTopicError",
     "TopicAuthorizationFailedError",
     "TransactionalIdAuthorizationFailedError",
     "TransactionalIdNotFoundError",
@@ -82,22 +81,11 @@ _FATAL = (
 )
 
 
-class NoTopicError(KafkaTimeoutError):
-    """No partitions of a topic became known in time: it does not exist, or no server answers.
-
-    Args:
-        topic: its name.
-    """
-
-    def __init__(self, topic: str) -> None:
-        super().__init__(f"no partitions of topic {topic}")
-        self.topic = topic
-
-
 def fault_of(error: BaseException) -> dict[str, str]:
-    """What a log line says of an error: its kind, and the topic where it is about one."""
+    """What a log line says of an error: its kind, and the topic that a producer has waited for in vain."""
     said = {"error": type(error).__name__}
-    return {**said, "topic": error.topic} if isinstance(error, NoTopicError) else said
+    topic = getattr(error, "topic", None)
+    return said if topic is None else {**said, "topic": topic}
 
 
 def meaning_of(error: BaseException) -> Meaning:

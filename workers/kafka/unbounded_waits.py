@@ -15,8 +15,6 @@ from kafka.net.compat import KafkaNetClient
 from kafka.net.manager import KafkaConnectionManager
 from kafka.net.selector import NetworkSelector
 
-from workers.kafka.errors import NoTopicError
-
 ENDS_TIMEOUT_MS = 10_000
 RECONNECT_S = 0.05
 CONNECT = {"socket_connection_setup_timeout_ms": 3_000, "socket_connection_setup_timeout_max_ms": 10_000}
@@ -105,7 +103,8 @@ class NamingProducer(KafkaProducer):
         try:
             return super()._wait_on_metadata(topic, max_wait_ms)
         except KafkaTimeoutError as error:
-            raise NoTopicError(topic) from error
+            error.topic = topic
+            raise
 
 
 class TidyConsumer(KafkaConsumer):

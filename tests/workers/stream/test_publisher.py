@@ -3,6 +3,7 @@
 import itertools
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -19,7 +20,6 @@ from schemas.dead_letter import DeadLetter
 from schemas.record import Partition
 from tests.site import wait_until
 from tests.workers.stream.scripted_producer import WAIT_S, Broker, Script, Stage, times, too_large
-from workers.kafka.errors import NoTopicError
 from workers.kafka.producer import Producer
 from workers.settings.sections import TopicSettings
 from workers.stream.assignment import AssignedPartition
@@ -61,7 +61,9 @@ def test_p5_a_topic_of_the_policy_that_is_missing_holds_all_behind_it_and_the_lo
     stages: Callable[[Broker], Stage], caplog: pytest.LogCaptureFixture
 ) -> None:
     broker = Broker()
-    broker.at_send = times(2, NoTopicError("moderation.blocked"), 3)
+    error: Any = KafkaTimeoutError()
+    error.topic = "moderation.blocked"
+    broker.at_send = times(2, error, 3)
     stage = stages(broker)
     stage.publish([stage.verdict(number) for number in range(5)])
 
