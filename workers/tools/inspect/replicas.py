@@ -69,8 +69,10 @@ def joined_application(timeout_s: float) -> Iterator[Consumers]:
     """
     with _joined_ray(timeout_s) as where:
         application = serve.status().applications.get(APP_NAME)
-        if application is None or STREAM not in application.deployments:
+        if application is None:
             raise ModerationError(f"{where}: the application {APP_NAME} does not run there")
+        if STREAM not in application.deployments:  # `weir serve`, or guard.enabled=false
+            raise ModerationError(f"{where}: the application {APP_NAME} has no {STREAM}: it consumes no events")
         yield Consumers(where, timeout_s)
 
 
