@@ -111,11 +111,11 @@ class LabelledFiles:
 
 def _with_whole_characters(example: LabelledExample) -> LabelledExample:
     """As events of live traffic are judged: halves of characters are replaced, which no model can read."""
+    name = whole_characters(example.example_id, Counter())
     contents = [whole_characters(turn["content"], Counter()) for turn in example.conversation]
-    if contents == [turn["content"] for turn in example.conversation]:
+    if name == example.example_id and contents == [turn["content"] for turn in example.conversation]:
         return example
-    turns = tuple(map(with_text, example.conversation, contents))
-    return replace(example, conversation=turns)
+    return replace(example, example_id=name, conversation=tuple(map(with_text, example.conversation, contents)))
 
 
 def _dialect_of(how: Written) -> str:
