@@ -1,6 +1,7 @@
 """Bad input of every kind on real Kafka: each record gets its own reason, its neighbours get their verdicts (P6)."""
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import confluent_kafka
 import pytest
@@ -193,6 +194,29 @@ def test_p6_a_dead_letter_too_large_for_its_topic_loses_its_value_but_not_its_pl
     assert {letter.reason for letter in letters.values()} == {Reason.NOT_UTF8}
     assert {verdict["event_id"] for verdict in site.verdicts()} == {f"e{i}" for i in range(20) if i % 5 != 2}
     assert site.committed() == {1: 20}
+
+
+@pytest.mark.slow
+def test_p5_a_missing_topic_of_the_policy_is_named_and_holds_all_until_it_is_there(
+    new_site: NewSite, kafka: KafkaCluster, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    site = new_site()
+    name = f"blocked-{site.names[0]}"
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(f'name: x\nversion: "1"\ntopics: {{block: [{name}]}}\n')
+    site.produce([event(f"e{i}", "kill" if i == 7 else "hello") for i in range(40)])
+    guard = ScriptedGuard(lambda text: "Safety: Unsafe\nCategories: Violent" if text == "kill" else SAFE)
+    worker = site.start(guard, site.settings_with(policy={"file": str(policy)}))
+    wait_until(lambda: "publish_held" in caplog.text, "the publisher to say that it is held")
+    assert name in caplog.text
+    assert sum(site.committed().values()) < 40
+    assert worker.stuck_reason() is None
+
+    admin = KafkaAdminClient(bootstrap_servers=kafka.bootstrap.split(","))
+    admin.create_topics([NewTopic(name, 4, 1)])
+    admin.close()
+    finish(site, worker, 40)
+    assert {verdict["event_id"] for verdict in site.verdicts()} == {f"e{i}" for i in range(40)}
 
 
 @pytest.mark.parametrize("missing", [pytest.param("dlq", marks=pytest.mark.slow), "verdicts"])

@@ -11,7 +11,7 @@ from pathlib import Path
 from pipelines.evaluation.examples import LabelledExample
 from pipelines.fitting.length_policy import with_text
 from schemas.errors import ConfigurationError
-from schemas.reading.turns import whole_characters
+from schemas.reading.turns import Counts, whole_characters
 from schemas.suggestion import did_you_mean
 from workers.evaluation.benchmark_rows import FORMATS, Reader, RowSource, format_of
 from workers.evaluation.labelled_rows import BENCHMARK, COLUMNS, Mapped
@@ -113,11 +113,11 @@ class LabelledFiles:
 
 def _with_whole_characters(example: LabelledExample) -> LabelledExample:
     """As events of live traffic are judged: halves of characters are replaced, which no model can read."""
-    contents = [whole_characters(turn["content"], Counter()) for turn in example.conversation]
-    if contents == [turn["content"] for turn in example.conversation]:
-        return example
+    counts: Counts = Counter()
+    contents = [whole_characters(turn["content"], counts) for turn in example.conversation]
+    name, language = (whole_characters(said or "", counts) for said in (example.example_id, example.language))
     turns = tuple(map(with_text, example.conversation, contents))
-    return replace(example, conversation=turns)
+    return replace(example, example_id=name, conversation=turns, language=language or None)
 
 
 def _dialect_of(how: Written) -> str:

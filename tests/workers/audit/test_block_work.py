@@ -13,11 +13,19 @@ import pytest
 
 from schemas.errors import ConfigurationError
 from schemas.record import SourceRecord
-from tests.workers.audit.scripted_lane import MAX_BYTES, ScriptedLane, rows_of, used_policy
+from tests.workers.audit.scripted_lane import (
+    MAX_BYTES,
+    ScriptedLane,
+    plan_of,
+    rows_of,
+    surveyed,
+    used_policy,
+)
 from workers.audit.actors import AuditActor
 from workers.audit.block_work import BlockWork, RunWork
 from workers.audit.manifest import BlockMarker
 from workers.audit.rows.blocks import Block
+from workers.audit.rows.columns import Columns
 
 RECEIVED = datetime(2026, 1, 2, tzinfo=UTC)
 TIMES = ["2026-01-31T12:00:00+01:00", "2026-01-31T12:00:00", None, "0001-01-01T00:00:00+14:00"]
@@ -57,6 +65,25 @@ def test_an_event_of_a_topic_has_its_own_time_in_utc_or_its_records(tmp_path: Pa
         "date=2026-01-31",
         "date=2026-01-02",
     }
+
+
+def test_halves_of_characters_in_every_field_of_a_row_cost_no_block(tmp_path: Path) -> None:
+    """No file can hold them: one such row would stop its block at each attempt."""
+    half = "x\ud83d"
+    fields = ("event_id", "conversation_id", "tenant", "created_at", "language", "text")
+    rows = [dict.fromkeys(fields, half), {"event_id": half + "2", "text": [half], "language": [half], "tenant": [half]}]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({**row, half: half}) + "\n" for row in rows))
+    surveyed_files = surveyed(tmp_path / "a.jsonl").files
+    columns = Columns.resolve({}, surveyed_files, "language")
+    work = replace(work_of(tmp_path / "run"), columns=columns, keep_text=True)
+    lane, _ = ScriptedLane(str(tmp_path))()
+    with BlockWork(work, lane, None, None) as worker:
+        worker.do(plan_of(tmp_path / "a.jsonl", 10, 0).blocks[0])
+    verdicts, letters = rows_of(tmp_path / "run")
+
+    (verdict,), (letter,) = verdicts, letters
+    assert [verdict[name] for name in ("event_id", "conversation_id", "tenant", "language", "text")] == ["x\ufffd"] * 5
+    assert (letter["event_id"], letter["reason"], letter["tenant"]) == ("x\ufffd2", "wrong_type", "['x\\ud83d']")
 
 
 @pytest.fixture

@@ -54,6 +54,18 @@ def test_messages_are_read_as_live_traffic_reads_them(tmp_path: Path) -> None:
     assert [turn["content"] for turn in example.conversation if turn["role"] == "user"] == ["look", "and now?"]
 
 
+def test_halves_of_characters_are_replaced_as_in_live_traffic(tmp_path: Path) -> None:
+    half = "x\ud83d"
+    row = {"text": half, "response": half + "\ude00", "label": 1, "id": half, "language": half}
+    (example,) = read(tmp_path, [row])
+
+    assert [turn["content"] for turn in example.conversation] == ["x\ufffd", "x😀"]
+    assert (example.example_id, example.language) == ("x\ufffd", "x\ufffd")
+    turns = json.dumps([{"role": "user", "content": half}])
+    (example,) = read(tmp_path, [{"messages": turns, "label": 1}])
+    assert example.conversation == ({"role": "user", "content": "x\ufffd"},), "also where a column holds JSON"
+
+
 def test_columns_are_mapped(tmp_path: Path) -> None:
     example, _ = read(
         tmp_path,

@@ -15,7 +15,7 @@ from pydantic_core import to_json
 from schemas.errors import EventError
 from schemas.reading.fields import identifier, turns_in
 from schemas.reading.moments import moment_or_none
-from schemas.reading.turns import usual_role
+from schemas.reading.turns import usual_role, whole_characters
 from schemas.record import SourceRecord
 from workers.audit.rows.blocks import Block
 from workers.audit.rows.columns import Columns
@@ -106,8 +106,8 @@ class EventRows:
                 (f"{row_id}/{name}" if name else row_id)[:MAX_ID],
                 None if tenant is None else tenant[:MAX_ID],
                 moment,
-                None if language is None else str(language),
-                "" if self._stratum is None else str(row[self._stratum]),
+                None if language is None else _text(language),
+                "" if self._stratum is None else _text(row[self._stratum]),
                 row_id=row_id[:MAX_ID],
                 turns_left=left,
             )
@@ -176,7 +176,12 @@ def _identifier(value: Any) -> str | None:
     try:
         return identifier("id", value, Counter())
     except EventError:
-        return str(value)
+        return _text(value)
+
+
+def _text(value: Any) -> str:
+    """Any value as a text that files can hold."""
+    return whole_characters(str(value), Counter())
 
 
 def _moment(value: Any) -> datetime | None:
