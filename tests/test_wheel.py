@@ -4,6 +4,7 @@ The chart's pods run it too: tests/helm/test_installed.py.
 """
 
 import json
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -16,6 +17,8 @@ from tests.server_process import ServerProcess
 from workers.demo.broker import EmbeddedBroker
 
 MINUTES = 60.0
+# What Ray says where all is well: of its token, of actors that may be restarted, of the controller that it ends itself.
+ALARMING = re.compile(r"Token authentication|core_worker\.cc|graceful_shutdown")
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(10 * MINUTES)]
 
 
@@ -43,6 +46,7 @@ def answer(weir: Path, folder: Path, *words: str) -> Any:
         timeout=5 * MINUTES,
     )
     assert ended.returncode == 0, ended.stderr
+    assert not ALARMING.search(ended.stderr), ended.stderr
     return json.loads(ended.stdout)
 
 

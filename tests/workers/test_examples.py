@@ -119,3 +119,24 @@ def test_the_settings_and_the_policy_are_read(monkeypatch: pytest.MonkeyPatch) -
     assert action(Severity.CONTROVERSIAL, Category.POLITICALLY_SENSITIVE) is Action.ALLOW
     assert action(Severity.CONTROVERSIAL, Category.VIOLENT) is Action.REVIEW
     assert action(Severity.CONTROVERSIAL, Category.VIOLENT, tenant="kids") is Action.BLOCK
+
+
+def test_a_consumer_that_is_interrupted_ends_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Interrupted:
+        def __init__(self, *_: Any, **__: Any) -> None:
+            pass
+
+        def __iter__(self) -> Iterator[Any]:
+            raise KeyboardInterrupt
+
+        def close(self) -> None:
+            closed.append(True)
+
+    closed: list[bool] = []
+    monkeypatch.setattr("kafka.KafkaConsumer", Interrupted)
+    monkeypatch.setattr(sys, "argv", ["consume.py", "localhost:1"])
+    runpy.run_path(str(EXAMPLES / "consume.py"), run_name="__main__")
+
+    assert (closed, capsys.readouterr().out) == ([True], "")

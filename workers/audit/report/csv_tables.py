@@ -8,11 +8,15 @@ import csv
 import io
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
+from schemas.errors import ConfigurationError
 from schemas.verdict import Severity
 from workers.audit.report.model import AuditReport, Breakdown
 
+RUN_TABLE = "run.csv"
 _FORMULA = re.compile(r"(^|[;|,\t\r\n])(?=[=+\-@＝＋－＠\t\r\n])")
+_FACT = 2  # cells of one
 _SEVERITIES = [severity.value for severity in Severity]
 Rows = Iterator[Sequence[object]]
 
@@ -20,6 +24,7 @@ Rows = Iterator[Sequence[object]]
 def csv_tables(report: AuditReport) -> dict[str, str]:
     """The text of each table, by the name of its file."""
     tables = {
+        RUN_TABLE: _run(report),
         "times.csv": _times(report),
         "categories.csv": _categories(report),
         "tenants.csv": _groups(report.tenants, "tenant"),
@@ -28,6 +33,30 @@ def csv_tables(report: AuditReport) -> dict[str, str]:
         "dead-letters.csv": _dead_letters(report),
     }
     return {name: _text(rows) for name, rows in tables.items()}
+
+
+def refuse_other_tables(folder: Path | None, run_id: str) -> None:
+    """Refuse to write over the tables of another run; None: none are written.
+
+    Raises:
+        ConfigurationError: the folder has such.
+    """
+    if folder is None:
+        return
+    try:
+        with (folder / RUN_TABLE).open(encoding="utf-8", newline="") as file:
+            facts = dict(row for row in csv.reader(file) if len(row) == _FACT)
+    except (OSError, ValueError, csv.Error):  # not there, or somebody else's
+        return
+    if facts.get("run", run_id) != _safe(run_id):
+        raise ConfigurationError(f"{folder}: has the tables of another run; choose another folder, or remove them")
+
+
+def _run(report: AuditReport) -> Rows:
+    yield ["fact", "value"]
+    yield ["run", report.run.run_id]
+    yield ["data", report.run.data]
+    yield from report.run.provenance.items()
 
 
 def _times(report: AuditReport) -> Rows:

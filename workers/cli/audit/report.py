@@ -46,7 +46,7 @@ def report(
     about 100 bytes for each verdict of both runs.
     """
     need("jinja2", "pandas", "pyarrow")
-    from workers.audit.report.csv_tables import csv_tables
+    from workers.audit.report.csv_tables import csv_tables, refuse_other_tables
     from workers.audit.report.files import RunFiles  # pyarrow takes a second that `weir --help` must not
     from workers.audit.report.html import render
     from workers.audit.report.report import Choices, build_report
@@ -61,6 +61,7 @@ def report(
     read = RunFiles(run)
     for path in files:
         refuse_other_run(path, read.manifest.run_id)
+    refuse_other_tables(tables, read.manifest.run_id)
     other = RunFiles(against) if against is not None else None
     with progress_bar("rows") as progress:
         made = build_report(read, other, Choices(listed, examples, include_text), progress)

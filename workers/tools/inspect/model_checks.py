@@ -26,15 +26,20 @@ _KNOWN_GOOD: dict[Task, tuple[dict[str, str], ...]] = {
 }
 
 
-def model_checks(settings: Settings, timeout_s: float, model_timeout_s: float, *, skip: bool) -> Iterator[CheckResult]:
-    """Device, model and the candidate's model. All have the model's time limit: importing torch alone takes long."""
+def model_checks(
+    settings: Settings, timeout_s: float, model_timeout_s: float, *, skipped: str | None
+) -> Iterator[CheckResult]:
+    """Device, model and the candidate's model; `skipped` says why none is looked at.
+
+    All have the model's time limit: importing torch alone takes long.
+    """
     models = {"model": settings.guard} if settings.guard.enabled else {}
     if settings.shadow.has_model:
         models["shadow model"] = settings.candidate().guard
     streams = ("stream model",) if settings.judges_turns else ()
-    if skip:
+    if skipped is not None:
         for name in ("device", *models, *streams):
-            yield CheckResult(name, "skip", "--skip-model")
+            yield CheckResult(name, "skip", skipped)
         return
     if not settings.guard.enabled:
         yield CheckResult("model", "skip", "guard.enabled=false: whole messages are not judged")

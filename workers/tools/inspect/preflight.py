@@ -9,7 +9,7 @@ from pathlib import Path
 from pipelines.policy import load_policy
 from schemas.errors import ConfigurationError, ModerationError
 from workers.ask.keys import read_keys
-from workers.extras import extras_named
+from workers.extras import EXTRA_OF, extras_named, need
 from workers.settings.loading import Settings, load_settings, otel_variables
 from workers.telemetry.export import try_export
 from workers.telemetry.variables import endpoint, shown_endpoint, unsupported
@@ -56,10 +56,17 @@ def preflight(
         yield CheckResult("shadow", "skip", "see policy")
     else:
         yield check("shadow", lambda: _shadow(settings), timeout_s)
-    yield check("ask", lambda: _ask(settings), timeout_s)
+    extras = CheckResult("extras", "ok", "") if skip_model else check("extras", _extras, timeout_s)
+    if extras.status != "ok":  # one cause of several faults
+        yield extras
+    if extras.status != "ok" and settings.ask.enabled:
+        yield CheckResult("ask", "skip", "see extras")
+    else:
+        yield check("ask", lambda: _ask(settings), timeout_s)
     yield check("deltas", lambda: _deltas(settings), timeout_s)
     yield from kafka_checks(settings, timeout_s)
-    yield from model_checks(settings, timeout_s, model_timeout_s, skip=skip_model)
+    why = "--skip-model" if skip_model else None if extras.status == "ok" else "see extras"
+    yield from model_checks(settings, timeout_s, model_timeout_s, skipped=why)
     yield check("telemetry", lambda: _telemetry(otel_variables(), timeout_s / 3), timeout_s)
 
 
@@ -71,6 +78,11 @@ def _settings(config: Path | None, loaded: list[Settings]) -> str:
     if not settings.inputs:
         return "no topics: answers over HTTP only"
     return f"{', '.join(settings.inputs)} -> {' and '.join(outputs)}, group {settings.kafka.group_id}"
+
+
+def _extras() -> str:
+    need(*(module for module, extra in EXTRA_OF.items() if extra == "serve"))
+    return "serve"
 
 
 def _policy(settings: Settings) -> str:

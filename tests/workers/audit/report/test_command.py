@@ -7,6 +7,7 @@ import json
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -46,7 +47,8 @@ def test_the_tables_are_csv_that_no_spreadsheet_takes_for_formulas(tmp_path: Pat
     read = {path.name: list(csv.reader(path.open())) for path in (tmp_path / "tables").iterdir()}
 
     assert (refused.exit_code, result.exit_code) == (2, 0)
-    assert len(read) == 6
+    assert len(read) == 7
+    assert read["run.csv"][:2] == [["fact", "value"], ["run", "run"]]
     assert [row[:4] for row in read["tenants.csv"]] == [
         ["tenant", "verdicts", "Safe", "Controversial"],
         ["'-1", "1", "1", "0"],
@@ -57,6 +59,21 @@ def test_the_tables_are_csv_that_no_spreadsheet_takes_for_formulas(tmp_path: Pat
     assert {row[0] for row in read["languages.csv"][1:]} == {"'@x", "en"}
     assert read["categories.csv"] == [["category", "verdicts"], ["Violent", "1"]]
     assert read["dead-letters.csv"][1] == ["too_long", "render", "1", "1.0"]
+
+
+def test_tables_of_another_run_are_not_written_over(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / name, [verdict("a", tenant=name)]) for name in ("first", "second")]
+
+    def made(run: str) -> Any:
+        files = ["--out", str(tmp_path / f"{Path(run).name}.html"), "--csv", str(tmp_path)]
+        return CliRunner().invoke(app, ["audit", "report", run, *files])
+
+    assert [made(runs[0]).exit_code, made(runs[0]).exit_code] == [0, 0], "its own may be written again"
+    refused = made(runs[1])
+    assert refused.exit_code == 2
+    assert f"{tmp_path}: has the tables of another run" in refused.stderr
+    assert "first" in (tmp_path / "tenants.csv").read_text()
+    assert not (tmp_path / "second.html").exists()
 
 
 def test_json_goes_to_stdout_for_a_dash(run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ def test_all_servers_are_asked_and_the_digest_is_said(new_server: NewServer, new
     servers = [new_server(), new_server()]
     digest = new_engine(servers[0]).behaviour_sha256
 
-    device, model = model_checks(settings_of(*servers), 5.0, 20.0, skip=False)
+    device, model = model_checks(settings_of(*servers), 5.0, 20.0, skipped=None)
 
     assert device == CheckResult("device", "skip", "guard.engine=remote: servers run the model")
     assert model.status == "ok", model.found
@@ -38,7 +38,7 @@ def test_a_server_that_cannot_be_used_fails_the_check_beside_one_that_can(
     else:
         servers[1].key = "secret"
 
-    _, model = model_checks(settings_of(*servers), 5.0, 20.0, skip=False)
+    _, model = model_checks(settings_of(*servers), 5.0, 20.0, skipped=None)
 
     assert model == CheckResult("model", "fail", f"guard.remote.urls: {servers[1].url}: {state}, {why}")
 
@@ -47,7 +47,7 @@ def test_servers_that_are_all_wrong_fail_the_check_at_once(new_server: NewServer
     server = new_server()
     server.key = "secret"
 
-    _, model = model_checks(settings_of(server), 5.0, 20.0, skip=False)
+    _, model = model_checks(settings_of(server), 5.0, 20.0, skipped=None)
 
     assert model == CheckResult(
         "model", "fail", f"guard.remote.urls: no server can be used: {server.url}: refused, status 401"

@@ -15,8 +15,8 @@ def settings_of(model: str, *, stream: bool = True, **sections: Any) -> Settings
     return load_settings(ask=ask, stream_guard={"model": model, "device": "cpu"}, **sections)
 
 
-def checked(settings: Settings, *, skip: bool = False) -> dict[str, CheckResult]:
-    return {found.name: found for found in checks.model_checks(settings, 60, 60, skip=skip)}
+def checked(settings: Settings, *, skipped: str | None = None) -> dict[str, CheckResult]:
+    return {found.name: found for found in checks.model_checks(settings, 60, 60, skipped=skipped)}
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,7 @@ def test_the_stream_model_is_loaded_and_asked_where_something_needs_it() -> None
     found = checked(settings_of("demo"))["stream model"]
     assert (found.status, found.found.startswith("demo ")) == ("ok", True)
     assert "stream model" not in checked(settings_of("demo", stream=False))
-    assert checked(settings_of("demo"), skip=True)["stream model"].status == "skip"
+    assert checked(settings_of("demo"), skipped="--skip-model")["stream model"].status == "skip"
 
 
 def test_where_only_turns_are_wanted_no_gen_model_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,20 @@ from pathlib import Path
 
 import pytest
 
+from workers import extras
 from workers.tools.inspect.preflight import preflight
+
+
+def test_an_extra_that_is_missing_is_named_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tmp_path / "weir.yaml"
+    config.write_text("ask: {enabled: true}\ndeltas: {enabled: true}\nkafka: {bootstrap_servers: 'localhost:1'}\n")
+    monkeypatch.setattr(extras, "find_spec", lambda name: None if name in ("torch", "uvicorn") else name)
+    found = {result.name: result for result in preflight(config, 2.0, 2.0, skip_model=False)}
+
+    failed = [name for name, result in found.items() if result.status == "fail"]
+    assert failed == ["extras", "broker"]
+    assert found["extras"].found == "torch is not installed: pip install 'weir-moderation[serve]'"
+    assert {found[name].found for name in ("ask", "device", "model", "stream model")} == {"see extras"}
 
 
 @pytest.mark.parametrize(
