@@ -148,7 +148,7 @@ class Admission:
         self.items -= items
         self.answered += items
         if seat.engine_s:
-            self._note(under_way, max(self._clock() - came, seat.engine_s))
+            self._note(under_way, under_way == tokens, max(self._clock() - came, seat.engine_s))
 
     def refuse_unread(self, deadline: float) -> None:
         """Refuse a question of any size, of which nobody knows how many items it holds.
@@ -184,7 +184,7 @@ class Admission:
         """Seconds until a question of so many tokens would have its answer; 0 where that is not known."""
         return 0.0 if self._speed is None else self._shortest_s + (self.tokens + tokens) / self._speed
 
-    def _note(self, under_way: int, seconds: float) -> None:
+    def _note(self, under_way: int, is_alone: bool, seconds: float) -> None:
         self._shortest_s = min(seconds, self._shortest_s * FORGETS)
         beyond_s = seconds - self._shortest_s
         if beyond_s > self._shortest_s:
@@ -194,7 +194,8 @@ class Admission:
             else:
                 self._speed += (RISES if seen > self._speed else LEARNS) * (seen - self._speed)
         elif self._speed is not None:
-            self._speed = max(self._speed, under_way / seconds)
+            # Alone, it proves it; what others had done for them before it came is not its own.
+            self._speed += (1.0 if is_alone else RISES) * max(0.0, under_way / seconds - self._speed)
 
     def _give_up(self, tokens: int, items: int, under_way: int, seconds: float) -> None:
         now = self._clock()

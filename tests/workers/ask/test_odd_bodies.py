@@ -13,7 +13,10 @@ from tests.workers.ask.test_codecs import PROMPT, BothTasks, say
 from tests.workers.ask.test_openapi import BODIES
 
 TURN = {"role": "user", "content": "hi"}
-PARTS = [{"type": "image_url", "image_url": {"url": SECRET}}, {"type": "text"}, {"image_url": {"url": SECRET}}]
+PARTS: list[Any] = [
+    {"type": "image_url", "image_url": {"url": SECRET}}, {"type": "image_url", "text": "hi"}, {"type": "text"},
+    {"type": "text", "text": 7}, {"image_url": {"url": SECRET}}, {"type": [], "text": "hi"}, 7,
+]  # fmt: skip
 ODD: list[Any] = [
     None, True, 10**400, -1.5, float("nan"), "", SECRET + "\ud800", [], {}, [None], [[SECRET]], {SECRET: float("inf")},
     [{"role": [SECRET], "content": {}}], [{**TURN, "content": [7, {"type": 7}]}], [TURN] * 257,
@@ -105,6 +108,14 @@ def test_p3_a_part_without_a_text_is_refused_wherever_it_stands(path: str, body:
     got = AskSite().post(path, body([{"type": "text", "text": "hi"}, part]))
 
     assert (got.status, got.json["error"]["code"]) == (422, "not_assessed")
+    assert SECRET.encode() not in got.body
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_p3_openai_s_parts_are_all_texts_or_refused(part: Any) -> None:
+    got = AskSite().post("/v1/moderations", {"input": [{"type": "text", "text": "hi"}, part]})
+
+    assert got.json["error"]["code"] in ("not_assessed", "invalid_request")
     assert SECRET.encode() not in got.body
 
 

@@ -1,9 +1,12 @@
 """Fields of bodies, read by name; what is wrong is named and never repeated."""
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from schemas.errors import AskRefusedError
+from schemas.handling import Handled
+from schemas.reading.turns import text_of
 
 Value = TypeVar("Value", str, dict[str, Any], list[Any])
 TEXT_PARTS = frozenset({"text", "input_text", "output_text", "refusal"})
@@ -59,10 +62,14 @@ def refuse_other_parts(content: object, field: str) -> None:
         AskRefusedError: it has.
     """
     for number, part in enumerate(content if isinstance(content, list) else ()):
-        if isinstance(part, dict) and not _is_text(part):
+        if not _is_text(part):
             raise AskRefusedError("not_assessed", f"{field}.{number}: only text is assessed", param=field)
 
 
-def _is_text(part: Mapping[str, Any]) -> bool:
-    kind = part.get("type", "text")
-    return not isinstance(kind, str) or (kind in TEXT_PARTS and ("text" in part or "refusal" in part))
+def _is_text(part: object) -> bool:
+    kind = part.get("type") if isinstance(part, dict) else None
+    if kind is not None and not (isinstance(kind, str) and kind in TEXT_PARTS):
+        return False
+    handled: Counter[Handled] = Counter()
+    text_of([part], handled)
+    return not handled[Handled.PARTS_NOT_ASSESSED]

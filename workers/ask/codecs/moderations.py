@@ -73,6 +73,7 @@ def _of_parts(parts: list[Any]) -> Item:
             raise wrong(field, "a part with a type is needed", 0)
         if part["type"] not in TEXT_PARTS:
             raise AskRefusedError("not_assessed", f"{field}: only text is assessed", param=field, index=0)
+    refuse_other_parts(parts, "input")
     return {"text": parts}
 
 

@@ -39,7 +39,7 @@ class Waits:
         health_interval_s: between two health checks of a server that has calls under way.
         backoff_initial_s, backoff_max_s: between two tries of one that is lost.
         clean_s: without trouble, before a server may have one call more.
-        first_busy_s: for which one is left alone that takes nothing on and does not say for how long.
+        first_busy_s: for which one is left alone that takes nothing on and does not say for how long, or is asked last.
     """
 
     connect_s: float = 5.0

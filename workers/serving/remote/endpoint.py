@@ -73,7 +73,7 @@ class Endpoint:
         self.is_tried = False
         self._is_up = False
         self._is_refused = False
-        self._not_before = self._changed = 0.0
+        self._not_before = self._changed = self._last_until = 0.0
         self._reported = 0  # prompts that wait in it, as it says
 
     @property
@@ -101,9 +101,9 @@ class Endpoint:
         return len(self.calls) < int(self.limit)
 
     @property
-    def load(self) -> tuple[float, int]:
+    def load(self) -> tuple[bool, float, int]:
         """What is compared to find the least busy one."""
-        return len(self.calls) / self.limit, self._reported
+        return self._loop.time() < self._last_until, len(self.calls) / self.limit, self._reported
 
     def admit(self, proof: Proof) -> None:
         """It has proved itself."""
@@ -144,6 +144,10 @@ class Endpoint:
         elif now - self._changed >= self._waits.clean_s and self.limit < self._most_calls:
             self.limit = min(float(self._most_calls), self.limit + 1)
             self._changed = now
+
+    def outrun(self) -> None:
+        """Another server answered a call of it first: it is asked last for a while, and not again at once."""
+        self._last_until = self._loop.time() + self._waits.first_busy_s
 
     def slow_down(self) -> None:
         """Have fewer calls under way; once a second, as those under way are all told the same."""

@@ -8,7 +8,7 @@ Does not know what a verdict is.
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextvars import ContextVar
 from hashlib import blake2b
 from typing import Final
@@ -153,8 +153,7 @@ class Pool:
                     self._note(endpoint, error, prompts)
                     tried.add(endpoint)
                 else:
-                    if IS_LIVE.get():
-                        self.hedging.answered(asyncio.get_running_loop().time() - began)
+                    self._answered(asked.values(), asyncio.get_running_loop().time() - began)
                     return endpoint, written
         finally:
             for call in asked:
@@ -163,6 +162,13 @@ class Pool:
                 await asyncio.wait(asked)
             for call in asked:  # or asyncio complains that nobody asked how it ended
                 _ = call.cancelled() or call.exception()
+
+    def _answered(self, slower: Iterable[Endpoint], seconds: float) -> None:
+        """A call was answered, by another server than these."""
+        for endpoint in slower:
+            endpoint.outrun()
+        if IS_LIVE.get():
+            self.hedging.answered(seconds)
 
     async def _second(self, call: asyncio.Task[list[Written | None]], without: set[Endpoint]) -> Endpoint | None:
         """Who shall be asked, too, once this call is slow; None where it ended before, or nobody may be asked."""

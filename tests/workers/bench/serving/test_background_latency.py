@@ -98,7 +98,15 @@ def test_on_a_gpu_live_p99_beside_background_or_asks_is_at_most_1_2_times_what_i
     assert others > 0.05 * load * 3_000, "background is starved"
 
 
-@pytest.mark.parametrize(("load", "least"), [(0.05, 8), (0.25, 25), (0.5, 20), (0.9, 2)])
+@pytest.mark.parametrize(
+    ("load", "least"),
+    [
+        (0.05, 8),
+        pytest.param(0.25, 25, marks=pytest.mark.slow),
+        (0.5, 20),
+        pytest.param(0.9, 2, marks=pytest.mark.slow),
+    ],
+)
 def test_on_a_cpu_live_p99_beside_asks_is_at_most_1_2_times_what_it_is_alone(load: float, least: float) -> None:
     alone, _ = p99_and_others(CPU, load, None)
     beside, asks = p99_and_others(CPU, load, Lane.ASK)

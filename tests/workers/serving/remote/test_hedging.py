@@ -21,7 +21,8 @@ from tests.workers.serving.remote.test_replica import REQUESTS
 from tests.workers.serving.remote.test_storms import storm
 from workers.serving.engine.completion import BatchContext, Completion, PreparedPrompt
 from workers.serving.local_guard import LocalGuard
-from workers.serving.remote.endpoint import State
+from workers.serving.remote.connection import Waits
+from workers.serving.remote.endpoint import Endpoint, State
 from workers.serving.remote.engine import RemoteEngine
 from workers.serving.remote.hedging import ENOUGH, Hedging
 
@@ -88,9 +89,12 @@ def test_a_live_call_that_hangs_is_answered_by_another_server_and_given_up(
 
 
 def test_the_first_answer_wins_and_the_other_call_is_cut(
-    new_server: NewServer, new_engine: NewEngine, local: list[Completion]
+    new_server: NewServer, new_engine: NewEngine, local: list[Completion], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    outrun: list[str] = []
+    monkeypatch.setattr(Endpoint, "outrun", lambda endpoint: outrun.append(endpoint.url))
     servers, engine, prompts = practised(new_server, new_engine, 0.5)
+    outrun.clear()
     servers[0].faults.append("hang")
     while servers[0].faults:
         (found,) = engine.run_for(prompts, LIVE)
@@ -99,6 +103,21 @@ def test_the_first_answer_wins_and_the_other_call_is_cut(
     assert engine._pool.hedging.made >= 1  # noqa: SLF001
     assert [len(endpoint.calls) for endpoint in engine.endpoints] == [0, 0]
     assert not any(endpoint.faults for endpoint in engine.endpoints)
+    assert servers[0].url in outrun
+
+
+def test_a_server_that_was_outrun_is_asked_last_for_a_while() -> None:
+    async def main() -> None:
+        connection: Any = None
+        slow, other = (Endpoint(url, connection, 4, Waits(first_busy_s=0.02)) for url in ("a", "b"))
+        other.calls.add(asyncio.create_task(asyncio.sleep(0)))
+        assert slow.load < other.load
+        slow.outrun()
+        assert other.load < slow.load
+        await asyncio.sleep(0.03)
+        assert slow.load < other.load
+
+    asyncio.run(main())
 
 
 def test_background_calls_and_calls_without_a_share_are_made_once(new_server: NewServer, new_engine: NewEngine) -> None:
@@ -137,14 +156,14 @@ def test_p11_each_call_carries_the_trace_of_its_batch_and_known_texts_carry_none
 ) -> None:
     server = new_server()
     engine = new_engine(server, prompts_per_call=2)
-    before = len(server.requests)
+    before = len(server.posts)
     engine.run_for(prompts_of(engine, 4), BatchContext(TRACE, is_live=True))
     engine.run(prompts_of(engine, 2))
-    traced = [request.headers.get("traceparent") for request in server.requests]
+    traced = [request.headers.get("traceparent") for request in server.posts]
 
     assert traced[:before] == [None] * before
     assert traced[before:] == [TRACE["traceparent"]] * 2 + [None]
-    assert server.requests[before].headers["tracestate"] == "vendor=1"
+    assert server.posts[before].headers["tracestate"] == "vendor=1"
 
 
 def test_a_replica_says_whose_batch_it_is_and_whether_a_live_message_is_in_it(
