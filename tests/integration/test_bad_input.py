@@ -215,7 +215,7 @@ def test_p5_a_missing_topic_of_the_policy_is_named_and_holds_all_until_it_is_the
     admin = KafkaAdminClient(bootstrap_servers=kafka.bootstrap.split(","))
     admin.create_topics([NewTopic(name, 4, 1)])
     admin.close()
-    finish(site, worker, 40)
+    site.wait_for(40)
     assert {verdict["event_id"] for verdict in site.verdicts()} == {f"e{i}" for i in range(40)}
 
 
