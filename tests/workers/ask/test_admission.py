@@ -106,6 +106,16 @@ def test_a_guard_that_seems_faster_is_believed_slowly_and_one_that_is_slower_soo
     assert admission.predicted_wait_s(512) == pytest.approx(1.5, abs=0.05)
 
 
+def test_what_the_guard_had_done_for_others_before_a_question_came_proves_no_speed_at_once(
+    clock: Clock, admission: Admission
+) -> None:
+    with admission.admitted(4_000, 1, clock.now + 99):
+        took(clock, admission, 10, 0.9)
+    assert admission.predicted_wait_s(4_000) > 4.0
+    took(clock, admission, 4_000, 0.9)  # alone, which proves it
+    assert admission.predicted_wait_s(4_000) < 1.5
+
+
 def test_answers_that_were_there_already_say_nothing_of_the_speed(clock: Clock, admission: Admission) -> None:
     with admission.admitted(9_000, 1, clock.now + 99):
         clock.now += 0.001

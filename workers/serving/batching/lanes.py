@@ -28,10 +28,8 @@ from workers.serving.batching.pass_cost import PassCost
 PATIENCE = 16  # batches with live items in a row, before an ask that is too long to ride is saved up for
 TIMES_LIVE = 2.5  # of the time that live takes, what asks alone may have where company is dear, `ask_share` at least
 MOST_REST_S = 2.0
-CHEAP, DEAR = (
-    0.4,
-    0.8,
-)  # share of a pass that its tokens take: up to here company costs nothing; from here on it is dear
+# Share of a pass that its tokens take: up to the first, company costs nothing; from the second on, it is dear.
+CHEAP, DEAR = 0.4, 0.8
 
 
 class Waiter(Protocol):
