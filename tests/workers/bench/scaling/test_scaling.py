@@ -105,6 +105,7 @@ def test_an_unknown_scenario_is_refused_with_those_that_there_are() -> None:
     assert "usual" in done.output
 
 
+@pytest.mark.slow
 def test_the_command_prints_json() -> None:
     done = CliRunner().invoke(app, ["bench", "autoscale", "--days", "1", "--scenario", "usual", "--json"])
 

@@ -84,7 +84,9 @@ def p99_and_others(
     return run_at_once(main())
 
 
-@pytest.mark.parametrize("load", [0.05, 0.25, 0.5, 0.8])
+@pytest.mark.parametrize(
+    "load", [pytest.param(0.05, marks=pytest.mark.slow), 0.25, pytest.param(0.5, marks=pytest.mark.slow), 0.8]
+)
 def test_on_a_gpu_live_p99_beside_background_or_asks_is_at_most_1_2_times_what_it_is_alone(load: float) -> None:
     alone, _ = p99_and_others(GPU, load, None)
     beside, others = p99_and_others(GPU, load, Lane.BACKGROUND)

@@ -98,7 +98,7 @@ def test_p13_random_batches_get_the_references_judgements(
     assert engine.judge(chats) == reference.judge(chats)
 
 
-@settings(max_examples=6, **QUICK)
+@settings(max_examples=4, **QUICK)
 @given(chats=st.lists(CHATS, min_size=40, max_size=60), size=st.sampled_from([1, 2, 3, 17, 64, 255, 256]))
 def test_p7_any_batch_size_gives_the_same(
     engine: OnePassEngine, reference: _Remembered, chats: list[Conversation], size: int

@@ -56,15 +56,15 @@ class Application:
         return [getattr(self._guard, method)(traces), RuntimeError("gone")]
 
 
-@pytest.fixture
-def judged(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Site, Application]]:
+@pytest.fixture(scope="module")
+def judged() -> Iterator[tuple[Site, Application]]:
     """Some events and their verdicts, and the application that made them: no exporter is configured."""
-    monkeypatch.setattr(trace, "set_tracer_provider", lambda _: None)
     settings = TelemetrySettings(recent_spans_mib=1)
-    stream, guard = (start_tracing(settings, role, {}) for role in ("weir-stream", "weir-guard"))
-    monkeypatch.setattr(guard_replica, "start_tracing", lambda *_: guard)
-    monkeypatch.setattr(guard_replica, "configure_logging", lambda _: None)
-    with EmbeddedBroker() as running:
+    with pytest.MonkeyPatch.context() as patch, EmbeddedBroker() as running:
+        patch.setattr(trace, "set_tracer_provider", lambda _: None)
+        stream, guard = (start_tracing(settings, role, {}) for role in ("weir-stream", "weir-guard"))
+        patch.setattr(guard_replica, "start_tracing", lambda *_: guard)
+        patch.setattr(guard_replica, "configure_logging", lambda _: None)
         site = Site(Broker(running.bootstrap_servers, running.api_version, running.create_topic))
         site.produce([event(f"e{number}", f"hello {number}") for number in range(COUNT)])
         worker = site.start(replica_guard(site), site.settings, stream)
@@ -80,7 +80,7 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Site, Application]
             "TOPICS__VERDICTS": site.names[1],
             "TOPICS__DEAD_LETTERS": site.names[2],
         }.items():
-            monkeypatch.setenv(f"WEIR_{name}", value)
+            patch.setenv(f"WEIR_{name}", value)
         yield site, Application(stream, guard)
         site.close()
 

@@ -12,6 +12,7 @@ from workers.bench.stream.peers.environments import FOLDER, PEERS, Peer, install
 ROOT = Path(__file__).parents[5]
 
 
+@pytest.mark.slow
 def test_an_environment_is_made_once_and_again_when_its_requirements_change(tmp_path: Path) -> None:
     script, requirements, folder = tmp_path / "peer.py", tmp_path / "peer.txt", tmp_path / "environments"
     script.touch()
