@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from tests.site import Broker, wait_until
+from tests.site import OFF, Broker, wait_until
 from tests.workers.deltas.delta_site import DeltaSite, frame
 from workers.serving.deltas.sessions import TurnSessions
 from workers.serving.engine.stream_guard import StreamGuard
@@ -20,7 +20,7 @@ OWN = {"conversation_id", "verdict_id"}
 @pytest.fixture
 def sessions() -> Iterator[TurnSessions]:
     # Fewer sessions than turns: they close one another's all the time.
-    made = TurnSessions(StreamGuard.load("demo", device="cpu", dtype="float32", max_pages=512), max_sessions=4)
+    made = TurnSessions(StreamGuard.load("demo", device="cpu", dtype="float32", max_pages=512), 4, OFF)
     yield made
     made.close()
 

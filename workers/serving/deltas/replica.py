@@ -47,7 +47,7 @@ class StreamGuardReplica:
         guard = load_stream_guard(
             chosen, chosen.debounce, max_sessions=chosen.max_sessions + 1, max_pages=chosen.max_pages
         )
-        self._sessions = TurnSessions(guard, chosen.max_sessions, pushes_measured())
+        self._sessions = TurnSessions(guard, chosen.max_sessions, self._tracing, pushes_measured())
         observe_sessions(self._sessions)
         self._closing.callback(self._sessions.close)
         self._timeout_s = chosen.batch_timeout_s

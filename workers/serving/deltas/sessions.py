@@ -9,7 +9,7 @@ of Ray.
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Final
 from pipelines.turns.port import SESSION_UNKNOWN, JudgedToken, PushAnswer, PushError, PushReply, TurnKey, TurnPush
 from schemas.turns.verdict import StreamProvenance
 from workers.serving.engine.streaming.verdicts import SessionRefusedError, TokenVerdict
-from workers.telemetry.log import log_event
+from workers.telemetry.batch_span import BatchSpan
+from workers.telemetry.export import Tracing
+from workers.telemetry.log import ids_of, log_event
 
 if TYPE_CHECKING:  # torch takes seconds, which the driver that builds the application must not pay
     from workers.serving.engine.stream_guard import StreamGuard
@@ -58,6 +60,7 @@ class TurnSessions:
     Args:
         guard: loaded; its own bound on sessions is above `max_sessions`.
         max_sessions: open at most; of the tenant that has most, the one that was pushed longest ago is closed.
+        tracing: of this process; each round is a span that links to the traces of its pushes.
         took: called with the seconds from each push to its answer, and with the answer's error.
 
     Attributes:
@@ -67,10 +70,15 @@ class TurnSessions:
     """
 
     def __init__(
-        self, guard: "StreamGuard", max_sessions: int, took: Callable[[float, PushError | None], None] = lambda *_: None
+        self,
+        guard: "StreamGuard",
+        max_sessions: int,
+        tracing: Tracing,
+        took: Callable[[float, PushError | None], None] = lambda *_: None,
     ) -> None:
         self._guard = guard
         self._max_sessions = max_sessions
+        self._tracing = tracing
         identity = guard.identity
         self.provenance = StreamProvenance(
             model=identity.model,
@@ -135,10 +143,14 @@ class TurnSessions:
             while jobs := self._next_round():
                 self.running_since = perf_counter()
                 busy = {job.push.key for job in self._jobs if job.open is not None}
+                carriers = (job.push.carrier for job in jobs)
+                span = BatchSpan(self._tracing, self.provenance.model, carriers, {"moderation.batch.size": len(jobs)})
+                error: str | None = "CancelledError"
                 try:
-                    await loop.run_in_executor(self._thread, self._run, jobs, busy)
+                    error = await loop.run_in_executor(self._thread, self._run, jobs, busy, span.carrier)
                 finally:
                     self.running_since = None
+                    span.end(error)
                 self._settle(jobs)
         except BaseException:  # only where the loop or the thread ends; no caller may hang then
             for job in self._jobs:
@@ -173,8 +185,8 @@ class TurnSessions:
 
     # -- the guard's thread ------------------------------------------------------------------------------------------
 
-    def _run(self, jobs: Sequence[_Job], busy: Set[TurnKey]) -> None:
-        """One round; what it raises is told to its jobs, whose sessions are gone then."""
+    def _run(self, jobs: Sequence[_Job], busy: Set[TurnKey], carrier: Mapping[str, str]) -> str | None:
+        """One round; what it raises is told to its jobs, whose sessions are gone then, and its kind is returned."""
         try:
             own = {job.push.key for job in jobs}
             ready = [job for job in jobs if self._begin(job, own, busy)]
@@ -190,14 +202,16 @@ class TurnSessions:
                 self._take(job, piece, verdicts, verdicts.error)
         except Exception as error:  # noqa: BLE001 - whatever the engine raised
             self.failures += 1
-            log.error(log_event("batch_failed", size=len(jobs), error=type(error).__name__))
+            kind = type(error).__name__
+            log.error(log_event("batch_failed", size=len(jobs), error=kind, **ids_of(carrier)))
             for job in jobs:
                 self._close(job.push.key)
                 job.error, job.is_done = "inference_failed", True
                 job.tokens.clear()
-        else:
-            self.failures = 0
-            self._give_pages_up()
+            return kind
+        self.failures = 0
+        self._give_pages_up()
+        return None
 
     def _begin(self, job: _Job, own: Set[TurnKey], busy: Set[TurnKey]) -> bool:
         """Find or open a push's session; False where there is none, which its answer says then."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.workers.ask.ask_site import AskSite
+from tests.workers.ask.ask_site import OFF, AskSite
 from workers.serving.deltas.sessions import TurnSessions
 from workers.serving.engine.stream_guard import StreamGuard
 
@@ -22,7 +22,7 @@ def guard() -> StreamGuard:
 
 @pytest.fixture
 def site(guard: StreamGuard) -> Iterator[AskSite]:
-    sessions = TurnSessions(guard, 16)
+    sessions = TurnSessions(guard, 16, OFF)
     yield AskSite(turns=sessions)
     sessions.close()
 

@@ -19,6 +19,7 @@ from statistics import median
 from typing import Final
 
 from pipelines.turns.port import SESSION_UNKNOWN, JudgedToken, TurnKey, TurnPush
+from tests.site import OFF
 from workers.demo.corpus_words import JARGON
 from workers.serving.deltas.sessions import TurnSessions
 from workers.serving.engine.stream_guard import StreamGuard
@@ -156,7 +157,7 @@ def resident_mib() -> float:
 async def soak(seconds: float, turns: int, pages: int, seed: int) -> int:
     """Run, report, and return the exit status."""
     guard = StreamGuard.load("demo", device="cpu", max_pages=pages, max_sessions=turns + 1)
-    sessions = TurnSessions(guard, turns)
+    sessions = TurnSessions(guard, turns, OFF)
     run = Soak(sessions, turns, random.Random(seed))
     await run.judge_texts_alone()
     start = time.monotonic()

@@ -16,6 +16,8 @@ from pipelines.turns.frames import TurnLimits
 from pipelines.turns.port import SESSION_UNKNOWN, TurnKey, TurnPush
 from pipelines.turns.turn import Turn
 from schemas.turns.frame import read_frame
+from tests.site import OFF
+from tests.workers.telemetry.recorded_tracing import RecordedTracing
 from workers.serving.deltas.sessions import TurnSessions
 from workers.serving.engine.stream_guard import StreamGuard
 from workers.serving.engine.streaming.grid import TILE, TILES_A_STEP
@@ -38,7 +40,7 @@ def make(guard: StreamGuard) -> Iterator[Callable[..., TurnSessions]]:
     made: list[TurnSessions] = []
 
     def new(max_sessions: int = 100) -> TurnSessions:
-        made.append(TurnSessions(guard, max_sessions))
+        made.append(TurnSessions(guard, max_sessions, OFF))
         return made[-1]
 
     yield new
@@ -103,7 +105,7 @@ def test_p7_no_verdict_depends_on_chunks_company_evictions_or_replays(
     guard: StreamGuard, alone: dict[str, list[bytes]], plan: list[tuple[str, list[int], list[int]]]
 ) -> None:
     async def run() -> list[list[bytes]]:
-        sessions = TurnSessions(guard, 3)
+        sessions = TurnSessions(guard, 3, OFF)
         try:
             return await asyncio.gather(
                 *(
@@ -120,13 +122,37 @@ def test_p7_no_verdict_depends_on_chunks_company_evictions_or_replays(
 @pytest.fixture(scope="module")
 def alone(guard: StreamGuard) -> dict[str, list[bytes]]:
     async def run() -> dict[str, list[bytes]]:
-        sessions = TurnSessions(guard, 100)
+        sessions = TurnSessions(guard, 100, OFF)
         try:
             return {text: await said(sessions, "alone", text, [], []) for text in ANSWERS}
         finally:
             sessions.close()
 
     return asyncio.run(run())
+
+
+def test_p10_p11_a_round_is_a_span_with_links_to_the_traces_of_its_pushes(
+    guard: StreamGuard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracing, trace = RecordedTracing(), "0af7651916cd43dd8448eb211c80319c"
+    carrier = {"traceparent": f"00-{trace}-b7ad6b7169203331-01"}
+    sessions = TurnSessions(guard, 4, tracing)
+
+    async def run() -> None:
+        await sessions.push([push(key("a"), "the lamp")._replace(carrier=carrier), push(key("b"), "no")])
+        await sessions.push([push(key("b"), "no", 2)])  # of no trace
+        monkeypatch.setattr(guard, "push", lambda _: 1 / 0)
+        await sessions.push([push(key("a"), " is here", 8)._replace(carrier=carrier)])
+
+    asyncio.run(run())
+    for known in list(sessions._open):  # noqa: SLF001
+        lose(sessions, known)
+    sessions.close()
+    first, failed = tracing.finished("chat ")
+    assert [f"{link.context.trace_id:032x}" for link in first.links] == [trace]
+    assert (first.attributes or {})["moderation.batch.size"] == 2
+    assert (failed.attributes or {})["error.type"] == "ZeroDivisionError"
+    assert "lamp" not in str([span.attributes for span in tracing.finished()])
 
 
 def test_a_session_that_is_not_there_or_stands_elsewhere_is_unknown(make: Callable[..., TurnSessions]) -> None:
