@@ -53,7 +53,6 @@ def test_poison_that_raises_in_its_batch_harms_only_itself(new_arena: NewArena) 
     assert found.letters > 15
 
 
-@pytest.mark.ci
 @AT_LEAST_ONCE_ONLY
 def test_stalled_guard_bounds_what_is_in_memory(new_arena: NewArena) -> None:
     arena = new_arena(seed=404)

@@ -128,9 +128,10 @@ class Cluster:
     def close(self) -> None:
         for node in reversed(self._nodes):
             node.terminate()
+        until_s = time.monotonic() + 5  # for all: a head seldom ends by itself, and its folder is removed
         for node in self._nodes:
             try:
-                node.wait(5)  # a head seldom ends by itself, and its folder is removed
+                node.wait(max(0.1, until_s - time.monotonic()))
             except subprocess.TimeoutExpired:
                 node.kill()
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -92,6 +92,7 @@ def test_after_kills_at_any_moment_committed_readers_see_each_outcome_once(wide_
     assert ledger.verdicts == 400
 
 
+@pytest.mark.slow
 def test_a_member_that_was_frozen_in_its_work_cannot_commit_over_its_successor(wide_site: Site) -> None:
     load = Load(wide_site)
     settings = once(wide_site, limits={"in_flight_records": 64})

@@ -110,7 +110,9 @@ closing_s: dict[str, float] = {}
 
 @pytest.mark.ray
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("kind", [*KINDS[:2], *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS[2:])])
+@pytest.mark.parametrize(
+    "kind", [kind if kind == "disagrees" else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS]
+)
 def test_p1_live_closes_its_ledger_whatever_the_candidate_does(broker: EmbeddedBroker, kind: str) -> None:
     site = Site(broker, kind)
     try:

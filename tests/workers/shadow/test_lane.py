@@ -194,6 +194,7 @@ def test_p9_what_waits_for_the_candidate_is_bounded_in_records_and_bytes(
 
 
 @pytest.mark.integration
+@pytest.mark.slow
 def test_p2_a_shadow_topic_that_is_missing_harms_nobody(kafka_site: Site) -> None:
     site = kafka_site
     settings = settings_of(site, summary_interval_s=0.1)
