@@ -44,7 +44,6 @@ def test_leaders_move_while_outcomes_are_published(new_arena: NewArena) -> None:
     arena.check_closed(duplicates=False)
 
 
-@pytest.mark.ci
 def test_server_killed_that_leads_a_verdict_partition(new_arena: NewArena) -> None:
     arena = new_arena(seed=202)
     leaders = Leaders(arena.site.bootstrap())

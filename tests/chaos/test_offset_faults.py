@@ -49,7 +49,6 @@ def test_committed_offset_moved_past_the_end(new_arena: NewArena) -> None:
     assert_published_again(arena, lambda *_: True)
 
 
-@pytest.mark.ci
 def test_committed_offsets_deleted(new_arena: NewArena) -> None:
     arena = stopped_at_the_end(new_arena, 503)
     arena.view.delete_group()
