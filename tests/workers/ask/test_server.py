@@ -131,7 +131,9 @@ def test_who_does_not_read_an_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch)
                 await asyncio.sleep(0.01)
             while connections:
                 await asyncio.sleep(0.01)
+        assert not connections, "the place is free again"
         writer.transport.abort()
+        assert b"200 OK" in await exchange(port, b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
 
     run_with(ScriptedGuard(said), steps, deadline_s=0.3)
 

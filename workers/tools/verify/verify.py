@@ -6,6 +6,7 @@ worker may go on working. Transactions that are open at those ends are waited fo
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from pipelines.guard_parser import Classification
 from pipelines.policy import Policy, load_policy
@@ -107,16 +108,31 @@ def verify(
         try:
             for record in reader.read(inputs, advanced):
                 book.add_input(record)
-            with TopicReader(kafka, None, isolation) as later:
-                for record in later.read(outcomes, advanced, TRANSACTION_PATIENCE_S):
-                    if record.topic == topics.dead_letters:
-                        book.add_dead_letter(record)
-                    else:
-                        book.add_verdict(record)
+            add_outcomes(book, settings, isolation, outcomes, advanced)
             book.forget_before(reader.first_offsets(inputs))
             return book.close(tail_allowed=allow_tail, removed=removed)
         finally:
             book.free()
+
+
+class OutcomeBook(Protocol):
+    """What takes in outcomes."""
+
+    def add_verdict(self, record: SourceRecord) -> None: ...
+
+    def add_dead_letter(self, record: SourceRecord) -> None: ...
+
+
+def add_outcomes(
+    book: OutcomeBook, settings: Settings, isolation: Isolation, outcomes: OffsetRanges, progress: OffsetsRead
+) -> None:
+    """Read outcomes into a book; transactions that are open at their ends are waited for."""
+    with TopicReader(settings.kafka, None, isolation) as reader:
+        for record in reader.read(outcomes, progress, TRANSACTION_PATIENCE_S):
+            if record.topic == settings.topics.dead_letters:
+                book.add_dead_letter(record)
+            else:
+                book.add_verdict(record)
 
 
 def _named(offsets: Mapping[NamedPartition, int], held: OffsetRanges) -> dict[Partition, int]:

@@ -8,7 +8,7 @@ from workers.kafka.reader import Isolation, OffsetsRead, Progress, TopicReader
 from workers.settings.loading import Settings
 from workers.settings.stream_guard import delta_group
 from workers.tools.verify.turn_ledger import TurnBook, TurnLedger
-from workers.tools.verify.verify import CLOCK_SKEW_MS, TRANSACTION_PATIENCE_S, Bounds
+from workers.tools.verify.verify import CLOCK_SKEW_MS, Bounds, add_outcomes
 
 
 def verify_turns(
@@ -52,12 +52,7 @@ def verify_turns(
         try:
             for record in reader.read(frames, advanced):
                 book.add_frame(record)
-            with TopicReader(kafka, None, isolation) as later:
-                for record in later.read(outcomes, advanced, TRANSACTION_PATIENCE_S):
-                    if record.topic == topics.dead_letters:
-                        book.add_dead_letter(record)
-                    else:
-                        book.add_verdict(record)
+            add_outcomes(book, settings, isolation, outcomes, advanced)
             return book.close(tail_allowed=allow_tail)
         finally:
             book.free()
