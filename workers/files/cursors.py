@@ -104,7 +104,7 @@ def cursor_of(
     constants: Mapping[str, str | None] | None = None,
     row: int = 0,
     mark: tuple[int, int] | None = None,
-) -> Any:
+) -> Cursor:
     """A cursor on a file, ready to take row `row`.
 
     Args:

@@ -12,7 +12,6 @@ from pydantic_core import from_json
 
 from pipelines.guard_family import QWEN3GUARD_GEN
 from schemas.dead_letter import DeadLetter
-from schemas.event import Task
 from schemas.verdict import Action, Category
 from schemas.verdict_writer import VerdictText
 from workers.ask.asking import Answer
@@ -96,8 +95,3 @@ def _without_verdict(letter: DeadLetter, names: Names, is_skipped: bool) -> Labe
 def error_of(letter: DeadLetter) -> dict[str, str]:
     """Why there is no verdict; names fields and rules, never text."""
     return {"reason": letter.reason, "stage": letter.stage, "detail": letter.detail}
-
-
-def refusal_of(verdict: VerdictText) -> bool | None:
-    """Whether the response is a refusal; None for the prompt task."""
-    return verdict.kind.refusal if verdict.kind.task is Task.RESPONSE else None
