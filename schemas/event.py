@@ -20,7 +20,6 @@ from pydantic import (
     ValidationError,
     model_validator,
 )  # fmt: skip
-from pydantic_core import from_json
 from typing_extensions import TypedDict  # pydantic reads no other before Python 3.12
 
 from schemas import cloud_event, event_faults
@@ -172,12 +171,7 @@ def _payload(record: SourceRecord, value: bytes) -> dict[str, Any]:
 
 
 def _parse_object(value: bytes) -> dict[str, Any]:
-    try:
-        payload = from_json(value)
-    except ValueError:
-        payload = json_text.read_slowly(value)
-    if value.count(b"{") + value.count(b"[") > json_text.MAX_DEPTH:
-        json_text.refuse_deep(payload)
+    payload = json_text.read(value)
     return payload if isinstance(payload, dict) else envelope.object_in(payload, _parse_object)
 
 

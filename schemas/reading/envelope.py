@@ -9,8 +9,8 @@ from schemas.reasons import Reason
 from schemas.record import Headers
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-# A registry's frame: a zero and the schema's id in four bytes, or a one and its id in sixteen.
-_FRAMES = ((b"\x00", 5), (b"\x01", 17))
+# A registry's frame: a zero and the schema's id in four bytes or eight, a one and its id in sixteen, or AWS Glue's.
+_FRAMES = ((b"\x00", 5), (b"\x01", 17), (b"\x00", 9), (b"\x03\x00", 18))
 _CONNECT = {"schema", "payload"}
 _JSON_TYPES = ("/json", "+json", "-json", "-ndjson")
 _BEGINNING = 64  # bytes
@@ -51,7 +51,7 @@ def _is_structured(header: bytes, content: bytes) -> bool:
 def unframed(value: bytes) -> bytes:
     """A value without a byte order mark and without a schema registry's frame around JSON."""
     for magic, length in _FRAMES:
-        if value[:1] == magic and value[length:].lstrip().removeprefix(BYTE_ORDER_MARK)[:1] == b"{":
+        if value.startswith(magic) and value[length:].lstrip().removeprefix(BYTE_ORDER_MARK)[:1] == b"{":
             value = value[length:]
             break
     return value.removeprefix(BYTE_ORDER_MARK)

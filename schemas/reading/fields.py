@@ -11,13 +11,13 @@ from uuid import UUID
 
 from schemas.errors import EventError
 from schemas.handling import Handled, Handling
-from schemas.reading.json_text import read_slowly
+from schemas.reading import json_text
 from schemas.reading.moments import read_moment
 from schemas.reading.turns import Counts, normal_turns, refuse_without_text, text_of, whole_characters
 from schemas.reasons import Reason
 
 _MOST_EXACT = 2**53  # whole numbers up to there are exact as a float
-_IDS_OF_MONGO = ("$oid", "$numberLong", "$uuid")
+_IDS_OF_MONGO = ("$oid", "$numberLong", "$numberInt", "$uuid")
 
 
 def normal_form(payload: Mapping[str, Any], major_version: int) -> tuple[dict[str, Any], Handling]:
@@ -58,12 +58,12 @@ def _version(value: Any, major_version: int) -> str:
     text = str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else None
     if text is None:
         raise EventError(Reason.WRONG_TYPE, "schema_version: a text is needed")
-    major, point, minor = text.partition(".")
+    major, _, minor = text.partition(".")
     if major.isdecimal() and len(major) <= 4 and int(major) != major_version:
         raise EventError(
             Reason.UNSUPPORTED_VERSION, f"schema_version: major {int(major)}, this worker reads {major_version}"
         )
-    return f"{major}.{minor or 0}" if point or isinstance(value, int) else text
+    return f"{major}.{minor or 0}"
 
 
 def identifier(name: str, value: Any, counts: Counts) -> str:
@@ -88,7 +88,7 @@ def _messages(payload: Mapping[str, Any], counts: Counts) -> list[dict[str, str]
     if not _is_empty(messages) and not _is_empty(text):
         raise EventError(Reason.INVALID_VALUE, "messages: text and messages exclude each other, both are given")
     if messages is None or (_is_empty(messages) and not _is_empty(text)):
-        if "text" not in payload:
+        if "text" not in payload and not payload.get("attachments"):
             raise EventError(Reason.MISSING_FIELD, "messages: missing")
         joined = text_of(text, counts)
         refuse_without_text("text", text, joined)
@@ -106,7 +106,7 @@ def turns_in(messages: Any) -> Any:
     if not isinstance(messages, str) or messages.lstrip()[:1] != "[":
         return messages
     try:
-        return read_slowly(messages.encode("utf-8", "surrogatepass"))
+        return json_text.read(messages.encode("utf-8", "surrogatepass"))
     except EventError:
         return messages
 

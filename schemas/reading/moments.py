@@ -16,6 +16,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UNITS = ((10**11, 10**6), (10**14, 10**3), (10**17, 1))
 _NANOSECONDS = 1_000
 _FARTHEST = 10**20
+_DOTNET = re.compile(r"/Date\((-?\d{1,15})(?:[+-]\d{4})?\)/")
 _NUMBER = re.compile(r"[+-]?\d{1,20}(\.\d{1,20})?")
 _LONGEST = 100
 _ISO = re.compile(
@@ -42,7 +43,8 @@ def read_moment(value: Any) -> datetime:
     Args:
         value: a time or a date of Python's; seconds, milliseconds, microseconds or nanoseconds since 1970, as a number
             or its digits; ISO 8601 and RFC 3339 with their usual liberties; RFC 2822; `{"$date": …}` as MongoDB
-            exports it; `{"seconds": …, "nanos": …}` as protobuf does.
+            exports it; `{"seconds": …, "nanos": …}` as protobuf does; .NET's `/Date(…)/`; PHP's date
+            beside its zone.
 
     Raises:
         ValueError: it is none of these, or not within Python's calendar.
@@ -82,6 +84,10 @@ def _of_mapping(value: Mapping[str, Any]) -> datetime:
         if is_count or (isinstance(inner, int | float) and not isinstance(inner, bool)):
             return _EPOCH + timedelta(milliseconds=int(inner))
         return _read(inner)
+    if len(value) == 1 and (name := next(iter(value))) in ("$numberLong", "$numberInt", "$numberDouble"):
+        return _read(value[name])
+    if value.keys() == {"date", "timezone_type", "timezone"}:
+        return _read(f"{value['date']} {value['timezone']}")
     for seconds, nanos in (("seconds", "nanos"), ("_seconds", "_nanoseconds"), ("seconds", "nanoseconds")):
         if seconds in value and value.keys() <= {seconds, nanos}:
             return _EPOCH + timedelta(seconds=int(value[seconds]), microseconds=int(value.get(nanos, 0)) // 1_000)
@@ -105,6 +111,8 @@ def _of_text(text: str) -> datetime:
     if text[4:5] == "-" and len(text) > len("2026-01-02"):
         with suppress(ValueError):  # the usual form, read fast
             return _read(datetime.fromisoformat(text))
+    if (found := _DOTNET.fullmatch(text)) is not None:
+        return _EPOCH + timedelta(milliseconds=int(found[1]))
     found = _ISO.fullmatch(text)
     if found is not None and not (text.isdecimal() and len(text) != len("20260101")):
         return _of_iso(found)

@@ -20,8 +20,11 @@ _SYSTEM = frozenset({"system", "developer"})
 _SHOWN = frozenset({"user", "assistant"})
 _NO_TURN = frozenset({"tool", "function"})  # what a program said
 # Kinds of parts that hold no text of their author's. Anything else without a text is of a form that is not known.
-_NO_TEXT = re.compile("image|audio|video|voice|photo|sticker|gif|media|file|document|attachment|tool|function|thinking")
-_CALLS = ("tool_calls", "function_call")
+_NO_TEXT = re.compile(
+    "image|audio|video|voice|photo|sticker|gif|media|file|inline_?data|document|attachment|tool|function|thinking"
+    "|reasoning|step|source"
+)
+_BESIDE_TEXT = ("tool_calls", "function_call", "attachments")
 # As other programs call roles, and the members that hold a turn's role and its content; the first that is there counts.
 _USUAL_ROLES = {
     **dict.fromkeys(("human", "prompter"), "user"),
@@ -152,7 +155,7 @@ def _judged_turn(turn: Any, index: int, counts: Counts) -> Turn:
     if role not in _SHOWN:
         known = role if role in _SYSTEM | _NO_TURN else "this one"
         raise EventError(Reason.UNSUPPORTED_ROLE, f"{field}.role: {known} cannot be judged")
-    if "content" not in turn and not any(turn.get(name) for name in _CALLS):
+    if "content" not in turn and not any(turn.get(name) for name in _BESIDE_TEXT):
         raise EventError(Reason.MISSING_FIELD, f"{field}.content: missing")
     text = _text_of_turn(turn, role, counts)
     refuse_without_text(f"{field}.content", turn.get("content"), text)
@@ -176,10 +179,15 @@ def refuse_without_text(field: str, content: Any, text: str | None) -> None:
 
 
 def _is_text_or_attachment(part: Any) -> bool:
-    if _text_of_part(part) is not None:
+    if part is None or _text_of_part(part) is not None:
         return True
-    kind = part.get("type") if isinstance(part, Mapping) else None
-    return isinstance(kind, str) and _NO_TEXT.search(kind.lower()) is not None
+    if not isinstance(part, Mapping):
+        return False
+    kind = part.get("type")
+    # Gemini and Bedrock write no kind: it is the name of the member that holds the part.
+    kinds = [kind] if isinstance(kind, str) else [name for name in part if isinstance(part[name], Mapping)]
+    is_null = any(name in part and part[name] is None for name in _TEXTS_AT)
+    return is_null or any(_NO_TEXT.search(name.lower()) for name in kinds)
 
 
 def _text_of_turn(turn: Mapping[str, Any], role: str, counts: Counts) -> str | None:

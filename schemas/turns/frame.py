@@ -7,13 +7,12 @@ Each way in which a frame can be wrong raises `EventError`, which names the fiel
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
-from pydantic_core import from_json
 
 from schemas import event_faults
 from schemas.cut_value import CutValue
 from schemas.errors import EventError
 from schemas.event import Identifier, Message
-from schemas.reading.json_text import read_slowly
+from schemas.reading import json_text
 from schemas.reasons import Reason
 from schemas.suggestion import did_you_mean
 
@@ -77,11 +76,7 @@ def decode_frame(value: bytes | None, max_bytes: int) -> DeltaFrame:
         raise EventError(Reason.TOMBSTONE, "value: null (a tombstone)")
     if len(value) > max_bytes or isinstance(value, CutValue):
         raise event_faults.too_large(value, max_bytes)
-    try:
-        payload = from_json(value)
-    except ValueError:
-        payload = read_slowly(value)
-    return read_frame(payload)
+    return read_frame(json_text.read(value))
 
 
 def read_frame(payload: Any) -> DeltaFrame:

@@ -135,8 +135,8 @@ OF_INPUTS = (
     Mutant(
         "has half an emoji cost a row of a file its judgement",
         "workers/files/row_values.py",
-        "        content = read_slowly(text)\n",
-        '        raise EventError(Reason.INVALID_JSON, "value: not JSON") from None\n',
+        "    content = json_text.read(text)\n",
+        '    content: Any = __import__("pydantic_core").from_json(text)\n',
         "tests/workers/files/test_batch_cases.py::test_half_an_emoji_is_no_way_to_escape_judgement_and_costs_no_row",
     ),
     Mutant(

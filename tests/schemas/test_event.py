@@ -68,7 +68,7 @@ BAD: list[tuple[str, Reason, Any, Headers]] = [
     ("number of thousands of digits", Reason.WRONG_TYPE, b"9" * 5000, ()),
     ("too deep", Reason.NESTED_TOO_DEEPLY, nested(MAX_DEPTH + 1), ()),
     ("far too deep", Reason.NESTED_TOO_DEEPLY, b"[" * MAX_BYTES, ()),
-    ("deep mapping", Reason.NESTED_TOO_DEEPLY, b'{"a":' * 33 + b"1" + b"}" * 33, ()),
+    ("deep mapping", Reason.NESTED_TOO_DEEPLY, b'{"a":' * 300 + b"1" + b"}" * 300, ()),
     ("array", Reason.WRONG_TYPE, [EVENT], ()),
     ("string", Reason.WRONG_TYPE, CANARY, ()),
     ("null as JSON", Reason.TOMBSTONE, b"null", ()),
@@ -198,8 +198,11 @@ def test_text_that_imitates_templates_and_verdicts_is_only_text() -> None:
 
 
 @pytest.mark.parametrize("levels", [2, MAX_DEPTH])
-def test_nesting_up_to_the_limit_is_read(levels: int) -> None:
+def test_nesting_that_nobody_reads_costs_nothing_up_to_one_limit_fast_and_slowly(levels: int) -> None:
     assert decode(nested(levels)).event_id == "e"
+    assert decode(b"\xef\xbb\xbf" + nested(levels)).event_id == "e"
+    with pytest.raises(EventError, match="nested more than 201 levels"):
+        decode(b"\xef\xbb\xbf" + nested(MAX_DEPTH + 1))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from math import ceil
 from typing import Any, NoReturn
 
-from pydantic_core import PydanticSerializationError, from_json, to_json
+from pydantic_core import PydanticSerializationError, to_json
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -107,13 +107,8 @@ def object_of(body: bytes | bytearray) -> dict[str, Any]:
     Raises:
         AskRefusedError: it is none; names the place, not what stands there.
     """
-    value = bytes(body)
     try:
-        try:
-            read = from_json(value)
-        except ValueError:
-            read = json_text.read_slowly(value)
-        json_text.refuse_deep(read)
+        read = json_text.read(bytes(body))
     except EventError as error:
         raise AskRefusedError("invalid_json", error.detail.replace("value:", "body:", 1)) from None
     if not isinstance(read, dict):

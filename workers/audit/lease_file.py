@@ -5,6 +5,7 @@ file for the moment of a write. pyarrow's other file systems (HDFS) have nothing
 then written, and two callers in the same moment may both believe that they have it.
 """
 
+import json
 import logging
 import os
 from collections.abc import Iterator
@@ -93,7 +94,7 @@ def _object_store(uri: str, files: Any, path: str) -> "tuple[ObjectStore, str]":
     scheme, _, rest = uri.partition("://")
     options = {name: values[-1] for name, values in parse_qs(rest.partition("?")[2]).items()}
     bucket, _, key = path.partition("/")
-    if scheme not in _OBJECT_STORES or (scheme != "s3" and options):
+    if scheme not in _OBJECT_STORES or (scheme.startswith("abfs") and options):
         raise LookupError("no conditional writes for this file system" + (" with options" if options else ""))
     from obstore.store import AzureStore, GCSStore, S3Store
 
@@ -101,17 +102,23 @@ def _object_store(uri: str, files: Any, path: str) -> "tuple[ObjectStore, str]":
         "client_options": {"timeout": timedelta(seconds=_REQUEST_S), "connect_timeout": timedelta(seconds=_REQUEST_S)},
         "retry_config": {"max_retries": 2, "retry_timeout": timedelta(seconds=2 * _REQUEST_S)},
     }
+    if scheme.startswith("abfs"):
+        return AzureStore.from_url(f"{scheme}://{rest.partition('/')[0]}", **limits), key
+    endpoint = options.get("endpoint_override")
+    if endpoint is not None:
+        endpoint = endpoint if "://" in endpoint else f"{options.get('scheme', 'https')}://{endpoint}"
+    limits["client_options"]["allow_http"] = True  # as pyarrow: an endpoint says which it is
     if scheme == "s3":
-        endpoint = options.get("endpoint_override")
-        if endpoint is not None:
-            endpoint = endpoint if "://" in endpoint else f"{options.get('scheme', 'https')}://{endpoint}"
-        limits["client_options"]["allow_http"] = True  # as pyarrow: an endpoint says which it is
         given: dict[str, Any] = {} if endpoint is None else {"endpoint": endpoint}
         return S3Store(bucket, region=files.region, **given, **limits), key
-    if scheme in ("gs", "gcs"):
-        is_anonymous = rest.startswith("anonymous@")
-        return GCSStore(bucket, skip_signature=is_anonymous, **limits), key
-    return AzureStore.from_url(f"{scheme}://{rest.partition('/')[0]}", **limits), key
+    if rest.startswith("anonymous@"):
+        # Not `skip_signature`, with which only reads need no token.
+        account = dict.fromkeys(("client_email", "private_key", "private_key_id"), "")
+        host = {"gcs_base_url": endpoint or "https://storage.googleapis.com", "disable_oauth": True}
+        given = {"service_account_key": json.dumps({**account, **host})}
+    else:
+        given = {} if endpoint is None else {"base_url": endpoint}
+    return GCSStore(bucket, **given, **limits), key
 
 
 class StoredFile:

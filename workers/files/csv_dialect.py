@@ -4,6 +4,7 @@ Not `csv.Sniffer`, which guesses from the frequency of characters and takes a le
 """
 
 import csv
+import re
 from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import Any, NamedTuple
@@ -13,7 +14,14 @@ from workers.files.text_lines import is_utf8
 
 _DELIMITERS = (",", ";", "\t", "|")
 _QUOTING: tuple[tuple[str | None, str | None], ...] = (('"', None), ('"', "\\"), (None, None))
+_TOLD = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 _NAMES = {"tab": "\t", "\\t": "\t", "none": None, "": None}
+
+
+def told_by(line: str) -> str | None:
+    """The delimiter that a file's first line tells Excel of; None of any other line."""
+    found = _TOLD.fullmatch(line)
+    return None if found is None else found[1]
 
 
 class Dialect(NamedTuple):
@@ -78,6 +86,9 @@ def dialect_of(sample: Sequence[str], usual: str, asked: DialectAsked, encoding:
         encoding: that the lines were read in.
         is_whole: whether they are the whole file; otherwise the last row may be cut, which says nothing.
     """
+    if sample and (told := told_by(sample[0])) is not None:
+        sample = sample[1:]
+        asked = asked if asked.delimiter is not None else asked._replace(delimiter=told)
     delimiters = dict.fromkeys((usual, *_DELIMITERS))
     if asked.delimiter is not None:
         delimiters = {_NAMES.get(asked.delimiter, asked.delimiter) or usual: None}

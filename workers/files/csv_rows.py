@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from schemas.errors import FileFormError
 from schemas.reasons import Reason
-from workers.files.csv_dialect import Dialect
+from workers.files.csv_dialect import Dialect, told_by
 from workers.files.row_values import LARGEST_ROW_BYTES, Malformed, Row, Values
 from workers.files.text_lines import BOM, Lines
 
@@ -41,6 +41,9 @@ class CsvCursor:
         self._row_lines = _RowLines(lines)
         self._reader = dialect.reader(self._row_lines)
         self._width = 0
+        first = lines.read()
+        if told_by(first[0].removeprefix(BOM).decode("utf-8", "replace")) is None:
+            lines.take_back([first])
         header = self._next()
         if isinstance(header, Malformed):
             raise FileFormError(f"the header, line {header.line}: {header.detail}")

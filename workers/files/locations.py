@@ -126,9 +126,6 @@ def _expand(argument: str, suffixes: tuple[str, ...], own: str | None) -> Files:
     else:
         prefix, rest, options = "", argument, ""
 
-    def uri_of(path: str) -> str:
-        return prefix + quote(path) + options if prefix else path
-
     parts = rest.split("/")
     magic = next((number for number, part in enumerate(parts) if _MAGIC.search(part)), None)
     while magic is not None and not prefix and Path("/".join(parts[: magic + 1])).exists():
@@ -136,6 +133,11 @@ def _expand(argument: str, suffixes: tuple[str, ...], own: str | None) -> Files:
         magic = next(later, None)
     fixed = "/".join(parts[:magic]) or ("/" if rest.startswith("/") else ".")
     files, root = filesystem_of(argument if magic is None else prefix + fixed + options)
+
+    def uri_of(path: str) -> str:
+        # As it was given, up to what was found: a login, an account or a name node is no part of a path.
+        return prefix + fixed.rstrip("/") + quote(path[len(root) :]) + options if prefix else path
+
     pattern = None if magic is None else re.compile(_translate(parts[magic:]))
     if magic is None and (name := _file_at(files, root)) is not None:
         return Files([Found(uri_of(root), name)], [])
@@ -146,7 +148,7 @@ def _expand(argument: str, suffixes: tuple[str, ...], own: str | None) -> Files:
         if pattern is not None and not pattern.fullmatch(name):
             continue
         if own is not None and path.startswith(f"{own}/"):
-            path, why = own, "the run itself"
+            path, why = max(own, root, key=len), "the run itself"
         elif any(part.startswith(_HIDDEN) for part in name.split("/")):
             why = "hidden"
         elif not name.lower().endswith(suffixes):

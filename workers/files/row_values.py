@@ -7,11 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-from pydantic_core import from_json
-
 from schemas.errors import EventError, FileFormError
+from schemas.reading import json_text
 from schemas.reading.envelope import object_in
-from schemas.reading.json_text import read_slowly
 from schemas.reasons import Reason
 
 Values = tuple[Any, ...]
@@ -49,10 +47,7 @@ def object_of(text: bytes, line: int) -> dict[str, Any] | Malformed:
 
 
 def _object(text: bytes) -> dict[str, Any]:
-    try:
-        content: Any = from_json(text)
-    except ValueError:
-        content = read_slowly(text)
+    content = json_text.read(text)
     return content if isinstance(content, dict) else object_in(content, _object)
 
 

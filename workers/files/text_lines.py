@@ -19,6 +19,7 @@ _BUFFER_BYTES = 2**20
 _WINDOW_BYTES = 2**31  # the largest that zstd writes: --ultra --long=31
 _PACKED_BYTES = 2**10  # of zstd at a time: they may stand for 32,768 times as many
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_SPACED = {"utf-16-le": slice(1, 4, 2), "utf-16-be": slice(0, 4, 2)}  # where ASCII has its zeros
 _UTF_32 = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
 
 
@@ -38,10 +39,13 @@ def decompressed(raw: Any, compression: str | None) -> Any:
 
 
 def encoding_of(start: bytes) -> str:
-    """The encoding that a file's first bytes mark; UTF-8 if they mark none."""
+    """The encoding that a file's first four bytes mark or look like; else UTF-8."""
     if start.startswith(_UTF_32):
         return "utf-32"
-    return "utf-16" if start.startswith(_UTF_16) else "utf-8"
+    if start.startswith(_UTF_16):
+        return "utf-16"
+    is_wide = start.count(0) == 2
+    return next((name for name, zeros in _SPACED.items() if is_wide and start[zeros] == b"\0\0"), "utf-8")
 
 
 def is_utf8(encoding: str) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
+from urllib.parse import unquote
 
 import pytest
 from obstore.store import MemoryStore
@@ -126,21 +127,22 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a secret of the test")
 
 
-def opened(server: ObjectServer) -> LeaseFile:
-    uri = f"s3://bucket/runs/2026?{server.options}"
+def opened(server: ObjectServer, where: str = "s3://") -> LeaseFile:
+    uri = f"{where}bucket/runs/2026?{server.options}" + ("&region=here" if where == "s3://" else "")
     files, root = fs.FileSystem.from_uri(uri)
     return lease_file(uri, files, f"{root}/driver.json")
 
 
+@pytest.mark.parametrize("where", ["s3://", "gs://anonymous@"])
 @pytest.mark.usefixtures("credentials")
-def test_a_uri_leads_to_conditional_writes_in_its_store(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_uri_leads_to_conditional_writes_in_its_store(caplog: pytest.LogCaptureFixture, where: str) -> None:
     with object_server() as server:
-        first, second = opened(server), opened(server)
+        first, second = opened(server, where), opened(server, where)
         held = first.write(b"1", None)
 
         assert held is not None
         assert first.is_exclusive
-        assert list(server.objects) == ["/bucket/runs/2026/driver.json"]
+        assert list(map(unquote, server.objects)) == ["/bucket/runs/2026/driver.json"]
         assert second.write(b"2", None) is None
         server.answers_to_lose = 1
         held = first.write(b"1 again", held)  # its second try is refused, because its first one was done
@@ -168,7 +170,7 @@ def test_a_store_that_obstore_cannot_reach_has_a_lease_that_says_that_it_is_not_
 ) -> None:
     with object_server() as server:
         gone = server.options
-    uri = f"s3://bucket/run?{gone}"
+    uri = f"s3://bucket/run?{gone}&region=here"
 
     file = lease_file(uri, fs.S3FileSystem(anonymous=True, region="here"), "bucket/run/driver.json")
 

@@ -76,6 +76,8 @@ def test_a_csv_row_with_a_field_too_many_is_named_by_its_line_and_never_cut(tmp_
         ("a.csv", f"event_id\ttext\n1\t{TEXT}\n2\tok\n", [TEXT, "ok"], '\t"-'),
         ("a.tsv", 'event_id\ttext\n1\t"go" away\n2\t"oops\n', ['"go" away', '"oops'], "\t--"),
         ("a.csv", "event_id,text\n1,a;b;c\n2,ok\n", ["a;b;c", "ok"], ',"-'),
+        ("a.csv", f'\ufeffsep=;\r\nevent_id;text\r\n1;"{TEXT}, all"\r\n2;ok\r\n', [f"{TEXT}, all", "ok"], ';"-'),
+        ("a.csv", '"sep=|"\nevent_id|text\n1|a,b;c\n2|ok\n', ["a,b;c", "ok"], '|"-'),
         ("a.CSV", "event_id,text\n1,a\u2028b\x0bc\n2,ok\n", ["a\u2028b\x0bc", "ok"], ',"-'),
     ],
 )
@@ -96,7 +98,7 @@ def test_a_told_dialect_is_taken_and_a_wrong_one_refused_by_name(tmp_path: Path)
     path = write(tmp_path / "b.csv", "event_id,text\n1,gr\xfc\xdfe\n".encode("latin-1"))
     assert read(path, encoding="latin-1")[0] == [("1", "grüße")]
     assert read(path)[0] == [("not_utf8", 2)], "and never a text with a letter less"
-    for encoding in ("utf-16", "utf-8-sig"):
+    for encoding in ("utf-16", "utf-16-le", "utf-16-be", "utf-8-sig"):
         assert read(write(tmp_path / "c.csv", "event_id,text\n1,grüße\n".encode(encoding)))[0] == [("1", "grüße")]
     for asked, said in (
         ({"delimiter": "ab"}, "--delimiter 'ab': one"),

@@ -164,7 +164,10 @@ def test_uris_find_files_and_can_be_read_again_whatever_stands_in_their_names(tm
         assert rows == EXPECTED
 
 
-def test_a_uri_keeps_its_options_and_none_has_a_password(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("where", ["s3://bucket", "gs://anonymous@bucket", "abfs://box@name.dfs.core.windows.net/in"])
+def test_a_uri_keeps_where_it_leads_and_its_options_and_none_has_a_password(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, where: str
+) -> None:
     asked: list[str] = []
 
     def filesystem_of(uri: str) -> tuple[Any, str]:
@@ -173,11 +176,11 @@ def test_a_uri_keeps_its_options_and_none_has_a_password(monkeypatch: pytest.Mon
 
     WRITERS["a.csv"](tmp_path / "a.csv")
     monkeypatch.setattr(locations, "filesystem_of", filesystem_of)
-    ((found,), _) = find_files(["s3://bucket/*.csv?region=eu-west-1&scheme=http"], (".csv",))
+    ((found,), _) = find_files([f"{where}/*.csv?region=eu-west-1&scheme=http"], (".csv",))
     monkeypatch.undo()
 
-    assert asked == ["s3://bucket?region=eu-west-1&scheme=http"]
-    assert found == (f"s3://{tmp_path}/a.csv?region=eu-west-1&scheme=http", "a.csv")
+    assert asked == [f"{where}?region=eu-west-1&scheme=http"]
+    assert found == (f"{where}/a.csv?region=eu-west-1&scheme=http", "a.csv")
     for uri in ("s3://key:secret@bucket/x", "s3://key:secret%2F@bucket"):
         with pytest.raises(ConfigurationError, match="s3://…@…: a URI with a password") as caught:
             find_files([uri], (".csv",))
