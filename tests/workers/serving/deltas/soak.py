@@ -4,7 +4,7 @@
 
 Real weights, those of the demo's tiny Stream model. Each turn that ends is replaced by a new one; what is said of it is
 compared with the same text judged alone. It ends when it has run as long and judged as many turns as asked; time in
-which the process was stopped (SIGSTOP) does not count. Exits with 1 if one differs, or a session or a page is left over.
+which the process was stopped (SIGSTOP) does not count. Exits with 1 if one differs, or anything is left over.
 """
 
 import argparse
