@@ -53,6 +53,11 @@ OWNED: dict[str, str | None] = {
 _NAME = {"pattern": r"^$|^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"}
 _TOPIC = r"[A-Za-z0-9._-]{1,249}"
 _POSITIVE = {"minimum": 1}
+_SUMS = {
+    "type": "object",
+    "propertyNames": {"pattern": "^[A-Za-z0-9._-]+$"},
+    "additionalProperties": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+}
 # Without a login, which has a secret of its own.
 _ADDRESS = {"pattern": r"^$|^https?://[^/@\s]+(/\S*)?$"}
 _REDIS = r"(rediss?://)?[^,:/@\s]+:[0-9]+"
@@ -172,11 +177,8 @@ RULES: dict[str, dict[str, Any]] = {
         "items": {"enum": ["ReadWriteOnce", "ReadWriteMany", "ReadOnlyMany", "ReadWriteOncePod"]},
         "minItems": 1,
     },
-    "modelCache.download.sha256": {
-        "type": "object",
-        "propertyNames": {"pattern": "^[A-Za-z0-9._-]+$"},
-        "additionalProperties": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
-    },
+    "modelCache.download.sha256": _SUMS,
+    "modelCache.download.streamSha256": _SUMS,
     "ray.version": {"pattern": r"^2\.[0-9]+\.[0-9]+$"},
     "ray.auth": {"enum": ["token", "disabled"]},
     "ray.upgradeStrategy": {"enum": ["NewCluster", "NewClusterWithIncrementalUpgrade", "None"]},

@@ -3,9 +3,10 @@
 Keeps the text as far as it is known, for whoever has to have it judged again. Knows nothing of a guard.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from pipelines.policy import Policy, load_policy
 from schemas.errors import FrameRefusedError
 from schemas.event import Message
 from schemas.turns.frame import DeltaFrame, TurnRole
@@ -17,18 +18,20 @@ _NUMBER_CHARACTERS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
-class TurnLimits:
-    """Bounds on one turn.
+class TurnRules:
+    """Bounds on one turn, and what is done about what is said of it.
 
     Attributes:
         characters: of its text, 64 more counted for each frame; a longer turn ends, and is marked.
         held: frames that wait for one before them.
         attempts: tries of a push that breaks its call, or its replica.
+        policy: from a label to an action; the built-in one if not given.
     """
 
     characters: int = 1_048_576
     held: int = 256
     attempts: int = 3
+    policy: Policy = field(default_factory=lambda: load_policy(None))
 
 
 class Frames:
@@ -43,8 +46,8 @@ class Frames:
         refused: frames that waited and turned out to be wrong, by number; whoever reads them clears them.
     """
 
-    def __init__(self, limits: TurnLimits) -> None:
-        self._limits = limits
+    def __init__(self, rules: TurnRules) -> None:
+        self._rules = rules
         self._taken = 0
         self._ends: list[int] = []  # by seq, the characters up to the frame's end
         self._held: dict[int, DeltaFrame] = {}
@@ -141,7 +144,7 @@ class Frames:
             if known != frame:
                 raise _contradicts(frame.seq)
             return "repeated"
-        if len(self._held) >= self._limits.held:
+        if len(self._held) >= self._rules.held:
             raise FrameRefusedError("too_many_held", f"seq: {len(self._held)} frames wait for seq {self.next_seq}")
         self._held[frame.seq] = frame
         return "held"
@@ -170,7 +173,7 @@ class Frames:
             self.role, self.messages = frame.role, frame.messages
         elif frame.role != self.role:
             raise FrameRefusedError("role_conflict", f"role: {frame.role!r}, the turn began as {self.role!r}")
-        if self.characters + len(frame.delta) + _FRAME_CHARACTERS * self.next_seq > self._limits.characters:
+        if self.characters + len(frame.delta) + _FRAME_CHARACTERS * self.next_seq > self._rules.characters:
             self.is_whole, self.closing = True, "too_long"
             return
         self.text += frame.delta

@@ -8,17 +8,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from pipelines.turns.frames import Frames, TurnLimits
+from pipelines.guard_parser import Classification
+from pipelines.policy_rules import Decision
+from pipelines.turns.frames import Frames, TurnRules
 from pipelines.turns.port import SESSION_UNKNOWN, JudgedToken, PushAnswer, TurnKey, TurnPush
 from schemas.event import Message
 from schemas.turns.frame import TurnRole
 from schemas.turns.verdict import StreamProvenance, StreamVerdict, TurnEnd, stream_verdict_id
-from schemas.verdict import Severity
+from schemas.verdict import ACTION_RANK, AppliedPolicy, Category, Severity
+
+_NOT_RAISED: Final = Classification(Severity.SAFE, (), None)
+_CATEGORIES: Final[Mapping[str, Category]] = {category.value: category for category in Category}
 
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What a guard's answer brought: settled tokens, each once, then provisional ones; which of them raise the turn.
+    """What a guard's answer brought: settled tokens, each once, then provisional ones; which of them raise the turn, or
+    raise it once more because they call for a stricter action.
 
     `end` is set once, with the last of them. `is_begun_again`: another model judges from here on, and so all that was
     judged before; nothing else is told then.
@@ -40,15 +46,16 @@ class Turn:
         provenance: what judges it; None before the first answer.
     """
 
-    def __init__(self, key: TurnKey, limits: TurnLimits) -> None:
+    def __init__(self, key: TurnKey, rules: TurnRules) -> None:
         self.key: Final = key
-        self.frames: Final = Frames(limits)
-        self._attempts_allowed = limits.attempts
+        self.frames: Final = Frames(rules)
+        self._attempts_allowed = rules.attempts
+        self._policy = rules.policy
         self._pushed = 0
         self._under_way: TurnPush | None = None
         self._is_open = False
         self._said = 0
-        self._raised: set[TurnRole] = set()
+        self._acted: dict[TurnRole, Decision] = {}  # of raised texts, the strictest that was said
         self._last: JudgedToken | None = None
         self._attempts = 0
         self.pushes = self.replays = 0
@@ -98,7 +105,7 @@ class Turn:
         assert push is not None
         if by not in (None, self.provenance):
             self.provenance, self._last = by, None
-            self._raised.clear()
+            self._acted.clear()
             if self._said:
                 self._said, self._is_open = 0, False
                 return News(is_begun_again=True)
@@ -160,12 +167,30 @@ class Turn:
             if token.provisional:
                 continue
             self._said = order + 1
+            if self._raises(token):
+                raises.append(token)
             if token.role == self.frames.role:
                 self._last = token
-            if token.raised and token.role not in self._raised:
-                self._raised.add(token.role)
-                raises.append(token)
         return new, raises
+
+    def _raises(self, token: JudgedToken) -> bool:
+        """Whether a settled token flags its text, or together with the one before it calls for more than was said."""
+        if not token.raised:
+            return False
+        said, decided = self._acted.get(token.role), self._decision(token)
+        if said is not None:
+            before = self._last
+            if before is None or before.index + 1 != token.index:
+                return False
+            if any(ACTION_RANK[each.action] <= ACTION_RANK[said.action] for each in (decided, self._decision(before))):
+                return False
+        self._acted[token.role] = decided
+        return True
+
+    def _decision(self, token: JudgedToken) -> Decision:
+        category = _CATEGORIES.get(token.category or "")
+        found = Classification(Severity(token.risk), () if category is None else (category,), None)
+        return self._policy.decide(found, self.key.tenant)
 
     def _end(self, end: TurnEnd) -> None:
         self.end = end
@@ -173,20 +198,29 @@ class Turn:
 
     # -- what is said ------------------------------------------------------------------------------------------------
 
-    def token_verdict(self, token: JudgedToken, kind: Literal["token", "raised"]) -> StreamVerdict:
-        """The verdict of one token, or that it raises its text."""
-        return self._verdict(token, token.role, kind, None)
+    def raised_verdict(self, token: JudgedToken) -> StreamVerdict:
+        """That a token raises its text."""
+        return self._verdict(token, token.role, None, self._decision(token))
 
     def end_verdict(self) -> StreamVerdict:
-        """The last verdict, of a turn that has ended: its last token's, and why it is the last."""
+        """The last verdict, of a turn that has ended: its last token's, why it is the last, and what to do in all."""
         assert self.end is not None
-        return self._verdict(self._last, self.frames.role, self.end, self.end)
+        decision = self._acted.get(self.frames.role)
+        if decision is None and self.end == "final" and self._last is not None:
+            decision = self._policy.decide(_NOT_RAISED, self.key.tenant)
+        return self._verdict(self._last, self.frames.role, self.end, decision)
 
-    def _verdict(self, token: JudgedToken | None, role: TurnRole, kind: str, end: TurnEnd | None) -> StreamVerdict:
+    def _verdict(
+        self, token: JudgedToken | None, role: TurnRole, end: TurnEnd | None, decision: Decision | None
+    ) -> StreamVerdict:
         tenant, conversation_id, turn = self.key
         index = None if token is None else token.index
-        provisional = token is not None and token.provisional
-        said = (role, index, f"{kind} so far" if provisional else kind)
+        policy, applied = self._policy, None
+        if decision is not None:
+            applied = AppliedPolicy(
+                name=policy.name, version=policy.version, sha256=policy.sha256, treated_as=decision.treated_as
+            )
+        said = (role, index, end or "raised", applied.sha256 if applied else None)
         return StreamVerdict(
             verdict_id=stream_verdict_id(tenant, conversation_id, turn, said, self.provenance),
             conversation_id=conversation_id,
@@ -198,8 +232,10 @@ class Turn:
             risk=None if token is None else Severity(token.risk),
             category=None if token is None else token.category,
             probabilities=None if token is None else {head: dict(found) for head, found in token.probabilities.items()},
-            provisional=provisional,
+            provisional=False,
             raised=token is not None and token.raised,
+            action=None if decision is None else decision.action,
+            policy=applied,
             final=end is not None,
             end=end,
             provenance=self.provenance,

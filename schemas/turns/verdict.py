@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.event import Identifier
 from schemas.turns.frame import Number, TurnRole
-from schemas.verdict import Count, Probability, Severity
+from schemas.verdict import Action, AppliedPolicy, Count, Probability, Severity
 
 TurnEnd = Literal[
     "final",
@@ -46,7 +46,7 @@ class StreamProvenance(_Part):
 
 
 class StreamVerdict(_Part):
-    """What is said of one turn at one of its tokens: that it was raised, how it ended, or, over HTTP, each token.
+    """What is said of one turn at one of its tokens: that it was raised, or how it ended.
 
     `risk`, `category` and `probabilities` are those of the token. They are null where a turn ended before a token of it
     was judged: such a turn is not known to be Safe.
@@ -67,6 +67,12 @@ class StreamVerdict(_Part):
     probabilities: dict[str, dict[str, Probability]] | None = Field(description="by head (risk, category) and label")
     provisional: bool = Field(description="what comes next can still change the token, which is said again then")
     raised: bool = Field(description="the text is flagged, at this token or before it")
+    action: Action | None = Field(
+        description="what the tenant's policy wants done: of a raise, about this token; of the last verdict, the"
+        " strictest that was said of the turn's own text, or what Safe gets. Null where a turn was never raised and not"
+        " judged to its end"
+    )
+    policy: AppliedPolicy | None = Field(description="null where there is no action")
     final: bool = Field(description="this is the last verdict of its turn")
     end: TurnEnd | None = Field(
         description="why it is the last: final, as the turn's writer said; otherwise the turn was not judged to its end"
@@ -82,12 +88,12 @@ def stream_verdict_id(
     tenant: str,
     conversation_id: str,
     turn: int,
-    said: tuple[str, int | None, str],
+    said: tuple[str, int | None, str, str | None],
     provenance: StreamProvenance | None,
 ) -> str:
     """Deterministic id of a verdict: the turn's own name, what is said of it, and what judged; never its text.
 
-    `said` is the role, the index of the token, and the kind: "raised", "token", or the end.
+    `said` is the role, the index of the token, "raised" or the end, and the digest of the policy that was applied.
     """
     parts = (tenant, conversation_id, turn, *said, *(provenance.model_dump().values() if provenance else ()))
     return hashlib.sha256("\x1f".join(map(str, parts)).encode("utf-8", "surrogatepass")).hexdigest()[:32]

@@ -4,8 +4,65 @@ from typing import Any
 
 from tests.helm.refused_values import KEDA, TLS
 
+TURNS = {"deltas": {"enabled": True}}
 ASK = {"enabled": True, "keysSecret": {"name": "keys"}}
 COMBINED: list[tuple[dict[str, Any], list[str]]] = [
+    (
+        {"settings": {**TURNS, "stream_guard": {"replicas": 5}}},
+        ["settings.stream_guard.replicas=5", "do not fit into ray.guardGroup.maxReplicas=1 pods", "4 CPUs"],
+    ),
+    (
+        {"settings": {**TURNS, "stream_guard": {"replicas": 3}}},
+        ["settings.stream_guard.replicas=3", "beside 1 guard replicas of guard.gpusPerReplica=1"],
+    ),
+    (
+        {"settings": {**TURNS, "stream_guard": {"gpus_per_replica": 1}}},
+        ["settings.stream_guard.gpus_per_replica=1", "beside 1 guard replicas"],
+    ),
+    (
+        {"mode": "deployment", "settings": {**TURNS, "stream_guard": {"gpus_per_replica": 1}}},
+        ["settings.stream_guard.gpus_per_replica=1", "do not fit into a pod of guard.gpusPerPod=1"],
+    ),
+    (
+        {"settings": {**TURNS, "stream_guard": {"gpus_per_replica": 1.5}}},
+        ["settings.stream_guard.gpus_per_replica=1.5: Ray gives a share", "do not fit into ray.guardGroup"],
+    ),
+    (
+        {
+            "settings": {**TURNS, "stream_guard": {"gpus_per_replica": 0.25, "replicas": 2}},
+            "guard": {"gpusPerReplica": 0.5},
+        },
+        ["need settings.stream_guard.max_pages"],
+    ),
+    (
+        {
+            "settings": {**TURNS, "guard": {"enabled": False}, "stream_guard": {"device": "cuda"}},
+            "modelCache": {"offline": True},
+        },
+        [
+            "settings.stream_guard.device=cuda needs a GPU, and settings.stream_guard.gpus_per_replica=0",
+            "settings.stream_guard.gpus_per_replica=0: the GPUs would idle",
+            "settings.stream_guard.model=Qwen/Qwen3Guard-Stream-0.6B could come from nowhere",
+        ],
+    ),
+    (
+        {
+            "topics": {"apply": {"enabled": True, "partitions": 2}},
+            "settings": {"deltas": {"enabled": True, "consumers": 8}},
+        },
+        [
+            "settings.deltas.consumers=8 is above topics.apply.partitions=2",
+            "settings.deltas.consumers=8 of settings.deltas.cpus_per_consumer=1, beside 1 consumers",
+            "ray.streamGroup.maxReplicas=4 pods of 2 CPUs",
+        ],
+    ),
+    (
+        {
+            "modelCache": {"download": {"enabled": True, "sha256": {"model.safetensors": "0" * 64}}},
+            "settings": TURNS,
+        },
+        ["not settings.stream_guard.revision=", "needs modelCache.download.streamSha256"],
+    ),
     ({"ask": ASK}, ["ask.port=8000", "mode=rayservice"]),
     ({"mode": "deployment", "ask": {"enabled": True}}, ["ask.keysSecret.name"]),
     ({"mode": "deployment", "ask": {**ASK, "ingress": {"enabled": True}}}, ["ask.ingress.host"]),

@@ -228,7 +228,7 @@ def test_a_download_whose_weights_are_not_the_named_ones_stops_the_pod(
         "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in sums.items()), encoding="utf-8"
     )
     script = (CHART / "files" / "download.sh").read_text(encoding="utf-8").replace("/etc/weir-model", str(tmp_path))
-    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "MODEL": "a/b", "REVISION": "c" * 40}
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "MODEL": "a/b", "REVISION": "c" * 40, "SUMS": "sha256"}
     done = subprocess.run(
         ["sh", "-c", script], env=environment, capture_output=True, text=True, timeout=20, check=False
     )

@@ -15,6 +15,10 @@ from tests.helm.test_refusals import laid_over
 from workers.cli.app import app
 
 AUDIT: dict[str, Any] = {"audit": {"enabled": True, "args": ["s3://history/", "--into", "s3://audits/1"]}}
+STREAM_MODEL: dict[str, Any] = {
+    "modelCache": {"download": {"streamSha256": {"model.safetensors": "1" * 64}}},
+    "settings": {"deltas": {"enabled": True}, "stream_guard": {"revision": "a" * 40}},
+}
 DOWNLOAD = {"modelCache": {"download": {"enabled": True, "sha256": {"model.safetensors": "0" * 64}}}}
 
 
@@ -42,6 +46,27 @@ def ports(found: list[Object]) -> set[int]:
 
 def commands(found: Iterable[Object]) -> list[list[str]]:
     return [body["spec"]["containers"][0]["command"] for title, body in pods(list(found)) if "RayService" not in title]
+
+
+@pytest.mark.parametrize("mode", ["rayservice", "deployment"])
+def test_a_stream_model_is_fetched_beside_the_other_but_by_no_audit(mode: str) -> None:
+    found = made(AUDIT, DOWNLOAD, STREAM_MODEL, {"mode": mode, "check": {"loadModel": True}})
+    both = [
+        ("model", "Qwen/Qwen3Guard-Gen-0.6B", "sha256"),
+        ("stream-model", "Qwen/Qwen3Guard-Stream-0.6B", "streamSha256"),
+    ]
+    fetched = {
+        name: [
+            (each["name"], variables(each)["MODEL"], variables(each)["SUMS"])
+            for each in pod(found, name)["initContainers"]
+        ]
+        for name in ("audit", "check", "guard" if mode == "rayservice" else "Deployment")
+    }
+    (sums,) = [each["data"] for each in kind(found, "ConfigMap") if "download.sh" in each["data"]]
+
+    assert fetched.pop("audit") == both[:1]
+    assert list(fetched.values()) == [both, both]
+    assert {sums["sha256"][0], sums["streamSha256"][0]} == {"0", "1"}
 
 
 @pytest.mark.parametrize("mode", ["rayservice", "deployment"])

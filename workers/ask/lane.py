@@ -13,8 +13,9 @@ from pipelines.backoff import Backoff
 from pipelines.guard import Guard
 from pipelines.isolation import PROBE
 from pipelines.judging import Judge
+from pipelines.policy import load_policy
 from pipelines.turns.asking import TurnAsker
-from pipelines.turns.frames import TurnLimits
+from pipelines.turns.frames import TurnRules
 from pipelines.turns.port import TurnJudge
 from schemas.errors import ModerationError
 from workers.ask.admission import Admission, Watch, WatchedGuard
@@ -138,9 +139,10 @@ def door_of(settings: Settings, turns: TurnJudge) -> TurnDoor:
     watched = WatchedTurns(turns)
     longest_s = min(delivery.backoff_max_s, MOST_BACKOFF_S)
     asker = TurnAsker(watched, partial(Backoff, min(delivery.backoff_initial_s, longest_s), longest_s))
-    bounds = TurnLimits(chosen.turn_characters, chosen.held_frames, delivery.max_attempts)
+    policy = load_policy(settings.policy.file)
+    rules = TurnRules(chosen.turn_characters, chosen.held_frames, delivery.max_attempts, policy)
     admission = Admission(watched, limits.in_flight_tokens, limits.in_flight_records)
-    return TurnDoor(OpenTurns(asker, bounds, ask.stream_turns, ask.stream_idle_s), admission, watched)
+    return TurnDoor(OpenTurns(asker, rules, ask.stream_turns, ask.stream_idle_s), admission, watched)
 
 
 def web_of(

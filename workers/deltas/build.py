@@ -7,8 +7,9 @@ from functools import partial
 
 from pipelines.backoff import Backoff
 from pipelines.breaker.breaker import Breaker
+from pipelines.policy import load_policy
 from pipelines.turns.asking import TurnAsker
-from pipelines.turns.frames import TurnLimits
+from pipelines.turns.frames import TurnRules
 from pipelines.turns.port import TurnJudge
 from workers.deltas.delivery import SmallOrHeld, TurnDelivery
 from workers.deltas.loop import DeltaLoop, TurnCalls
@@ -53,7 +54,9 @@ def delta_worker(
     guard = settings.stream_guard
     turns = OpenTurns(
         assignment=assignment,
-        limits=TurnLimits(guard.turn_characters, guard.held_frames, delivery.max_attempts),
+        rules=TurnRules(
+            guard.turn_characters, guard.held_frames, delivery.max_attempts, load_policy(settings.policy.file)
+        ),
         most=chosen.open_turns,
         most_characters=chosen.open_characters,
         max_event_bytes=settings.limits.max_event_bytes,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from pipelines.moderation import Ruling
 from pipelines.turns.asking import Answered
-from pipelines.turns.frames import TurnLimits
+from pipelines.turns.frames import TurnRules
 from pipelines.turns.port import TurnKey, TurnPush
 from pipelines.turns.turn import Turn
 from schemas.dead_letter import dead_letter
@@ -64,7 +64,7 @@ class OpenTurns:
     """
 
     assignment: Assignment
-    limits: TurnLimits
+    rules: TurnRules
     most: int
     most_characters: int
     max_event_bytes: int
@@ -125,7 +125,7 @@ class OpenTurns:
         if state is not None and state.partition is not item.partition:
             raise EventError(Reason.INVALID_VALUE, _two_partitions(state.partition.id, item.partition.id))
         if state is None:
-            state = _Open(Turn(key, self.limits), item, self.clock())
+            state = _Open(Turn(key, self.rules), item, self.clock())
         taken = state.turn.frames.take(frame)  # a turn whose first frame is refused has not begun
         self.counts[taken] += 1
         if taken in ("repeated", "ignored"):
@@ -202,12 +202,12 @@ class OpenTurns:
                 continue
             news = state.turn.answered(answer, by)
             for token in news.raises:
-                self._say(state, state.turn.token_verdict(token, "raised"))
+                self._say(state, state.turn.raised_verdict(token))
                 self.counts[f"raised {token.role}"] += 1
             if news.end is not None:
                 self._end(state)
                 continue
-            if answer.error is None and not news.is_begun_again:
+            if answer.error is None:
                 self._done(state.pushed)
                 state.first.rests = not state.waiting
             else:  # it is asked again, with all of its text

@@ -6,6 +6,6 @@ snapshot="$(hf download "$MODEL" --revision "$REVISION" --quiet \
   --exclude '*.msgpack' --exclude '*.gguf' --exclude '*.onnx' --exclude '*.py' | tail -n 1)"
 cd "$snapshot"
 for file in *.safetensors; do
-  grep -q "  $file\$" /etc/weir-model/sha256 || { echo "modelCache.download.sha256 does not name $file" >&2; exit 1; }
+  grep -q "  $file\$" "/etc/weir-model/$SUMS" || { echo "modelCache.download.$SUMS does not name $file" >&2; exit 1; }
 done
-sha256sum --check --strict /etc/weir-model/sha256
+sha256sum --check --strict "/etc/weir-model/$SUMS"

@@ -24,7 +24,7 @@ spec:
   {{- . | nindent 2 }}
   {{- end }}
   {{- if has "models" .parts }}
-  {{- with include "weir.download" (dict "root" $root "group" .group) }}
+  {{- with include "weir.download" (dict "root" $root "group" .group "without" (ternary "stream-model" "" (eq .component "audit"))) }}
   {{- . | nindent 2 }}
   {{- end }}
   {{- end }}

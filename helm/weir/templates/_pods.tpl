@@ -251,24 +251,40 @@ Kubernetes takes the last, and strict tools take neither. Takes {root, own}.
 {{- end }}
 {{- end -}}
 
-{{/* The init container that fetches the model, where that is wanted; takes {root, group}. */}}
+{{/* Models of the hub that are fetched before: {name, model, revision, setting, sums}, `setting` in front of their values' names. */}}
+{{- define "weir.fetched" -}}
+{{- with .Values }}
+{{- if .modelCache.download.enabled }}
+{{- if or (include "weir.judgesMessages" $) .audit.enabled }}
+- {name: model, model: {{ .guard.model | quote }}, revision: {{ .guard.revision | quote }}, setting: guard, sums: sha256}
+{{- end }}
+{{- $model := dig "stream_guard" "model" "Qwen/Qwen3Guard-Stream-0.6B" .settings }}
+{{- if and (include "weir.judgesTurns" $) (contains "/" $model) (not (hasPrefix "/" $model)) }}
+- {name: stream-model, model: {{ $model | quote }}, revision: {{ dig "stream_guard" "revision" "" .settings | quote }}, setting: settings.stream_guard, sums: streamSha256}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* The init containers that fetch models, where that is wanted, but for one of the name `without`; takes {root, group, without}. */}}
 {{- define "weir.download" -}}
 {{- $root := .root -}}
 {{- $group := .group -}}
-{{- with $root.Values.modelCache.download }}
-{{- if .enabled }}
+{{- with include "weir.fetched" $root | fromYamlArray }}
 initContainers:
-  - name: model
+  {{- range . }}
+  {{- if ne .name ($.without | default "") }}
+  - name: {{ .name }}
     image: {{ include "weir.image" $root | quote }}
     imagePullPolicy: {{ $root.Values.image.pullPolicy | quote }}
     workingDir: /tmp
     command: [sh, /etc/weir-model/download.sh]
     env:
-      {{- include "weir.withExtraEnv" (dict "root" $root "own" (include "weir.downloadEnv" $root)) | nindent 6 }}
+      {{- include "weir.withExtraEnv" (dict "root" $root "own" (include "weir.downloadEnv" (dict "root" $root "fetched" .))) | nindent 6 }}
     securityContext:
       {{- include "weir.containerSecurity" $root | nindent 6 }}
     resources:
-      {{- toYaml .resources | nindent 6 }}
+      {{- toYaml $root.Values.modelCache.download.resources | nindent 6 }}
     volumeMounts:
       - {name: tmp, mountPath: /tmp}
       - {name: models, mountPath: /models}
@@ -276,7 +292,8 @@ initContainers:
       {{- with $group.volumeMounts }}
       {{- toYaml . | nindent 6 }}
       {{- end }}
-{{- end }}
+  {{- end }}
+  {{- end }}
 {{- end }}
 {{- end -}}
 
@@ -284,9 +301,10 @@ initContainers:
 - {name: HOME, value: /tmp}
 - {name: HF_HOME, value: /models}
 - {name: HF_HUB_DISABLE_TELEMETRY, value: "1"}
-- {name: MODEL, value: {{ .Values.guard.model | quote }}}
-- {name: REVISION, value: {{ .Values.guard.revision | quote }}}
-{{- with .Values.modelCache.download.tokenSecret }}
+- {name: MODEL, value: {{ .fetched.model | quote }}}
+- {name: REVISION, value: {{ .fetched.revision | quote }}}
+- {name: SUMS, value: {{ .fetched.sums | quote }}}
+{{- with .root.Values.modelCache.download.tokenSecret }}
 {{- if .name }}
 - name: HF_TOKEN
   valueFrom:

@@ -162,6 +162,11 @@ null is left to them.
 {{- if and .topics.apply.enabled (gt (int .stream.consumers) (int .topics.apply.partitions)) }}
 - "stream.consumers={{ .stream.consumers }} is above topics.apply.partitions={{ .topics.apply.partitions }}: some would have nothing to do"
 {{- end }}
+{{- range $name, $made := dict "strimzi.topics" .strimzi.topics "topics.apply" .topics.apply }}
+{{- if and $made.enabled (dig "deltas" "enabled" false $.Values.settings) (gt (dig "deltas" "consumers" 1 $.Values.settings | int) (int $made.partitions)) }}
+- "settings.deltas.consumers={{ $.Values.settings.deltas.consumers }} is above {{ $name }}.partitions={{ $made.partitions }}: some would have nothing to do"
+{{- end }}
+{{- end }}
 {{- if not .kafka.tls.enabled }}
 {{- range $name, $secret := dict "caSecret" .kafka.tls.caSecret "clientSecret" .kafka.tls.clientSecret }}
 {{- if $secret.name }}
@@ -215,11 +220,13 @@ null is left to them.
 {{- if and .guard.model (ne .guard.model "demo") (hasPrefix "/" .guard.model) .modelCache.download.enabled }}
 - "guard.model={{ .guard.model }} and modelCache.download.enabled=true: a folder is not on the hub"
 {{- end }}
-{{- if and .modelCache.download.enabled (not (regexMatch "^[0-9a-f]{40}$" .guard.revision)) }}
-- "modelCache.download.enabled=true needs a commit of 40 hexadecimal digits, not guard.revision={{ .guard.revision }}"
+{{- range include "weir.fetched" $ | fromYamlArray }}
+{{- if not (regexMatch "^[0-9a-f]{40}$" .revision) }}
+- "modelCache.download.enabled=true needs a commit of 40 hexadecimal digits, not {{ .setting }}.revision={{ .revision }}"
 {{- end }}
-{{- if and .modelCache.download.enabled (not .modelCache.download.sha256) }}
-- "modelCache.download.enabled=true needs modelCache.download.sha256"
+{{- if not (index $.Values.modelCache.download .sums) }}
+- "modelCache.download.enabled=true needs modelCache.download.{{ .sums }}, of {{ .setting }}.model"
+{{- end }}
 {{- end }}
 {{- if and (hasPrefix "/" .guard.model) .guard.revision (not (hasPrefix "sha256:" .guard.revision)) }}
 - "guard.model={{ .guard.model }} is a folder, so guard.revision={{ .guard.revision }} must be the sha256:… of its files"
@@ -233,8 +240,12 @@ null is left to them.
 {{- if and .modelCache.offline (eq .modelCache.type "emptyDir") (contains "/" .guard.model) (not (hasPrefix "/" .guard.model)) }}
 - "modelCache.offline=true with modelCache.type=emptyDir: guard.model={{ .guard.model }} could come from nowhere"
 {{- end }}
+{{- $stream := dig "stream_guard" "model" "Qwen/Qwen3Guard-Stream-0.6B" .settings }}
+{{- if and .modelCache.offline (eq .modelCache.type "emptyDir") (include "weir.judgesTurns" $) (contains "/" $stream) (not (hasPrefix "/" $stream)) }}
+- "modelCache.offline=true with modelCache.type=emptyDir: settings.stream_guard.model={{ $stream }} could come from nowhere"
+{{- end }}
 {{- if not (include "weir.judgesMessages" $) }}
-{{- if not (or (dig "deltas" "enabled" false .settings) (and .ask.enabled .ask.stream)) }}
+{{- if not (include "weir.judgesTurns" $) }}
 - "settings.guard.enabled=false needs settings.deltas.enabled=true, or ask.enabled=true and ask.stream=true: nothing would be judged"
 {{- end }}
 {{- if and .ask.enabled (not .ask.stream) }}

@@ -143,18 +143,31 @@ applications:
           num_cpus: {{ dig "deltas" "cpus_per_consumer" 1.0 .Values.settings }}
           resources: {weir_stream: 1}
       {{- end }}
-      {{- if or (dig "deltas" "enabled" false .Values.settings) (and .Values.ask.enabled .Values.ask.stream) }}
+      {{- with include "weir.turnGuards" . | fromYaml }}
+      {{- if .count }}
       - name: StreamGuard
         ray_actor_options:
-          num_cpus: {{ dig "stream_guard" "cpus_per_replica" 1.0 .Values.settings }}
-          num_gpus: {{ dig "stream_guard" "gpus_per_replica" 0.0 .Values.settings }}
+          num_cpus: {{ .cpus }}
+          num_gpus: {{ .gpus }}
           resources: {weir_guard: 1}
+      {{- end }}
       {{- end }}
 {{- end -}}
 
 {{/* Whether whole messages are judged: without, no Gen model is loaded and topics.events are not read. */}}
 {{- define "weir.judgesMessages" -}}
 {{- if dig "guard" "enabled" true .Values.settings -}}true{{- end -}}
+{{- end -}}
+
+{{- define "weir.judgesTurns" -}}
+{{- if or (dig "deltas" "enabled" false .Values.settings) (and .Values.ask.enabled .Values.ask.stream) -}}true{{- end -}}
+{{- end -}}
+
+{{/* The replicas that judge turns: {count, cpus, gpus}. */}}
+{{- define "weir.turnGuards" -}}
+count: {{ ternary (dig "stream_guard" "replicas" 1 .Values.settings | int) 0 (not (empty (include "weir.judgesTurns" .))) }}
+cpus: {{ dig "stream_guard" "cpus_per_replica" 1.0 .Values.settings }}
+gpus: {{ dig "stream_guard" "gpus_per_replica" 0.0 .Values.settings }}
 {{- end -}}
 
 {{- define "weir.deltaTopic" -}}

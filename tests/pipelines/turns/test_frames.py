@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.turns.frames import Frames, TurnLimits
+from pipelines.turns.frames import Frames, TurnRules
 from schemas.errors import FrameRefusedError
 from schemas.turns.frame import DeltaFrame, read_frame
 
@@ -18,7 +18,7 @@ def frame(seq: int, delta: str = "", **fields: Any) -> DeltaFrame:
 
 
 def test_frames_make_the_text_in_whatever_order_they_come_and_however_often() -> None:
-    frames = Frames(TurnLimits())
+    frames = Frames(TurnRules())
     parts = [frame(0, "the "), frame(1, "lamp "), frame(2, "is "), frame(3, "here", final=True)]
 
     taken = [frames.take(parts[index]) for index in (0, 2, 2, 3, 0, 1, 2, 3)]
@@ -43,7 +43,7 @@ def test_frames_make_the_text_in_whatever_order_they_come_and_however_often() ->
 def test_p10_a_frame_that_contradicts_those_before_it_is_told_so_and_changes_nothing(
     wrong: DeltaFrame, code: str
 ) -> None:
-    frames = Frames(TurnLimits(held=2))
+    frames = Frames(TurnRules(held=2))
     for taken in (frame(0, "the "), frame(1, "lamp "), frame(4, "here"), frame(5, "", final=True)):
         frames.take(taken)
 
@@ -58,7 +58,7 @@ def test_p10_a_frame_that_contradicts_those_before_it_is_told_so_and_changes_not
 
 
 def test_nothing_comes_behind_the_final_frame() -> None:
-    frames = Frames(TurnLimits())
+    frames = Frames(TurnRules())
     frames.take(frame(0, "the lamp"))
     frames.take(frame(2, "is here"))
     frames.take(frame(1, final=True))
@@ -69,7 +69,7 @@ def test_nothing_comes_behind_the_final_frame() -> None:
 
 
 def test_a_held_frame_that_turns_out_to_be_wrong_is_told_apart_from_the_one_that_let_it_in() -> None:
-    frames = Frames(TurnLimits())
+    frames = Frames(TurnRules())
     frames.take(frame(0, "the "))
     frames.take(frame(2, "here", offset=3))
 
@@ -80,14 +80,14 @@ def test_a_held_frame_that_turns_out_to_be_wrong_is_told_apart_from_the_one_that
 
 def test_an_answer_needs_the_turns_before_it_and_a_users_turn_does_not() -> None:
     with pytest.raises(FrameRefusedError, match="messages"):
-        Frames(TurnLimits()).take(frame(0, messages=None))
+        Frames(TurnRules()).take(frame(0, messages=None))
 
-    assert Frames(TurnLimits()).take(frame(0, role="user", messages=None)) == "new"
+    assert Frames(TurnRules()).take(frame(0, role="user", messages=None)) == "new"
 
 
 @pytest.mark.parametrize("held", [False, True])
 def test_a_turn_that_is_closed_is_marked_and_ignores_what_still_comes(held: bool) -> None:
-    frames = Frames(TurnLimits())
+    frames = Frames(TurnRules())
     frames.take(frame(0, "the "))
     if held:
         frames.take(frame(2, "here"))
@@ -102,7 +102,7 @@ def test_a_turn_that_is_closed_is_marked_and_ignores_what_still_comes(held: bool
 
 @pytest.mark.parametrize("deltas", [["x" * 60, "x" * 60], [""] * 3])
 def test_p9_a_turn_is_bounded_in_characters_and_in_frames(deltas: list[str]) -> None:
-    frames = Frames(TurnLimits(characters=100))
+    frames = Frames(TurnRules(characters=100))
 
     taken = [frames.take(frame(seq, delta)) for seq, delta in enumerate(deltas)]
 

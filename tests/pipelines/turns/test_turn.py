@@ -3,14 +3,16 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipelines.backoff import Backoff
+from pipelines.policy import load_policy
 from pipelines.turns.asking import TurnAsker
-from pipelines.turns.frames import TurnLimits
-from pipelines.turns.port import PushAnswer, TurnKey, TurnPush
+from pipelines.turns.frames import TurnRules
+from pipelines.turns.port import JudgedToken, PushAnswer, TurnKey, TurnPush
 from pipelines.turns.turn import Turn
 from schemas.errors import GuardCallFailedError, GuardCrashError, GuardUnavailableError
 from schemas.turns.frame import read_frame
@@ -20,9 +22,16 @@ from tests.guards.turn_judges import NEXT, PROVENANCE, LetterJudge, token
 MESSAGES = [{"role": "user", "content": "where?"}]
 
 
-def turn_of(*deltas: str, final: bool = True, number: int = 0, messages: Any = MESSAGES, **fields: Any) -> Turn:
+def turn_of(
+    *deltas: str,
+    final: bool = True,
+    number: int = 0,
+    messages: Any = MESSAGES,
+    rules: TurnRules | None = None,
+    **fields: Any,
+) -> Turn:
     """A turn of which these deltas have come."""
-    turn = Turn(TurnKey("t", "c", number), TurnLimits())
+    turn = Turn(TurnKey("t", "c", number), rules or TurnRules())
     for seq, delta in enumerate(deltas):
         add(turn, seq, delta, messages, final=final and seq == len(deltas) - 1, **fields)
     return turn
@@ -46,7 +55,7 @@ def judged(judge: LetterJudge, turn: Turn) -> list[StreamVerdict]:
         while push := turn.next_push({}):
             [answered] = await asker.ask([push])
             news = turn.answered(*answered)
-            found += [turn.token_verdict(token, "raised") for token in news.raises]
+            found += [turn.raised_verdict(token) for token in news.raises]
         return [*found, turn.end_verdict()] if turn.end else found
 
     return asyncio.run(run())
@@ -141,10 +150,69 @@ def test_a_provisional_token_is_shown_and_raises_nothing() -> None:
     news = turn.answered(PushAnswer([token(0, "a"), shown], None), PROVENANCE)
 
     assert ([said.index for said in news.tokens], list(news.raises)) == ([0, 1], [])
-    assert (
-        turn.token_verdict(shown, "token").verdict_id
-        != turn.token_verdict(token(1, "!", raised=True), "token").verdict_id
+
+
+CONTROVERSIAL = replace(token(0, "!", raised=True), risk="Controversial")
+UNSAFE = token(0, "!", raised=True)
+AFTERWARDS = replace(token(0, "a"), raised=True)
+
+
+def acted(*tokens: JudgedToken, rules: TurnRules | None = None, end: bool = True) -> list[tuple[int | None, Any]]:
+    """Index and action of each verdict of an answer that has these tokens."""
+    turn = Turn(TurnKey("t", "c", 0), rules or TurnRules())
+    add(turn, 0, "a", final=end)
+    assert turn.next_push({}) is not None
+    news = turn.answered(
+        PushAnswer(
+            [replace(each, index=index) for index, each in enumerate(tokens)], None if end else "context_overflow"
+        ),
+        PROVENANCE,
     )
+    verdicts = [*(turn.raised_verdict(each) for each in news.raises), turn.end_verdict()]
+    assert all((said.policy is None) == (said.action is None) for said in verdicts)
+    return [(said.index, said.action) for said in verdicts]
+
+
+def test_a_verdict_has_the_action_of_the_policy_and_the_last_one_the_strictest_that_was_said() -> None:
+    assert acted(UNSAFE, AFTERWARDS) == [(0, "block"), (1, "block")]
+    assert acted(CONTROVERSIAL, AFTERWARDS) == [(0, "review"), (1, "review")]
+    assert acted(token(0, "a")) == [(0, "allow")]
+
+
+def test_p3_a_turn_that_was_not_judged_to_its_end_is_never_allowed() -> None:
+    assert acted(token(0, "a"), end=False) == [(0, None)]
+    assert acted(end=True) == [(None, None)]
+    assert acted(CONTROVERSIAL, end=False) == [(0, "review"), (0, "review")]
+
+
+def test_a_raised_turn_is_raised_again_where_two_tokens_in_a_row_call_for_more() -> None:
+    assert acted(CONTROVERSIAL, UNSAFE, AFTERWARDS, UNSAFE) == [(0, "review"), (3, "review")]
+    assert acted(CONTROVERSIAL, UNSAFE, UNSAFE, UNSAFE) == [(0, "review"), (2, "block"), (3, "block")]
+    assert acted(UNSAFE, CONTROVERSIAL, CONTROVERSIAL) == [(0, "block"), (2, "block")]
+
+
+def test_a_tenants_policy_decides_what_controversial_and_a_category_are(tmp_path: Path) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text(
+        "{name: p, version: '1', tenants: {t: {controversial: loose, category_actions: {Violent: {Unsafe: review}}}}}"
+    )
+    rules = TurnRules(policy=load_policy(file))
+
+    assert acted(CONTROVERSIAL, CONTROVERSIAL, rules=rules) == [(0, "allow"), (1, "allow")]
+    assert acted(CONTROVERSIAL, UNSAFE, UNSAFE, rules=rules) == [(0, "allow"), (2, "review"), (2, "review")]
+    assert acted(replace(UNSAFE, category="Violence of another name"), rules=rules) == [(0, "block"), (0, "block")]
+
+
+def test_another_policy_gives_other_ids(tmp_path: Path) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text("{name: p, version: '1'}")
+    ids = [
+        [said.verdict_id for said in judged(LetterJudge(), turn_of("a!", rules=rules))]
+        for rules in (TurnRules(), TurnRules(), TurnRules(policy=load_policy(file)))
+    ]
+
+    assert ids[0] == ids[1]
+    assert not set(ids[0]) & set(ids[2])
 
 
 def test_an_answer_without_text_ends_without_a_token() -> None:

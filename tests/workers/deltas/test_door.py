@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,11 +55,13 @@ def turn(conversation: str, text: str, pieces: int = 3, *, final: bool = True, *
     ]
 
 
-def test_p8_a_turn_is_raised_once_and_then_ends_and_its_offsets_are_committed(site: DeltaSite) -> None:
+def test_p8_a_turn_is_raised_once_and_then_ends_and_its_offsets_are_committed(site: DeltaSite, tmp_path: Path) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("{name: p, version: '1', category_actions: {Violent: {Unsafe: review}}}")
     turns = [turn(f"c{number}", f"lamp {number} is! here!") for number in range(20)]
     site.write([each for row in zip(*turns, strict=True) for each in row])
 
-    worker = site.start_deltas(LetterJudge())
+    worker = site.start_deltas(LetterJudge(), site.settings_with(policy={"file": policy}))
     site.wait_for_ends(20)
     wait_until(lambda: site.delta_offset() == 60, "all deltas to be committed")
     assert worker.stop(20.0)
@@ -67,6 +70,7 @@ def test_p8_a_turn_is_raised_once_and_then_ends_and_its_offsets_are_committed(si
     for number in range(20):
         raised, last = [one for one in said if one["conversation_id"] == f"c{number}"]
         assert (raised["raised"], raised["final"], raised["risk"]) == (True, False, "Unsafe")
+        assert (raised["action"], last["action"], last["policy"]["name"]) == ("review", "review", "p")
         assert (last["raised"], last["final"], last["end"], last["offset"]) == (
             True,
             True,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from pipelines.turns.asking import TurnAsker
-from pipelines.turns.frames import TurnLimits
+from pipelines.turns.frames import TurnRules
 from pipelines.turns.port import SESSION_UNKNOWN, JudgedToken, TurnKey
 from pipelines.turns.turn import News, Turn
 from schemas.turns.verdict import StreamVerdict
@@ -28,7 +28,7 @@ class OpenTurn:
 
     Args:
         key: of the turn.
-        limits: its bounds.
+        rules: its bounds and policy.
         asker: asks the guard.
         after: settled tokens that its sender has already.
         clock: seconds, monotonic.
@@ -45,12 +45,12 @@ class OpenTurn:
     def __init__(
         self,
         key: TurnKey,
-        limits: TurnLimits,
+        rules: TurnRules,
         asker: TurnAsker,
         after: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.turn: Final = Turn(key, limits)
+        self.turn: Final = Turn(key, rules)
         self._asker = asker
         self._clock = clock
         self._kept: list[JudgedToken] = []
@@ -180,7 +180,7 @@ class OpenTurn:
             if number >= self._from:
                 self._kept.append(token)
         self._provisional = [token for token in news.tokens if token.provisional]
-        self.raised += [self.turn.token_verdict(token, "raised") for token in news.raises]
+        self.raised += [self.turn.raised_verdict(token) for token in news.raises]
         if news.end is not None:
             self.ended = self.turn.end_verdict()
 

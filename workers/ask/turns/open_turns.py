@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from pipelines.turns.asking import TurnAsker
-from pipelines.turns.frames import TurnLimits
+from pipelines.turns.frames import TurnRules
 from pipelines.turns.port import TurnKey
 from schemas.errors import AskRefusedError
 from workers.ask.turns.open_turn import OpenTurn
@@ -22,7 +22,7 @@ class OpenTurns:
 
     Args:
         asker: asks the guard.
-        limits: bounds of one turn.
+        rules: of each turn.
         most: turns at a time.
         idle_s: a turn that nobody has asked about for so long is forgotten.
         clock: seconds, monotonic.
@@ -35,14 +35,14 @@ class OpenTurns:
     def __init__(
         self,
         asker: TurnAsker,
-        limits: TurnLimits,
+        rules: TurnRules,
         most: int,
         idle_s: float,
         clock: Callable[[], float] = time.monotonic,
         most_bytes: int = MOST_BYTES,
     ) -> None:
         self._asker = asker
-        self._limits = limits
+        self._rules = rules
         self._most = most
         self._most_bytes = most_bytes
         self._idle_s = idle_s
@@ -73,7 +73,7 @@ class OpenTurns:
             AskRefusedError: all turns that could be forgotten for it are being judged.
         """
         self._make_room()
-        turn = self._open[key] = OpenTurn(key, self._limits, self._asker, after, self._clock)
+        turn = self._open[key] = OpenTurn(key, self._rules, self._asker, after, self._clock)
         self._sizes[key] = 0
         return turn
 

@@ -319,7 +319,8 @@ TURN_FRAMES = Metric(
     (Attribute("moderation.frame.result", FRAME_RESULTS),),
 )  # fmt: skip
 TURNS_RAISED = Metric(
-    "moderation.turn.raised", "counter", "{turn}", "Texts that were raised, by whose they are.", "deltas",
+    "moderation.turn.raised", "counter", "{turn}",
+    "Texts that were raised, by whose they are; once more where one then calls for a stricter action.", "deltas",
     (Attribute("moderation.turn.role", get_args(TurnRole)),),
 )  # fmt: skip
 TURNS_ENDED = Metric(

@@ -33,8 +33,8 @@ _TABLES: Final = """
     CREATE TABLE unread (part INTEGER, place INTEGER, PRIMARY KEY (part, place));
     CREATE TABLE letters (part INTEGER, place INTEGER, PRIMARY KEY (part, place));
     CREATE TABLE said (
-        turn BLOB, id TEXT, body BLOB, judge BLOB, role TEXT, final INTEGER, settled INTEGER, raised INTEGER,
-        number INTEGER, record TEXT, PRIMARY KEY (turn, id)
+        turn BLOB, id TEXT, body BLOB, judge BLOB, policy TEXT, role TEXT, final INTEGER, settled INTEGER,
+        raised INTEGER, number INTEGER, record TEXT, PRIMARY KEY (turn, id)
     );
 """
 _CLOSING: Final = """
@@ -45,7 +45,7 @@ _CLOSING: Final = """
             EXISTS (SELECT 1 FROM taken t WHERE t.turn = b.turn AND t.last) AS written,
             EXISTS (SELECT 1 FROM said s WHERE s.turn = b.turn AND s.final) AS ended
         FROM taken b JOIN parts p ON p.part = b.part WHERE b.first GROUP BY b.turn;
-    CREATE TABLE ends AS SELECT turn, judge, role, raised, settled, number, record FROM said WHERE final;
+    CREATE TABLE ends AS SELECT turn, judge, policy, role, raised, settled, number, record FROM said WHERE final;
     CREATE INDEX of_end ON ends (turn);
 """
 _OF_A_TURN: Final = "SELECT part, place FROM turns WHERE NOT ended AND "
@@ -57,11 +57,13 @@ _FOUND: Final = {
 }
 _SEEN: Final = {
     "conflicting": """
-        SELECT MAX(record) FROM ends WHERE settled GROUP BY turn, judge HAVING COUNT(*) > 1
+        SELECT MAX(record) FROM ends WHERE settled GROUP BY turn, judge
+            HAVING COUNT(*) > MAX(1, COUNT(DISTINCT policy))
         UNION ALL SELECT e.record FROM ends e WHERE NOT e.raised AND EXISTS (SELECT 1 FROM said s WHERE s.turn = e.turn
             AND s.judge = e.judge AND s.role = e.role AND NOT s.final)""",
     "out_of_order": """
         SELECT s.record FROM said s JOIN ends e ON e.turn = s.turn AND e.judge = s.judge
+            AND s.policy = COALESCE(e.policy, s.policy)
         WHERE NOT s.final AND e.settled AND s.number > e.number""",
     "unknown": "SELECT MIN(record) FROM said WHERE turn NOT IN (SELECT turn FROM frames) GROUP BY turn",
 }
@@ -84,7 +86,7 @@ class TurnLedger:
         missing: turns without a last verdict, and frames that cannot be read without a dead letter, although the group
             has committed past them.
         not_yet_judged: the same of those that it has not, and that their writers have ended.
-        conflicting: turns with two settled ends by one model, or whose last verdict takes a raise back.
+        conflicting: turns with two settled ends by one model and policy, or whose last verdict takes a raise back.
         unknown: turns of which there are verdicts and no frame, although all frames were read.
         unreadable: records of the verdict topic that are no verdict of a turn.
         unequal_duplicates: verdicts of one id that differ.
@@ -212,9 +214,10 @@ class TurnBook:
         self._counts["raises"] += not said.final
         judge = _digest(b"" if said.provenance is None else said.provenance.model_dump_json().encode())
         settled = said.end not in _NOT_SETTLED
-        row = (turn, said.verdict_id, body, judge, said.role, said.final, settled, said.raised)
+        policy = None if said.policy is None else said.policy.sha256
+        row = (turn, said.verdict_id, body, judge, policy, said.role, said.final, settled, said.raised)
         self._store.execute(
-            "INSERT INTO said VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, self._number, record.record_id)
+            "INSERT INTO said VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, self._number, record.record_id)
         )
 
     def close(self, *, tail_allowed: bool = False) -> TurnLedger:

@@ -59,7 +59,10 @@ def letters(start: int, end: int) -> list[tuple[str, int]]:
     return [("assistant", index) for index in range(start, end)]
 
 
-def test_each_frame_is_answered_with_what_is_new_and_the_last_one_ends_the_turn() -> None:
+def test_each_frame_is_answered_with_what_is_new_and_the_last_one_ends_the_turn(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("{name: p, version: '1', category_actions: {Violent: {Unsafe: review}}}")
+
     async def steps(site: TurnSite) -> None:
         one = await site.frame(first("ab"))
         two = await site.frame({"seq": 1, "delta": "c!", "offset": 2})
@@ -72,8 +75,9 @@ def test_each_frame_is_answered_with_what_is_new_and_the_last_one_ends_the_turn(
         assert (one.json["seq"], one.json["offset"], one.json["after"]) == (1, 2, 3)
         assert [(verdict["end"], verdict["index"]) for verdict in end.json["verdicts"]] == [(None, 3), ("final", 4)]
         assert (end.json["end"], end.json["provenance"]["model"]) == ("final", "letters")
+        assert [verdict["action"] for verdict in end.json["verdicts"]] == ["review", "review"]
 
-    TurnSite().run(steps)
+    TurnSite(policy={"file": policy}).run(steps)
 
 
 def test_another_model_that_goes_on_judges_all_and_takes_no_raise_back() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from pipelines.backoff import Backoff
 from pipelines.turns.asking import TurnAsker
-from pipelines.turns.frames import TurnLimits
+from pipelines.turns.frames import TurnRules
 from pipelines.turns.port import PushAnswer, PushReply, TurnKey, TurnPush
 from schemas.turns.frame import DeltaFrame
 from tests.guards.turn_judges import PROVENANCE, LetterJudge, token
@@ -26,7 +26,7 @@ class Hesitant(LetterJudge):
 
 
 def turn_of(judge: LetterJudge) -> OpenTurn:
-    return OpenTurn(KEY, TurnLimits(), TurnAsker(judge, lambda: Backoff(0.01, 0.01)), 0)
+    return OpenTurn(KEY, TurnRules(), TurnAsker(judge, lambda: Backoff(0.01, 0.01)), 0)
 
 
 async def taken(turn: OpenTurn, seq: int, delta: str, *, final: bool = False) -> None:

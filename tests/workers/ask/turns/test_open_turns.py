@@ -2,7 +2,7 @@
 
 from pipelines.backoff import Backoff
 from pipelines.turns.asking import TurnAsker
-from pipelines.turns.frames import TurnLimits
+from pipelines.turns.frames import TurnRules
 from pipelines.turns.port import TurnKey
 from schemas.turns.frame import DeltaFrame
 from tests.guards.turn_judges import LetterJudge
@@ -23,7 +23,7 @@ def begun(turns: OpenTurns, tenant: str, number: int, text: str) -> TurnKey:
 
 def test_bytes_are_bounded_by_tenant_and_the_newest_stays() -> None:
     asker = TurnAsker(LetterJudge(), lambda: Backoff(0.01, 0.01))
-    turns = OpenTurns(asker, TurnLimits(), 100, 60.0, most_bytes=100_000)
+    turns = OpenTurns(asker, TurnRules(), 100, 60.0, most_bytes=100_000)
     quiet = begun(turns, "quiet", 0, "x" * 100)
     loud = [begun(turns, "loud", number, "x" * 6_000) for number in range(6)]
     assert turns.known(quiet) is not None

@@ -1,9 +1,10 @@
 """Keeps turns by the thousand open for as long as wanted, with fewer pages than they need, and looks at the memory.
 
-    python -m tests.workers.serving.deltas.soak --seconds 3600 --turns 10000
+    python -m tests.workers.serving.deltas.soak --seconds 3600 --judged 10000
 
 Real weights, those of the demo's tiny Stream model. Each turn that ends is replaced by a new one; what is said of it is
-compared with the same text judged alone. Exits with 1 if one differs, or a session or a page is left over at the end.
+compared with the same text judged alone. It ends when it has run as long and judged as many turns as asked; time in
+which the process was stopped (SIGSTOP) does not count. Exits with 1 if one differs, or anything is left over.
 """
 
 import argparse
@@ -43,6 +44,8 @@ PLAIN: Final = (
 )
 DELTA: Final = 8  # characters of a delta, on average
 A_CALL: Final = 64  # pushes of one call
+CALL_SECONDS: Final = 20.0  # a call that took longer was stopped in between
+SAMPLE_SECONDS: Final = 60.0
 TEXTS: Final = 100
 
 
@@ -105,10 +108,14 @@ class Soak:
 
     async def end(self) -> None:
         """End all that are open, each with the whole of its text."""
-        for turn in self._turns:
-            reply = await self.sessions.push([TurnPush(turn.key, ASKED, 0, turn.text, True, 0, False, {})])
-            turn.settled = list(reply.answers[0].tokens)
-            self._compare(turn)
+        for first in range(0, len(self._turns), A_CALL):
+            turns = self._turns[first : first + A_CALL]
+            reply = await self.sessions.push(
+                [TurnPush(turn.key, ASKED, 0, turn.text, True, 0, False, {}) for turn in turns]
+            )
+            for turn, answer in zip(turns, reply.answers, strict=True):
+                turn.settled = list(answer.tokens)
+                self._compare(turn)
 
     def _compare(self, turn: "OpenTurn") -> None:
         self.counts["turns"] += 1
@@ -154,18 +161,20 @@ def resident_mib() -> float:
     return pages * 4096 / 2**20
 
 
-async def soak(seconds: float, turns: int, pages: int, seed: int) -> int:
+async def soak(seconds: float, judged: int, turns: int, pages: int, seed: int) -> int:
     """Run, report, and return the exit status."""
     guard = StreamGuard.load("demo", device="cpu", max_pages=pages, max_sessions=turns + 1)
     sessions = TurnSessions(guard, turns, OFF)
     run = Soak(sessions, turns, random.Random(seed))
     await run.judge_texts_alone()
-    start = time.monotonic()
+    gone = 0.0
     memory: list[float] = []
     try:
-        while (gone := time.monotonic() - start) < seconds:
+        while gone < seconds or run.counts["turns"] < judged:
+            start = time.monotonic()
             await run.go_on()
-            if gone >= len(memory) * seconds / 60:
+            gone += min(time.monotonic() - start, CALL_SECONDS)
+            if gone >= len(memory) * SAMPLE_SECONDS:
                 memory.append(resident_mib())
                 sys.stderr.write(
                     f"{gone:6.0f} s  {memory[-1]:7.1f} MiB  {sessions.sessions} open  {sessions.pages} pages"
@@ -174,16 +183,15 @@ async def soak(seconds: float, turns: int, pages: int, seed: int) -> int:
         await run.end()
     finally:
         sessions.close()
-    middle = memory[len(memory) // 3 : 2 * len(memory) // 3]
+    third = len(memory) // 3
     report = {
-        "seconds": seconds,
+        "seconds": round(gone),
         "turns_open": turns,
         "max_pages": pages,
         "page_bytes": guard.page_bytes,
         **run.counts,
         **sessions.counts,
-        "mib_second_third": median(middle) if middle else None,
-        "mib_last_third": median(memory[2 * len(memory) // 3 :]),
+        "mib_by_third": [median(part) for part in (memory[:third], memory[third:-third], memory[-third:]) if part],
         "sessions_left": sessions.sessions,
         "pages_left": guard.live_pages,
     }
@@ -194,11 +202,12 @@ async def soak(seconds: float, turns: int, pages: int, seed: int) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=3600)
-    parser.add_argument("--turns", type=int, default=10_000)
-    parser.add_argument("--pages", type=int, default=60_000)
+    parser.add_argument("--judged", type=int, default=10_000, help="turns to judge, at least")
+    parser.add_argument("--turns", type=int, default=10_000, help="turns open at once")
+    parser.add_argument("--pages", type=int, default=36_000, help="fewer than the turns need")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    sys.exit(asyncio.run(soak(options.seconds, options.turns, options.pages, options.seed)))
+    sys.exit(asyncio.run(soak(options.seconds, options.judged, options.turns, options.pages, options.seed)))
 
 
 if __name__ == "__main__":

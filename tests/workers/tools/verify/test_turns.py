@@ -1,11 +1,13 @@
 """The ledger of turns: proven where each that was ended has one last verdict, refuted by each way of losing one."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipelines.turns.frames import TurnLimits
+from pipelines.policy import Policy, load_policy
+from pipelines.turns.frames import TurnRules
 from pipelines.turns.port import PushAnswer, TurnKey
 from pipelines.turns.turn import Turn
 from schemas.dead_letter import dead_letter
@@ -57,9 +59,12 @@ class Book:
         return self.book.close(**options)
 
 
-def said(number: int = 0, by: StreamProvenance = PROVENANCE, end: str = "final") -> list[StreamVerdict]:
+def said(
+    number: int = 0, by: StreamProvenance = PROVENANCE, end: str = "final", policy: Policy | None = None
+) -> list[StreamVerdict]:
     """What a worker says of such a turn: that it was raised, and its end."""
-    turn = Turn(TurnKey("default", f"c{number}", 0), TurnLimits())
+    rules = TurnRules() if policy is None else TurnRules(policy=policy)
+    turn = Turn(TurnKey("default", f"c{number}", 0), rules)
     first = {"conversation_id": "c", "turn": 0, "seq": 0, "messages": MESSAGES, "delta": "a!b"}
     turn.frames.take(read_frame({**first, "final": end == "final"}))
     if end != "final":
@@ -67,7 +72,7 @@ def said(number: int = 0, by: StreamProvenance = PROVENANCE, end: str = "final")
     assert turn.next_push({}) is not None
     tokens = [token(index, letter, raised=index > 0) for index, letter in enumerate("a!b")]
     news = turn.answered(PushAnswer(tokens, None), by)
-    return [*(turn.token_verdict(token, "raised") for token in news.raises), turn.end_verdict()]
+    return [*(turn.raised_verdict(token) for token in news.raises), turn.end_verdict()]
 
 
 def lines(*verdicts: StreamVerdict) -> list[bytes]:
@@ -114,6 +119,16 @@ def test_p1_a_frame_that_cannot_be_read_needs_a_dead_letter_and_an_empty_one_non
             book.refuse(record)
         ledger = book.close()
         assert (ledger.is_proven, ledger.missing, ledger.skipped) == (has_letter, int(not has_letter), 1)
+
+
+def test_a_turn_that_is_judged_again_under_another_policy_contradicts_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text("{name: other, version: '1'}")
+    book = Book()
+    book.write(*lines(*said(), *said(policy=load_policy(file))))
+    ledger = book.close()
+
+    assert (ledger.is_proven, ledger.raises, ledger.findings) == (True, 2, ())
 
 
 def test_a_first_frame_that_is_a_dead_letter_begins_no_turn() -> None:
