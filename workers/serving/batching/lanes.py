@@ -1,14 +1,13 @@
 """What waits for the engine, by lane, and which of it makes the next batch.
 
-Asks first, then live, then background, each in the order in which they came (decision 0025). Live keeps its share:
-- Where live items wait, asks lengthen their batch by `ask_share` of its time at most, and on average by that share of
-  what the engine has to spare: a batch that is longer lets more items come meanwhile, which makes the next one longer.
-  Where live items are more than a batch holds, it is the whole share. An ask that is longer than that waits for a time
-  without live; it is saved up for only where there has been none for a while.
-- Where none waits, a batch of asks alone takes no longer than `1 + ask_share` times one of live alone, as long as live
-  items have come lately; one place of several is left free. Where there is one place, and a pass takes its time for
-  tokens, asks alone have a share of it: live items that come during such a batch are run together, and wait for each
-  other.
+Asks first, then live, then background, each in the order in which they came (decision 0025). Live keeps its share: as
+long as live items have come lately, asks may take a share of the time that has passed since asks were last begun.
+- Where live items wait, it is `ask_share` of what the engine has to spare: a batch that is longer lets more items come
+  meanwhile, which makes the next one longer. Where they are more than a batch holds, it is the whole `ask_share`.
+  Asks lengthen a batch by that share of its time at most. One that is longer waits for a time without live; where there
+  has been none for a while, it rides all the same.
+- Where none waits, it is as much as live takes, and `ask_share` at least; several asks alone take no longer than
+  `1 + ask_share` times a batch of live alone. Of several places one is left free, and the others are theirs.
 Background has the engine while nothing else waits, a few items at a time; where batches that leave nothing waiting
 follow one another without a gap, a few ride along (decision 0015).
 Knows nothing of futures, engines or tasks.
@@ -25,11 +24,8 @@ from workers.guard.lane import Lane
 from workers.serving.batching.live_load import LiveLoad
 from workers.serving.batching.pass_cost import PassCost
 
-PATIENCE = 16  # batches with live items in a row, before an ask that is too long to ride is saved up for
-TIMES_LIVE = 2.5  # of the time that live takes, what asks alone may have where company is dear, `ask_share` at least
-MOST_REST_S = 2.0
-# Share of a pass that its tokens take: up to the first, company costs nothing; from the second on, it is dear.
-CHEAP, DEAR = 0.4, 0.8
+PATIENCE = 4  # turns for which an ask that is too long for company waits for a time without live
+TICK_S = 0.001  # by which the end of a rest is late, so that it is none any more
 
 
 class Waiter(Protocol):
@@ -79,10 +75,7 @@ class Lanes(Generic[Entry]):
         self.cost = PassCost()
         self._live_load = LiveLoad(self.cost, clock)
         self._clock = clock
-        self._ask_credit = 0.0  # seconds by which asks may lengthen batches
-        self._ask_usable = 0.0  # the same of the next one
-        self._live_batches = 0  # in a row
-        self._asks_from = 0.0  # time of the next batch of asks alone
+        self._asks_since = -inf  # when asks were begun
         self._background_credit = 0.0  # tokens that background items may ride along with
 
     def add(self, entries: Sequence[Entry], lane: Lane) -> None:
@@ -123,21 +116,19 @@ class Lanes(Generic[Entry]):
         batch: list[Entry] = []
         asks, live, background = (self._waiting[lane] for lane in Lane)
         if asks and (live_part := self._live_part(live, running)).size:
-            self._live_batches += 1
-            self._earn_for_asks(asks[0], live_part, is_full=live_part.size < len(live))
-            self._fill(batch, asks, bounds, running, self._ask_rides, beside=self._kept(live_part, len(live)))
-            if asks and not batch and self._ask_usable >= self.cost.of(asks[0].tokens):  # too long to ride beside these
-                self._fill(batch, asks, bounds, running, lambda _: not batch)
-                self._ask_credit = 0.0
-                return batch
+            load, is_full = self._live_load, live_part.size < len(live)
+            share = bounds.ask_share * (1 if is_full else 1 - load.busy())
+            live_s = self.cost.of(live_part.tokens) if is_full else load.batch_s()
+            rides = self._within(share, share * live_s, PATIENCE)
+            self._fill(batch, asks, bounds, running, rides, beside=self._kept(live_part, len(live)))
+            if not batch:  # no place beside these
+                self._fill(batch, asks, bounds, running, rides)
+        elif asks and under_way.get(Lane.ASK, 0) < self._most_ask_batches():
+            alone = self._within(self._share_alone(), self._longest_s() - self.cost.of(0))
+            self._fill(batch, asks, bounds, running, alone)
+        if batch:
+            self._asks_since = self._clock()
         self._fill(batch, live, bounds, running)
-        if not batch:
-            self._live_batches = 0
-            if under_way.get(Lane.ASK, 0) < self._most_ask_batches() and not self.rest_s():
-                seconds = self._longest_s()
-                within = lambda entry: not batch or self.cost.of(_tokens((*batch, entry))) <= seconds  # noqa: E731
-                self._fill(batch, asks, bounds, running, within)
-                self._asks_from = self._clock() + self._ask_turn_s(batch)
         if batch:
             if background and not asks and not live:
                 self._earn_for_background(batch, background[0])
@@ -150,18 +141,44 @@ class Lanes(Generic[Entry]):
 
     def rest_s(self) -> float:
         """Seconds for which asks that wait alone leave the engine free for live; 0 where none waits, or need not."""
-        if not self._waiting[Lane.ASK] or self._bounds.concurrency > 1 or not self._live_load.comes:
-            return 0.0
-        return max(0.0, self._asks_from - self._clock())
+        asks = self._waiting[Lane.ASK]
+        rest_s = self._rest_of(asks[0].tokens, self._share_alone()) - self._since_asks_s() if asks else 0.0
+        return rest_s + TICK_S if rest_s > 0 else 0.0
 
-    def _ask_turn_s(self, asks: list[Entry]) -> float:
-        """From the start of a batch of asks alone to that of the next one."""
-        if not self.cost.is_known:
-            return 0.0
-        load, seconds = self._live_load, self.cost.of(_tokens(asks))
-        dear = min(1.0, max(0.0, (load.token_part() - CHEAP) / (DEAR - CHEAP)))
-        share = 1 - dear * (1 - min(1.0, max(self._bounds.ask_share, TIMES_LIVE * load.busy())))
-        return min(seconds / share, seconds + MOST_REST_S)
+    def _rest_of(self, tokens: int, share: float) -> float:
+        """Seconds between two batches of so many tokens of asks, where a share of the time is theirs."""
+        return self.cost.token_s * tokens / share
+
+    def _since_asks_s(self) -> float:
+        """Of the engine since asks were last begun, each place's; endless where live is not felt to come."""
+        since_s = (self._clock() - self._asks_since) * self._bounds.concurrency
+        return since_s if self._live_load.comes and self.cost.is_known else inf
+
+    def _share_alone(self) -> float:
+        """Of the time, what asks may have where no live items wait."""
+        return max(self._bounds.ask_share, self._live_load.busy()) if self._bounds.concurrency == 1 else inf
+
+    def _longest_s(self) -> float:
+        """Of a batch of asks alone."""
+        return (1 + self._bounds.ask_share) * self._live_load.batch_s() if self._live_load.comes else inf
+
+    def _within(self, share: float, longest_s: float, patience: int = 1) -> Callable[[Entry], bool]:
+        """Whether one ask more fits: into their share of the time, and into so many seconds.
+
+        The first may be longer than these, when its turn has come so many times over.
+        """
+        since_s, tokens = self._since_asks_s(), 0
+
+        def fits(entry: Entry) -> bool:
+            nonlocal tokens
+            more = tokens + entry.tokens
+            is_longer = self.cost.token_s * more > longest_s
+            if (tokens and is_longer) or self._rest_of(more, share) * (patience if is_longer else 1) > since_s:
+                return False
+            tokens = more
+            return True
+
+        return fits
 
     def _live_part(self, live: deque[Entry], running: Mapping[Hashable, list[Entry]]) -> _Part:
         """Live items of the next batch, were it theirs alone."""
@@ -183,26 +200,6 @@ class Lanes(Generic[Entry]):
     def _most_ask_batches(self) -> int:
         places = self._bounds.concurrency
         return max(1, places - 1) if self._live_load.comes else places
-
-    def _longest_s(self) -> float:
-        """Of a batch of asks alone; infinite where live is not felt to come."""
-        return (1 + self._bounds.ask_share) * self._live_load.batch_s() if self._live_load.comes else inf
-
-    def _earn_for_asks(self, first: Entry, live: _Part, *, is_full: bool) -> None:
-        share = self._bounds.ask_share
-        most = share * self.cost.of(live.tokens)
-        earned = most if is_full else share * (1 - self._live_load.busy()) * self._live_load.batch_s()
-        self._ask_credit = min(max(most, self.cost.of(first.tokens)), self._ask_credit + earned)
-        is_saved = is_full or self._live_batches > PATIENCE
-        self._ask_usable = self._ask_credit if is_saved else min(most, self._ask_credit)
-
-    def _ask_rides(self, entry: Entry) -> bool:
-        seconds = self.cost.token_s * entry.tokens
-        if seconds > self._ask_usable:
-            return False
-        self._ask_usable -= seconds
-        self._ask_credit -= seconds
-        return True
 
     def _earn_for_background(self, batch: list[Entry], first: Entry) -> None:
         most = max(self._bounds.background_tokens, first.tokens)

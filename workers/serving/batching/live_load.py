@@ -56,11 +56,6 @@ class LiveLoad:
         rate = self._recent * exp((self._last - now) / SPAN_S) / max(seen, 1.0)
         return min(MOST_BUSY, rate * self._cost.token_s)
 
-    def token_part(self) -> float:
-        """Of the time of a pass of one call, the share that its tokens take."""
-        alone_s = self._cost.of(self._call)
-        return 1 - self._cost.of(0) / alone_s if alone_s else 1.0
-
     def batch_s(self) -> float:
         """Of one of their batches: of a call, or of what comes while such a batch runs."""
         return max(self._cost.of(self._call), self._cost.of(0) / (1 - self.busy()))

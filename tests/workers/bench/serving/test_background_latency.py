@@ -104,7 +104,7 @@ def test_on_a_gpu_live_p99_beside_background_or_asks_is_at_most_1_2_times_what_i
     ("load", "least"),
     [
         (0.05, 8),
-        pytest.param(0.25, 25, marks=pytest.mark.slow),
+        pytest.param(0.25, 15, marks=pytest.mark.slow),
         (0.5, 20),
         pytest.param(0.9, 2, marks=pytest.mark.slow),
     ],
