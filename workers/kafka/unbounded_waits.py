@@ -6,6 +6,7 @@ What every poll and every send goes through is in `workers.kafka.patches`.
 
 import time
 from collections.abc import Callable, Collection
+from math import inf
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
@@ -18,7 +19,7 @@ from kafka.net.selector import NetworkSelector
 ENDS_TIMEOUT_MS = 10_000
 RECONNECT_S = 0.05
 CONNECT = {"socket_connection_setup_timeout_ms": 3_000, "socket_connection_setup_timeout_max_ms": 10_000}
-ANSWER_MS = 10_000  # of requests that have no time of their own, as joining a group has
+SILENCE_MS = 10_000  # of requests that have no time of their own, as joining a group has
 _LATEST = -1  # ListOffsets' word for the log end
 
 
@@ -42,7 +43,8 @@ class PromptConnections(KafkaConnectionManager):
 
     kafka-python lets a first connection take all the time that there is to find the cluster (30 s), although another
     server may answer at once; a later one 10 s, and up to 36 s after failures, also where answers were lost when it
-    began and no longer are; and a heartbeat 30 s. None of these can be set on its clients.
+    began and no longer are; and heartbeats and fetches 30 s. None of these can be set on its clients, but for the last
+    one, which would then cut off what comes slowly.
     """
 
     def __init__(self, net: NetworkSelector, **config: Any) -> None:
@@ -63,9 +65,23 @@ class PromptConnections(KafkaConnectionManager):
             del self.get_connection
 
     async def _connect(self, node: Any, conn: Any, **more: Any) -> Any:
-        """Open a connection; one to a coordinator carries no records, and so waits for no answer as long as a fetch."""
-        if str(node.node_id).startswith("coordinator"):
-            conn._timeout_secs = min(ANSWER_MS, self.config["request_timeout_ms"]) / 1000  # noqa: SLF001
+        """Open a connection whose requests end by its silence, and not while their answers come, however slowly."""
+        silence_s = min(SILENCE_MS, self.config["request_timeout_ms"]) / 1000
+        received, timed_out, heard_s = conn.data_received, conn._request_timed_out, -inf  # noqa: SLF001
+
+        def data_received(data: bytes) -> None:
+            nonlocal heard_s
+            heard_s = time.monotonic()
+            received(data)
+
+        def request_timed_out(future: Any, *times: float) -> None:
+            if not future.is_done and heard_s + silence_s > time.monotonic():
+                conn.net.call_at(heard_s + silence_s, lambda: request_timed_out(future, *times))
+            else:
+                timed_out(future, *times)
+
+        conn._timeout_secs, conn.data_received = silence_s, data_received  # noqa: SLF001
+        conn._request_timed_out = request_timed_out  # noqa: SLF001
         return await super()._connect(node, conn, **more)
 
 

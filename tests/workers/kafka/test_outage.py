@@ -3,12 +3,14 @@
 import asyncio
 import socket
 import threading
+import time
 import tracemalloc
 from collections.abc import Iterator
 from itertools import pairwise
 from math import inf
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from kafka import KafkaConsumer
@@ -128,20 +130,34 @@ def test_a_frozen_server_costs_a_new_client_one_try_and_not_all_of_its_time(
     assert len(tried) == 2
 
 
-def test_a_coordinator_is_waited_for_a_shorter_time_than_a_fetch(monkeypatch: pytest.MonkeyPatch) -> None:
-    connected: list[str] = []
-
-    async def connect(_: object, node: SimpleNamespace, __: object) -> None:
-        connected.append(node.node_id)
-
-    consumer = group_consumer(load_settings(kafka={"api_version": "2.3"}).kafka)
-    monkeypatch.setattr(KafkaConnectionManager, "_connect", connect)
-    waits = {"coordinator-1": SimpleNamespace(), "1": SimpleNamespace()}
+def test_a_request_ends_by_the_silence_of_its_server_and_not_while_its_answer_comes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, armed, ended = [100.0], [], []
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(KafkaConnectionManager, "_connect", AsyncMock())
+    connection = SimpleNamespace(
+        net=SimpleNamespace(call_at=lambda at, then: armed.append((at, then))),
+        data_received=lambda data: None,
+        _request_timed_out=lambda *request: ended.append(request),
+    )
+    client = unbounded_waits.TidyClient(bootstrap_servers="127.0.0.1:1", api_version=(2, 3))
+    request = (Future(), 100.0, 110.0)
     try:
-        for name, connection in waits.items():
-            asyncio.run(consumer._client._manager._connect(SimpleNamespace(node_id=name), connection))  # noqa: SLF001
+        asyncio.run(client._manager._connect(SimpleNamespace(node_id="1"), connection))  # noqa: SLF001
     finally:
-        consumer.close()
+        client.close()
+    assert connection._timeout_secs == 10.0  # noqa: SLF001
 
-    assert connected == list(waits)
-    assert [vars(connection) for connection in waits.values()] == [{"_timeout_secs": 10.0}, {}]
+    now[0] = 104.0
+    connection.data_received(b"the beginning of a large answer")
+    now[0] = 110.0
+    connection._request_timed_out(*request)  # noqa: SLF001
+    assert (armed[0][0], ended) == (114.0, [])
+    now[0] = 114.0
+    armed[0][1]()
+    assert ended == [request]
+    answered = Future().success(None)
+    connection.data_received(b"another one")
+    connection._request_timed_out(answered, 100.0, 110.0)  # noqa: SLF001
+    assert len(armed) == 1, "nobody waits for what is there"
