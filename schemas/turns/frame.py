@@ -130,10 +130,10 @@ def _fault(error: ValidationError, payload: dict[Any, Any]) -> EventError:
         return EventError(
             Reason.INVALID_VALUE, f"a field that no frame has{did_you_mean(name, DeltaFrame.model_fields)}"
         )
+    if first["type"] == "string_unicode":
+        return EventError(Reason.LONE_SURROGATE, f"{name if first['loc'] else 'a field name'}: holds half a character")
     if not first["loc"]:
         return EventError(Reason.INVALID_VALUE, f"messages: come with seq 0, and this is seq {payload['seq']}")
-    if first["type"] == "string_unicode":
-        return EventError(Reason.LONE_SURROGATE, f"{name}: holds half a character")
     value = payload.get(name)
     field = ".".join(str(part) for part in first["loc"] if isinstance(part, int) or part in _SHOWN)
     shown = f" {value!r}" if isinstance(value, int) and abs(value) < MOST * 2 else ""

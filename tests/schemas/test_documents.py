@@ -51,6 +51,8 @@ STREAM_VERDICT = StreamVerdict(
     probabilities={"risk": {"Unsafe": 1.0}},
     provisional=False,
     raised=True,
+    action=Action.BLOCK,
+    policy=AppliedPolicy(name="p", version="1", sha256="0" * 64, treated_as=Severity.UNSAFE),
     final=True,
     end="final",
     provenance=StreamProvenance(

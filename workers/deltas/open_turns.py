@@ -7,6 +7,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from pipelines.failure import terminal
 from pipelines.moderation import Ruling
 from pipelines.turns.asking import Answered
 from pipelines.turns.frames import TurnRules
@@ -16,7 +17,7 @@ from schemas.dead_letter import dead_letter
 from schemas.errors import EventError, TerminalError
 from schemas.reasons import NOTHING_TO_JUDGE, Reason
 from schemas.record import Partition, SourceRecord
-from schemas.turns.frame import decode_frame
+from schemas.turns.frame import DeltaFrame, decode_frame
 from schemas.turns.verdict import StreamVerdict
 from workers.deltas.records import DeltaRecord, SaidRecord
 from workers.stream.assignment import AssignedPartition, Assignment, InFlightRecord
@@ -104,21 +105,19 @@ class OpenTurns:
             partition.offsets.deliver(item)
             taken.append(item)
             try:
-                self._admit(item)
-            except TerminalError as error:
-                self._refuse(item, error)
+                self._admit(item, decode_frame(record.value, self.max_event_bytes))
+            except EventError as error:
+                if self.skips and error.reason in NOTHING_TO_JUDGE:
+                    self.counts["skipped"] += 1
+                    self.done.append(item)
+                else:
+                    self._refuse(item, error)
+            except Exception as error:  # noqa: BLE001 - see pipelines.failure
+                self._refuse(item, terminal(error, record))
         self._make_room()
         return taken
 
-    def _admit(self, item: DeltaRecord) -> None:
-        try:
-            frame = decode_frame(item.record.value, self.max_event_bytes)
-        except EventError as error:
-            if self.skips and error.reason in NOTHING_TO_JUDGE:
-                self.counts["skipped"] += 1
-                self.done.append(item)
-                return
-            raise
+    def _admit(self, item: DeltaRecord, frame: DeltaFrame) -> None:
         key = TurnKey(frame.tenant, frame.conversation_id, frame.turn)
         state = self._open.get(key) or self._ended_here(key, item.partition)
         is_new = state is None

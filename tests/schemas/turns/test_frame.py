@@ -47,6 +47,7 @@ def test_a_frame_has_what_was_written_and_defaults_for_the_rest() -> None:
         (bytes_of(delta=[SECRET]), Reason.WRONG_TYPE, "delta: string_type"),
         (bytes_of(delta=SECRET + "\ud83d"), Reason.LONE_SURROGATE, "delta: holds half a character"),
         (bytes_of(messages=[{"role": "user", "content": "\ud83d"}]), Reason.LONE_SURROGATE, "messages"),
+        (b'{"seq": {"a": "%s"}, "\\ud83d": 1}' % SECRET.encode(), Reason.LONE_SURROGATE, "a field name: holds half"),
         (bytes_of(messages=[{"role": SECRET, "content": ""}]), Reason.INVALID_VALUE, "messages.0.role"),
         (bytes_of(conversation_id=""), Reason.INVALID_VALUE, "conversation_id: string_too_short"),
     ],

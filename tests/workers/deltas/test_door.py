@@ -14,13 +14,14 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader, NumberDataPoi
 from pipelines.turns.port import TurnPush
 from schemas.errors import GuardCrashError, GuardUnavailableError
 from schemas.reasons import Reason
+from schemas.turns.frame import DeltaFrame, decode_frame
 from tests.guards.turn_judges import LetterJudge
 from tests.site import Broker, wait_until
 from tests.weir_result import Result
 from tests.workers.deltas.delta_site import DeltaSite, frame
 from tests.workers.telemetry.recorded_tracing import RecordedTracing
 from workers.cli import verify as command
-from workers.deltas import loop
+from workers.deltas import loop, open_turns
 from workers.tools.verify.verify_turns import verify_turns
 
 SECRET = "zanzibar"
@@ -170,9 +171,19 @@ def test_frames_that_come_out_of_order_or_twice_change_nothing(site: DeltaSite) 
     assert site.dead_letters() == []
 
 
-def test_p10_frames_that_cannot_be_read_or_contradict_others_are_dead_letters(site: DeltaSite) -> None:
+def test_p6_p10_frames_that_cannot_be_read_or_contradict_others_are_dead_letters(
+    site: DeltaSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def decode(value: bytes | None, most: int) -> DeltaFrame:
+        if value == b"a bug":
+            raise KeyError(SECRET)
+        return decode_frame(value, most)
+
+    monkeypatch.setattr(open_turns, "decode_frame", decode)
     wrong = [
         (b"{", Reason.INVALID_JSON, "not JSON"),
+        (b'{"\\ud83d": 1}', Reason.LONE_SURROGATE, "a field name"),
+        (b"a bug", Reason.INTERNAL_ERROR, "internal error: KeyError"),
         (frame("c", 1, SECRET, finale=True), Reason.INVALID_VALUE, "did you mean final"),
         (frame("c", 0, SECRET), Reason.INVALID_VALUE, "seq: 0 came before"),
         (frame("c", 1, SECRET, offset=99), Reason.INVALID_VALUE, "offset: 99"),
@@ -182,7 +193,7 @@ def test_p10_frames_that_cannot_be_read_or_contradict_others_are_dead_letters(si
 
     worker = site.start_deltas(LetterJudge())
     site.wait_for_ends(1)
-    wait_until(lambda: site.delta_offset() == 8, "all of it to be committed")
+    wait_until(lambda: site.delta_offset() == 10, "all of it to be committed")
     assert worker.stop(20.0)
 
     assert [said["offset"] for said in site.said()] == [9]
