@@ -89,7 +89,12 @@ class RemoteEngine(Engine):
         if len(canaries) < len(CANARIES):
             raise ConfigurationError(f"guard.model={settings.model}: its template does not render known texts")
         self._proof = Identity(
-            remote.served_model, remote.behaviour_sha256, canaries, self._batch_size, self._completion
+            remote.served_model,
+            remote.behaviour_sha256,
+            canaries,
+            self._batch_size,
+            self._completion,
+            self._flavour.max_tokens,
         )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="weir-remote", daemon=True)

@@ -48,6 +48,11 @@ class Flavour(Protocol):
         """
         ...
 
+    def max_tokens(self, listed: Any) -> int | None:
+        """Most tokens of a prompt and its answer, by the model's entry in `/v1/models`; None where it does not say."""
+        most = listed.get("max_model_len")
+        return most if isinstance(most, int) else None
+
     def fingerprint(self, answer: Any) -> str | None:  # noqa: ARG002 - most say nothing
         """What changes in answers when the server is another; None where they do not say."""
         return None

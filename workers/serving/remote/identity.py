@@ -27,6 +27,7 @@ class Identity:
         canaries: prompts of the known texts.
         most_prompts: of one call.
         completion_of: what was written, as text.
+        max_tokens_of: see `Flavour.max_tokens`.
     """
 
     def __init__(
@@ -36,11 +37,13 @@ class Identity:
         canaries: Sequence[PreparedPrompt],
         most_prompts: int,
         completion_of: Callable[[Written, PreparedPrompt], Completion],
+        max_tokens_of: Callable[[Any], int | None],
     ) -> None:
         self._served_model = served_model
         self._canaries = canaries
         self._most_prompts = most_prompts
         self._completion_of = completion_of
+        self._max_tokens_of = max_tokens_of
         self.behaviour_sha256 = pinned
         self.max_tokens: int | None = None
         self._is_first = True
@@ -92,5 +95,4 @@ class Identity:
             expect(len(models) == 1, f"guard.remote.served_model: {_MODELS} lists {len(models)} models, one is needed")
             (name,) = models
         expect(name in models, f"guard.remote.served_model: {_MODELS} does not list it")
-        most = models[name].get("max_model_len")
-        return name, most if isinstance(most, int) else None
+        return name, self._max_tokens_of(models[name])

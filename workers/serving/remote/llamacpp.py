@@ -22,6 +22,10 @@ class LlamaCpp(Flavour):
     def __init__(self, terms: Terms) -> None:
         self._terms = terms
 
+    def max_tokens(self, listed: Any) -> int | None:
+        most = listed["meta"]["n_ctx"]  # of one of its slots; an answer that fills it is marked as truncated
+        return most - 1 if isinstance(most, int) else None
+
     def body(self, model: str, prompts: Sequence[PreparedPrompt]) -> dict[str, Any]:
         return {
             "model": model,

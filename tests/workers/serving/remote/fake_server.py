@@ -156,7 +156,11 @@ class FakeServer(Answers):
         if request.path == "/health":
             return await self._send(writer, self.health, b"")
         if request.path == "/v1/models":
-            listed = {"id": self.model, "object": "model", "root": "/models/x", "max_model_len": self.max_model_len}
+            listed: Any = {"id": self.model, "object": "model", "root": "/models/x"}
+            if self.flavour == "llamacpp":
+                listed["meta"] = {"n_ctx": self.max_model_len}
+            else:
+                listed["max_model_len"] = self.max_model_len
             return await self._send_json(writer, {"object": "list", "data": [listed]})
         if request.path != PATHS[self.flavour]:
             return await self._send(writer, 404, b'{"detail":"Not Found"}')

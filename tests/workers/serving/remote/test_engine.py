@@ -121,8 +121,11 @@ def test_p7_the_provenance_names_the_server_s_kind_and_its_behaviour(
     assert new_engine(new_server("chat")).behaviour_sha256 == engine.behaviour_sha256, "whatever the flavour"
 
 
-def test_a_prompt_beyond_the_server_s_context_is_not_sent(new_server: NewServer, new_engine: NewEngine) -> None:
-    server = new_server()
+@pytest.mark.parametrize("flavour", ["vllm", "llamacpp"])
+def test_a_prompt_beyond_the_server_s_context_is_not_sent(
+    flavour: str, new_server: NewServer, new_engine: NewEngine
+) -> None:
+    server = new_server(flavour)
     server.max_model_len = 64 + 400
     engine = new_engine(server)
     asked = len(server.posts)
