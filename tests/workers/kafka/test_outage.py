@@ -10,7 +10,7 @@ from itertools import pairwise
 from math import inf
 from types import SimpleNamespace
 from typing import Any
-from unittest.mock import AsyncMock
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 from kafka import KafkaConsumer
@@ -24,7 +24,6 @@ from tests.site import Broker, Site, event, wait_until
 from workers.kafka import unbounded_waits
 from workers.kafka.connection import group_consumer
 from workers.kafka.patches import forget_wakes, unpark
-from workers.settings.loading import load_settings
 
 KAFKA_CODE = ("*/kafka/*", "*/threading.py")
 POLLS = 300
@@ -138,7 +137,7 @@ def test_a_request_ends_by_the_silence_of_its_server_and_not_while_its_answer_co
     monkeypatch.setattr(KafkaConnectionManager, "_connect", AsyncMock())
     connection = SimpleNamespace(
         net=SimpleNamespace(call_at=lambda at, then: armed.append((at, then))),
-        data_received=lambda data: None,
+        data_received=Mock(),
         _request_timed_out=lambda *request: ended.append(request),
     )
     client = unbounded_waits.TidyClient(bootstrap_servers="127.0.0.1:1", api_version=(2, 3))
