@@ -66,7 +66,7 @@ def shown_endpoint(url: str) -> str:
 
 
 def unsupported(otel: Mapping[str, str]) -> list[str]:
-    """What is set and has not the effect that the specification gives it: by variable, and by value if none is secret."""
+    """What is set and has not the effect that the specification gives it: by variable, and value if not secret."""
     found = [
         f"{name}={value}: {', '.join(sorted(known))} only"
         for name, known in _KNOWN.items()
