@@ -20,6 +20,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )  # fmt: skip
+from pydantic_core import from_json
 from typing_extensions import TypedDict  # pydantic reads no other before Python 3.12
 
 from schemas import cloud_event, event_faults
@@ -171,7 +172,10 @@ def _payload(record: SourceRecord, value: bytes) -> dict[str, Any]:
 
 
 def _parse_object(value: bytes) -> dict[str, Any]:
-    payload = json_text.read(value)
+    try:
+        payload = from_json(value)
+    except ValueError:
+        payload = json_text.read_slowly(value)
     return payload if isinstance(payload, dict) else envelope.object_in(payload, _parse_object)
 
 

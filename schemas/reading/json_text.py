@@ -31,10 +31,11 @@ def read(value: bytes) -> object:
     try:
         return from_json(value)
     except ValueError:
-        return _read_slowly(value)
+        return read_slowly(value)
 
 
-def _read_slowly(value: bytes) -> object:
+def read_slowly(value: bytes) -> object:
+    """The same, of what the fast reader has refused."""
     value = unframed(value)
     if not value.strip():
         raise EventError(Reason.TOMBSTONE if not value else Reason.BLANK_TEXT, "value: empty or only white space")

@@ -177,4 +177,19 @@ OF_INPUTS = (
         "tests/workers/stream/test_publisher.py"
         "::test_p5_a_topic_of_the_policy_that_is_missing_holds_all_behind_it_and_the_log_names_it",
     ),
+    Mutant(
+        "reads a folder of a store from where its path alone leads",
+        "workers/files/locations.py",
+        'prefix + fixed.rstrip("/") + quote(path[len(root) :]) + options',
+        "prefix + quote(path) + options",
+        "tests/workers/files/test_cursors.py::test_a_uri_keeps_where_it_leads_and_its_options_and_none_has_a_password",
+    ),
+    Mutant(
+        "lets the SDK log a header that it cannot read",
+        "workers/telemetry/export.py",
+        "logging.getLogger(_quoting).disabled = True",
+        "logging.getLogger(_quoting)",
+        "tests/workers/telemetry/test_variables.py"
+        "::test_p10_a_variable_that_holds_a_secret_in_the_wrong_form_is_named_and_quoted_by_nobody",
+    ),
 )

@@ -6,7 +6,6 @@ What every poll and every send goes through is in `workers.kafka.patches`.
 
 import time
 from collections.abc import Callable, Collection
-from math import inf
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
@@ -67,21 +66,17 @@ class PromptConnections(KafkaConnectionManager):
     async def _connect(self, node: Any, conn: Any, **more: Any) -> Any:
         """Open a connection whose requests end by its silence, and not while their answers come, however slowly."""
         silence_s = min(SILENCE_MS, self.config["request_timeout_ms"]) / 1000
-        received, timed_out, heard_s = conn.data_received, conn._request_timed_out, -inf  # noqa: SLF001
-
-        def data_received(data: bytes) -> None:
-            nonlocal heard_s
-            heard_s = time.monotonic()
-            received(data)
+        timed_out, before = conn._request_timed_out, 0  # noqa: SLF001
 
         def request_timed_out(future: Any, *times: float) -> None:
-            if not future.is_done and heard_s + silence_s > time.monotonic():
-                conn.net.call_at(heard_s + silence_s, lambda: request_timed_out(future, *times))
-            else:
+            nonlocal before
+            came, before = before, conn.parser._rbuffer.tell() if conn.parser._receiving else 0  # noqa: SLF001
+            if before in (0, came) or future.is_done:
                 timed_out(future, *times)
+            else:
+                conn.net.call_at(time.monotonic() + silence_s, lambda: request_timed_out(future, *times))
 
-        conn._timeout_secs, conn.data_received = silence_s, data_received  # noqa: SLF001
-        conn._request_timed_out = request_timed_out  # noqa: SLF001
+        conn._timeout_secs, conn._request_timed_out = silence_s, request_timed_out  # noqa: SLF001
         return await super()._connect(node, conn, **more)
 
 

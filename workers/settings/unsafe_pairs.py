@@ -19,6 +19,10 @@ def _pairs(settings: Sections) -> list[tuple[bool, str]]:
     sasl = kafka.security_protocol.startswith("SASL")
     return [
         (
+            "@" in kafka.bootstrap_servers,
+            "kafka.bootstrap_servers: host:port is needed; a login is kafka.sasl_username and kafka.sasl_password",
+        ),
+        (
             topics.dead_letters in topics.events,
             f"topics.dead_letters={topics.dead_letters} is also in topics.events={','.join(topics.events)}",
         ),

@@ -55,6 +55,9 @@ EXPORTED_MESSAGES = 1_024
 METRICS_STOP_MS = 2_000
 SPANS_STOP_MS = 2_000
 log = logging.getLogger(__name__)
+# They log what they cannot read, such as a header with a secret; `unsupported` names its variable.
+for _quoting in ("opentelemetry.util.re", "opentelemetry.sdk.resources"):
+    logging.getLogger(_quoting).disabled = True
 
 
 class EncodedBatch:

@@ -4,6 +4,7 @@ A variable that is empty is as if it were not set, and names of exporters, proto
 no environment.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Literal
 from urllib.parse import unquote, urlsplit
@@ -21,6 +22,10 @@ _KNOWN: Mapping[str, frozenset[str]] = {
     "OTEL_TRACES_SAMPLER": frozenset({*_SAMPLERS, *(f"parentbased_{name}" for name in _SAMPLERS)}),
     "OTEL_SDK_DISABLED": frozenset({"true", "false"}),
 }
+_PAIR = re.compile(r"\s*[A-Za-z0-9!#$%&'*+.^_`|~-]+\s*=.*", re.DOTALL)
+_OF_PAIRS = ("OTEL_RESOURCE_ATTRIBUTES", *(f"OTEL_EXPORTER_OTLP_{part}HEADERS" for part in ("", "TRACES_", "METRICS_")))
+_LOGIN = re.compile(r"[^/?#]*@|[^:/?#]*://[^/?#]*@")
+_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", *(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT" for signal in SIGNALS))
 _NOT_READ = ("OTEL_CONFIG_FILE", "OTEL_EXPERIMENTAL_CONFIG_FILE")
 
 
@@ -48,8 +53,9 @@ def otlp_protocol(signal: Signal, otel: Mapping[str, str]) -> str | None:
 
 
 def endpoint(signal: Signal, otel: Mapping[str, str]) -> str | None:
-    """Where a signal goes, as it is set."""
-    return _first(signal, "ENDPOINT", otel)
+    """Where a signal goes, as it is set; nowhere where a login is in it, which exporters would log."""
+    found = _first(signal, "ENDPOINT", otel)
+    return None if found is None or _LOGIN.match(found) else found
 
 
 def shown_endpoint(url: str) -> str:
@@ -60,7 +66,7 @@ def shown_endpoint(url: str) -> str:
 
 
 def unsupported(otel: Mapping[str, str]) -> list[str]:
-    """What is set and has not the effect that the specification gives it, by variable and value."""
+    """What is set and has not the effect that the specification gives it: by variable, and value if not secret."""
     found = [
         f"{name}={value}: {', '.join(sorted(known))} only"
         for name, known in _KNOWN.items()
@@ -70,6 +76,11 @@ def unsupported(otel: Mapping[str, str]) -> list[str]:
     propagators = set(_listed(otel.get("OTEL_PROPAGATORS", "")))
     if propagators and propagators != _PROPAGATORS:
         found.append(f"OTEL_PROPAGATORS={','.join(sorted(propagators))}: tracecontext,baggage, both, only")
+    pairs = {name: filter(str.strip, otel.get(name, "").split(",")) for name in _OF_PAIRS}
+    no_pairs = [name for name, parts in pairs.items() if not all(map(_PAIR.fullmatch, parts))]
+    found += [f"{name}: name=value is needed, comma-separated" for name in no_pairs]
+    logins = [name for name in _ENDPOINTS if _LOGIN.match(otel.get(name, "").strip())]
+    found += [f"{name}: a login in an address, which belongs into OTEL_EXPORTER_OTLP_HEADERS" for name in logins]
     return found + [f"{name}: not read" for name in _NOT_READ if otel.get(name)]
 
 

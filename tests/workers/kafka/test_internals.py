@@ -47,6 +47,8 @@ INTERNALS = {
         "_manager": "kafka.consumer.fetcher",
         "_metadata": "kafka.producer.kafka",
         "_net": "kafka.consumer.group",
+        "_rbuffer": "kafka.protocol.parser",
+        "_receiving": "kafka.protocol.parser",
         "_request_timed_out": "kafka.net.connection",
         "_reset_offset_if_needed": "kafka.consumer.fetcher",
         "_selector": "kafka.net.selector",

@@ -3,14 +3,13 @@
 import asyncio
 import socket
 import threading
-import time
 import tracemalloc
 from collections.abc import Iterator
 from itertools import pairwise
 from math import inf
 from types import SimpleNamespace
 from typing import Any
-from unittest.mock import AsyncMock
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 from kafka import KafkaConsumer
@@ -18,13 +17,13 @@ from kafka.errors import KafkaTimeoutError
 from kafka.future import Future
 from kafka.net.connection import KafkaConnection
 from kafka.net.manager import KafkaConnectionManager
+from kafka.protocol.parser import KafkaProtocol
 
 from tests.allocations import held_by
 from tests.site import Broker, Site, event, wait_until
 from workers.kafka import unbounded_waits
 from workers.kafka.connection import group_consumer
 from workers.kafka.patches import forget_wakes, unpark
-from workers.settings.loading import load_settings
 
 KAFKA_CODE = ("*/kafka/*", "*/threading.py")
 POLLS = 300
@@ -133,14 +132,9 @@ def test_a_frozen_server_costs_a_new_client_one_try_and_not_all_of_its_time(
 def test_a_request_ends_by_the_silence_of_its_server_and_not_while_its_answer_comes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    now, armed, ended = [100.0], [], []
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     monkeypatch.setattr(KafkaConnectionManager, "_connect", AsyncMock())
-    connection = SimpleNamespace(
-        net=SimpleNamespace(call_at=lambda at, then: armed.append((at, then))),
-        data_received=lambda data: None,
-        _request_timed_out=lambda *request: ended.append(request),
-    )
+    parser = KafkaProtocol(client_id="c")
+    connection = SimpleNamespace(net=Mock(), parser=parser, _request_timed_out=(ended := Mock()))
     client = unbounded_waits.TidyClient(bootstrap_servers="127.0.0.1:1", api_version=(2, 3))
     request = (Future(), 100.0, 110.0)
     try:
@@ -149,15 +143,11 @@ def test_a_request_ends_by_the_silence_of_its_server_and_not_while_its_answer_co
         client.close()
     assert connection._timeout_secs == 10.0  # noqa: SLF001
 
-    now[0] = 104.0
-    connection.data_received(b"the beginning of a large answer")
-    now[0] = 110.0
+    parser.receive_bytes(b"\0\0\1\0 and the beginning of what is long")
     connection._request_timed_out(*request)  # noqa: SLF001
-    assert (armed[0][0], ended) == (114.0, [])
-    now[0] = 114.0
-    armed[0][1]()
-    assert ended == [request]
-    answered = Future().success(None)
-    connection.data_received(b"another one")
-    connection._request_timed_out(answered, 100.0, 110.0)  # noqa: SLF001
-    assert len(armed) == 1, "nobody waits for what is there"
+    ((_, look_again), _) = connection.net.call_at.call_args
+    parser.receive_bytes(b", and more of it")
+    look_again()
+    assert not ended.called
+    look_again()
+    ended.assert_called_once_with(*request)

@@ -62,6 +62,13 @@ def refusal(**sections: Any) -> str:
     return str(caught.value)
 
 
+def test_p10_a_login_in_the_servers_address_is_refused_and_not_quoted() -> None:
+    message = refusal(kafka={"bootstrap_servers": f"kafka:9092,alice:{CANARY}@kafka:9092"})
+
+    assert message.startswith("kafka.bootstrap_servers: host:port is needed")
+    assert CANARY not in message
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_p10_no_file_that_is_refused_is_quoted(name: str) -> None:
     Path("weir.yaml").write_text(FILES[name], encoding="utf-8")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from workers.telemetry.export import try_export
 from workers.telemetry.variables import otlp_protocol, service_name, shown_endpoint, unsupported
 
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4317"}
+
+CANARY = "hunter2-canary"
 
 
 @pytest.mark.parametrize(
@@ -97,3 +100,27 @@ def test_what_is_done_is_not_complained_of(otel: dict[str, str]) -> None:
 )
 def test_p10_an_endpoint_is_shown_without_its_credentials(url: str, shown: str) -> None:
     assert shown_endpoint(url) == shown
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OTEL_EXPORTER_OTLP_HEADERS", f"authorization: Bearer {CANARY}"),
+        ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", f"a=b,{CANARY}"),
+        ("OTEL_EXPORTER_OTLP_METRICS_HEADERS", f"a key={CANARY}"),
+        ("OTEL_RESOURCE_ATTRIBUTES", f"team=a,{CANARY}"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://alice:{CANARY}@collector:4317"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", f"alice:{CANARY}@collector:4317"),
+    ],
+)
+def test_p10_a_variable_that_holds_a_secret_in_the_wrong_form_is_named_and_quoted_by_nobody(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str, value: str
+) -> None:
+    otel = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", name: value}
+    for variable, text in otel.items():
+        monkeypatch.setenv(variable, text)
+    (said,) = unsupported(otel)
+    try_export(otel, 0.01)
+
+    assert said.startswith(f"{name}: ")
+    assert CANARY not in said + caplog.text
