@@ -191,6 +191,21 @@ def test_a_raised_turn_is_raised_again_where_two_tokens_in_a_row_call_for_more()
     assert acted(UNSAFE, CONTROVERSIAL, CONTROVERSIAL) == [(0, "block"), (2, "block")]
 
 
+def test_tokens_that_are_said_again_are_no_neighbours_of_the_last_one() -> None:
+    tokens = [
+        replace(each, index=index) for index, each in enumerate((CONTROVERSIAL, AFTERWARDS, UNSAFE, AFTERWARDS, UNSAFE))
+    ]
+    turn = turn_of("a", final=False)
+    raises = []
+    for again in (0, 3):
+        turn.say_again(again)
+        add(turn, turn.frames.next_seq, "b")
+        assert turn.next_push({}) is not None
+        raises += turn.answered(PushAnswer(tokens, None), PROVENANCE).raises
+
+    assert [each.index for each in raises] == [0]
+
+
 def test_a_tenants_policy_decides_what_controversial_and_a_category_are(tmp_path: Path) -> None:
     file = tmp_path / "policy.yaml"
     file.write_text(

@@ -28,11 +28,6 @@ class Page:
 
     layers: tuple[torch.Tensor, ...]
 
-    @property
-    def bytes(self) -> int:
-        """What it occupies."""
-        return sum(layer.numel() * layer.element_size() for layer in self.layers)
-
 
 @dataclass(frozen=True, slots=True)
 class Stretch:

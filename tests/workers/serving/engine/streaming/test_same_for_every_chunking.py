@@ -126,6 +126,6 @@ def test_a_session_holds_the_pages_of_its_tokens_and_no_more(guard: StreamGuard)
     tokens = len(session._prompt) + len(verdicts) - 1  # noqa: SLF001
 
     assert guard.live_pages == tokens // 16 > 5
-    assert sum(page.bytes for page in session.pages) == guard.live_pages * guard.page_bytes
+    assert sum(layer.nbytes for page in session.pages for layer in page.layers) == guard.live_pages * guard.page_bytes
     guard.close(session)
     assert guard.live_pages == 0
