@@ -186,6 +186,8 @@ async def _measure(settings: Settings, plan: BackgroundPlan, handle: Any, advanc
                 fates = await offer(live, chat_messages(len(due_s), label), due_s, plan.timeout_s)
                 others[share, side].append(await callers[side].end.remote() if side in callers else 0.0)
                 sizes = await handle.take_batch_sizes.remote()
+                # Answered once the engine has done what the callers left there; else the next side's first wait for it.
+                await live.judge(chat_messages(1, f"{label}-{side}-over"))
                 runs[share, side].append(Measured(capacity * share, side, label, fates, sizes))
                 done += 1
                 advance(done, total)
