@@ -150,10 +150,9 @@ def test_p6_non_finite_logits_are_the_error_of_that_conversation_alone(make_fold
 
 def test_p6_an_infinite_logit_of_any_token_is_an_error(make_folder: Folders) -> None:
     loaded = load_model(str(make_folder(tie_word_embeddings=False)), device="cpu")
-    engine = _engine(loaded)
     head: Any = loaded.model.get_output_embeddings()
     head.weight[300] = float("inf")
-    assert {item.error for item in engine.judge(CHATS)} == {"non_finite_logits"}
+    assert {item.error for item in _engine(loaded).judge(CHATS)} == {"non_finite_logits"}
 
 
 def test_p6_a_batch_that_does_not_fit_is_judged_in_halves(
