@@ -122,8 +122,8 @@ class EngineBench:
         self._extent = extent
         self._device: torch.device = work.network.device
         plain = SuffixForward(work.network)
-        # It shares the weights, but is never compiled.
-        invariant, its_limits = invariant_passes(copy.copy(plain))
+        # It shares the weights.
+        invariant, its_limits = invariant_passes(copy.copy(plain), compiled=compiled)
         self._limits = its_limits if batch_invariant else limits_of(self._device)
         self._compiled = compiled and not batch_invariant
         measured = invariant if batch_invariant else plain

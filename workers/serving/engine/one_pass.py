@@ -44,9 +44,9 @@ def limits_of(device: torch.device) -> PassLimits:
     return _GPU_LIMITS if device.type == "cuda" else _CPU_LIMITS
 
 
-def invariant_passes(forward: SuffixForward) -> tuple[SuffixForward, PassLimits]:
+def invariant_passes(forward: SuffixForward, *, compiled: bool) -> tuple[SuffixForward, PassLimits]:
     """A forward, and how large its passes may be so that nothing of a message depends on what else is in its batch."""
-    invariant = forward.invariant(_CPU_LIMITS.tokens)
+    invariant = forward.invariant(compiled=compiled)
     return (forward, _ONE_BY_ONE) if invariant is None else (invariant, _CPU_LIMITS)
 
 
@@ -55,7 +55,8 @@ class OnePassEngine(Engine):
 
     Texts are those of `ReferenceEngine`. In bf16 near-ties are the exception, as between any two ways to run the model:
     the order of summation can flip them, and which way one falls can depend on the batch. `batch_invariant` removes
-    that dependence: each message is a pass of its own with a draft that never changes, and nothing is compiled.
+    that dependence: drafts never change, what is compiled is compiled before the first message, and messages share a
+    pass only where it was seen, when the model was loaded, that not a bit of one depends on the others (on a CPU).
     Without `score_temperature`, `scores` is None; a temperature of 1 leaves the model's probabilities as they are. With
     `compiled`, parts of the model are compiled in a thread of their own once the engine has been busy for a while, and
     used from then on; where that fails, a warning says so and nothing changes.
@@ -87,7 +88,7 @@ class OnePassEngine(Engine):
         )
         forward, limits = SuffixForward(loaded.model), limits_of(loaded.device)
         if batch_invariant:
-            forward, limits = invariant_passes(forward)
+            forward, limits = invariant_passes(forward, compiled=compiled)
         self._decoder = VerdictDecoder(
             with_graphs(forward, settled=batch_invariant or not compiled),
             list({frame.prefix.tobytes(): frame.prefix for frame in self._frames}.values()),

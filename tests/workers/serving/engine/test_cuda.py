@@ -65,7 +65,7 @@ def decoder_of(
 ) -> VerdictDecoder:
     forward, limits = SuffixForward(model), limits_of(DEVICE)
     if batch_invariant:
-        forward, limits = invariant_passes(forward)
+        forward, limits = invariant_passes(forward, compiled=False)
     return VerdictDecoder(
         with_graphs(forward, settled=True),
         [prompts[0].token_ids[:PREFIX]],

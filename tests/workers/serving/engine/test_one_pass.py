@@ -28,7 +28,7 @@ CHATS: list[Conversation] = [
 
 
 def _engine(loaded: LoadedModel, **options: Any) -> OnePassEngine:
-    return OnePassEngine(loaded, **{"max_new_tokens": NEW_TOKENS, **options})
+    return OnePassEngine(loaded, **{"max_new_tokens": NEW_TOKENS, "compiled": False, **options})
 
 
 @pytest.fixture(scope="module")
@@ -73,13 +73,6 @@ def test_p7_a_judgement_does_not_depend_on_its_batch(
     assert [engine.judge([chat])[0] for chat in CHATS] == expected
     assert engine.judge(CHATS[::-1]) == expected[::-1]
     assert engine.judge(CHATS * 5) == expected * 5
-
-
-def test_batch_invariance_runs_each_message_alone(loaded: LoadedModel, passes: list[tuple[int, int]]) -> None:
-    engine = _engine(loaded, batch_invariant=True)
-    passes.clear()
-    engine.judge(CHATS)
-    assert [rows for rows, _ in passes] == [1] * len(CHATS)
 
 
 def test_the_template_is_computed_once(engine: OnePassEngine, passes: list[tuple[int, int]]) -> None:

@@ -17,7 +17,7 @@ _MOST_SCORES: Final = 2**26
 class PrefixAttention:
     """Attention for one forward: `seen`, of shape (rows or 1, new tokens, own keys), says what each token may look at.
 
-    `sizes` cuts each row to its own first (new tokens, own keys); None where that is not known. `weigh` is
+    `sizes` cuts each row to its own first (new tokens, own keys) on a CPU; elsewhere it is not looked at. `weigh` is
     `layer_pieces.weighed` or the same compiled; `groups` query heads share a key head. With `in_order`, a token of a
     row sees that row's own tokens up to itself and no others, and `seen` says just that: kernels that need no mask are
     used where there are some. torch's fused kernels are three times slower on a CPU than two plain products
@@ -31,7 +31,7 @@ class PrefixAttention:
         weigh: Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor],
         *,
         in_order: bool = False,
-        sizes: Sequence[tuple[int, int]] | None = None,
+        sizes: Sequence[tuple[int, int]] = (),
         shared_keys: int,
         key_heads: int,
         groups: int,
@@ -52,13 +52,10 @@ class PrefixAttention:
             self._mask = sight[:, None]
             return
         masks = torch.zeros(sight.shape).masked_fill_(~sight, float("-inf")).unflatten(1, (groups, new))
-        if sizes is None:
-            self._masks = [mask.flatten(0, 1) for mask in masks]
-        else:
-            self._masks = [
-                masks[row % len(masks), :, :mine, : shared_keys + keys].flatten(0, 1)
-                for row, (mine, keys) in enumerate(sizes)
-            ]
+        self._masks = [
+            masks[row % len(masks), :, :mine, : shared_keys + keys].flatten(0, 1)
+            for row, (mine, keys) in enumerate(sizes)
+        ]
 
     def __call__(
         self,
@@ -87,8 +84,7 @@ class PrefixAttention:
             # Not a view: a fused kernel chooses the strides of its result, on a GPU others for each dtype.
             return attended.reshape(rows, heads, tokens, size).transpose(1, 2).flatten(2)
         attended = query.new_zeros(rows, tokens, heads, size)
-        for row in range(rows):
-            mask = self._masks[row % len(self._masks)]
+        for row, mask in enumerate(self._masks):
             mine, last = len(mask) // self._groups, mask.shape[1] - shared[0].shape[1]
             folded = query[row, :, :mine].reshape(heads // self._groups, -1, size)
             keys, values = (torch.cat([ours, its[row, :, :last]], 1) for ours, its in zip(shared, own, strict=True))

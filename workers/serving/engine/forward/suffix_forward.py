@@ -10,17 +10,16 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import torch
-from torch.nn import functional
 from transformers import PreTrainedModel, Qwen3ForCausalLM
 
 from workers.serving.engine.forward.attention import PrefixAttention
 from workers.serving.engine.forward.kept_cache import KeptCache, PrefixCache
 from workers.serving.engine.forward.layer_pieces import PLAIN, LayerPieces, compiled_pieces
-from workers.serving.engine.forward.weights import LayerWeights, Product, layers_of
+from workers.serving.engine.forward.weights import Product, Tiles, filled_up, layers_of
 
-_ROWS_STEP: Final = 32
-# The head is given no more rows than this at once where its row counts are tried out.
-_HEAD_ROWS: Final = 256
+# How products may be tiled where a row's bits are not to depend on the others, the rows of whole passes and those that
+# logits are wanted for: as they come, where numbers of rows make no difference, else always the same number.
+_TILES: Final = ((Tiles(32, 1024), Tiles(32, 256)), (Tiles(512, 512), Tiles(128, 128)))
 
 
 def refuse_other_models(name: str, model: PreTrainedModel) -> None:
@@ -57,8 +56,7 @@ class SuffixForward:
         self._device: torch.device = network.device
         self._eps: float = network.config.rms_norm_eps
         self._pieces = PLAIN
-        # What the rows of a product are filled up to a multiple of; 0 where a row's bits may depend on the others.
-        self._rows_step = 0
+        self._tiles: tuple[Tiles | None, Tiles | None] = (None, None)
 
     @property
     def device(self) -> torch.device:
@@ -96,29 +94,35 @@ class SuffixForward:
         other._pieces = pieces  # noqa: SLF001 - its own class
         return other
 
-    def invariant(self, rows: int) -> "SuffixForward | None":
+    def invariant(self, *, compiled: bool) -> "SuffixForward | None":
         """The same model, whose numbers for a row of a pass are the same to the bit whatever the other rows are.
 
         A sum of floats depends on its order, and that may depend on shapes. So attention goes row by row over the row's
-        own tokens alone, and every number of rows that a product may have in a pass of up to `rows` tokens is tried
-        out here. None where it makes a difference on this machine; a GPU is not asked.
+        own tokens alone, and products have numbers of rows among which a row is seen here to be the same. None where
+        there are none on this machine; a GPU is not asked. With `compiled`, it is compiled before, if it can be.
         """
         if self._device.type != "cpu":
             return None
-        other = copy.copy(self)
-        other._rows_step = _ROWS_STEP  # noqa: SLF001 - its own class
         first = self._layers[0]
-        products = [(first.qkv, rows), (first.out, rows), (first.gate_up, rows), (first.down, rows)]
         with torch.inference_mode():
-            tried = all(p.is_independent(_ROWS_STEP, most) for p, most in [*products, (self._head, _HEAD_ROWS)])
-            return other if tried and other._is_independent() else None  # noqa: SLF001
+            for whole, wanted in _TILES:
+                tried = [(p, way) for p in (first.qkv, first.out, first.gate_up, first.down) for way in (whole, wanted)]
+                if all(product.is_independent(tiles) for product, tiles in [*tried, (self._head, wanted)]):
+                    break
+            else:
+                return None
+            other = copy.copy(self)
+            other._tiles = (whole, wanted)  # noqa: SLF001 - its own class
+            prefix = other.prefix(range(7))
+            if compiled:
+                other.compile(prefix)
+            return other if other._is_independent(prefix) else None  # noqa: SLF001
 
-    def _is_independent(self) -> bool:
+    def _is_independent(self, prefix: PrefixCache) -> bool:
         """Whether rows of several lengths, beside each other and alone, have the same logits, keys and values."""
         lengths = (41, 37, 23, 40, 11)
         ids = torch.arange(len(lengths) * max(lengths)).view(len(lengths), -1) % self.words
         ends = torch.tensor(lengths)[:, None] - 1
-        prefix = self.prefix(range(7))
         together, cache = self.start(ids, prefix, ends)
         for row, length in enumerate(lengths):
             alone, its = self.start(ids[row : row + 1, :length], prefix, ends[row : row + 1])
@@ -151,8 +155,8 @@ class SuffixForward:
         tokens = ids.shape[1]
         own = torch.arange(tokens, device=self._device)[None]
         cache = KeptCache([], [])
-        sizes = None
-        if self._rows_step:
+        sizes: list[tuple[int, int]] = []
+        if self._device.type == "cpu":
             lengths = [tokens] * len(ids) if positions is None else (positions[:, -1] + 1).tolist()
             sizes = [(length, length) for length in lengths]
         return self._run(ids, own, prefix, cache, positions, tokens, in_order=True, sizes=sizes), cache
@@ -170,7 +174,9 @@ class SuffixForward:
         `cache` must have room for them. Takes and returns else what `start` does.
         """
         own = filled[:, None] + torch.arange(ids.shape[1], device=self._device)
-        sizes = [(ids.shape[1], length + ids.shape[1]) for length in filled.tolist()] if self._rows_step else None
+        sizes: list[tuple[int, int]] = []
+        if self._device.type == "cpu":
+            sizes = [(ids.shape[1], length + ids.shape[1]) for length in filled.tolist()]
         return self._run(ids, own, prefix, cache, positions, cache.capacity, sizes=sizes)
 
     def _run(
@@ -183,59 +189,54 @@ class SuffixForward:
         visible: int,
         *,
         in_order: bool = False,
-        sizes: Sequence[tuple[int, int]] | None = None,
+        sizes: Sequence[tuple[int, int]] = (),
     ) -> torch.Tensor | None:
         # One change of pieces, even if new ones are ready while this runs.
-        pieces = self._pieces if ids.numel() > 1 else PLAIN
+        pieces = self._pieces if ids.numel() > 1 or self._tiles[0] else PLAIN
         rows, tokens = ids.shape
-        hidden = self._filled(self._embed(ids).flatten(0, 1))
+        tiles, wanted = self._tiles
+        hidden = filled_up(self._embed(ids).flatten(0, 1), tiles)
         cos, sin = self._rotary(hidden, own + prefix.tokens)
-        rotation = tuple(self._filled(a.expand(rows, -1, -1).flatten(0, 1).contiguous()) for a in (cos, sin))
+        rotation = tuple(filled_up(a.expand(rows, -1, -1).flatten(0, 1).contiguous(), tiles) for a in (cos, sin))
         # A token sees its row's tokens up to itself; padding lies behind all of them.
         seen = torch.arange(visible, device=self._device) <= own[..., None]
         attention = self._attention(seen, prefix, pieces, in_order=in_order, sizes=sizes)
         at = torch.arange(rows, device=self._device)[:, None]
         into = pieces.normed(hidden, self._layers[0].into_attention, self._eps)
         for index, layer in enumerate(self._layers):
-            query, *new = self._projected(layer, into, rotation, pieces, (rows, tokens))
+            heads = layer.qkv(into, tiles).unflatten(-1, (-1, self._head_size))
+            query, *new = self._turned(heads, layer.norms, rotation, pieces, (rows, tokens))
             kept = cache.keep(index, own, *new)
             if index == len(self._layers) - 1:
                 # Of the last layer only the keys and values are needed everywhere, the rest where logits are wanted.
                 if positions is None:
                     return None
                 query = query.transpose(1, 2)[at, positions].transpose(1, 2)
-                hidden = self._filled(hidden[: rows * tokens].unflatten(0, (rows, tokens))[at, positions].flatten(0, 1))
-                sizes = None if sizes is None else [(positions.shape[1], keys) for _, keys in sizes]
+                tiles = wanted
+                hidden = hidden[: rows * tokens].unflatten(0, (rows, tokens))[at, positions].flatten(0, 1)
+                hidden = filled_up(hidden, tiles)
+                sizes = [(positions.shape[1], keys) for _, keys in sizes]
                 attention = self._attention(seen.expand(rows, -1, -1)[at, positions], prefix, pieces, sizes=sizes)
             attended = attention(query, (prefix.keys[index], prefix.values[index]), kept).flatten(0, 1)
-            attended = self._filled(attended)
-            hidden, into = pieces.added_and_normed(hidden, layer.out(attended), layer.into_mlp, self._eps)
-            update = layer.down(pieces.gated(layer.gate_up(into)))
+            update = layer.out(filled_up(attended, tiles), tiles)
+            hidden, into = pieces.added_and_normed(hidden, update, layer.into_mlp, self._eps)
+            update = layer.down(pieces.gated(layer.gate_up(into, tiles)), tiles)
             norm = self._layers[index + 1].into_attention if index + 1 < len(self._layers) else self._norm
             hidden, into = pieces.added_and_normed(hidden, update, norm, self._eps)
-        if not self._rows_step:
-            return self._head(into).unflatten(0, (rows, -1))
-        assert positions is not None
-        logits = torch.cat([self._head(part) for part in into.split(_HEAD_ROWS)])
-        return logits[: positions.numel()].unflatten(0, (rows, -1))
+        logits = self._head(into, tiles)
+        return logits if positions is None else logits[: positions.numel()].unflatten(0, (rows, -1))
 
-    def _filled(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Zeros after the last row, up to a number of rows that was tried out."""
-        missing = -len(tokens) % self._rows_step if self._rows_step else 0
-        return functional.pad(tokens, (0, 0, 0, missing)) if missing else tokens
-
-    def _projected(
+    def _turned(
         self,
-        layer: LayerWeights,
-        into: torch.Tensor,
+        heads: torch.Tensor,
+        norms: tuple[torch.Tensor, torch.Tensor],
         rotation: tuple[torch.Tensor, ...],
         pieces: LayerPieces,
-        shape: Sequence[int],
+        shape: tuple[int, int],
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Rotated queries and keys, and values, of shape (rows, heads, tokens, head size)."""
-        heads = layer.qkv(into).unflatten(-1, (-1, self._head_size))
+        """Rotated queries and keys, and values, of shape (rows, heads, tokens, head size), for (rows, tokens)."""
         turned, values = heads.split([self._query_heads + self._key_heads, self._key_heads], dim=1)
-        query, keys = pieces.rotated(turned, layer.norms, self._eps, rotation, self._query_heads)
+        query, keys = pieces.rotated(turned, norms, self._eps, rotation, self._query_heads)
         cells = math.prod(shape)
         query, keys, values = (x[:cells].unflatten(0, shape).transpose(1, 2) for x in (query, keys, values))
         return query, keys, values
@@ -247,7 +248,7 @@ class SuffixForward:
         pieces: LayerPieces,
         *,
         in_order: bool = False,
-        sizes: Sequence[tuple[int, int]] | None = None,
+        sizes: Sequence[tuple[int, int]] = (),
     ) -> PrefixAttention:
         return PrefixAttention(
             seen,

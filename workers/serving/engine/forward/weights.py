@@ -14,6 +14,20 @@ _PACKED: Final = (torch.bfloat16, torch.float32)
 _ROWS: Final = 512
 
 
+@dataclass(frozen=True, slots=True)
+class Tiles:
+    """Numbers of rows that products are given at once: multiples of `step` up to `most`, which is one, too."""
+
+    step: int
+    most: int
+
+
+def filled_up(rows: torch.Tensor, tiles: Tiles | None) -> torch.Tensor:
+    """The rows, and zeros after the last up to the next multiple of a step."""
+    missing = -len(rows) % tiles.step if tiles else 0
+    return functional.pad(rows, (0, 0, 0, missing)) if missing else rows
+
+
 class Product:
     """The product of (rows, inner) with the weights of projections that have one input, one after the other.
 
@@ -36,20 +50,21 @@ class Product:
         for projection, part in zip(projections, weight.split(sizes), strict=True):
             projection.weight.data = part
 
-    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
-        """Of shape (rows, outputs)."""
+    def __call__(self, rows: torch.Tensor, tiles: Tiles | None = None) -> torch.Tensor:
+        """Of shape (rows, outputs); with `tiles`, `rows` are filled up to a multiple of their step."""
+        if tiles and len(rows) > tiles.most:
+            return torch.cat([self(tile) for tile in rows.split(tiles.most)])
         if not self._is_packed:
             return functional.linear(rows, self._weight, self._bias)
         product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(rows, self._weight, self._bias, "none", [], "")  # noqa: SLF001
         return product
 
-    def is_independent(self, step: int, most: int) -> bool:
-        """Whether a row's product has the same bits in any place, among any multiple of `step` rows up to `most`."""
-        rows = torch.randn(most, self._inner, generator=torch.Generator().manual_seed(1)).to(self.dtype)
+    def is_independent(self, tiles: Tiles) -> bool:
+        """Whether a row's product has the same bits in any place of a tile, and in all of these tiles."""
+        rows = torch.randn(tiles.most, self._inner, generator=torch.Generator().manual_seed(1)).to(self.dtype)
         expected = self(rows)
-        moved = self(rows.roll(1, 0)).roll(-1, 0)
-        return torch.equal(moved, expected) and all(
-            torch.equal(self(rows[:count]), expected[:count]) for count in range(step, most, step)
+        return torch.equal(self(rows.roll(1, 0)).roll(-1, 0), expected) and all(
+            torch.equal(self(rows[:count]), expected[:count]) for count in range(tiles.step, tiles.most, tiles.step)
         )
 
 
