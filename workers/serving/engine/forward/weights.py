@@ -9,7 +9,6 @@ from typing import Any, Final
 import torch
 from torch.nn import functional
 
-_PACKED: Final = (torch.bfloat16, torch.float32)
 # For how many rows a layout is best; others may be multiplied by it, too.
 _ROWS: Final = 512
 
@@ -31,8 +30,8 @@ def filled_up(rows: torch.Tensor, tiles: Tiles | None) -> torch.Tensor:
 class Product:
     """The product of (rows, inner) with the weights of projections that have one input, one after the other.
 
-    On a CPU they are copied into the library's own layout, because plain ones are laid out anew for every product.
-    Elsewhere the projections' weights become views of one merged weight. The projections themselves go on working.
+    On a CPU, those in bfloat16 are copied into the library's own layout, because plain ones are laid out anew for every
+    product. Elsewhere the projections' weights become views of one merged weight. The projections themselves go on working.
     """
 
     def __init__(self, *projections: Any) -> None:
@@ -40,7 +39,7 @@ class Product:
         (self.outputs, self._inner), self.dtype = weight.shape, weight.dtype
         self._bias = None if projections[0].bias is None else torch.cat([p.bias for p in projections])
         self._is_packed = (
-            weight.device.type == "cpu" and weight.dtype in _PACKED and torch.backends.mkldnn.is_available()
+            weight.device.type == "cpu" and weight.dtype == torch.bfloat16 and torch.backends.mkldnn.is_available()
         )
         if self._is_packed:
             self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, _ROWS)  # noqa: SLF001 - as inductor does
