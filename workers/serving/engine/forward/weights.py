@@ -31,7 +31,7 @@ class Product:
     """The product of (rows, inner) with the weights of projections that have one input, one after the other.
 
     On a CPU, those in bfloat16 are copied into the library's own layout, because plain ones are laid out anew for every
-    product. Elsewhere the projections' weights become views of one merged weight. The projections themselves go on working.
+    product. Else the projections' weights become views of one merged weight. The projections go on working.
     """
 
     def __init__(self, *projections: Any) -> None:
