@@ -77,7 +77,7 @@ class OnePassEngine(Engine):
         if limit < 1:
             raise ValueError(f"max_new_tokens {max_new_tokens} leaves no room in a context of {loaded.max_positions}")
         refuse_other_models(loaded.name, loaded.model)
-        # Not the model: where nobody else has it, the weights that were copied are freed.
+        # Not the model: nothing needs the weights that were copied.
         self._tokenizer, self._end_ids = loaded.tokenizer.backend_tokenizer, loaded.end_ids
         self._builder = PromptBuilder(loaded.tokenizer, max_tokens=min(limit, max_prompt_tokens or limit))
         self._frames = derive_frames(self._builder)

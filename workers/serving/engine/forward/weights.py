@@ -36,7 +36,8 @@ class Product:
 
     def __init__(self, *projections: Any) -> None:
         weight = torch.cat([projection.weight for projection in projections])
-        (self.outputs, self._inner), self.dtype = weight.shape, weight.dtype
+        self.outputs, self._inner = map(int, weight.shape)
+        self.dtype: torch.dtype = weight.dtype
         self._bias = None if projections[0].bias is None else torch.cat([p.bias for p in projections])
         self._is_packed = (
             weight.device.type == "cpu" and weight.dtype == torch.bfloat16 and torch.backends.mkldnn.is_available()
@@ -81,7 +82,7 @@ class LayerWeights:
 
 
 def layers_of(network: Any) -> list[LayerWeights]:
-    """Those of a `Qwen3Model`, which need not live on: on a CPU, its own weights are freed with it."""
+    """Those of a `Qwen3Model`, which need not live on."""
     return [
         LayerWeights(
             into_attention=layer.input_layernorm.weight,
