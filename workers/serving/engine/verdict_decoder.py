@@ -92,8 +92,8 @@ class VerdictDecoder:
         self._end_ids = frozenset(end_ids)
         self._max_new_tokens = max_new_tokens
         self._limits = limits
-        # How many tokens a row goes on with in one pass; None for as many as the longest draft.
-        self._width = _ROOM if batch_invariant else None
+        # How many tokens a row goes on with in one pass; 0 for as many as the longest draft of those beside it.
+        self._width = _ROOM if batch_invariant else 0
         self.draft_counts = DraftCounts()
         self._label_ids = torch.tensor(label_ids, device=forward.device) if label_ids else None
         with torch.inference_mode():
@@ -177,7 +177,9 @@ class VerdictDecoder:
             [row for some in waiting for row in some.rows], KeptCache.joined([w.cache for w in waiting])
         )
         while rows := unfinished.rows:
-            drafts = [self._draft(task, row.answer.ids)[: self._width and self._width - 1] for row in rows]
+            drafts = [self._draft(task, row.answer.ids) for row in rows]
+            if self._width:
+                drafts = [draft[: self._width - 1] for draft in drafts]
             ids = np.zeros((len(rows), self._width or 1 + max(map(len, drafts))), dtype=np.int64)
             for index, (row, draft) in enumerate(zip(rows, drafts, strict=True)):
                 ids[index, : 1 + len(draft)] = (row.answer.ids[-1], *draft)
