@@ -85,7 +85,9 @@ class GuardSettings(Section):
     remote: RemoteSettings = RemoteSettings()
     compile: bool = Field(True, description="one_pass: compile parts of the model in the background, once busy")
     batch_invariant: bool = Field(
-        False, description="one_pass: one message a pass, so that in bf16 even near-ties do not depend on the batch"
+        False,
+        description="one_pass: in bf16 even near-ties do not depend on the batch; what is compiled is compiled at"
+        " start, and a GPU runs one message a pass",
     )
     score_temperature: Annotated[float, Field(gt=0)] | None = Field(
         None, description="one_pass, remote: publish label probabilities, divided by this temperature; unset: none"

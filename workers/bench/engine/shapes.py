@@ -194,7 +194,12 @@ class ScriptedForward(DelegatingForward):
 
 
 def scripted_decoder(
-    forward: Forward, prompts: Sequence[PreparedPrompt], limits: PassLimits, *, accepted: float
+    forward: Forward,
+    prompts: Sequence[PreparedPrompt],
+    limits: PassLimits,
+    *,
+    accepted: float,
+    batch_invariant: bool = False,
 ) -> VerdictDecoder:
     """A decoder of these prompts on random weights; see `ScriptedForward`."""
     tokens = VerdictTokens()
@@ -205,4 +210,5 @@ def scripted_decoder(
         end_ids={END},
         max_new_tokens=128,
         limits=limits,
+        batch_invariant=batch_invariant,
     )

@@ -38,7 +38,7 @@ from workers.serving.engine.completion import PreparedPrompt, Task
 from workers.serving.engine.forward.graphs import with_graphs
 from workers.serving.engine.forward.suffix_forward import SuffixForward
 from workers.serving.engine.loading import resolve_device, resolve_dtype
-from workers.serving.engine.one_pass import limits_of
+from workers.serving.engine.one_pass import invariant_passes, limits_of
 from workers.serving.engine.passes import PassLimits, cut_into_passes
 from workers.serving.engine.reference import ReferenceEngine
 
@@ -121,15 +121,19 @@ class EngineBench:
         self._work = work
         self._extent = extent
         self._device: torch.device = work.network.device
-        self._limits = limits_of(self._device, batch_invariant=batch_invariant)
-        self._compiled = compiled and not batch_invariant
         plain = SuffixForward(work.network)
-        # It shares the weights, but is never compiled.
-        invariant = with_graphs(copy.copy(plain), settled=True)
-        self._forward = with_graphs(plain, settled=not self._compiled)
-        self._decoder = scripted_decoder(self._forward, work.prompts, self._limits, accepted=accepted)
-        one_by_one = limits_of(self._device, batch_invariant=True)
-        self._invariant = scripted_decoder(invariant, work.prompts, one_by_one, accepted=accepted)
+        # It shares the weights.
+        invariant, its_limits = invariant_passes(copy.copy(plain), compiled=compiled)
+        self._limits = its_limits if batch_invariant else limits_of(self._device)
+        self._compiled = compiled and not batch_invariant
+        measured = invariant if batch_invariant else plain
+        self._forward = with_graphs(measured, settled=not self._compiled)
+        self._decoder = scripted_decoder(
+            self._forward, work.prompts, self._limits, accepted=accepted, batch_invariant=batch_invariant
+        )
+        self._invariant = scripted_decoder(
+            with_graphs(invariant, settled=True), work.prompts, its_limits, accepted=accepted, batch_invariant=True
+        )
         self._few = work.prompts[: extent.baselines]
         self._reference = ReferenceEngine(as_loaded(work.network, "random"), max_new_tokens=VERDICT_TOKENS[work.task])
         self._tokenising = Tokenising(work.task, CONVERSATIONS)
@@ -213,7 +217,7 @@ def main(
     tokens: Annotated[int, typer.Option(min=1, help="Tokens of a message.")] = 10,
     mixed: Annotated[bool, typer.Option("--mixed", help="Spread the lengths as chat does.")] = False,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of all contenders in turn.")] = 3,
-    batch_invariant: Annotated[bool, typer.Option("--batch-invariant", help="One message a pass.")] = False,
+    batch_invariant: Annotated[bool, typer.Option("--batch-invariant", help="As with guard.batch_invariant.")] = False,
     compiled: Annotated[bool, typer.Option(help="Measure compiled layers.")] = True,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 for torch's own choice.")] = 0,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,

@@ -39,11 +39,15 @@ _MESSAGES_UNTIL_COMPILING: Final = 256
 _ONE_BY_ONE: Final = PassLimits(tokens=1, rows=1, padding=0.0)
 
 
-def limits_of(device: torch.device, *, batch_invariant: bool) -> PassLimits:
+def limits_of(device: torch.device) -> PassLimits:
     """How large a pass is on this device."""
-    if batch_invariant:
-        return _ONE_BY_ONE
     return _GPU_LIMITS if device.type == "cuda" else _CPU_LIMITS
+
+
+def invariant_passes(forward: SuffixForward, *, compiled: bool) -> tuple[SuffixForward, PassLimits]:
+    """A forward, and how large its passes may be so that nothing of a message depends on what else is in its batch."""
+    invariant = forward.invariant(compiled=compiled)
+    return (forward, _ONE_BY_ONE) if invariant is None else (invariant, _CPU_LIMITS)
 
 
 class OnePassEngine(Engine):
@@ -51,7 +55,8 @@ class OnePassEngine(Engine):
 
     Texts are those of `ReferenceEngine`. In bf16 near-ties are the exception, as between any two ways to run the model:
     the order of summation can flip them, and which way one falls can depend on the batch. `batch_invariant` removes
-    that dependence: each message is a pass of its own with a draft that never changes, and nothing is compiled.
+    that dependence: drafts never change, what is compiled is compiled before the first message, and messages share a
+    pass only where it was seen, when the model was loaded, that not a bit of one depends on the others (on a CPU).
     Without `score_temperature`, `scores` is None; a temperature of 1 leaves the model's probabilities as they are. With
     `compiled`, parts of the model are compiled in a thread of their own once the engine has been busy for a while, and
     used from then on; where that fails, a warning says so and nothing changes.
@@ -72,7 +77,8 @@ class OnePassEngine(Engine):
         if limit < 1:
             raise ValueError(f"max_new_tokens {max_new_tokens} leaves no room in a context of {loaded.max_positions}")
         refuse_other_models(loaded.name, loaded.model)
-        self._loaded = loaded
+        # Not the model: nothing needs the weights that were copied.
+        self._tokenizer, self._end_ids = loaded.tokenizer.backend_tokenizer, loaded.end_ids
         self._builder = PromptBuilder(loaded.tokenizer, max_tokens=min(limit, max_prompt_tokens or limit))
         self._frames = derive_frames(self._builder)
         self._scores = (
@@ -80,13 +86,17 @@ class OnePassEngine(Engine):
             if score_temperature is None
             else LabelScores(self._encode, verdict_format.questions, score_temperature)
         )
+        forward, limits = SuffixForward(loaded.model), limits_of(loaded.device)
+        if batch_invariant:
+            forward, limits = invariant_passes(forward, compiled=compiled)
         self._decoder = VerdictDecoder(
-            with_graphs(SuffixForward(loaded.model), settled=batch_invariant or not compiled),
+            with_graphs(forward, settled=batch_invariant or not compiled),
             list({frame.prefix.tobytes(): frame.prefix for frame in self._frames}.values()),
             VerdictDrafts(self._encode, verdict_format.texts, adapts=not batch_invariant),
             end_ids=loaded.end_ids,
             max_new_tokens=max_new_tokens,
-            limits=limits_of(loaded.device, batch_invariant=batch_invariant),
+            limits=limits,
+            batch_invariant=batch_invariant,
             label_ids=self._scores.token_ids if self._scores else (),
         )
         self._until_compiling = _MESSAGES_UNTIL_COMPILING if compiled and not batch_invariant else None
@@ -165,8 +175,8 @@ class OnePassEngine(Engine):
             return Completion.failed(NON_FINITE_LOGITS, prompt_tokens=len(prompt))
         completion = completion_of(
             answer.ids,
-            end_ids=self._loaded.end_ids,
-            tokenizer=self._loaded.tokenizer.backend_tokenizer,
+            end_ids=self._end_ids,
+            tokenizer=self._tokenizer,
             prompt_tokens=len(prompt),
         )
         if self._scores is None:
@@ -175,5 +185,5 @@ class OnePassEngine(Engine):
         return dataclasses.replace(completion, scores=scores)
 
     def _encode(self, text: str) -> list[int]:
-        ids: list[int] = self._loaded.tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         return ids

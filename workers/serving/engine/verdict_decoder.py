@@ -69,7 +69,8 @@ class VerdictDecoder:
     """Decodes batches of prompts. One call at a time.
 
     `prefixes` are token ids that prompts are likely to begin with; a prompt that begins with none is computed whole.
-    `label_ids` are the ids whose logits each answer is to come with. Raises ValueError if `max_new_tokens` is below 1.
+    `label_ids` are the ids whose logits each answer is to come with. With `batch_invariant`, what a row goes through
+    depends on no other row. Raises ValueError if `max_new_tokens` is below 1.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class VerdictDecoder:
         max_new_tokens: int,
         limits: PassLimits,
         label_ids: Sequence[int] = (),
+        batch_invariant: bool = False,
     ) -> None:
         if max_new_tokens < 1:
             raise ValueError(f"max_new_tokens {max_new_tokens} is below 1")
@@ -90,6 +92,8 @@ class VerdictDecoder:
         self._end_ids = frozenset(end_ids)
         self._max_new_tokens = max_new_tokens
         self._limits = limits
+        # How many tokens a row goes on with in one pass; 0 for as many as the longest draft of those beside it.
+        self._width = _ROOM if batch_invariant else 0
         self.draft_counts = DraftCounts()
         self._label_ids = torch.tensor(label_ids, device=forward.device) if label_ids else None
         with torch.inference_mode():
@@ -174,7 +178,9 @@ class VerdictDecoder:
         )
         while rows := unfinished.rows:
             drafts = [self._draft(task, row.answer.ids) for row in rows]
-            ids = np.zeros((len(rows), 1 + max(map(len, drafts))), dtype=np.int64)
+            if self._width:
+                drafts = [draft[: self._width - 1] for draft in drafts]
+            ids = np.zeros((len(rows), self._width or 1 + max(map(len, drafts))), dtype=np.int64)
             for index, (row, draft) in enumerate(zip(rows, drafts, strict=True)):
                 ids[index, : 1 + len(draft)] = (row.answer.ids[-1], *draft)
             filled = [row.filled for row in rows]

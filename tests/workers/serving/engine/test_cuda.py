@@ -23,7 +23,7 @@ from tests.workers.serving.engine.random_models import (
 from workers.serving.engine.completion import PreparedPrompt
 from workers.serving.engine.forward.graphs import with_graphs
 from workers.serving.engine.forward.suffix_forward import SuffixForward
-from workers.serving.engine.one_pass import OnePassEngine, limits_of
+from workers.serving.engine.one_pass import OnePassEngine, invariant_passes, limits_of
 from workers.serving.engine.reference import ReferenceEngine
 from workers.serving.engine.verdict_decoder import Answer, VerdictDecoder
 
@@ -63,13 +63,17 @@ def model_of(shape: str, dtype: torch.dtype) -> Any:
 def decoder_of(
     model: Any, prompts: Sequence[PreparedPrompt], draft: Sequence[int], *, batch_invariant: bool = False
 ) -> VerdictDecoder:
+    forward, limits = SuffixForward(model), limits_of(DEVICE)
+    if batch_invariant:
+        forward, limits = invariant_passes(forward, compiled=False)
     return VerdictDecoder(
-        with_graphs(SuffixForward(model), settled=True),
+        with_graphs(forward, settled=True),
         [prompts[0].token_ids[:PREFIX]],
         OneDraft(draft),
         end_ids={VOCABULARY - 1},
         max_new_tokens=NEW_TOKENS,
-        limits=limits_of(DEVICE, batch_invariant=batch_invariant),
+        limits=limits,
+        batch_invariant=batch_invariant,
         label_ids=range(VOCABULARY),
     )
 

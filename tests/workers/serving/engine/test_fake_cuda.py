@@ -97,7 +97,7 @@ def test_a_pass_waits_for_the_device_once(reads: list[tuple[int, ...]], dtype: t
         OneDraft([CHOICE, CHOICE, 1]),  # right twice, then wrong: a first pass, and others that go on
         end_ids={VOCABULARY - 1},
         max_new_tokens=NEW_TOKENS,
-        limits=limits_of(DEVICE, batch_invariant=False),
+        limits=limits_of(DEVICE),
     )
     reads.clear()
     with Crossings() as crossings:

@@ -28,7 +28,7 @@ CHATS: list[Conversation] = [
 
 
 def _engine(loaded: LoadedModel, **options: Any) -> OnePassEngine:
-    return OnePassEngine(loaded, **{"max_new_tokens": NEW_TOKENS, **options})
+    return OnePassEngine(loaded, **{"max_new_tokens": NEW_TOKENS, "compiled": False, **options})
 
 
 @pytest.fixture(scope="module")
@@ -73,13 +73,6 @@ def test_p7_a_judgement_does_not_depend_on_its_batch(
     assert [engine.judge([chat])[0] for chat in CHATS] == expected
     assert engine.judge(CHATS[::-1]) == expected[::-1]
     assert engine.judge(CHATS * 5) == expected * 5
-
-
-def test_batch_invariance_runs_each_message_alone(loaded: LoadedModel, passes: list[tuple[int, int]]) -> None:
-    engine = _engine(loaded, batch_invariant=True)
-    passes.clear()
-    engine.judge(CHATS)
-    assert [rows for rows, _ in passes] == [1] * len(CHATS)
 
 
 def test_the_template_is_computed_once(engine: OnePassEngine, passes: list[tuple[int, int]]) -> None:
@@ -150,10 +143,9 @@ def test_p6_non_finite_logits_are_the_error_of_that_conversation_alone(make_fold
 
 def test_p6_an_infinite_logit_of_any_token_is_an_error(make_folder: Folders) -> None:
     loaded = load_model(str(make_folder(tie_word_embeddings=False)), device="cpu")
-    engine = _engine(loaded)
     head: Any = loaded.model.get_output_embeddings()
     head.weight[300] = float("inf")
-    assert {item.error for item in engine.judge(CHATS)} == {"non_finite_logits"}
+    assert {item.error for item in _engine(loaded).judge(CHATS)} == {"non_finite_logits"}
 
 
 def test_p6_a_batch_that_does_not_fit_is_judged_in_halves(

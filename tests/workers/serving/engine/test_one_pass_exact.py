@@ -208,4 +208,6 @@ def test_p13_the_engines_agree_on_the_real_widths(model_folder: Path) -> None:
     chats += [[*chat, {"role": "assistant", "content": content}] for chat, content in zip(chats, contents, strict=True)]
     expected = reference.judge(chats)
     assert OnePassEngine(loaded, max_new_tokens=NEW_TOKENS).judge(chats) == expected
-    assert OnePassEngine(loaded, max_new_tokens=NEW_TOKENS, batch_invariant=True).judge(chats) == expected
+    assert (
+        OnePassEngine(loaded, max_new_tokens=NEW_TOKENS, batch_invariant=True, compiled=False).judge(chats) == expected
+    )

@@ -1,20 +1,25 @@
 """Runs the unshared parts of prompts through the model, on top of the shared parts' keys and values.
 
-The layers are transformers' own modules with their own weights. What differs is which rows go through them and which
-keys their attention sees. Knows nothing of tokenizers, drafts or verdicts.
+The layers are transformers' own, with its model's weights. What differs is which rows go through them and which keys
+their attention sees. Knows nothing of tokenizers, drafts or verdicts.
 """
 
 import copy
+import math
 from collections.abc import Sequence
 from typing import Any, Final
 
 import torch
-from torch.nn import functional
 from transformers import PreTrainedModel, Qwen3ForCausalLM
 
 from workers.serving.engine.forward.attention import PrefixAttention
 from workers.serving.engine.forward.kept_cache import KeptCache, PrefixCache
 from workers.serving.engine.forward.layer_pieces import PLAIN, LayerPieces, compiled_pieces
+from workers.serving.engine.forward.weights import Product, Tiles, filled_up, layers_of
+
+# How products may be tiled where a row's bits are not to depend on the others, the rows of whole passes and those that
+# logits are wanted for: as they come, where numbers of rows make no difference, else always the same number.
+_TILES: Final = ((Tiles(32, 1024), Tiles(32, 256)), (Tiles(512, 512), Tiles(128, 128)))
 
 
 def refuse_other_models(name: str, model: PreTrainedModel) -> None:
@@ -32,27 +37,26 @@ def refuse_other_models(name: str, model: PreTrainedModel) -> None:
 class SuffixForward:
     """One model's forward over rectangles of new tokens.
 
-    The model's projections that have one input (query, key and value; gate and up) are made views of one merged weight,
-    which computes the same products in one call; the model itself goes on working.
+    Projections that have one input (query, key and value; gate and up) are merged into one product. The model itself
+    goes on working, and need not live on: see `Product`.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
         network: Any = model
         self._embed = network.model.embed_tokens
-        self._layers: Final = list(network.model.layers)
-        self._norm = network.model.norm
+        self._layers: Final = layers_of(network.model)
+        self._norm: torch.Tensor = network.model.norm.weight
         self._rotary = network.model.rotary_emb
-        self._head = network.lm_head
-        attention = self._layers[0].self_attn
+        self._head = Product(network.lm_head)
+        attention = network.model.layers[0].self_attn
         self._head_size: int = attention.head_dim
         self._scale: float = attention.scaling
         self._query_heads: int = network.config.num_attention_heads
         self._key_heads: int = network.config.num_key_value_heads
         self._device: torch.device = network.device
-        self._qkv = [merged(x.self_attn.q_proj, x.self_attn.k_proj, x.self_attn.v_proj) for x in self._layers]
-        self._gate_up = [merged(x.mlp.gate_proj, x.mlp.up_proj) for x in self._layers]
         self._eps: float = network.config.rms_norm_eps
         self._pieces = PLAIN
+        self._tiles: tuple[Tiles | None, Tiles | None] = (None, None)
 
     @property
     def device(self) -> torch.device:
@@ -62,7 +66,7 @@ class SuffixForward:
     @property
     def words(self) -> int:
         """How many the logits of a position are."""
-        return int(self._head.weight.shape[0])
+        return self._head.outputs
 
     def compile(self, prefix: PrefixCache) -> bool:
         """Compile what lies between the products, half a minute's work; False, and all as before, if it cannot be.
@@ -90,6 +94,45 @@ class SuffixForward:
         other._pieces = pieces  # noqa: SLF001 - its own class
         return other
 
+    def invariant(self, *, compiled: bool) -> "SuffixForward | None":
+        """The same model, whose numbers for a row of a pass are the same to the bit whatever the other rows are.
+
+        A sum of floats depends on its order, and that may depend on shapes. So attention goes row by row over the row's
+        own tokens alone, and products have numbers of rows among which a row is seen here to be the same. None where
+        there are none on this machine; a GPU is not asked. With `compiled`, it is compiled before, if it can be.
+        """
+        if self._device.type != "cpu":
+            return None
+        first = self._layers[0]
+        with torch.inference_mode():
+            for whole, wanted in _TILES:
+                tried = [(p, way) for p in (first.qkv, first.out, first.gate_up, first.down) for way in (whole, wanted)]
+                if all(product.is_independent(tiles) for product, tiles in [*tried, (self._head, wanted)]):
+                    break
+            else:
+                return None
+            other = copy.copy(self)
+            other._tiles = (whole, wanted)  # noqa: SLF001 - its own class
+            prefix = other.prefix(range(7))
+            if compiled:
+                other.compile(prefix)
+            return other if other._is_independent(prefix) else None  # noqa: SLF001
+
+    def _is_independent(self, prefix: PrefixCache) -> bool:
+        """Whether rows of several lengths, beside each other and alone, have the same logits, keys and values."""
+        lengths = (41, 37, 23, 40, 11)
+        ids = torch.arange(len(lengths) * max(lengths)).view(len(lengths), -1) % self.words
+        ends = torch.tensor(lengths)[:, None] - 1
+        together, cache = self.start(ids, prefix, ends)
+        for row, length in enumerate(lengths):
+            alone, its = self.start(ids[row : row + 1, :length], prefix, ends[row : row + 1])
+            kept = zip((*cache.keys, *cache.values), (*its.keys, *its.values), strict=True)
+            if together is None or alone is None or not torch.equal(together[row], alone[0]):
+                return False
+            if not all(torch.equal(one[row, :, :length], two[0]) for one, two in kept):
+                return False
+        return True
+
     def no_prefix(self) -> PrefixCache:
         """The empty prefix, of prompts that share nothing."""
         weight = self._embed.weight
@@ -112,7 +155,11 @@ class SuffixForward:
         tokens = ids.shape[1]
         own = torch.arange(tokens, device=self._device)[None]
         cache = KeptCache([], [])
-        return self._run(ids, own, prefix, cache, positions, tokens, in_order=True), cache
+        sizes: list[tuple[int, int]] = []
+        if self._device.type == "cpu":
+            lengths = [tokens] * len(ids) if positions is None else (positions[:, -1] + 1).tolist()
+            sizes = [(length, length) for length in lengths]
+        return self._run(ids, own, prefix, cache, positions, tokens, in_order=True, sizes=sizes), cache
 
     def resume(
         self,
@@ -127,7 +174,10 @@ class SuffixForward:
         `cache` must have room for them. Takes and returns else what `start` does.
         """
         own = filled[:, None] + torch.arange(ids.shape[1], device=self._device)
-        return self._run(ids, own, prefix, cache, positions, cache.capacity)
+        sizes: list[tuple[int, int]] = []
+        if self._device.type == "cpu":
+            sizes = [(ids.shape[1], length + ids.shape[1]) for length in filled.tolist()]
+        return self._run(ids, own, prefix, cache, positions, cache.capacity, sizes=sizes)
 
     def _run(
         self,
@@ -139,71 +189,74 @@ class SuffixForward:
         visible: int,
         *,
         in_order: bool = False,
+        sizes: Sequence[tuple[int, int]] = (),
     ) -> torch.Tensor | None:
         # One change of pieces, even if new ones are ready while this runs.
-        pieces = self._pieces if ids.numel() > 1 else PLAIN
+        pieces = self._pieces if ids.numel() > 1 or self._tiles[0] else PLAIN
         rows, tokens = ids.shape
-        hidden = self._embed(ids).flatten(0, 1)
+        tiles, wanted = self._tiles
+        hidden = filled_up(self._embed(ids).flatten(0, 1), tiles)
         cos, sin = self._rotary(hidden, own + prefix.tokens)
-        rotation = tuple(angle.expand(rows, -1, -1).flatten(0, 1).contiguous() for angle in (cos, sin))
+        rotation = tuple(filled_up(a.expand(rows, -1, -1).flatten(0, 1).contiguous(), tiles) for a in (cos, sin))
         # A token sees its row's tokens up to itself; padding lies behind all of them.
         seen = torch.arange(visible, device=self._device) <= own[..., None]
-        attention = self._attention(seen, prefix, pieces, in_order=in_order)
+        attention = self._attention(seen, prefix, pieces, in_order=in_order, sizes=sizes)
         at = torch.arange(rows, device=self._device)[:, None]
-        into = pieces.normed(hidden, self._layers[0].input_layernorm.weight, self._eps)
+        into = pieces.normed(hidden, self._layers[0].into_attention, self._eps)
         for index, layer in enumerate(self._layers):
-            query, *new = self._projected(index, into, rotation, pieces, rows)
+            heads = layer.qkv(into, tiles).unflatten(-1, (-1, self._head_size))
+            query, *new = self._turned(heads, layer.norms, rotation, pieces, (rows, tokens))
             kept = cache.keep(index, own, *new)
             if index == len(self._layers) - 1:
                 # Of the last layer only the keys and values are needed everywhere, the rest where logits are wanted.
                 if positions is None:
                     return None
                 query = query.transpose(1, 2)[at, positions].transpose(1, 2)
-                hidden = hidden.unflatten(0, (rows, tokens))[at, positions].flatten(0, 1)
-                attention = self._attention(seen.expand(rows, -1, -1)[at, positions], prefix, pieces)
+                tiles = wanted
+                hidden = hidden[: rows * tokens].unflatten(0, (rows, tokens))[at, positions].flatten(0, 1)
+                hidden = filled_up(hidden, tiles)
+                sizes = [(positions.shape[1], keys) for _, keys in sizes]
+                attention = self._attention(seen.expand(rows, -1, -1)[at, positions], prefix, pieces, sizes=sizes)
             attended = attention(query, (prefix.keys[index], prefix.values[index]), kept).flatten(0, 1)
-            update = layer.self_attn.o_proj(attended)
-            norm = layer.post_attention_layernorm.weight
+            update = layer.out(filled_up(attended, tiles), tiles)
+            hidden, into = pieces.added_and_normed(hidden, update, layer.into_mlp, self._eps)
+            update = layer.down(pieces.gated(layer.gate_up(into, tiles)), tiles)
+            norm = self._layers[index + 1].into_attention if index + 1 < len(self._layers) else self._norm
             hidden, into = pieces.added_and_normed(hidden, update, norm, self._eps)
-            update = layer.mlp.down_proj(pieces.gated(functional.linear(into, *self._gate_up[index])))
-            norm = (
-                self._layers[index + 1].input_layernorm.weight if index + 1 < len(self._layers) else self._norm.weight
-            )
-            hidden, into = pieces.added_and_normed(hidden, update, norm, self._eps)
-        logits: torch.Tensor = self._head(into).unflatten(0, (rows, -1))
-        return logits
+        logits = self._head(into, tiles)
+        return logits if positions is None else logits[: positions.numel()].unflatten(0, (rows, -1))
 
-    def _projected(
-        self, index: int, into: torch.Tensor, rotation: tuple[torch.Tensor, ...], pieces: LayerPieces, rows: int
+    def _turned(
+        self,
+        heads: torch.Tensor,
+        norms: tuple[torch.Tensor, torch.Tensor],
+        rotation: tuple[torch.Tensor, ...],
+        pieces: LayerPieces,
+        shape: tuple[int, int],
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Rotated queries and keys, and values, of shape (rows, heads, tokens, head size)."""
-        attention = self._layers[index].self_attn
-        heads = functional.linear(into, *self._qkv[index]).unflatten(-1, (-1, self._head_size))
+        """Rotated queries and keys, and values, of shape (rows, heads, tokens, head size), for (rows, tokens)."""
         turned, values = heads.split([self._query_heads + self._key_heads, self._key_heads], dim=1)
-        norms = (attention.q_norm.weight, attention.k_norm.weight)
         query, keys = pieces.rotated(turned, norms, self._eps, rotation, self._query_heads)
-        query, keys, values = (x.unflatten(0, (rows, -1)).transpose(1, 2) for x in (query, keys, values))
+        cells = math.prod(shape)
+        query, keys, values = (x[:cells].unflatten(0, shape).transpose(1, 2) for x in (query, keys, values))
         return query, keys, values
 
     def _attention(
-        self, seen: torch.Tensor, prefix: PrefixCache, pieces: LayerPieces, *, in_order: bool = False
+        self,
+        seen: torch.Tensor,
+        prefix: PrefixCache,
+        pieces: LayerPieces,
+        *,
+        in_order: bool = False,
+        sizes: Sequence[tuple[int, int]] = (),
     ) -> PrefixAttention:
         return PrefixAttention(
             seen,
             pieces.weighed,
-            in_order=in_order and self._head.weight.dtype in (torch.bfloat16, torch.float16),
+            in_order=in_order and self._head.dtype in (torch.bfloat16, torch.float16),
+            sizes=sizes,
             shared_keys=prefix.tokens,
             key_heads=self._key_heads,
             groups=self._query_heads // self._key_heads,
             scale=self._scale,
         )
-
-
-def merged(*projections: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """One weight and bias for projections of the same input; each projection's own become views of them."""
-    weight = torch.cat([projection.weight for projection in projections])
-    bias = None if projections[0].bias is None else torch.cat([projection.bias for projection in projections])
-    sizes = [projection.weight.shape[0] for projection in projections]
-    for projection, part in zip(projections, weight.split(sizes), strict=True):
-        projection.weight.data = part
-    return weight, bias

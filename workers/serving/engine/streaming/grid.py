@@ -15,7 +15,7 @@ from torch.nn import functional
 from transformers import Qwen3Model
 
 from workers.serving.engine.forward.layer_pieces import PLAIN
-from workers.serving.engine.forward.suffix_forward import merged
+from workers.serving.engine.forward.weights import layers_of
 from workers.serving.engine.streaming.heads import HeadGroup
 
 TILE: Final = 16
@@ -52,7 +52,7 @@ class Computed:
 
 
 class Grid:
-    """One model's steps. The model's projections become views of merged weights, and go on working.
+    """One model's steps. The model itself goes on working, and need not live on.
 
     `heads` are those of answers and of the user's turns. `tiles_a_step` is set to 1 where this machine's products let
     a row depend on its neighbours; `Grid` tries that out when it is made.
@@ -62,16 +62,14 @@ class Grid:
         model: Any = network
         config = model.config
         self._embed = model.embed_tokens
-        self._layers: Final = list(model.layers)
+        self._layers: Final = layers_of(model)
         self._norm: torch.Tensor = model.norm.weight
         self._heads = heads
         self._eps: float = config.rms_norm_eps
         self._query_heads: int = config.num_attention_heads
         self._key_heads: int = config.num_key_value_heads
-        self._head_size: int = self._layers[0].self_attn.head_dim
-        self._scale: float = self._layers[0].self_attn.scaling
-        self._qkv = [merged(x.self_attn.q_proj, x.self_attn.k_proj, x.self_attn.v_proj) for x in self._layers]
-        self._gate_up = [merged(x.mlp.gate_proj, x.mlp.up_proj) for x in self._layers]
+        self._head_size: int = model.layers[0].self_attn.head_dim
+        self._scale: float = model.layers[0].self_attn.scaling
         self._device: torch.device = network.device
         # Computed once: what a vectorised cosine gives may depend on its place in a tensor.
         with torch.inference_mode():
@@ -124,12 +122,11 @@ class Grid:
         rotation = (self._cos[positions], self._sin[positions])
         masks = self._masks(stretches)
         kept: list[torch.Tensor] = []
-        into = PLAIN.normed(hidden, self._layers[0].input_layernorm.weight, self._eps)
+        into = PLAIN.normed(hidden, self._layers[0].into_attention, self._eps)
         for index, layer in enumerate(self._layers):
-            heads = functional.linear(into, *self._qkv[index]).unflatten(-1, (-1, self._head_size))
+            heads = layer.qkv(into).unflatten(-1, (-1, self._head_size))
             turned, values = heads.split([self._query_heads + self._key_heads, self._key_heads], dim=1)
-            norms = (layer.self_attn.q_norm.weight, layer.self_attn.k_norm.weight)
-            query, keys = PLAIN.rotated(turned, norms, self._eps, rotation, self._query_heads)
+            query, keys = PLAIN.rotated(turned, layer.norms, self._eps, rotation, self._query_heads)
             kept.append(torch.stack([keys.transpose(0, 1), values.transpose(0, 1)]))
             attended = torch.zeros_like(query)
             for stretch, start in zip(stretches, starts, strict=True):
@@ -138,11 +135,9 @@ class Grid:
                     both = torch.cat([*pages, kept[-1][:, :, start : place + TILE]], dim=2)
                     rows = slice(place, place + TILE)
                     attended[rows] = self._attended(query[rows], both, masks[both.shape[2] // TILE])
-            update = layer.self_attn.o_proj(attended.flatten(1))
-            norm = layer.post_attention_layernorm.weight
-            hidden, into = PLAIN.added_and_normed(hidden, update, norm, self._eps)
-            update = layer.mlp.down_proj(PLAIN.gated(functional.linear(into, *self._gate_up[index])))
-            norm = self._layers[index + 1].input_layernorm.weight if index + 1 < len(self._layers) else self._norm
+            hidden, into = PLAIN.added_and_normed(hidden, layer.out(attended.flatten(1)), layer.into_mlp, self._eps)
+            update = layer.down(PLAIN.gated(layer.gate_up(into)))
+            norm = self._layers[index + 1].into_attention if index + 1 < len(self._layers) else self._norm
             hidden, into = PLAIN.added_and_normed(hidden, update, norm, self._eps)
         return into, kept
 

@@ -109,7 +109,6 @@ def test_p13_compiled_logits_are_transformers_own(loaded: LoadedModel) -> None:
 def test_short_work_is_never_compiled(loaded: LoadedModel, threads_of_compiling: list[threading.Thread]) -> None:
     OnePassEngine(loaded, max_new_tokens=2).judge(CHATS)
     OnePassEngine(loaded, max_new_tokens=2, compiled=False).judge(CHATS * 2)
-    OnePassEngine(loaded, max_new_tokens=2, batch_invariant=True).judge(CHATS * 2)
     assert threads_of_compiling == []
 
 
