@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from tests.workers.serving.engine.random_models import OneDraft, prompt_of, random_model
-from workers.serving.engine.completion import PreparedPrompt
+from tests.workers.serving.engine.random_models import prompt_of, random_model
+from workers.serving.engine.completion import PreparedPrompt, Task
 from workers.serving.engine.forward import suffix_forward
 from workers.serving.engine.forward.suffix_forward import SuffixForward
 from workers.serving.engine.forward.weights import Product, Tiles
@@ -19,6 +19,17 @@ from workers.serving.engine.verdict_decoder import VerdictDecoder
 PREFIX, NEW_TOKENS, VOCABULARY = 20, 5, 1_000
 LIMITS = PassLimits(tokens=256, rows=8, padding=0.5)
 Bits = dict[bytes, torch.Tensor]
+
+
+class DraftsOfAllLengths:
+    """Wrong ones, of 0 to 3 tokens: which, only the row itself decides."""
+
+    def after(self, task: Task, written: Sequence[int]) -> list[int]:
+        del task
+        return [7, 8, 9][: (written[-1] if written else 3) % 4]
+
+    def note(self, task: Task, answer: Sequence[int]) -> None:
+        del task, answer
 
 
 @pytest.fixture(scope="module", params=[torch.bfloat16, torch.float32], ids=["bf16", "fp32"])
@@ -36,11 +47,11 @@ def prompts() -> list[PreparedPrompt]:
 
 
 def _bits(forward: SuffixForward, batches: Sequence[Sequence[PreparedPrompt]]) -> Bits:
-    """All logits of each prompt's answer; the first tokens of some are as drafted, and all go on for several passes."""
+    """All logits of each prompt's answer; all go on for several passes, with drafts of other lengths beside them."""
     decoder = VerdictDecoder(
         forward,
         [batches[0][0].token_ids[:PREFIX]],
-        OneDraft([7, 8, 9]),
+        DraftsOfAllLengths(),
         end_ids={VOCABULARY},
         max_new_tokens=NEW_TOKENS,
         limits=LIMITS,
@@ -66,8 +77,8 @@ def test_p7_not_a_bit_of_a_message_depends_on_its_batch(
         monkeypatch.setattr(suffix_forward, "_TILES", [(Tiles(64, 64), Tiles(32, 32))])
     else:
         monkeypatch.setattr(suffix_forward, "_TILES", [(Tiles(32, LIMITS.tokens), Tiles(32, 64))])
-    invariant = forward.invariant(compiled=False)
-    assert invariant is not None
+    if (invariant := forward.invariant(compiled=False)) is None:
+        pytest.skip("products of this machine let a row depend on the others; then each message has a pass of its own")
     alone = _bits(invariant, [[prompt] for prompt in prompts])
     for batch in (prompts, random.Random(2).sample(prompts, 7)):
         assert _differing(_bits(invariant, [batch]), alone) == 0
