@@ -5,7 +5,6 @@ Knows nothing of what the server does.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import random
 import signal
@@ -19,8 +18,6 @@ from pathlib import Path
 
 _STOP_TIMEOUT_S = 30.0
 _TAIL_LINES = 25
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None)
 # Below Linux's ephemeral ports: a client that reconnects to a stopped server's ephemeral port can connect to itself,
 # and a server that restarts there can find its port taken by somebody's outgoing connection. Above those of Ray's
 # workers, for the same reason.
@@ -52,14 +49,13 @@ class ServerProcess:
         # A session of its own: Ctrl-C in the terminal must reach the client under test, not the server it drains to.
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                command,
+                command if self._detached else dying_with_us(command),
                 cwd=cwd,
                 env={**os.environ, **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=None if self._detached else die_with(os.getpid()),
             )
 
     def wait_ready(self, is_ready: Callable[[], bool], within_s: float = 30.0) -> None:
@@ -111,18 +107,14 @@ def answers_ok(url: str) -> bool:
         return False
 
 
-def die_with(parent: int) -> Callable[[], None]:
-    """A `preexec_fn` that asks the kernel to kill a process when its parent is gone, however that ended.
+def dying_with_us(command: Sequence[str | Path]) -> list[str | Path]:
+    """The command of a process that the kernel kills when this one is gone, however that ended.
 
-    The kernel means the thread that starts the process: start servers from a thread that outlives them.
+    The kernel means the thread that starts the process: start servers from a thread that outlives them. A `preexec_fn`
+    would do it, too, but then Python forks for real, and fork hooks of libraries with threads, as Ray's and Arrow's,
+    have crashed the child before it became its command.
     """
-
-    def ask() -> None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return ask
+    return ["setpriv", "--pdeathsig", "KILL", "--", *command]
 
 
 def free_port(taken: set[int]) -> int:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from tests.chaos.ruled_guard import DOWN, STALLED
 from tests.chaos.waiting import wait_until
-from tests.server_process import die_with
+from tests.server_process import dying_with_us
 
 ROOT = Path(__file__).parents[2]
 STOP_S = 60.0
@@ -52,8 +52,8 @@ class Worker:
         command = [sys.executable, "-m", "tests.chaos.worker_process", str(folder), name]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                command, cwd=ROOT, env={**clean, **environment}, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True, preexec_fn=die_with(os.getpid()),
+                dying_with_us(command), cwd=ROOT, env={**clean, **environment}, stdin=subprocess.DEVNULL, stdout=log,
+                stderr=log, start_new_session=True,
             )  # fmt: skip
 
     @property
