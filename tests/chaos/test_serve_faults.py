@@ -81,7 +81,6 @@ def test_guard_replica_killed_mid_batch(new_arena: NewArena, new_serving: NewSer
     assert next_s <= start_s + 2
 
 
-@pytest.mark.ci
 @AT_LEAST_ONCE_ONLY
 def test_poison_that_kills_the_replica_is_quarantined_and_its_neighbours_are_judged(
     new_arena: NewArena, new_serving: NewServing

@@ -71,6 +71,7 @@ def until(condition: Callable[[], bool], what: str) -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_every_replica_is_seen_an_open_one_stays_and_a_reset_reaches_all(consumers: Any) -> None:
     code, closed = status()

@@ -223,6 +223,7 @@ def test_p10_commands_that_look_at_everything_tell_nothing(
         "WEIR_TOPICS__VERDICTS": site.names[1],
         "WEIR_TOPICS__DEAD_LETTERS": site.names[2],
         "WEIR_TELEMETRY__LOG_LEVEL": "DEBUG",
+        "RAY_ADDRESS": "127.0.0.1:1",  # not the cluster of a test that runs beside this one
     }
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
