@@ -23,7 +23,8 @@ class LlamaCpp(Flavour):
         self._terms = terms
 
     def max_tokens(self, listed: Any) -> int | None:
-        most = listed["meta"]["n_ctx"]  # of one of its slots; an answer that fills it is marked as truncated
+        meta = listed.get("meta")  # older builds say nothing of it there
+        most = meta.get("n_ctx") if isinstance(meta, dict) else None  # of a slot; an answer that fills it is truncated
         return most - 1 if isinstance(most, int) else None
 
     def body(self, model: str, prompts: Sequence[PreparedPrompt]) -> dict[str, Any]:

@@ -157,10 +157,10 @@ class FakeServer(Answers):
             return await self._send(writer, self.health, b"")
         if request.path == "/v1/models":
             listed: Any = {"id": self.model, "object": "model", "root": "/models/x"}
-            if self.flavour == "llamacpp":
-                listed["meta"] = {"n_ctx": self.max_model_len}
-            else:
+            if self.flavour != "llamacpp":
                 listed["max_model_len"] = self.max_model_len
+            elif self.max_model_len is not None:  # older builds have no such member
+                listed["meta"] = {"n_ctx": self.max_model_len}
             return await self._send_json(writer, {"object": "list", "data": [listed]})
         if request.path != PATHS[self.flavour]:
             return await self._send(writer, 404, b'{"detail":"Not Found"}')

@@ -136,6 +136,18 @@ def test_a_prompt_beyond_the_server_s_context_is_not_sent(
     assert len(server.posts) == asked
 
 
+@pytest.mark.parametrize("flavour", ["vllm", "llamacpp"])
+def test_a_server_that_does_not_say_its_context_is_asked(
+    flavour: str, new_server: NewServer, new_engine: NewEngine
+) -> None:
+    server = new_server(flavour)
+    server.max_model_len = None
+
+    (completion,) = new_engine(server).judge([CORPUS[0]])
+
+    assert completion.error is None
+
+
 @pytest.mark.parametrize("temperature", [None, 1.0])
 def test_p13_a_drafted_verdict_is_published_only_where_the_server_would_have_written_it(
     temperature: float | None, new_server: NewServer, new_engine: NewEngine, local: list[Completion], model: Model
