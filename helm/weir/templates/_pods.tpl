@@ -251,6 +251,12 @@ Kubernetes takes the last, and strict tools take neither. Takes {root, own}.
 {{- end }}
 {{- end -}}
 
+{{/* The model that judges turns, where it comes from the hub and not from a folder. */}}
+{{- define "weir.streamModelOfHub" -}}
+{{- $model := dig "stream_guard" "model" "Qwen/Qwen3Guard-Stream-0.6B" .Values.settings -}}
+{{- if and (include "weir.judgesTurns" .) (contains "/" $model) (not (hasPrefix "/" $model)) -}}{{ $model }}{{- end -}}
+{{- end -}}
+
 {{/* Models of the hub that are fetched before: {name, model, revision, setting, sums}, `setting` in front of their values' names. */}}
 {{- define "weir.fetched" -}}
 {{- with .Values }}
@@ -258,9 +264,8 @@ Kubernetes takes the last, and strict tools take neither. Takes {root, own}.
 {{- if or (include "weir.judgesMessages" $) .audit.enabled }}
 - {name: model, model: {{ .guard.model | quote }}, revision: {{ .guard.revision | quote }}, setting: guard, sums: sha256}
 {{- end }}
-{{- $model := dig "stream_guard" "model" "Qwen/Qwen3Guard-Stream-0.6B" .settings }}
-{{- if and (include "weir.judgesTurns" $) (contains "/" $model) (not (hasPrefix "/" $model)) }}
-- {name: stream-model, model: {{ $model | quote }}, revision: {{ dig "stream_guard" "revision" "" .settings | quote }}, setting: settings.stream_guard, sums: streamSha256}
+{{- with include "weir.streamModelOfHub" $ }}
+- {name: stream-model, model: {{ . | quote }}, revision: {{ dig "stream_guard" "revision" "" $.Values.settings | quote }}, setting: settings.stream_guard, sums: streamSha256}
 {{- end }}
 {{- end }}
 {{- end }}

@@ -240,8 +240,8 @@ null is left to them.
 {{- if and .modelCache.offline (eq .modelCache.type "emptyDir") (contains "/" .guard.model) (not (hasPrefix "/" .guard.model)) }}
 - "modelCache.offline=true with modelCache.type=emptyDir: guard.model={{ .guard.model }} could come from nowhere"
 {{- end }}
-{{- $stream := dig "stream_guard" "model" "Qwen/Qwen3Guard-Stream-0.6B" .settings }}
-{{- if and .modelCache.offline (eq .modelCache.type "emptyDir") (include "weir.judgesTurns" $) (contains "/" $stream) (not (hasPrefix "/" $stream)) }}
+{{- $stream := include "weir.streamModelOfHub" $ }}
+{{- if and .modelCache.offline (eq .modelCache.type "emptyDir") $stream }}
 - "modelCache.offline=true with modelCache.type=emptyDir: settings.stream_guard.model={{ $stream }} could come from nowhere"
 {{- end }}
 {{- if not (include "weir.judgesMessages" $) }}
