@@ -11,12 +11,15 @@ import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
 from pipelines.breaker.alarms import Alarm
 from pipelines.breaker.breaker import Breaker, counted
 from pipelines.guard import Judged
 from pipelines.judging import Judge, ask_batch
+from pipelines.lanes.overtaking import ask_unless_overtaken
 from pipelines.moderation import Moderation, Outcome, Ruling, timestamp
 from schemas.dead_letter import DeadLetter
 from schemas.reasons import NOTHING_TO_JUDGE
@@ -81,11 +84,8 @@ class Decisions:
         if any(item.trace.is_sampled for item in taken):
             self.tracer.polled(polled_ns, [item.record for item in taken], [item.trace for item in taken])
         by_reason = counted(letters)[1] if letters else {}
-        self._tell(
-            self.breaker.observe(
-                self.clock(), admitted=sum([item.admitted is not None for item in taken]), letters=by_reason
-            )
-        )
+        admitted_now = sum([item.admitted is not None for item in taken])
+        self._tell(self.breaker.observe(self.clock(), admitted=admitted_now, letters=by_reason))
         return taken
 
     def decide(self, items: Items, judged: Sequence[Sequence[Judged]]) -> None:
@@ -163,7 +163,7 @@ class Calls(Generic[Asked, Answer]):
             yield asked, answer
 
 
-class GuardCalls(Calls[Items, list[list[Judged]]]):
+class GuardCalls(Calls[Items, list[list[Judged]] | None]):
     """Asks a guard about chunks of records."""
 
     def __init__(self, judge: Judge, loop: asyncio.AbstractEventLoop) -> None:
@@ -172,4 +172,15 @@ class GuardCalls(Calls[Items, list[list[Judged]]]):
 
     def ask(self, items: Items) -> None:
         """Have the admitted requests of some records judged in one call."""
-        self._begin(items, ask_batch([item.admitted for item in items if item.admitted], self._judge))
+        batch = [item.admitted for item in items if item.admitted]
+        is_shared = items[0].partition is not items[-1].partition
+        self._begin(items, (ask_unless_overtaken if is_shared else ask_batch)(batch, self._judge))
+
+    def answered(self) -> Iterator[tuple[Items, list[list[Judged]]]]:
+        """What has come back since. What shared a call that was overtaken is asked about by partition."""
+        for items, judged in super().answered():
+            if judged is not None:
+                yield items, judged
+                continue
+            for _, share in groupby(items, attrgetter("partition")):
+                self.ask(list(share))

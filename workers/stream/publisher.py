@@ -244,10 +244,8 @@ class Publisher:
             done, error, culprit = self._attempt(batch)
             if done:
                 self._acknowledged(done)
-                if len(done) == len(batch):
-                    remaining = remaining[len(done) :]
-                else:
-                    remaining = [item for item in remaining if item not in done]
+                acknowledged = set(done)
+                remaining = [item for item in remaining if item not in acknowledged]
             if error is not None:
                 is_too_large = meaning_of(error) is Meaning.TOO_LARGE
                 culprit = culprit or (self._too_large.suspect(batch) if is_too_large else None)

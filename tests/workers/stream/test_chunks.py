@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from itertools import chain
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.guard import GuardRequest
+from tests.guards.scripted_guard import Gate, ScriptedGuard, text_of
+from tests.site import Site, event, wait_until
 from workers.stream.loop import Loop
 
 
@@ -56,3 +61,25 @@ def test_no_call_is_too_large_and_there_are_at_most_twice_as_many(counts: list[i
 
     assert all(0 < len(chunk) <= size for chunk in made)
     assert len(made) <= 2 * -(-sum(counts) // size)
+
+
+def test_p6_a_record_that_hangs_holds_no_other_partition_that_shares_its_call(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.lanes.overtaking.PROBE_AFTER_S", 0.05)
+    gate = Gate()
+
+    async def hold_the_stuck_one(requests: Sequence[GuardRequest]) -> None:
+        if any(text_of(request) == "stuck" for request in requests):
+            await gate.passed()
+
+    guard = ScriptedGuard(script=hold_the_stuck_one)
+    site.produce([event(f"e{i}", "stuck" if i == 5 else "hello") for i in range(20)])
+    sources = {json.loads(record.value or b"")["event_id"]: record.partition for record in site.records(0)}
+    site.start(guard, site.settings_with(delivery={"chunk_size": 64}))
+    others = sum(partition != sources["e5"] for partition in sources.values())
+    wait_until(lambda: sum(site.committed().values()) >= others, "the records of the other partitions")
+    gate.open()
+    site.wait_for(20)
+
+    assert sorted(verdict["event_id"] for verdict in site.verdicts()) == sorted(sources)
