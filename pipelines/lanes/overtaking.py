@@ -1,7 +1,7 @@
-"""Whether a call of the guard hangs alone: a probe that was sent after it has its answer, and the call has none.
+"""Whether a call of the guard hangs alone: it takes longer than its requests would one by one, as a probe shows.
 
-A call holds all records that share it. One that is overtaken is given up, so that they can be asked about apart.
-Where the guard as a whole is slow or down, the probe waits behind the call, and nothing is asked about twice.
+A call holds all records that share it. One that hangs is given up, so that they can be asked about apart. Where the
+guard as a whole is slow or down, the probe is as slow, and nothing is asked about twice.
 """
 
 import asyncio
@@ -18,14 +18,23 @@ PROBE_AFTER_S = 1.0
 async def ask_unless_overtaken(batch: Sequence[Admitted], judge: RequestJudge) -> list[list[Judged]] | None:
     """The results of each record's requests; None where the call was overtaken, and given up."""
     asked = asyncio.ensure_future(ask_batch(batch, judge))
-    probe: asyncio.Future[list[Judged]] | None = None
     try:
         await asyncio.wait({asked}, timeout=PROBE_AFTER_S)
         if not asked.done():
-            probe = asyncio.ensure_future(judge.judge([PROBE]))
-            await asyncio.wait({asked, probe}, return_when=asyncio.FIRST_COMPLETED)
+            await _wait_beside_probe(asked, sum(len(admitted.requests) for admitted in batch), judge)
         return asked.result() if asked.done() else None
     finally:
         asked.cancel()
-        if probe is not None:
-            probe.cancel()
+
+
+async def _wait_beside_probe(asked: asyncio.Future[list[list[Judged]]], requests: int, judge: RequestJudge) -> None:
+    """Wait for a call for as long as a probe takes, and once more for each of its requests."""
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    probe = asyncio.ensure_future(judge.judge([PROBE]))
+    try:
+        await asyncio.wait({asked, probe}, return_when=asyncio.FIRST_COMPLETED)
+        if not asked.done():
+            await asyncio.wait({asked}, timeout=requests * (clock() - began))
+    finally:
+        probe.cancel()

@@ -1,7 +1,9 @@
-"""A call that hangs is given up once a later probe has its answer; where the guard is slow, it is waited for."""
+"""A call is given up that takes longer than its requests would one by one; where the guard is slow, it is waited for."""
 
 import asyncio
 from collections.abc import Sequence
+
+import pytest
 
 from pipelines.guard import GuardRequest, Judged
 from pipelines.isolation import PROBE
@@ -10,14 +12,15 @@ from pipelines.moderation import Admitted
 from tests.pipelines.judged_records import PROVENANCE, SAFE, answer, moderation, record
 from tests.workers.serving.virtual_time import run_at_once
 
+RECORDS = 20
 
-class QueueingJudge:
-    """Answers calls in turn, probes at once; one that hangs is out of the queue."""
 
-    def __init__(self, seconds: float, *, hangs: bool = False) -> None:
-        self.seconds = seconds
-        self.hangs = hangs
-        self.queue = asyncio.Lock()
+class TimedJudge:
+    """Takes some seconds for a call, and others for a probe."""
+
+    def __init__(self, call_s: float, probe_s: float) -> None:
+        self.call_s = call_s
+        self.probe_s = probe_s
         self.probes = self.given_up = 0
 
     async def judge(self, requests: Sequence[GuardRequest]) -> list[Judged]:
@@ -25,51 +28,49 @@ class QueueingJudge:
         is_probe = list(requests) == [PROBE]
         self.probes += is_probe
         try:
-            if self.hangs and not is_probe:
-                await asyncio.sleep(self.seconds)
-            async with self.queue:
-                await asyncio.sleep(0.0 if is_probe else self.seconds)
+            await asyncio.sleep(self.probe_s if is_probe else self.call_s)
         except asyncio.CancelledError:
             self.given_up += 1
             raise
         return [Judged(answer(SAFE), PROVENANCE, 1) for _ in requests]
 
 
-def ask(judge: QueueingJudge) -> tuple[list[list[Judged]] | None, float]:
-    """What it says of a record, and after how many seconds."""
+def ask(judge: TimedJudge) -> tuple[int | None, float]:
+    """Of how many records it says something, and after how many seconds."""
     admitted = moderation().admit(record(), {}, "")
     assert isinstance(admitted, Admitted)
 
-    async def asked() -> tuple[list[list[Judged]] | None, float]:
-        loop = asyncio.get_running_loop()
-        judged = await ask_unless_overtaken([admitted], judge)
-        took_s = loop.time()
+    async def asked() -> tuple[int | None, float]:
+        judged = await ask_unless_overtaken([admitted] * RECORDS, judge)
+        took_s = asyncio.get_running_loop().time()
         await asyncio.sleep(0)  # what was cancelled hears of it now
-        return judged, took_s
+        return None if judged is None else len(judged), took_s
 
     return run_at_once(asked())
 
 
-def test_p6_a_call_that_a_later_probe_overtakes_is_given_up() -> None:
-    judge = QueueingJudge(3600.0, hangs=True)
+def test_p6_a_call_is_given_up_that_takes_longer_than_its_requests_would_one_by_one() -> None:
+    judge = TimedJudge(call_s=3600.0, probe_s=0.05)
 
-    assert ask(judge) == (None, PROBE_AFTER_S)
-    assert (judge.probes, judge.given_up) == (1, 1)
+    said, took_s = ask(judge)
 
-
-def test_an_answer_in_time_costs_no_probe() -> None:
-    judge = QueueingJudge(PROBE_AFTER_S / 2)
-
-    judged, took_s = ask(judge)
-
-    assert judged is not None
-    assert (took_s, judge.probes, judge.given_up) == (PROBE_AFTER_S / 2, 0, 0)
+    assert (said, judge.probes, judge.given_up) == (None, 1, 1)
+    assert took_s == pytest.approx(PROBE_AFTER_S + (1 + RECORDS) * 0.05)
 
 
-def test_a_slow_guard_is_waited_for_and_asked_once() -> None:
-    judge = QueueingJudge(60.0)
+@pytest.mark.parametrize(
+    ("call_s", "probe_s", "probes"),
+    [
+        (PROBE_AFTER_S / 2, 0.0, 0),
+        (60.0, 3600.0, 1),  # the probe waits behind the call, or the guard is down
+        (8.0, 0.4, 1),  # a processor takes eight seconds for twenty records, and another one is idle
+        (60.0, 50.0, 1),  # two long queues of different lengths
+    ],
+)
+def test_a_slow_call_is_waited_for_and_made_once(call_s: float, probe_s: float, probes: int) -> None:
+    judge = TimedJudge(call_s, probe_s)
 
-    judged, took_s = ask(judge)
+    said, took_s = ask(judge)
 
-    assert judged is not None
-    assert (took_s, judge.probes) == (60.0, 1)
+    assert (said, judge.probes) == (RECORDS, probes)
+    assert took_s == call_s
