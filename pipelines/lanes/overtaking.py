@@ -6,6 +6,7 @@ guard as a whole is slow or down, the probe is as slow, and nothing is asked abo
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 from pipelines.guard import Judged
 from pipelines.isolation import PROBE
@@ -27,11 +28,11 @@ async def ask_unless_overtaken(batch: Sequence[Admitted], judge: RequestJudge) -
         asked.cancel()
 
 
-async def _wait_beside_probe(asked: asyncio.Future[list[list[Judged]]], requests: int, judge: RequestJudge) -> None:
+async def _wait_beside_probe(asked: asyncio.Future[Any], requests: int, judge: RequestJudge) -> None:
     """Wait for a call for as long as a probe takes, and once more for each of its requests."""
     clock = asyncio.get_running_loop().time
     began = clock()
-    probe = asyncio.ensure_future(judge.judge([PROBE]))
+    probe: asyncio.Future[Any] = asyncio.ensure_future(judge.judge([PROBE]))
     try:
         await asyncio.wait({asked, probe}, return_when=asyncio.FIRST_COMPLETED)
         if not asked.done():

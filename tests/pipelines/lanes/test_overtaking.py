@@ -1,4 +1,4 @@
-"""A call is given up that takes longer than its requests would one by one; where the guard is slow, it is waited for."""
+"""A call that takes longer than its requests would one by one is given up; a slow one is waited for."""
 
 import asyncio
 from collections.abc import Sequence
