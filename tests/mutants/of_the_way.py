@@ -54,6 +54,21 @@ OF_THE_WAY = (
         "tests/workers/serving/engine/test_prompt.py::test_p4_message_text_never_becomes_a_control_token",
     ),
     Mutant(
+        "waits for a call that hangs alone",
+        "pipelines/lanes/overtaking.py",
+        "return asked.result() if asked.done() else None",
+        "return await asked",
+        "tests/pipelines/lanes/test_overtaking.py::"
+        "test_p6_a_call_is_given_up_that_takes_longer_than_its_requests_would_one_by_one",
+    ),
+    Mutant(
+        "takes a slow guard for one that hangs",
+        "pipelines/lanes/overtaking.py",
+        "timeout=requests * (clock() - began)",
+        "timeout=clock() - began",
+        "tests/pipelines/lanes/test_overtaking.py::test_a_slow_call_is_waited_for_and_made_once",
+    ),
+    Mutant(
         "spends attempts while the guard is down",
         "pipelines/judging.py",
         '                self.calls["unavailable"] += 1\n                self._held()\n',
