@@ -5,6 +5,8 @@ SEED ?= 1
 ROUNDS ?= 1
 STORM_S ?= 30
 JOBS ?= 2
+# Containers set it, and each of the hundreds of processes that tests start would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 # One thread of PyTorch in each of them: threads that spin for work take it from the other process.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=$(JOBS) --dist=loadfile $(if $(ORDER),-p randomly --randomly-seed=$(ORDER))
 # What the fast tier leaves to test-ci and test-slow.
