@@ -39,26 +39,27 @@ class NoVerdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What people said: None where they said nothing. `categories` are in the benchmark's own words."""
+    """What people said: None where they said nothing. `categories` are in the benchmark's own words.
+
+    `unsafe_ids` are the positions of an answer's first unsafe sentence, its first and last, among the ids of the
+    conversation.
+    """
 
     severity: Severity | None
     refusal: bool | None = None
     categories: tuple[str, ...] = ()
+    unsafe_ids: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledExample:
-    """One conversation whose last turn is to be judged. `benchmark` names its origin, `language` where it is known.
-
-    `unsafe_ids` are the positions of the first unsafe sentence, its first and last, among the ids of the conversation.
-    """
+    """One conversation whose last turn is to be judged. `benchmark` names its origin, `language` where it is known."""
 
     example_id: str
     benchmark: str
     conversation: Conversation
     label: Label
     language: str | None = None
-    unsafe_ids: tuple[int, int] | None = None
 
     @property
     def task(self) -> Task:
@@ -90,8 +91,8 @@ class Streamed:
     """What became of an answer that was judged token by token; tokens count from 0.
 
     `raised` is by mode the token that flagged it, None where none did. `sentence` is the first and the last token of
-    its first unsafe sentence, where a label says which that is. `parts` counts tokens before, in and after it, or in
-    the whole answer.
+    its first unsafe sentence, where the label says which that is and the answer has such a place. `parts` counts tokens
+    before, in and after it, or in the whole answer.
     """
 
     tokens: int

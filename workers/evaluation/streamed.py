@@ -106,8 +106,8 @@ class StreamPredictor:
 
     def _streamed(self, example: LabelledExample, answer: Sequence[TokenVerdict]) -> Streamed:
         sentence = None
-        if example.unsafe_ids is not None:
-            characters = self._guard.located(example.conversation, *example.unsafe_ids)
+        if example.label.unsafe_ids is not None:
+            characters = self._guard.located(example.conversation, *example.label.unsafe_ids)
             if characters is not None:
                 ends = [item.offset for item in answer]
                 start, end = characters
