@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Self
 
 from pipelines.guard import Conversation
 from schemas.event import Task
@@ -118,6 +119,23 @@ class Prediction:
     verdict: Verdict | None
     failure: Reason | None = None
     streamed: Streamed | None = None
+
+    @classmethod
+    def of(
+        cls, example: LabelledExample, verdict: Verdict | None, failure: Reason | None, streamed: Streamed | None = None
+    ) -> Self:
+        """What came of an example."""
+        return cls(
+            example.example_id,
+            example.benchmark,
+            example.task,
+            example.language,
+            conversation_digest(example.conversation),
+            example.label,
+            verdict,
+            failure,
+            streamed,
+        )
 
 
 def is_unsafe(severity: Severity, mode: Mode) -> bool:
