@@ -263,7 +263,6 @@ class OpenTurns:
             ends = weight(self._open[key])
             weights[tenant] -= ends
             over -= ends
-            self.counts["crowded_out"] += 1
             self.close([key])
 
     def _without_beginning(self, state: _Open) -> None:

@@ -31,7 +31,7 @@ from workers.telemetry.log import log_event
 log = logging.getLogger(__name__)
 MOST_UNANSWERED: Final = 64  # frames of one connection
 SEND_S: Final = 30.0  # an answer that cannot be sent for so long ends the connection
-RESTART, NOT_TEXT, TRY_LATER = 1012, 1003, 1013
+RESTART, NOT_TEXT = 1012, 1003
 
 
 @dataclass(eq=False)
