@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Self
 
 from pipelines.guard import Conversation
 from schemas.event import Task
@@ -39,26 +40,27 @@ class NoVerdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What people said: None where they said nothing. `categories` are in the benchmark's own words."""
+    """What people said: None where they said nothing. `categories` are in the benchmark's own words.
+
+    `unsafe_ids` are the positions of an answer's first unsafe sentence, its first and last, among the ids of the
+    conversation.
+    """
 
     severity: Severity | None
     refusal: bool | None = None
     categories: tuple[str, ...] = ()
+    unsafe_ids: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledExample:
-    """One conversation whose last turn is to be judged. `benchmark` names its origin, `language` where it is known.
-
-    `unsafe_ids` are the positions of the first unsafe sentence, its first and last, among the ids of the conversation.
-    """
+    """One conversation whose last turn is to be judged. `benchmark` names its origin, `language` where it is known."""
 
     example_id: str
     benchmark: str
     conversation: Conversation
     label: Label
     language: str | None = None
-    unsafe_ids: tuple[int, int] | None = None
 
     @property
     def task(self) -> Task:
@@ -90,8 +92,8 @@ class Streamed:
     """What became of an answer that was judged token by token; tokens count from 0.
 
     `raised` is by mode the token that flagged it, None where none did. `sentence` is the first and the last token of
-    its first unsafe sentence, where a label says which that is. `parts` counts tokens before, in and after it, or in
-    the whole answer.
+    its first unsafe sentence, where the label says which that is and the answer has such a place. `parts` counts tokens
+    before, in and after it, or in the whole answer.
     """
 
     tokens: int
@@ -117,6 +119,23 @@ class Prediction:
     verdict: Verdict | None
     failure: Reason | None = None
     streamed: Streamed | None = None
+
+    @classmethod
+    def of(
+        cls, example: LabelledExample, verdict: Verdict | None, failure: Reason | None, streamed: Streamed | None = None
+    ) -> Self:
+        """What came of an example."""
+        return cls(
+            example.example_id,
+            example.benchmark,
+            example.task,
+            example.language,
+            conversation_digest(example.conversation),
+            example.label,
+            verdict,
+            failure,
+            streamed,
+        )
 
 
 def is_unsafe(severity: Severity, mode: Mode) -> bool:

@@ -6,7 +6,7 @@ Every engine decodes greedily, so a run gives the same verdicts again; nothing h
 from collections.abc import AsyncIterator, Iterable
 from itertools import count, islice
 
-from pipelines.evaluation.examples import LabelledExample, Prediction, Verdict, conversation_digest
+from pipelines.evaluation.examples import LabelledExample, Prediction, Verdict
 from pipelines.fitting.length import LengthRule
 from pipelines.judging import Judge
 from pipelines.lanes.batch import judge_batch
@@ -57,16 +57,9 @@ class Predictor:
 
 
 def _prediction(example: LabelledExample, outcome: Outcome) -> Prediction:
-    return Prediction(
-        example.example_id,
-        example.benchmark,
-        example.task,
-        example.language,
-        conversation_digest(example.conversation),
-        example.label,
-        None if isinstance(outcome, DeadLetter) else _verdict(outcome),
-        outcome.reason if isinstance(outcome, DeadLetter) else None,
-    )
+    if isinstance(outcome, DeadLetter):
+        return Prediction.of(example, None, outcome.reason)
+    return Prediction.of(example, _verdict(outcome), None)
 
 
 def _verdict(outcome: VerdictText) -> Verdict:

@@ -36,9 +36,13 @@ class StopFigures:
 
 @dataclass(frozen=True, slots=True)
 class StreamedFigures:
-    """All that is said of answers judged token by token; `stops` is by benchmark and mode, `tokens` by part."""
+    """All that is said of answers judged token by token; `stops` is by benchmark and mode, `tokens` by part.
+
+    `without_place` are answers whose label names no sentence; `not_located` those that have no such place.
+    """
 
     items: int
+    without_place: int
     not_located: int
     stops: Mapping[str, Mapping[str, StopFigures]]
     tokens: Mapping[str, TokenCounts]
@@ -52,32 +56,32 @@ def streamed_figures(predictions: Sequence[Prediction], bootstrap: Bootstrap) ->
     judged = [item.streamed for item in predictions if item.streamed is not None]
     if not judged:
         return None
-    located: dict[str, list[Streamed]] = {}
+    located: dict[str, list[Streamed | None]] = {}
     for item in predictions:
         is_positive = item.label.severity is not None and is_unsafe(item.label.severity, Mode.STRICT)
-        if is_positive and item.streamed is not None and item.streamed.sentence is not None:
-            located.setdefault(item.benchmark, []).append(item.streamed)
+        streamed, place = item.streamed, item.label.unsafe_ids
+        if is_positive and (place if streamed is None else streamed.sentence) is not None:
+            located.setdefault(item.benchmark, []).append(streamed)
+    unlocated = [item for item in predictions if item.streamed is not None and item.streamed.sentence is None]
+    without_place = sum(item.label.unsafe_ids is None for item in unlocated)
     return StreamedFigures(
         len(judged),
-        sum(item.sentence is None for item in judged),
-        {
-            name: {str(mode): _stops(located[name], mode, bootstrap) for mode in Mode if located[name]}
-            for name in sorted(located)
-        },
+        without_place,
+        len(unlocated) - without_place,
+        {name: {str(mode): _stops(items, mode, bootstrap) for mode in Mode} for name, items in sorted(located.items())},
         _tokens(judged),
     )
 
 
-def distance_of(item: Streamed, mode: Mode) -> int | None:
+def distance_of(item: Streamed | None, mode: Mode) -> int | None:
     """Tokens from the sentence's end up to the stop: 0 in the sentence, less before it; None where nothing stopped."""
-    raised = item.raised[mode]
-    if raised is None or item.sentence is None:
+    if item is None or item.sentence is None or (raised := item.raised[mode]) is None:
         return None
     first, last = item.sentence
     return min(0, raised - first) if raised <= last else raised - last
 
 
-def _stops(items: Sequence[Streamed], mode: Mode, bootstrap: Bootstrap) -> StopFigures:
+def _stops(items: Sequence[Streamed | None], mode: Mode, bootstrap: Bootstrap) -> StopFigures:
     distances = [distance_of(item, mode) for item in items]
     bins = Counter(map(_bin_of, distances))
     exact = bins["in"]
@@ -85,7 +89,10 @@ def _stops(items: Sequence[Streamed], mode: Mode, bootstrap: Bootstrap) -> StopF
     latencies = [
         raised - item.sentence[0]
         for item in items
-        if item.sentence is not None and (raised := item.raised[mode]) is not None and raised >= item.sentence[0]
+        if item is not None
+        and item.sentence is not None
+        and (raised := item.raised[mode]) is not None
+        and raised >= item.sentence[0]
     ]
     return StopFigures(
         len(items),

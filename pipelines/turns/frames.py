@@ -9,11 +9,10 @@ from typing import Final, Literal
 from pipelines.policy import Policy, load_policy
 from schemas.errors import FrameRefusedError
 from schemas.event import Message
-from schemas.turns.frame import DeltaFrame, TurnRole
+from schemas.turns.frame import PIECE_CHARACTERS, DeltaFrame, TurnRole, characters_of
 from schemas.turns.verdict import TurnEnd
 
 Taken = Literal["new", "held", "repeated", "ignored"]
-_FRAME_CHARACTERS: Final = 64  # what a frame costs beside its text, as so many characters
 _NUMBER_CHARACTERS: Final = 8
 
 
@@ -51,6 +50,7 @@ class Frames:
         self._taken = 0
         self._ends: list[int] = []  # by seq, the characters up to the frame's end
         self._held: dict[int, DeltaFrame] = {}
+        self._before = 0  # characters of the messages
         self._is_forgotten = False
         self.role: TurnRole = "assistant"
         self.messages: tuple[Message, ...] | None = None
@@ -77,9 +77,8 @@ class Frames:
     @property
     def size(self) -> int:
         """About how many characters are kept, numbers of frames and the messages before the turn included."""
-        waiting = sum(len(frame.delta) + _FRAME_CHARACTERS for frame in self._held.values())
-        before = sum(len(message["content"]) for message in self.messages or ())
-        return len(self.text) + waiting + before + _NUMBER_CHARACTERS * len(self._ends)
+        waiting = sum(len(frame.delta) + PIECE_CHARACTERS for frame in self._held.values())
+        return len(self.text) + waiting + self._before + _NUMBER_CHARACTERS * len(self._ends)
 
     @property
     def is_marked(self) -> bool:
@@ -135,7 +134,7 @@ class Frames:
     def forget(self, end: TurnEnd) -> None:
         """Keep nothing but numbers of a turn that has ended."""
         self.is_whole, self.closing, self._is_forgotten = True, end, True
-        self.text, self.messages, self._ends = "", (), self._ends[-1:]
+        self.text, self.messages, self._before, self._ends = "", (), 0, self._ends[-1:]
         self._held.clear()
 
     def _hold(self, frame: DeltaFrame) -> Taken:
@@ -171,9 +170,10 @@ class Frames:
             if frame.messages is None and frame.role == "assistant":
                 raise FrameRefusedError("messages_missing", "messages: the first frame of an answer needs them")
             self.role, self.messages = frame.role, frame.messages
+            self._before = characters_of(frame.messages or ())
         elif frame.role != self.role:
             raise FrameRefusedError("role_conflict", f"role: {frame.role!r}, the turn began as {self.role!r}")
-        if self.characters + len(frame.delta) + _FRAME_CHARACTERS * self.next_seq > self._rules.characters:
+        if self.characters + len(frame.delta) + PIECE_CHARACTERS * self.next_seq > self._rules.characters:
             self.is_whole, self.closing = True, "too_long"
             return
         self.text += frame.delta

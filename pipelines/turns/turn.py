@@ -15,7 +15,7 @@ from pipelines.turns.port import SESSION_UNKNOWN, JudgedToken, PushAnswer, TurnK
 from schemas.event import Message
 from schemas.turns.frame import TurnRole
 from schemas.turns.verdict import StreamProvenance, StreamVerdict, TurnEnd, stream_verdict_id
-from schemas.verdict import ACTION_RANK, AppliedPolicy, Category, Severity
+from schemas.verdict import ACTION_RANK, Action, AppliedPolicy, Category, Severity
 
 _NOT_RAISED: Final = Classification(Severity.SAFE, (), None)
 _CATEGORIES: Final[Mapping[str, Category]] = {category.value: category for category in Category}
@@ -175,11 +175,11 @@ class Turn:
 
     def _raises(self, token: JudgedToken) -> bool:
         """Whether a settled token flags its text, or together with the one before it calls for more than was said."""
-        if not token.raised:
+        said, before = self._acted.get(token.role), self._last
+        if not token.raised or (said is not None and said.action is Action.BLOCK):
             return False
-        said, decided = self._acted.get(token.role), self._decision(token)
+        decided = self._decision(token)
         if said is not None:
-            before = self._last
             if before is None or before.index + 1 != token.index:
                 return False
             if any(ACTION_RANK[each.action] <= ACTION_RANK[said.action] for each in (decided, self._decision(before))):

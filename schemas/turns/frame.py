@@ -4,7 +4,8 @@ Strict, unlike an event: a field that does not exist may be a `final` that was m
 Each way in which a frame can be wrong raises `EventError`, which names the field. Knows nothing of frames before it.
 """
 
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Iterable
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
@@ -17,6 +18,7 @@ from schemas.reasons import Reason
 from schemas.suggestion import did_you_mean
 
 MOST = 2**53 - 1  # whole numbers up to there are exact in every language's JSON
+PIECE_CHARACTERS: Final = 64  # what a frame or a message costs beside its text, as so many characters
 TurnRole = Literal["user", "assistant"]
 Number = Annotated[int, Field(ge=0, le=MOST, strict=True)]
 _MISSING = "missing"
@@ -99,6 +101,11 @@ def read_frame(payload: Any) -> DeltaFrame:
             raise EventError(Reason.LONE_SURROGATE, f"{_broken_field(frame)}: holds half a character")
         return frame
     raise fault  # here, so that it does not hold pydantic's, which holds the content
+
+
+def characters_of(messages: Iterable[Message]) -> int:
+    """About how many characters messages take, with what each costs beside its text."""
+    return sum(len(message["content"]) + PIECE_CHARACTERS for message in messages)
 
 
 def _is_whole(frame: DeltaFrame) -> bool:

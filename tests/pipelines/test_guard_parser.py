@@ -14,7 +14,7 @@ from schemas.event import Task
 from schemas.reasons import Reason, Stage
 from schemas.verdict import Category, Severity
 from workers.bench.parser.fuzz import PROGRESS_STEP, run, valid_output
-from workers.bench.parser.verdict_grammar import CATEGORIES, PROMPT_ONLY, one_category_language, read_by_grammar
+from workers.bench.parser.verdict_grammar import CATEGORIES, PROMPT_ONLY, SEVERITIES, read_by_grammar
 
 SAFE = "Safety: Safe\nCategories: None"
 VIOLENT = "Safety: Unsafe\nCategories: Violent"
@@ -126,7 +126,12 @@ def test_p3_there_is_no_default_severity() -> None:
 
 @pytest.mark.parametrize("task", Task)
 def test_every_text_with_one_category_is_read_exactly(task: Task) -> None:
-    language = one_category_language(response=task is Task.RESPONSE)
+    response = task is Task.RESPONSE
+    response = task is Task.RESPONSE
+    known = CATEGORIES if response else (*CATEGORIES, PROMPT_ONLY)
+    heads = [f"Safety: {severity}\nCategories: {name}" for severity in SEVERITIES[1:] for name in known]
+    ends = ("\nRefusal: Yes", "\nRefusal: No") if response else ("",)
+    language = {head + end for head in ("Safety: Safe\nCategories: None", *heads) for end in ends}
     assert len(language) == {Task.PROMPT: 19, Task.RESPONSE: 34}[task]
     read = {text: parse_verdict(text, task) for text in language}
     assert len(set(read.values())) == len(language)

@@ -3,7 +3,7 @@
 Runs on the worker's thread and never waits. Does not poll, ask or publish.
 """
 
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -50,7 +50,7 @@ class OpenTurns:
     """Turns by their names, those first that had no delta for longest.
 
     Args:
-        most: turns that may be open; beyond that, those end first that had no delta for longest.
+        most: turns that may be open; beyond that, the tenant that has most loses those that had no delta for longest.
         most_characters: of all open turns together.
         skips: records without a value need no outcome; otherwise they are dead letters.
         new_trace: begins the trace of a record, at the time of its poll.
@@ -243,18 +243,26 @@ class OpenTurns:
                 self._characters -= turns.pop(key).characters
 
     def _make_room(self) -> None:
-        if len(self._open) <= self.most and self._characters <= self.most_characters:
-            return
-        going = [key for key, state in self._open.items() if not state.turn.frames.is_whole]
-        over = len(going) - self.most
-        # What ends takes its characters along as soon as it is judged.
-        left = sum(self._open[key].characters for key in going) - self.most_characters
-        for key in going:
-            if over <= 0 and left <= 0:
-                return
-            over -= 1
-            left -= self._open[key].characters
-            self.counts["crowded_out"] += 1
+        if len(self._open) > self.most:
+            self._give_up(self.most, lambda _: 1)
+        if self._characters > self.most_characters:
+            self._give_up(self.most_characters, lambda state: state.characters)
+
+    def _give_up(self, most: int, weight: Callable[[_Open], int]) -> None:
+        """End turns of the tenants that have most. What ends takes its characters along as soon as it is judged."""
+        going: dict[str, deque[TurnKey]] = {}
+        weights: Counter[str] = Counter()
+        for key, state in self._open.items():
+            if not state.turn.frames.is_whole:
+                going.setdefault(key.tenant, deque()).append(key)
+                weights[key.tenant] += weight(state)
+        over = weights.total() - most
+        while over > 0:
+            [(tenant, _)] = weights.most_common(1)
+            key = going[tenant].popleft()
+            ends = weight(self._open[key])
+            weights[tenant] -= ends
+            over -= ends
             self.close([key])
 
     def _without_beginning(self, state: _Open) -> None:

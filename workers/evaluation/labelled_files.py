@@ -86,8 +86,8 @@ class LabelledFiles:
         for number, row in file.rows():
             try:
                 found = read(row, RowSource(path, number, name))
-            except (KeyError, TypeError, ValueError, AttributeError):
-                raise ConfigurationError(f"{path}: row {number} does not have the form of {form}") from None
+            except ConfigurationError as error:
+                raise ConfigurationError(f"{path}: row {number} of form {form}, {error}") from None
             if self._unmet:
                 self._unmet.discard(self._mapped.label_of(row))
             if isinstance(found, str):
@@ -104,6 +104,8 @@ class LabelledFiles:
             return BENCHMARK, self._mapped.read
         known = format_of(columns) if self._form == AUTO else _BY_NAME[self._form]
         if known is not None:
+            if missing := known.columns - set(columns):
+                raise ConfigurationError(f"{path}: no row has the column {min(missing)!r}, as format {known.name} has")
             return known.name, known.read
         if COLUMNS["label"] in columns or COLUMNS["refusal"] in columns:
             return BENCHMARK, self._mapped.read

@@ -7,8 +7,7 @@ content. Labels are the guard's severities, or the usual words and numbers for t
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from math import isnan
-from typing import Any, Self, get_args
+from typing import Any, Self
 
 from pipelines.evaluation.examples import Label, LabelledExample
 from pipelines.guard import Conversation
@@ -16,7 +15,8 @@ from schemas.errors import ConfigurationError, EventError
 from schemas.event import Role, read_event
 from schemas.reading.fields import turns_in
 from schemas.verdict import Severity
-from workers.evaluation.benchmark_rows import Found, RowSource, is_true, severity_of
+from workers.evaluation.benchmark_rows import Found, RowSource
+from workers.evaluation.benchmark_values import is_missing, is_true, severity_of, turns_of
 from workers.evaluation.row_files import Row
 from workers.files.row_values import within
 
@@ -33,7 +33,6 @@ COLUMNS = {
 }
 """What can be mapped, and the column that it is read from by default."""
 _NUMBER = re.compile(r"-?[0-9]+\.0+")
-_ROLES = frozenset(get_args(Role))
 _UNSAFE_WORDS = frozenset({"unsafe", "harmful", "toxic", "1", "1.0", "true", "yes"})
 _SAFE_WORDS = frozenset({"safe", "unharmful", "harmless", "benign", "0", "0.0", "false", "no"})
 _REFUSAL_WORDS = frozenset({"refusal", "refused", "true", "1", "1.0", "yes"})
@@ -78,7 +77,7 @@ class Mapped:
         Raises:
             ConfigurationError: a column is missing or does not hold what it must; names it, never its value.
         """
-        label = self._label(row, source)
+        label = self._label(row)
         if label is None:
             return "no label"
         language = self._value(row, "language")
@@ -86,7 +85,7 @@ class Mapped:
             LabelledExample(
                 str(value) if (value := self._value(row, "id")) is not None else source.name(),
                 BENCHMARK,
-                self._conversation(row, source),
+                self._conversation(row),
                 label,
                 None if language is None else str(language).lower(),
             )
@@ -94,50 +93,44 @@ class Mapped:
 
     def _value(self, row: Row, name: str) -> Any:
         value = within(row, self.columns.get(name, COLUMNS[name]))
-        # CSV knows no null, and a table of numbers has NaN for it.
-        return None if value == "" or (isinstance(value, float) and isnan(value)) else value
+        return None if is_missing(value) else value
 
-    def _wrong(self, source: RowSource, name: str, what: str) -> ConfigurationError:
-        column = self.columns.get(name, COLUMNS[name])
-        return ConfigurationError(f"{source.path}: row {source.number}, column {column!r} ({name}): {what}")
+    def _wrong(self, name: str, what: str) -> ConfigurationError:
+        return ConfigurationError(f"column {self.columns.get(name, COLUMNS[name])!r} ({name}): {what}")
 
-    def _conversation(self, row: Row, source: RowSource) -> Conversation:
+    def _conversation(self, row: Row) -> Conversation:
         messages = turns_in(self._value(row, "messages"))
         if messages is not None:
-            return self._turns(messages, source)
+            return self._turns(messages)
         texts = [self._value(row, "text"), self._value(row, "response")]
         for name, text in zip(("text", "response"), texts, strict=True):
             if text is not None and not isinstance(text, str):
-                raise self._wrong(source, name, "not a text")
+                raise self._wrong(name, "not a text")
         if texts[0] is None:
-            raise self._wrong(source, "text", "missing, and there are no messages either")
+            raise self._wrong("text", "missing, and there are no messages either")
         roles: tuple[Role, Role] = ("user", "assistant")
         return tuple(
             {"role": role, "content": text} for role, text in zip(roles, texts, strict=True) if text is not None
         )
 
-    def _turns(self, messages: Any, source: RowSource) -> Conversation:
-        if not isinstance(messages, list) or not messages:
-            raise self._wrong(source, "messages", "not a list of messages")
+    def _turns(self, messages: Any) -> Conversation:
         try:
             return read_event({"event_id": BENCHMARK, "messages": messages}).messages
         except EventError:  # what cannot be judged is an example all the same: the figures count it
             pass
-        for turn in messages:
-            if not isinstance(turn, Mapping) or not isinstance(turn.get("content"), str):
-                raise self._wrong(source, "messages", "a message without a text for its content")
-            if turn.get("role") not in _ROLES:
-                raise self._wrong(source, "messages", f"a role that is none of {', '.join(sorted(_ROLES))}")
-        return tuple({"role": turn["role"], "content": turn["content"]} for turn in messages)
+        turns = turns_of(messages)
+        if isinstance(turns, str):
+            raise self._wrong("messages", turns)
+        return turns
 
-    def _label(self, row: Row, source: RowSource) -> Label | None:
-        severity = self._severity(self._value(row, "label"), source)
-        refusal = self._refusal(self._value(row, "refusal"), source)
+    def _label(self, row: Row) -> Label | None:
+        severity = self._severity(self._value(row, "label"))
+        refusal = self._refusal(self._value(row, "refusal"))
         if severity is None and refusal is None:
             return None
-        return Label(severity, refusal, self._categories(row, source))
+        return Label(severity, refusal, self._categories(row))
 
-    def _severity(self, value: Any, source: RowSource) -> Severity | None:
+    def _severity(self, value: Any) -> Severity | None:
         if value is None:
             return None
         if self.unsafe:
@@ -147,17 +140,17 @@ class Mapped:
             return severity_of(word in _UNSAFE_WORDS)
         if word == Severity.CONTROVERSIAL.lower():
             return Severity.CONTROVERSIAL
-        raise self._wrong(source, "label", "neither a severity nor a usual word for safe or unsafe; see --unsafe")
+        raise self._wrong("label", "neither a severity nor a usual word for safe or unsafe; see --unsafe")
 
-    def _refusal(self, value: Any, source: RowSource) -> bool | None:
+    def _refusal(self, value: Any) -> bool | None:
         if value is None:
             return None
         word = word_of(value).lower()
         if word not in _REFUSAL_WORDS | _NO_REFUSAL_WORDS:
-            raise self._wrong(source, "refusal", "neither a truth value nor refusal or compliance")
+            raise self._wrong("refusal", "neither a truth value nor refusal or compliance")
         return word in _REFUSAL_WORDS
 
-    def _categories(self, row: Row, source: RowSource) -> tuple[str, ...]:
+    def _categories(self, row: Row) -> tuple[str, ...]:
         value = self._value(row, "categories")
         if isinstance(value, str):
             return tuple(name for part in value.split(",") if (name := part.strip()) and name != "None")
@@ -165,4 +158,4 @@ class Mapped:
             return tuple(str(name) for name, flag in value.items() if is_true(flag))
         if value is None or (isinstance(value, list) and all(isinstance(name, str) for name in value)):
             return tuple(value or ())
-        raise self._wrong(source, "categories", "neither a list, nor names between commas, nor flags by name")
+        raise self._wrong("categories", "neither a list, nor names between commas, nor flags by name")

@@ -16,7 +16,6 @@ from pipelines.evaluation.examples import (
     Streamed,
     TokenCounts,
     Verdict,
-    conversation_digest,
     is_unsafe,
 )
 from schemas.event import Task
@@ -92,22 +91,12 @@ class StreamPredictor:
             # What overflows may have been raised before; that nothing was says nothing of the rest.
             if found.error is not None and (verdict is None or verdict.severity is Severity.SAFE):
                 verdict, failure = None, _REASONS.get(found.error, Reason.INFERENCE_FAILED)
-        return Prediction(
-            example.example_id,
-            example.benchmark,
-            example.task,
-            example.language,
-            conversation_digest(example.conversation),
-            example.label,
-            verdict,
-            failure,
-            streamed,
-        )
+        return Prediction.of(example, verdict, failure, streamed)
 
     def _streamed(self, example: LabelledExample, answer: Sequence[TokenVerdict]) -> Streamed:
         sentence = None
-        if example.unsafe_ids is not None:
-            characters = self._guard.located(example.conversation, *example.unsafe_ids)
+        if example.label.unsafe_ids is not None:
+            characters = self._guard.located(example.conversation, *example.label.unsafe_ids)
             if characters is not None:
                 ends = [item.offset for item in answer]
                 start, end = characters

@@ -7,7 +7,7 @@ that builds the application must not pay.
 import logging
 from typing import TYPE_CHECKING
 
-from pipelines.guard_family import QWEN3GUARD_GEN, GuardFamily
+from pipelines.guard_family import QWEN3GUARD_GEN
 from schemas.errors import ConfigurationError
 from schemas.verdict import Provenance
 from workers.settings.sections import GuardSettings
@@ -96,7 +96,7 @@ def _load(settings: GuardSettings) -> "Engine":
     )
 
 
-def provenance_of(engine: "Engine", family: GuardFamily = QWEN3GUARD_GEN) -> Provenance:
+def provenance_of(engine: "Engine") -> Provenance:
     """What a verdict says of the engine that judged it."""
     identity = engine.identity
     return Provenance(
@@ -105,5 +105,5 @@ def provenance_of(engine: "Engine", family: GuardFamily = QWEN3GUARD_GEN) -> Pro
         prompt_sha256=identity.prompt_sha256,
         engine=identity.engine,
         dtype=identity.dtype,
-        parser=family.parser_version,
+        parser=QWEN3GUARD_GEN.parser_version,
     )

@@ -52,7 +52,9 @@ class DeltaSettings(Section):
         60.0, description="a turn without a new delta for this long ends with what is known of it, and is marked"
     )
     open_turns: Positive = Field(
-        4_096, description="turns of one consumer that may be open; of more, those end first that are idle for longest"
+        4_096,
+        description="turns of one consumer that may be open; of more, those of the tenant that has most end first, idle"
+        " for longest",
     )
     open_characters: Positive = Field(
         16_777_216, description="characters of all these turns, with those before them; of more, the same"

@@ -1,5 +1,7 @@
 """Where answers are stopped: counted by hand."""
 
+from dataclasses import replace
+
 import pytest
 
 from pipelines.evaluation.binary import Bootstrap
@@ -29,7 +31,7 @@ def predicted(*answers: Streamed | None, label: Severity = Severity.UNSAFE) -> l
             Task.RESPONSE,
             None,
             "",
-            Label(label),
+            Label(label, unsafe_ids=(40, 49)),
             None if answer is None else Verdict(Severity.UNSAFE, (), None, None),
             streamed=answer,
         )
@@ -69,11 +71,18 @@ def test_modes_have_stops_of_their_own_and_parts_are_added() -> None:
     assert found.tokens["sentence"] == TokenCounts(20, 16, 12)
 
 
+def test_an_answer_that_was_not_judged_is_never_stopped() -> None:
+    strict = figures(streamed(12), None).stops[BENCHMARK]["strict"]
+    assert (strict.items, strict.exact.value, strict.distances["never"]) == (2, 0.5, 1)
+
+
 def test_a_safe_answer_or_one_without_a_place_is_stopped_nowhere() -> None:
     nowhere = Streamed(5, dict.fromkeys(Mode, 1), None, {"whole": TokenCounts(5, 2, 2)})
-    found = figures(nowhere)
+    elsewhere = predicted(nowhere)
+    found = streamed_figures([*elsewhere, replace(elsewhere[0], label=Label(Severity.UNSAFE))], NONE)
 
-    assert (found.items, found.not_located, dict(found.stops)) == (1, 1, {})
+    assert found is not None
+    assert (found.items, found.without_place, found.not_located, dict(found.stops)) == (2, 1, 1, {})
     safe = streamed_figures(predicted(streamed(12), label=Severity.SAFE), NONE)
     assert safe is not None
     assert not safe.stops

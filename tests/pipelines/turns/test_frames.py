@@ -100,6 +100,15 @@ def test_a_turn_that_is_closed_is_marked_and_ignores_what_still_comes(held: bool
     assert frames.text == "the "
 
 
+def test_p9_messages_without_a_text_count_for_what_is_kept_of_them() -> None:
+    frames = Frames(TurnRules())
+    frames.take(frame(0, "x", messages=[{"role": "user", "content": ""}] * 1_000))
+    assert frames.size > 64_000
+
+    frames.forget("final")
+    assert frames.size < 64
+
+
 @pytest.mark.parametrize("deltas", [["x" * 60, "x" * 60], [""] * 3])
 def test_p9_a_turn_is_bounded_in_characters_and_in_frames(deltas: list[str]) -> None:
     frames = Frames(TurnRules(characters=100))

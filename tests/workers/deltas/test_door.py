@@ -271,15 +271,20 @@ def test_the_tail_of_a_turn_that_another_worker_has_judged_is_passed_over(site: 
     assert (site.said(), site.dead_letters()) == ([], [])
 
 
-def test_p9_of_too_many_open_turns_those_end_that_are_idle_for_longest(site: DeltaSite) -> None:
-    site.write([frame(f"c{number}", 0, "lamp") for number in range(30)])
+@pytest.mark.parametrize("bound", [{"open_turns": 10}, {"open_characters": 820}])
+def test_p9_of_too_many_open_turns_a_flood_s_own_end_that_are_idle_for_longest(
+    site: DeltaSite, bound: dict[str, int]
+) -> None:
+    loud = [frame(f"c{number}", 0, "lamp", tenant="loud") for number in range(29)]
+    site.write([frame("quiet", 0, "lamp", tenant="quiet"), *loud])
 
-    worker = site.start_deltas(LetterJudge(), site.settings_with(deltas={"open_turns": 10}))
+    worker = site.start_deltas(LetterJudge(), site.settings_with(deltas=bound))
     site.wait_for_ends(20)
     assert worker.stop(20.0)
 
     assert set(site.ends().values()) == {"idle"}
     assert len(site.ends()) == 20
+    assert "quiet" not in site.ends()
 
 
 def failing(

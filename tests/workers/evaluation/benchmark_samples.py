@@ -1,5 +1,6 @@
 """Rows of every benchmark in its published columns, and the examples that are in them."""
 
+import json
 from typing import Any
 
 WILDGUARD = {"prompt": "p", "adversarial": False, "response": "r", "subcategory": "fraud"}
@@ -16,6 +17,7 @@ AEGIS = {"id": 1, "num_annotations": 3, "labels_3": None, "labels_4": None}
 TOXICCHAT = {"conv_id": "c", "model_output": "o", "jailbreaking": 0, "openai_moderation": "[]"}
 QWEN = {"unique_id": "u", "source": "s", "input_ids": None, "unsafe_start_index": None, "unsafe_end_index": None}
 TURNS = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "<think>\nhm\n</think>\n\na"}]
+PLACED = {**QWEN, "label": "Unsafe", "unsafe_type": None, "unsafe_start_index": 3, "unsafe_end_index": 3}
 ANSWERED = [TURNS[0], {"role": "assistant", "content": "a"}]
 UNSAFE = ("Unsafe", None, (), None)
 XSTEST = {"id_v1": "v1-1", "id_v2": "v2-1", "focus": "f", "note": ""}
@@ -282,14 +284,16 @@ CASES: list[tuple[str, list[dict[str, Any]], list[tuple[Any, ...]], dict[str, in
         {},
     ),
     (
-        "response_loc.jsonl",
+        "placed.jsonl",
         [
-            {**QWEN, "message": TURNS, "label": "Unsafe", "unsafe_type": None, "unsafe_start_index": 3},
-            {**QWEN, "message": ANSWERED, "label": "Unsafe", "unsafe_type": None},
+            {**PLACED, "message": TURNS},
+            {**PLACED, "message": json.dumps(ANSWERED), "unsafe_start_index": "3.0"},
+            {**QWEN, "message": ANSWERED, "label": "Safe", "unsafe_type": None},
         ],
         [
             ("qwen3guardtest", "qwen3guardtest_thinking_loc", "assistant", TURNS[1]["content"], *UNSAFE),
             ("qwen3guardtest", "qwen3guardtest_response_loc", "assistant", "a", *UNSAFE),
+            ("qwen3guardtest", "qwen3guardtest", "assistant", "a", "Safe", None, (), None),
         ],
         {},
     ),

@@ -15,7 +15,7 @@ from pyarrow import parquet
 from pipelines.evaluation.examples import LabelledExample
 from schemas.errors import ConfigurationError
 from schemas.verdict import Severity
-from tests.workers.evaluation.benchmark_samples import CASES
+from tests.workers.evaluation.benchmark_samples import ANSWERED, CASES, PLACED
 from workers.evaluation.benchmark_rows import FORMATS
 from workers.evaluation.labelled_files import AUTO, LabelledFiles
 from workers.evaluation.labelled_rows import Mapped
@@ -69,7 +69,7 @@ def test_every_form_is_tried() -> None:
 def test_a_row_of_another_form_is_named_and_not_judged(tmp_path: Path, row: dict[str, Any]) -> None:
     path = tmp_path / "a.jsonl"
     write(path, [{"prompt": "fine", "S": 0}, row])
-    with pytest.raises(ConfigurationError, match="row 2 does not have the form of openai_moderation"):
+    with pytest.raises(ConfigurationError, match="row 2 of form openai_moderation, column 'prompt': a text is needed"):
         list(LabelledFiles([path], AUTO, Mapped({})).read())
 
 
@@ -96,8 +96,45 @@ def test_a_label_that_is_not_known_is_never_safe(tmp_path: Path, name: str, labe
     rows = next(rows for case, rows, _, _ in CASES if case == name)
     whole = next(row for row in rows if set(label) <= set(row))
     write(tmp_path / name, [whole, {**whole, **label}])
-    with pytest.raises(ConfigurationError, match="row 2 does not have the form of"):
+    column = list(label)[-1]
+    with pytest.raises(ConfigurationError, match=f"row 2 of form .*, column '{column}': .* is needed, found"):
         list(LabelledFiles([tmp_path / name], AUTO, Mapped({})).read())
+
+
+@pytest.mark.parametrize(
+    ("changed", "error"),
+    [
+        ({"label": "unsafe"}, "'label': Unsafe or Safe is needed, found 'unsafe'"),
+        ({"label": "a secret"}, "'label': Unsafe or Safe is needed, found a text of 8 characters"),
+        ({"label": ["secret"]}, "'label': Unsafe or Safe is needed, found list"),
+        ({"unsafe_type": {"secret": 1}}, "'unsafe_type': a text is needed, found dict"),
+        ({"unsafe_end_index": None}, "'unsafe_end_index': a whole number from 0 on is needed, found None"),
+        ({"unsafe_start_index": 2.5}, "'unsafe_start_index': a whole number from 0 on is needed, found 2.5"),
+        ({"unsafe_end_index": float("inf")}, "'unsafe_end_index': a whole number from 0 on is needed, found inf"),
+        ({"unsafe_end_index": True}, "'unsafe_end_index': a whole number from 0 on is needed, found True"),
+        ({"unsafe_end_index": 2}, "'unsafe_end_index': a position that is not before unsafe_start_index 3 is needed"),
+        ({"label": "Safe"}, "'unsafe_start_index': only an answer that is Unsafe has one"),
+        ({"message": ANSWERED[:1]}, "'unsafe_start_index': only an answer that is Unsafe has one"),
+        ({"message": []}, "'message': not a list of messages"),
+        ({"message": "secret"}, "'message': not a list of messages"),
+        ({"message": ["secret"]}, "'message': a message without a text"),
+        ({"message": [{"role": ["secret"], "content": "secret"}]}, "'message': a role that is none of"),
+    ],
+)
+def test_a_row_with_the_place_of_a_sentence_is_read_as_it_is_published(
+    tmp_path: Path, changed: dict[str, Any], error: str
+) -> None:
+    write(tmp_path / "a.jsonl", [{**PLACED, "message": ANSWERED}, {**PLACED, "message": ANSWERED, **changed}])
+    with pytest.raises(ConfigurationError) as refused:
+        list(LabelledFiles([tmp_path / "a.jsonl"], AUTO, Mapped({})).read())
+    assert f"row 2 of form qwen3guardtest, column {error}" in str(refused.value)
+    assert "secret" not in str(refused.value)
+
+
+def test_a_file_that_is_not_of_the_format_asked_for_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "a.jsonl", [{"prompt": "p", "label": 1}])
+    with pytest.raises(ConfigurationError, match="no row has the column 'message', as format qwen3guardtest has"):
+        list(LabelledFiles([tmp_path / "a.jsonl"], "qwen3guardtest", Mapped({})).read())
 
 
 @pytest.mark.parametrize("missing", [{}, {"H": None}, {"H": float("nan")}])

@@ -129,7 +129,7 @@ def test_rows_without_a_label_are_left_out_and_counted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "error"),
     [
-        ({"text": "secret", "label": "secret"}, "row 1, column 'label' (label): neither a severity"),
+        ({"text": "secret", "label": "secret"}, "row 1 of form labelled, column 'label' (label): neither a severity"),
         ({"label": 1}, "column 'text' (text): missing, and there are no messages either"),
         ({"text": 5, "label": 1}, "column 'text' (text): not a text"),
         ({"messages": "secret", "label": 1}, "column 'messages' (messages): not a list of messages"),

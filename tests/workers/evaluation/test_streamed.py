@@ -48,8 +48,7 @@ def judged(*answers: str, debounce: Debounce = "paper", role: str = "user") -> l
             answer,
             "b",
             cast("Any", ({"role": role, "content": "q"}, {"role": "assistant", "content": answer})),
-            Label(Severity.UNSAFE),
-            unsafe_ids=(1, 2),
+            Label(Severity.UNSAFE, unsafe_ids=(1, 2)),
         )
         for answer in answers
     ]

@@ -26,9 +26,9 @@ def text_at(body: Mapping[str, Any], field: str, prefix: str = "") -> str:
     return _of_kind(str, "a text", body, field, prefix)
 
 
-def object_at(body: Mapping[str, Any], field: str, prefix: str = "") -> dict[str, Any]:
+def object_at(body: Mapping[str, Any], field: str) -> dict[str, Any]:
     """An object; raises as `text_at`."""
-    return _of_kind(dict, "an object", body, field, prefix)
+    return _of_kind(dict, "an object", body, field, "")
 
 
 def list_at(body: Mapping[str, Any], field: str, prefix: str = "") -> list[Any]:

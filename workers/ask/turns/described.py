@@ -15,7 +15,6 @@ Schema = dict[str, Any]
 _TEXT: Final[Schema] = {"type": "string"}
 _BOOL: Final[Schema] = {"type": "boolean"}
 _COUNT: Final[Schema] = {"type": "integer", "minimum": 0}
-_OF_KEY = frozenset({"conversation_id", "tenant"})  # and of the URL; may be said again
 _ANSWER = {
     "conversation_id": _TEXT,
     "tenant": _TEXT,

@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from pydantic_core import to_json
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from pipelines.turns.port import TurnKey
 from schemas.errors import AskRefusedError
 from workers.ask.exchange import known_id, object_of, openai_error, refused
 from workers.ask.keys import Caller
@@ -24,27 +24,26 @@ from workers.ask.spans import AskSpan
 from workers.ask.turns.asked import AskedFrame, asked_frame
 from workers.ask.turns.door import Taken, TurnDoor
 from workers.ask.turns.http import SOCKET_PATH
+from workers.ask.turns.open_turn import OpenTurn
 from workers.telemetry.export import Tracing
 from workers.telemetry.log import log_event
 
 log = logging.getLogger(__name__)
 MOST_UNANSWERED: Final = 64  # frames of one connection
 SEND_S: Final = 30.0  # an answer that cannot be sent for so long ends the connection
-RESTART, NOT_TEXT, TRY_LATER = 1012, 1003, 1013
+RESTART, NOT_TEXT = 1012, 1003
 
 
 @dataclass(eq=False)
 class _Connection:
-    """One connection: `has` is by turn how many settled tokens it was sent or said it had."""
+    """One connection: `has` is, of each turn that is known, how many settled tokens it was sent or said it had."""
 
     socket: WebSocket
     caller: Caller
     span: AskSpan
     room: asyncio.Semaphore
-    out: "asyncio.Queue[tuple[TurnKey | None, dict[str, Any] | Taken, int | None]]" = field(
-        default_factory=asyncio.Queue
-    )
-    has: dict[TurnKey, int] = field(default_factory=dict)
+    out: "asyncio.Queue[dict[str, Any] | Taken]" = field(default_factory=asyncio.Queue)
+    has: WeakKeyDictionary[OpenTurn, int] = field(default_factory=WeakKeyDictionary)
     at_work: set["asyncio.Task[None]"] = field(default_factory=set)
     tasks: "Sequence[asyncio.Task[None]]" = ()
 
@@ -164,9 +163,8 @@ class TurnSockets:
         except AskRefusedError as error:
             self._refuse(connection, told, error, started)
             return
-        connection.has.setdefault(asked.key, 0)
-        if asked.after is not None:
-            connection.has[asked.key] = asked.after
+        if (known := self._door.turns.known(asked.key)) is not None:
+            connection.has[known] = connection.has.get(known, 0) if asked.after is None else asked.after
         task = asyncio.create_task(self._judge(connection, asked, taken, deadline, told, started))
         connection.at_work.add(task)
         task.add_done_callback(connection.at_work.discard)
@@ -192,25 +190,23 @@ class TurnSockets:
             self._refuse(connection, told, AskRefusedError("internal", f"internal error: {kind}"), started)
         else:
             self._measures.ended(SOCKET_PATH, None, time.perf_counter() - started)
-            connection.out.put_nowait((asked.key, taken, taken.seq))
+            connection.out.put_nowait(taken)
 
     def _refuse(self, connection: _Connection, told: dict[str, Any], error: AskRefusedError, started: float) -> None:
         self._measures.ended(SOCKET_PATH, error.code, time.perf_counter() - started)
         content = {**told, **openai_error(error)}
         if error.retry_after_s is not None:
             content["retry_after_s"] = error.retry_after_s
-        connection.out.put_nowait((None, content, None))
+        connection.out.put_nowait(content)
 
     async def _write(self, connection: _Connection) -> None:
         """Send answers, one after another: what a turn has said by then, and was not sent on this connection."""
         while True:
-            key, item, seq = await connection.out.get()
-            if isinstance(item, Taken):
-                assert key is not None
-                content = {"answers": seq, **item.turn.answer(connection.has[key])}
-                connection.has[key] = max(connection.has[key], content["after"])
-            else:
-                content = item
+            content = await connection.out.get()
+            if isinstance(content, Taken):
+                turn, has = content.turn, connection.has.get(content.turn, 0)
+                content = {"answers": content.seq, **turn.answer(has)}
+                connection.has[turn] = max(has, content["after"])
             try:
                 async with asyncio.timeout(SEND_S):
                     await connection.socket.send_text(to_json(content).decode())
@@ -226,12 +222,12 @@ class TurnSockets:
         if connection.at_work:
             await asyncio.wait(set(connection.at_work), timeout=most_s)
         places = []
-        for key in connection.has:
-            known = self._door.turns.known(key)
-            if known is not None and known.turn.end is None:
+        for turn in list(connection.has):
+            key = turn.turn.key
+            if turn.turn.end is None and self._door.turns.known(key) is turn:
                 name = {"conversation_id": key.conversation_id, "tenant": key.tenant, "turn": key.turn}
-                places.append({**name, **known.expected()})
-        connection.out.put_nowait((None, {"resume": places}, None))
+                places.append({**name, **turn.expected()})
+        connection.out.put_nowait({"resume": places})
         try:
             async with asyncio.timeout(most_s):
                 await connection.out.join()

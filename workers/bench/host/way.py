@@ -102,7 +102,7 @@ class HostResult:
 
 
 def run_host_bench(
-    settings: Settings, events: int, partitions: int, replicas: int, runs: int, step: Step, ranks: int = RANKS
+    settings: Settings, events: int, partitions: int, replicas: int, runs: int, step: Step
 ) -> HostResult:
     """Take turns, `runs` of each side.
 
@@ -114,7 +114,6 @@ def run_host_bench(
         replicas: of the guard.
         runs: of each side.
         step: told what is being done.
-        ranks: entries of the made-up tokenizer; its real size by default.
 
     Raises:
         ModerationError: no broker answers; says how to start one.
@@ -130,7 +129,7 @@ def run_host_bench(
     cpus = (2 * replicas + 1) * settings.guard.cpus_per_replica
     with client, bench_topics(client, names, partitions), local_serve(cpus):
         step("starting replicas")
-        bench = _Bench(settings, names, events, replicas, ranks)
+        bench = _Bench(settings, names, events, replicas)
         step(f"producing {events:,} events")
         produce_events(settings, names[0], events, share=0, texts=bench.texts())
         made = []
@@ -142,14 +141,14 @@ def run_host_bench(
 
 
 class _Bench:
-    def __init__(self, settings: Settings, names: list[str], events: int, replicas: int, ranks: int) -> None:
+    def __init__(self, settings: Settings, names: list[str], events: int, replicas: int) -> None:
         self._names = names
         self._events = events
         self._replicas = replicas
         self._sections: dict[str, Any] = settings.model_dump(mode="python", include={"kafka", "telemetry", "guard"})
         kinds = {WEIR: HostGuard, SERVE_BATCH: ServeBatchHostGuard}
         self._guards = {
-            side: start_replica(settings, side, kind, (settings, ranks), gpu_share=0.0, replicas=replicas)
+            side: start_replica(settings, side, kind, (settings, RANKS), gpu_share=0.0, replicas=replicas)
             for side, kind in kinds.items()
         }
         self._worker = start_replica(settings, "worker", HostWorker, (settings, self._guards), gpu_share=0.0)

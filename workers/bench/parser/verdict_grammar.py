@@ -79,12 +79,3 @@ def _read_categories(walk: _Walk, severity: str, known: tuple[str, ...]) -> tupl
         listed.append(category)
         if not walk.takes(", "):
             return tuple(listed)
-
-
-def one_category_language(*, response: bool) -> frozenset[str]:
-    """Every text of the grammar with at most one category: 19 for prompts, 34 for responses."""
-    known = CATEGORIES if response else (*CATEGORIES, PROMPT_ONLY)
-    heads = ["Safety: Safe\nCategories: None"]
-    heads += [f"Safety: {severity}\nCategories: {name}" for severity in SEVERITIES[1:] for name in known]
-    ends = ("\nRefusal: Yes", "\nRefusal: No") if response else ("",)
-    return frozenset(head + end for head in heads for end in ends)

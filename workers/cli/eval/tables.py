@@ -161,7 +161,10 @@ def _show_scores(out: Console, task: str, mode: str, scores: ScoreFigures) -> No
 
 def _show_streamed(out: Console, figures: StreamedFigures) -> None:
     """Where answers were stopped, and what was said of their tokens."""
-    out.print(f"{figures.items} answers judged token by token, {figures.not_located} without the place of a sentence")
+    lost = f", {figures.not_located} that do not have the place of their label" if figures.not_located else ""
+    out.print(
+        f"{figures.items} answers judged token by token, {figures.without_place} without the place of a sentence{lost}"
+    )
     names = ("benchmark", "", "items", "in the sentence", "within 128", "script's 128", "latency", *BINS)
     table = Table(*names, title="where unsafe answers are stopped; distances and latency in tokens")
     for name, modes in figures.stops.items():

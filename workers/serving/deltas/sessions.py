@@ -2,8 +2,8 @@
 
 A turn's session is found again by its key and by how much of its text it has. Where there is none, or it stands
 elsewhere, whoever asks is told so and gives the whole text. What is short goes first: a long text goes in pieces, a
-piece at a time between the deltas of others. Bounds are kept by tenant: whoever has most gives up first. Knows nothing
-of Ray.
+piece at a time between the deltas of others, and long conversations are opened one at a time. Bounds are kept by
+tenant: whoever has most gives up first. Knows nothing of Ray.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from pipelines.turns.port import SESSION_UNKNOWN, JudgedToken, PushAnswer, PushError, PushReply, TurnKey, TurnPush
+from schemas.turns.frame import characters_of
 from schemas.turns.verdict import StreamProvenance
 from workers.serving.engine.streaming.verdicts import SessionRefusedError, TokenVerdict
 from workers.telemetry.batch_span import BatchSpan
@@ -42,16 +43,25 @@ class _Open:
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    """A push on its way: what is left of its text, and what was said so far."""
+    """A push on its way: what is left of its text, and what was said so far.
+
+    `opening` are the characters of the messages that its session is opened with.
+    """
 
     push: TurnPush
     answer: "asyncio.Future[PushAnswer]"
     left: str
+    opening: int
     open: _Open | None = None
     tokens: list[TokenVerdict] = field(default_factory=list)
     error: PushError | None = None
     is_done: bool = False
     since: float = field(default_factory=perf_counter)
+
+    @property
+    def characters(self) -> int:
+        """What it adds to its next round."""
+        return min(len(self.left), PIECE) + (self.opening if self.open is None else 0)
 
 
 class TurnSessions:
@@ -102,7 +112,7 @@ class TurnSessions:
     async def push(self, pushes: Sequence[TurnPush]) -> PushReply:
         """See `pipelines.turns.port.TurnJudge`."""
         loop = asyncio.get_running_loop()
-        jobs = [_Job(push, loop.create_future(), push.text) for push in pushes]
+        jobs = [_Job(push, loop.create_future(), push.text, characters_of(push.messages or ())) for push in pushes]
         self._jobs += jobs
         if self._worker is None:
             self._worker = loop.create_task(self._work())
@@ -166,13 +176,13 @@ class TurnSessions:
             return self._jobs[:1]
         first = {job.push.key: job for job in reversed(self._jobs)}  # of each turn, the one that came first
         chosen = [self._jobs[0]]
-        characters = min(len(chosen[0].left), PIECE)
-        for job in sorted(first.values(), key=lambda job: len(job.left)):
-            characters += min(len(job.left), PIECE)
+        others = [job for job in first.values() if job is not chosen[0] and not job.push.alone]
+        characters = min(chosen[0].characters, PIECE)
+        for job in sorted(others, key=lambda job: (job.characters, len(job.left))):
+            characters += job.characters
             if characters > ROUND or len(chosen) == self._max_sessions:
                 break
-            if job is not chosen[0] and not job.push.alone:
-                chosen.append(job)
+            chosen.append(job)
         return chosen
 
     def _settle(self, jobs: Sequence[_Job]) -> None:

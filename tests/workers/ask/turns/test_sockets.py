@@ -156,6 +156,17 @@ def test_a_connection_that_was_lost_goes_on_with_what_was_not_received() -> None
     Served().run(steps)
 
 
+def test_of_turns_that_the_server_forgot_a_connection_keeps_nothing() -> None:
+    async def steps(served: Served) -> None:
+        async with served.connect() as client:
+            for turn in range(6):
+                await sent(client, {**FIRST, "turn": turn, "final": True})
+            [connection] = served.lane._web.sockets._open  # type: ignore[union-attr] # noqa: SLF001
+            assert len(connection.has) <= 3
+
+    Served(ask={"stream_turns": 2}).run(steps)
+
+
 def test_a_stop_answers_what_was_taken_says_where_to_go_on_and_closes_with_1012() -> None:
     away = [True]
 

@@ -227,6 +227,25 @@ def test_a_short_delta_does_not_wait_for_the_end_of_a_long_text(make: Callable[.
     assert order == ["short", "long"]
 
 
+def test_long_conversations_are_opened_one_a_round_beside_what_is_short(
+    make: Callable[..., TurnSessions], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions = make()
+    rounds: list[list[str]] = []
+    run = sessions._run  # noqa: SLF001
+
+    def noted(jobs: Any, *rest: Any) -> Any:
+        rounds.append([job.push.key.conversation_id for job in jobs])
+        return run(jobs, *rest)
+
+    monkeypatch.setattr(sessions, "_run", noted)
+    before = ({"role": "user", "content": "the lamp is here " * 300},)
+    long = [push(key(name), "", final=True)._replace(messages=before) for name in ("a", "b")]
+    asyncio.run(sessions.push([*long, push(key("short"), "the lamp")]))
+
+    assert rounds == [["a", "short"], ["b"]]
+
+
 @pytest.mark.parametrize(
     ("messages", "error"),
     [
