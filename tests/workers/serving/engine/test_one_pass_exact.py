@@ -11,7 +11,7 @@ import torch
 from tests.workers.serving.engine.random_models import as_loaded, full_logits, greedy, prompt_of, random_model
 from workers.serving.engine.completion import Conversation, PreparedPrompt
 from workers.serving.engine.forward import suffix_forward
-from workers.serving.engine.forward.attention import PrefixAttention
+from workers.serving.engine.forward.attention import RowAttention
 from workers.serving.engine.forward.suffix_forward import SuffixForward
 from workers.serving.engine.loading import LoadedModel, load_model
 from workers.serving.engine.one_pass import OnePassEngine
@@ -149,8 +149,8 @@ def _shifted(forward: SuffixForward, patch: pytest.MonkeyPatch) -> None:
 def _unmasked(_forward: SuffixForward, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
         suffix_forward,
-        "PrefixAttention",
-        lambda seen, *more, **sizes: PrefixAttention(torch.ones_like(seen), *more, **sizes),
+        "RowAttention",
+        lambda seen, *more, **sizes: RowAttention(torch.ones_like(seen), *more, **sizes),
     )
 
 

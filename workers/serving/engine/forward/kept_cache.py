@@ -56,13 +56,12 @@ class KeptCache:
         pad = torch.nn.functional.pad
         return KeptCache([pad(k, (0, 0, 0, room)) for k in self.keys], [pad(v, (0, 0, 0, room)) for v in self.values])
 
-    def keep(
-        self, layer: int, positions: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keep new tokens' keys and values at `positions`, of shape (rows, new tokens); all of the layer's, afterwards.
+    def keep(self, layer: int, positions: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> None:
+        """Keep new tokens' keys and values at `positions`, of shape (rows or 1, new tokens).
 
-        What comes to an empty cache becomes its content.
+        They have shape (rows times new tokens, key heads, head size). What comes to an empty cache becomes its content.
         """
+        keys, values = (new.unflatten(0, (-1, positions.shape[1])).transpose(1, 2) for new in (keys, values))
         if layer == len(self.keys):
             self.keys.append(keys)
             self.values.append(values)
@@ -70,7 +69,11 @@ class KeptCache:
             index = positions[:, None, :, None].expand_as(keys)
             self.keys[layer].scatter_(2, index, keys)
             self.values[layer].scatter_(2, index, values)
-        return self.keys[layer], self.values[layer]
+
+    def of_rows(self, layer: int, lengths: Sequence[int]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Each row's first `lengths` keys and values, of shape (key heads, length, head size)."""
+        keys, values = self.keys[layer], self.values[layer]
+        return [(keys[row, :, :length], values[row, :, :length]) for row, length in enumerate(lengths)]
 
     @staticmethod
     def joined(caches: Sequence["KeptCache"]) -> "KeptCache":
@@ -84,3 +87,37 @@ class KeptCache:
             [torch.cat([cache.keys[layer] for cache in alike]) for layer in layers],
             [torch.cat([cache.values[layer] for cache in alike]) for layer in layers],
         )
+
+
+class PackedCache(KeptCache):
+    """The same of rows of `lengths` tokens, one behind the other: tensors of shape (tokens, key heads, head size).
+
+    It is only read: `selected` makes one that later passes can write into.
+    """
+
+    def __init__(self, lengths: Sequence[int]) -> None:
+        super().__init__([], [])
+        self._lengths = list(lengths)
+
+    @property
+    def capacity(self) -> int:
+        """Places per row that `selected` makes."""
+        return max(self._lengths)
+
+    def selected(self, rows: Sequence[int]) -> KeptCache:
+        """A copy of some rows."""
+        starts = torch.tensor([sum(self._lengths[:row]) for row in rows])[:, None]
+        lasts = torch.tensor([self._lengths[row] - 1 for row in rows])[:, None]
+        index = starts + torch.arange(self.capacity).minimum(lasts)
+        return KeptCache([k[index].transpose(1, 2) for k in self.keys], [v[index].transpose(1, 2) for v in self.values])
+
+    def keep(self, layer: int, positions: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> None:
+        """Take the next layer's."""
+        del layer, positions
+        self.keys.append(keys)
+        self.values.append(values)
+
+    def of_rows(self, layer: int, lengths: Sequence[int]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Each row's keys and values, of shape (key heads, length, head size)."""
+        both = (new[layer].split(list(lengths)) for new in (self.keys, self.values))
+        return [(keys.transpose(0, 1), values.transpose(0, 1)) for keys, values in zip(*both, strict=True)]
