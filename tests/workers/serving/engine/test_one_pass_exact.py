@@ -131,11 +131,15 @@ def test_p9_long_prompts_go_through_in_parts(
 ) -> None:
     monkeypatch.setattr("workers.serving.engine.verdict_decoder._TOKENS_AT_ONCE", at_once)
     widths: list[int] = []
-    embed: Any = tiny.model.get_input_embeddings()
-    hook = embed.register_forward_hook(lambda _module, inputs, _output: widths.append(inputs[0].shape[1]))
+    forward = SuffixForward(tiny.model)
+
+    def watched(run: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda ids, *more: (widths.append(ids.shape[1]), run(ids, *more))[1]
+
+    for name in ("start", "resume"):
+        monkeypatch.setattr(forward, name, watched(getattr(forward, name)))
     prompts = [prompt_of(ids) for ids in PROMPTS]
-    answers = _decoded(SuffixForward(tiny.model), prompts, _Told(truth, (4,)), 610)
-    hook.remove()
+    answers = _decoded(forward, prompts, _Told(truth, (4,)), 610)
     assert [answer.ids for answer in answers] == list(truth.values())
     assert _worst(tiny.model, prompts, answers) < TOLERANCE
     assert max(widths[1:]) <= max(at_once, 40) * 2 + NEW_TOKENS + 20

@@ -92,17 +92,25 @@ class KeptCache:
 class PackedCache(KeptCache):
     """The same of rows of `lengths` tokens, one behind the other: tensors of shape (tokens, key heads, head size).
 
-    It is only read: `selected` makes one that later passes can write into.
+    They lie in `places`, one tensor of shape (2, tokens or more, key heads, head size) per layer, which are made where
+    they are missing and used again by the next pass: fresh memory would cost more than the copy. So it is read only,
+    and until the next pass; `selected` makes one that later passes can write into.
     """
 
-    def __init__(self, lengths: Sequence[int]) -> None:
+    def __init__(self, lengths: Sequence[int], capacity: int, places: list[torch.Tensor]) -> None:
         super().__init__([], [])
         self._lengths = list(lengths)
+        self._capacity = capacity
+        self._places = places
 
     @property
     def capacity(self) -> int:
         """Places per row that `selected` makes."""
-        return max(self._lengths)
+        return self._capacity
+
+    def first(self, rows: int) -> KeptCache:
+        """A copy of the first rows."""
+        return self.selected(range(rows))
 
     def selected(self, rows: Sequence[int]) -> KeptCache:
         """A copy of some rows."""
@@ -113,9 +121,14 @@ class PackedCache(KeptCache):
 
     def keep(self, layer: int, positions: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> None:
         """Take the next layer's."""
-        del layer, positions
-        self.keys.append(keys)
-        self.values.append(values)
+        del positions
+        if layer == len(self._places):
+            self._places.append(keys.new_empty(2, *keys.shape))
+        if self._places[layer].shape[1] < len(keys):
+            self._places[layer] = keys.new_empty(2, *keys.shape)
+        kept = self._places[layer][:, : len(keys)]
+        for place, new, of_all in zip(kept, (keys, values), (self.keys, self.values), strict=True):
+            of_all.append(place.copy_(new))
 
     def of_rows(self, layer: int, lengths: Sequence[int]) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Each row's keys and values, of shape (key heads, length, head size)."""

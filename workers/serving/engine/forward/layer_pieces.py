@@ -43,7 +43,7 @@ def rotated(
 
 
 def _turned(heads: torch.Tensor, rotation: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-    """transformers' `apply_rotary_pos_emb`; by halves, compiled code takes half as long."""
+    """Transformers' `apply_rotary_pos_emb`; by halves, compiled code takes half as long."""
     first, second = heads.chunk(2, dim=-1)
     (cos, _), (sin, _) = (angle[:, None].chunk(2, dim=-1) for angle in rotation)  # both halves are the same
     return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)

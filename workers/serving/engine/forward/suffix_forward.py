@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any, Final
 
+import numpy as np
 import torch
 from transformers import PreTrainedModel, Qwen3ForCausalLM
 
@@ -56,6 +57,7 @@ class SuffixForward:
         self._device: torch.device = network.device
         self._eps: float = network.config.rms_norm_eps
         self._pieces = PLAIN
+        self._places: list[torch.Tensor] = []
         self._tiles: tuple[Tiles | None, Tiles | None] = (None, None)
 
     @property
@@ -91,7 +93,7 @@ class SuffixForward:
     def with_pieces(self, pieces: LayerPieces) -> "SuffixForward":
         """The same model with other pieces between its products."""
         other = copy.copy(self)
-        other._pieces = pieces  # noqa: SLF001 - its own class
+        other._pieces, other._places = pieces, []  # noqa: SLF001 - its own class
         return other
 
     def invariant(self, *, compiled: bool) -> "SuffixForward | None":
@@ -112,7 +114,7 @@ class SuffixForward:
             else:
                 return None
             other = copy.copy(self)
-            other._tiles = (whole, wanted)  # noqa: SLF001 - its own class
+            other._tiles, other._places = (whole, wanted), []  # noqa: SLF001 - its own class
             prefix = other.prefix(range(7))
             if compiled:
                 other.compile(prefix)
@@ -127,6 +129,7 @@ class SuffixForward:
         cache = cache.selected(range(len(lengths)))
         for row, length in enumerate(lengths):
             alone, its = self.start(ids[row : row + 1, :length], prefix, ends[row : row + 1])
+            its = its.selected([0])
             kept = zip((*cache.keys, *cache.values), (*its.keys, *its.values), strict=True)
             if together is None or alone is None or not torch.equal(together[row], alone[0]):
                 return False
@@ -151,7 +154,8 @@ class SuffixForward:
         """Run the first tokens after `prefix`: `ids` of shape (rows, tokens), filled up at the right with anything.
 
         Returns the logits, of shape (rows, n, vocabulary), at `positions`, of shape (rows, n) and counted from the
-        first of `ids` (None for no logits), and the keys and values of all of `ids`.
+        first of `ids` (None for no logits), and the keys and values of all of `ids`, which with `positions` are valid
+        until the next `start`.
         """
         tokens = ids.shape[1]
         own = torch.arange(tokens, device=self._device)[None]
@@ -159,7 +163,7 @@ class SuffixForward:
             cache = KeptCache([], [])
             return self._run(ids, own, prefix, cache, positions, tokens), cache
         lengths = [tokens] * len(ids) if positions is None else (positions[:, -1] + 1).tolist()
-        cache = KeptCache([], []) if min(lengths) == tokens else PackedCache(lengths)
+        cache = KeptCache([], []) if positions is None else PackedCache(lengths, tokens, self._places)
         return self._run(ids, own, prefix, cache, positions, tokens, [(length, length) for length in lengths]), cache
 
     def resume(
@@ -214,7 +218,14 @@ class SuffixForward:
         attention = self._attention(seen, prefix, pieces, sizes, in_order=in_order)
         into = pieces.normed(hidden, self._layers[0].into_attention, self._eps)
         for index, layer in enumerate(self._layers):
-            heads = layer.qkv(into, tiles).unflatten(-1, (-1, self._head_size))
+            if index == 0 and sizes:
+                # Equal tokens go into the first layer alike, and most are the template's.
+                _, of, first = np.unique(packed_ids.numpy(), return_index=True, return_inverse=True)
+                product = layer.qkv(filled_up(into[torch.from_numpy(of)], tiles), tiles)
+                product = filled_up(product[torch.from_numpy(first)], tiles)
+            else:
+                product = layer.qkv(into, tiles)
+            heads = product.unflatten(-1, (-1, self._head_size))
             turned, values = heads.split([self._query_heads + self._key_heads, self._key_heads], dim=1)
             query, keys = pieces.rotated(turned, layer.norms, self._eps, rotation, self._query_heads)
             query, keys, values = query[:cells], keys[:cells], values[:cells]
