@@ -134,7 +134,11 @@ def test_p9_long_prompts_go_through_in_parts(
     forward = SuffixForward(tiny.model)
 
     def watched(run: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda ids, *more: (widths.append(ids.shape[1]), run(ids, *more))[1]
+        def wide(ids: torch.Tensor, *more: Any) -> Any:
+            widths.append(ids.shape[1])
+            return run(ids, *more)
+
+        return wide
 
     for name in ("start", "resume"):
         monkeypatch.setattr(forward, name, watched(getattr(forward, name)))
