@@ -190,7 +190,10 @@ class ScriptedForward(DelegatingForward):
             is_other = self._begun[:, None] & (before == self._before_label)
             chosen = torch.where(is_other, self._other_label, chosen)
             self._begun = None
-        return logits.scatter_(2, chosen[..., None], _CERTAIN)
+        # Not `scatter_`, which copies all of the logits on a CPU.
+        rows, places = (torch.arange(count, device=ids.device) for count in chosen.shape)
+        logits[rows[:, None], places, chosen] = _CERTAIN
+        return logits
 
 
 def scripted_decoder(

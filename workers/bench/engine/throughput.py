@@ -71,10 +71,10 @@ class Work:
         return own + VERDICT_TOKENS[self.task] - 1
 
     def rows_per_pass(self, limits: PassLimits) -> int:
-        """Tokens of the median pass, padding included."""
+        """Tokens of the median pass."""
         lengths = [len(prompt) - FRAMES[self.task][0] + VERDICT_TOKENS[self.task] - 1 for prompt in self.prompts]
         passes = cut_into_passes(lengths, limits)
-        return round(statistics.median(len(indices) * max(lengths[i] for i in indices) for indices in passes))
+        return round(statistics.median(sum(lengths[index] for index in indices) for indices in passes))
 
     def gflop_per_message(self) -> float:
         """Multiplications and additions, each counted, of all layers, attention and the vocabulary's rows."""

@@ -31,8 +31,9 @@ from workers.serving.engine.verdict_decoder import Answer, VerdictDecoder
 from workers.serving.engine.verdict_draft import VerdictDrafts
 from workers.serving.engine.verdict_format import QWEN3GUARD_GEN, VerdictFormat
 
-# A CPU is busy with a few messages, and its caches are small; a GPU wants thousands of tokens to be busy at all.
-_CPU_LIMITS: Final = PassLimits(tokens=1024, rows=8, padding=0.1)
+# A CPU is busy with a few messages, its caches are small, and padding costs it nothing; a GPU wants thousands of tokens
+# to be busy at all.
+_CPU_LIMITS: Final = PassLimits(tokens=1280, rows=8, padding=1.0)
 _GPU_LIMITS: Final = PassLimits(tokens=32_768, rows=256, padding=0.1, small_rows=32)
 # A command that judges a few messages and ends is over before compiling would pay.
 _MESSAGES_UNTIL_COMPILING: Final = 256

@@ -111,12 +111,12 @@ def test_where_numbers_of_rows_matter_tiles_have_one(forward: SuffixForward, mon
 def test_attention_that_depends_on_the_neighbours_is_found_out(
     forward: SuffixForward, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    attention = suffix_forward.PrefixAttention
+    attention = suffix_forward.RowAttention
 
     def by_rows(*inputs: Any, sizes: Any, **how: Any) -> Any:
         found = attention(*inputs, sizes=sizes, **how)
         return found if sizes is None else lambda *tensors: found(*tensors) * (1 + len(sizes) / 64)
 
-    monkeypatch.setattr(suffix_forward, "PrefixAttention", by_rows)
+    monkeypatch.setattr(suffix_forward, "RowAttention", by_rows)
     monkeypatch.setattr(suffix_forward, "_TILES", [(Tiles(32, 64), Tiles(32, 32))])
     assert forward.invariant(compiled=False) is None

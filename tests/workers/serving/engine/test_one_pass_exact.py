@@ -11,7 +11,7 @@ import torch
 from tests.workers.serving.engine.random_models import as_loaded, full_logits, greedy, prompt_of, random_model
 from workers.serving.engine.completion import Conversation, PreparedPrompt
 from workers.serving.engine.forward import suffix_forward
-from workers.serving.engine.forward.attention import PrefixAttention
+from workers.serving.engine.forward.attention import RowAttention
 from workers.serving.engine.forward.suffix_forward import SuffixForward
 from workers.serving.engine.loading import LoadedModel, load_model
 from workers.serving.engine.one_pass import OnePassEngine
@@ -131,11 +131,19 @@ def test_p9_long_prompts_go_through_in_parts(
 ) -> None:
     monkeypatch.setattr("workers.serving.engine.verdict_decoder._TOKENS_AT_ONCE", at_once)
     widths: list[int] = []
-    embed: Any = tiny.model.get_input_embeddings()
-    hook = embed.register_forward_hook(lambda _module, inputs, _output: widths.append(inputs[0].shape[1]))
+    forward = SuffixForward(tiny.model)
+
+    def watched(run: Callable[..., Any]) -> Callable[..., Any]:
+        def wide(ids: torch.Tensor, *more: Any) -> Any:
+            widths.append(ids.shape[1])
+            return run(ids, *more)
+
+        return wide
+
+    for name in ("start", "resume"):
+        monkeypatch.setattr(forward, name, watched(getattr(forward, name)))
     prompts = [prompt_of(ids) for ids in PROMPTS]
-    answers = _decoded(SuffixForward(tiny.model), prompts, _Told(truth, (4,)), 610)
-    hook.remove()
+    answers = _decoded(forward, prompts, _Told(truth, (4,)), 610)
     assert [answer.ids for answer in answers] == list(truth.values())
     assert _worst(tiny.model, prompts, answers) < TOLERANCE
     assert max(widths[1:]) <= max(at_once, 40) * 2 + NEW_TOKENS + 20
@@ -149,8 +157,8 @@ def _shifted(forward: SuffixForward, patch: pytest.MonkeyPatch) -> None:
 def _unmasked(_forward: SuffixForward, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
         suffix_forward,
-        "PrefixAttention",
-        lambda seen, *more, **sizes: PrefixAttention(torch.ones_like(seen), *more, **sizes),
+        "RowAttention",
+        lambda seen, *more, **sizes: RowAttention(torch.ones_like(seen), *more, **sizes),
     )
 
 

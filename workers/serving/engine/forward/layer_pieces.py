@@ -11,7 +11,6 @@ from typing import Any, Final
 
 import torch
 from torch.nn import functional
-from transformers.models.qwen3.modeling_qwen3 import apply_rotary_pos_emb
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -40,8 +39,14 @@ def rotated(
     query, keys = heads[:, :query_heads], heads[:, query_heads:]
     query = functional.rms_norm(query, norms[0].shape, norms[0], eps)
     keys = functional.rms_norm(keys, norms[1].shape, norms[1], eps)
-    turned: tuple[torch.Tensor, torch.Tensor] = apply_rotary_pos_emb(query, keys, *rotation, unsqueeze_dim=1)
-    return turned
+    return _turned(query, rotation), _turned(keys, rotation)
+
+
+def _turned(heads: torch.Tensor, rotation: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    """Transformers' `apply_rotary_pos_emb`; by halves, compiled code takes half as long."""
+    first, second = heads.chunk(2, dim=-1)
+    (cos, _), (sin, _) = (angle[:, None].chunk(2, dim=-1) for angle in rotation)  # both halves are the same
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
 
 
 def gated(gate_up: torch.Tensor) -> torch.Tensor:

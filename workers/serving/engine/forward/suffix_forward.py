@@ -5,15 +5,16 @@ their attention sees. Knows nothing of tokenizers, drafts or verdicts.
 """
 
 import copy
-import math
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any, Final
 
+import numpy as np
 import torch
 from transformers import PreTrainedModel, Qwen3ForCausalLM
 
-from workers.serving.engine.forward.attention import PrefixAttention
-from workers.serving.engine.forward.kept_cache import KeptCache, PrefixCache
+from workers.serving.engine.forward.attention import PrefixAttention, RowAttention
+from workers.serving.engine.forward.kept_cache import KeptCache, PackedCache, PrefixCache
 from workers.serving.engine.forward.layer_pieces import PLAIN, LayerPieces, compiled_pieces
 from workers.serving.engine.forward.weights import Product, Tiles, filled_up, layers_of
 
@@ -56,6 +57,7 @@ class SuffixForward:
         self._device: torch.device = network.device
         self._eps: float = network.config.rms_norm_eps
         self._pieces = PLAIN
+        self._places: list[torch.Tensor] = []
         self._tiles: tuple[Tiles | None, Tiles | None] = (None, None)
 
     @property
@@ -91,7 +93,7 @@ class SuffixForward:
     def with_pieces(self, pieces: LayerPieces) -> "SuffixForward":
         """The same model with other pieces between its products."""
         other = copy.copy(self)
-        other._pieces = pieces  # noqa: SLF001 - its own class
+        other._pieces, other._places = pieces, []  # noqa: SLF001 - its own class
         return other
 
     def invariant(self, *, compiled: bool) -> "SuffixForward | None":
@@ -112,7 +114,7 @@ class SuffixForward:
             else:
                 return None
             other = copy.copy(self)
-            other._tiles = (whole, wanted)  # noqa: SLF001 - its own class
+            other._tiles, other._places = (whole, wanted), []  # noqa: SLF001 - its own class
             prefix = other.prefix(range(7))
             if compiled:
                 other.compile(prefix)
@@ -124,8 +126,10 @@ class SuffixForward:
         ids = torch.arange(len(lengths) * max(lengths)).view(len(lengths), -1) % self.words
         ends = torch.tensor(lengths)[:, None] - 1
         together, cache = self.start(ids, prefix, ends)
+        cache = cache.selected(range(len(lengths)))
         for row, length in enumerate(lengths):
             alone, its = self.start(ids[row : row + 1, :length], prefix, ends[row : row + 1])
+            its = its.selected([0])
             kept = zip((*cache.keys, *cache.values), (*its.keys, *its.values), strict=True)
             if together is None or alone is None or not torch.equal(together[row], alone[0]):
                 return False
@@ -150,16 +154,17 @@ class SuffixForward:
         """Run the first tokens after `prefix`: `ids` of shape (rows, tokens), filled up at the right with anything.
 
         Returns the logits, of shape (rows, n, vocabulary), at `positions`, of shape (rows, n) and counted from the
-        first of `ids` (None for no logits), and the keys and values of all of `ids`.
+        first of `ids` (None for no logits), and the keys and values of all of `ids`, which with `positions` are valid
+        until the next `start`.
         """
         tokens = ids.shape[1]
         own = torch.arange(tokens, device=self._device)[None]
-        cache = KeptCache([], [])
-        sizes: list[tuple[int, int]] = []
-        if self._device.type == "cpu":
-            lengths = [tokens] * len(ids) if positions is None else (positions[:, -1] + 1).tolist()
-            sizes = [(length, length) for length in lengths]
-        return self._run(ids, own, prefix, cache, positions, tokens, in_order=True, sizes=sizes), cache
+        if self._device.type != "cpu":
+            cache = KeptCache([], [])
+            return self._run(ids, own, prefix, cache, positions, tokens), cache
+        lengths = [tokens] * len(ids) if positions is None else (positions[:, -1] + 1).tolist()
+        cache = KeptCache([], []) if positions is None else PackedCache(lengths, tokens, self._places)
+        return self._run(ids, own, prefix, cache, positions, tokens, [(length, length) for length in lengths]), cache
 
     def resume(
         self,
@@ -174,10 +179,10 @@ class SuffixForward:
         `cache` must have room for them. Takes and returns else what `start` does.
         """
         own = filled[:, None] + torch.arange(ids.shape[1], device=self._device)
-        sizes: list[tuple[int, int]] = []
-        if self._device.type == "cpu":
-            sizes = [(ids.shape[1], length + ids.shape[1]) for length in filled.tolist()]
-        return self._run(ids, own, prefix, cache, positions, cache.capacity, sizes=sizes)
+        sizes = (
+            [(ids.shape[1], length + ids.shape[1]) for length in filled.tolist()] if self._device.type == "cpu" else []
+        )
+        return self._run(ids, own, prefix, cache, positions, cache.capacity, sizes, in_order=False)
 
     def _run(
         self,
@@ -187,37 +192,58 @@ class SuffixForward:
         cache: KeptCache,
         positions: torch.Tensor | None,
         visible: int,
-        *,
-        in_order: bool = False,
         sizes: Sequence[tuple[int, int]] = (),
+        *,
+        in_order: bool = True,
     ) -> torch.Tensor | None:
+        """`sizes` are each row's (new tokens, own keys) on a CPU, where padding goes through no product."""
         # One change of pieces, even if new ones are ready while this runs.
         pieces = self._pieces if ids.numel() > 1 or self._tiles[0] else PLAIN
         rows, tokens = ids.shape
         tiles, wanted = self._tiles
-        hidden = filled_up(self._embed(ids).flatten(0, 1), tiles)
-        cos, sin = self._rotary(hidden, own + prefix.tokens)
-        rotation = tuple(filled_up(a.expand(rows, -1, -1).flatten(0, 1).contiguous(), tiles) for a in (cos, sin))
+        places = own.expand(rows, -1)
+        # Of each row, where its first token is.
+        starts = torch.arange(0, rows * tokens, tokens, device=self._device)
+        packed_ids, packed_places = ids.flatten(), places.flatten()
+        if sizes and min(new for new, _ in sizes) < tokens:
+            packed_ids, packed_places = (
+                torch.cat([row[:new] for row, (new, _) in zip(of_all, sizes, strict=True)]) for of_all in (ids, places)
+            )
+            starts = torch.tensor([0, *accumulate(new for new, _ in sizes)])[:-1]
+        cells = len(packed_ids)
+        hidden = filled_up(self._embed(packed_ids[None])[0], tiles)
+        rotation = tuple(filled_up(a[0], tiles) for a in self._rotary(hidden, packed_places[None] + prefix.tokens))
         # A token sees its row's tokens up to itself; padding lies behind all of them.
         seen = torch.arange(visible, device=self._device) <= own[..., None]
-        attention = self._attention(seen, prefix, pieces, in_order=in_order, sizes=sizes)
-        at = torch.arange(rows, device=self._device)[:, None]
+        attention = self._attention(seen, prefix, pieces, sizes, in_order=in_order)
         into = pieces.normed(hidden, self._layers[0].into_attention, self._eps)
         for index, layer in enumerate(self._layers):
-            heads = layer.qkv(into, tiles).unflatten(-1, (-1, self._head_size))
-            query, *new = self._turned(heads, layer.norms, rotation, pieces, (rows, tokens))
-            kept = cache.keep(index, own, *new)
+            if index == 0 and sizes:
+                # Equal tokens go into the first layer alike, and most are the template's.
+                _, of, first = np.unique(packed_ids.numpy(), return_index=True, return_inverse=True)
+                product = layer.qkv(filled_up(into[torch.from_numpy(of)], tiles), tiles)
+                product = filled_up(product[torch.from_numpy(first)], tiles)
+            else:
+                product = layer.qkv(into, tiles)
+            heads = product.unflatten(-1, (-1, self._head_size))
+            turned, values = heads.split([self._query_heads + self._key_heads, self._key_heads], dim=1)
+            query, keys = pieces.rotated(turned, layer.norms, self._eps, rotation, self._query_heads)
+            query, keys, values = query[:cells], keys[:cells], values[:cells]
+            cache.keep(index, own, keys, values)
             if index == len(self._layers) - 1:
                 # Of the last layer only the keys and values are needed everywhere, the rest where logits are wanted.
                 if positions is None:
                     return None
-                query = query.transpose(1, 2)[at, positions].transpose(1, 2)
-                tiles = wanted
-                hidden = hidden[: rows * tokens].unflatten(0, (rows, tokens))[at, positions].flatten(0, 1)
-                hidden = filled_up(hidden, tiles)
+                at = (starts[:, None] + positions).flatten()
+                query, hidden, tiles = query[at], filled_up(hidden[at], wanted), wanted
+                row = torch.arange(rows, device=self._device)[:, None]
+                seen = seen.expand(rows, -1, -1)[row, positions]
                 sizes = [(positions.shape[1], keys) for _, keys in sizes]
-                attention = self._attention(seen.expand(rows, -1, -1)[at, positions], prefix, pieces, sizes=sizes)
-            attended = attention(query, (prefix.keys[index], prefix.values[index]), kept).flatten(0, 1)
+                attention = self._attention(seen, prefix, pieces, sizes, in_order=False)
+            its: Any = (
+                cache.of_rows(index, [keys for _, keys in sizes]) if sizes else (cache.keys[index], cache.values[index])
+            )
+            attended = attention(query, (prefix.keys[index], prefix.values[index]), its)
             update = layer.out(filled_up(attended, tiles), tiles)
             hidden, into = pieces.added_and_normed(hidden, update, layer.into_mlp, self._eps)
             update = layer.down(pieces.gated(layer.gate_up(into, tiles)), tiles)
@@ -226,37 +252,19 @@ class SuffixForward:
         logits = self._head(into, tiles)
         return logits if positions is None else logits[: positions.numel()].unflatten(0, (rows, -1))
 
-    def _turned(
-        self,
-        heads: torch.Tensor,
-        norms: tuple[torch.Tensor, torch.Tensor],
-        rotation: tuple[torch.Tensor, ...],
-        pieces: LayerPieces,
-        shape: tuple[int, int],
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Rotated queries and keys, and values, of shape (rows, heads, tokens, head size), for (rows, tokens)."""
-        turned, values = heads.split([self._query_heads + self._key_heads, self._key_heads], dim=1)
-        query, keys = pieces.rotated(turned, norms, self._eps, rotation, self._query_heads)
-        cells = math.prod(shape)
-        query, keys, values = (x[:cells].unflatten(0, shape).transpose(1, 2) for x in (query, keys, values))
-        return query, keys, values
-
     def _attention(
         self,
         seen: torch.Tensor,
         prefix: PrefixCache,
         pieces: LayerPieces,
+        sizes: Sequence[tuple[int, int]],
         *,
-        in_order: bool = False,
-        sizes: Sequence[tuple[int, int]] = (),
-    ) -> PrefixAttention:
-        return PrefixAttention(
-            seen,
-            pieces.weighed,
-            in_order=in_order and self._head.dtype in (torch.bfloat16, torch.float16),
-            sizes=sizes,
-            shared_keys=prefix.tokens,
-            key_heads=self._key_heads,
-            groups=self._query_heads // self._key_heads,
-            scale=self._scale,
-        )
+        in_order: bool,
+    ) -> Any:
+        groups = self._query_heads // self._key_heads
+        if sizes:
+            return RowAttention(
+                seen, pieces.weighed, sizes=sizes, shared_keys=prefix.tokens, groups=groups, scale=self._scale
+            )
+        in_order = in_order and self._head.dtype in (torch.bfloat16, torch.float16)
+        return PrefixAttention(seen, in_order=in_order, shared_keys=prefix.tokens, groups=groups, scale=self._scale)

@@ -36,7 +36,8 @@ def captured(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 
         def replay() -> None:
             ids, positions = buffers.inputs(size)
-            buffers.take(size, *self._forward.start(ids, prefix, positions))
+            logits, cache = self._forward.start(ids, prefix, positions)
+            buffers.take(size, logits, cache.first(size.rows))
 
         return replay
 
