@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+import workers.cli.top  # noqa: F401 - commands are imported when they are called, and its help shall name the true address
 from pipelines.breaker.alarms import BreakerView, DeadLetterCounts
 from schemas.errors import ModerationError
 from tests.weir_result import Result
