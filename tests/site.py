@@ -66,13 +66,16 @@ class Site:
 
     def settings_with(self, **sections: dict[str, Any]) -> Settings:
         """Settings of this test; sections as in `weir.yaml`, added to those that every test here needs."""
-        kafka = {
+        kafka: dict[str, Any] = {
             "bootstrap_servers": self._broker.bootstrap_servers,
             "api_version": self._broker.api_version,
             "group_id": f"group-{self.suffix}",
             "heartbeat_interval_ms": 200,
             **sections.pop("kafka", {}),
         }
+        if self._broker.api_version is not None:
+            # A join that ends between two polls is begun again, and the mock cluster then waits nearly as long.
+            kafka.setdefault("session_timeout_ms", 10_000)
         delivery = {
             "commit_interval_s": 0.05,
             "backoff_initial_s": 0.01,
