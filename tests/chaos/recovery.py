@@ -1,4 +1,4 @@
-"""How long nothing was published after a death, told from the times that the records of the output topics bear.
+"""How long nothing was published after a death, or at all, by the times that the records of the output topics bear.
 
 Producers of outcomes stamp them when they send them, by the clock of this machine.
 """
@@ -6,6 +6,7 @@ Producers of outcomes stamp them when they send them, by the clock of this machi
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 from schemas.record import SourceRecord
 from tests.chaos.oracle import read_verdict
@@ -25,3 +26,15 @@ def recovered_s(verdicts: Iterable[SourceRecord], died_at: float) -> dict[int, f
         if after_s >= 0:
             first[partition] = min(after_s, first.get(partition, after_s))
     return first
+
+
+def standing_s(verdicts: Iterable[SourceRecord], since: float) -> dict[int, float]:
+    """For each input partition the longest time between two verdicts after that time, in seconds."""
+    times: dict[int, list[float]] = {}
+    for record in verdicts:
+        if record.timestamp_ms / 1000 >= since:
+            times.setdefault(read_verdict(record).source[0], []).append(record.timestamp_ms / 1000)
+    return {
+        partition: round(max((later - earlier for earlier, later in pairwise(sorted(found))), default=0.0), 1)
+        for partition, found in sorted(times.items())
+    }

@@ -1,4 +1,4 @@
-"""The scripted guard as an engine, inside a real guard replica on Ray Serve, whose process a text can kill.
+"""The scripted guard as an engine, inside a real guard replica on Ray Serve, which a text can kill or hold for good.
 
 Notes in a file for each process when it was ready and when a batch began and ended, for a test to read.
 """
@@ -15,12 +15,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tests.chaos.ruled_guard import KILL, RAISE, STALLED, STEP_S, output_for, wait_asked_ms
+from tests.chaos.ruled_guard import HANG, HANG_ONCE, KILL, RAISE, STALLED, STEP_S, output_for, wait_asked_ms
 from workers.serving.engine.completion import Completion, Conversation, Engine, EngineIdentity, PreparedPrompt
-from workers.serving.guard_replica import GuardReplica
+from workers.serving.guard_replica import DeployedGuardReplica
 from workers.settings.loading import Settings
 
 READY, BEGUN, ENDED = "ready", "begun", "ended"
+ONCE_S = 10.0
 
 
 class Note(NamedTuple):
@@ -43,6 +44,7 @@ class RuledEngine(Engine):
 
     def __init__(self, folder: Path) -> None:
         self._stalled = folder / STALLED
+        self._hung = folder / "replica-has-hung"
         self._notes = folder / f"replica-{os.getpid()}.notes"
         self._note(READY, 0)
 
@@ -55,7 +57,11 @@ class RuledEngine(Engine):
         """See `Engine`."""
         texts = [bytes(prompt.token_ids.astype(np.uint8)).decode() for prompt in prompts]
         self._note(BEGUN, len(texts))
-        while self._stalled.exists():
+        if any(HANG_ONCE in text for text in texts) and not self._hung.exists():
+            self._hung.touch()
+            time.sleep(ONCE_S)
+        hangs = any(HANG in text for text in texts)
+        while hangs or self._stalled.exists():
             time.sleep(STEP_S)
         time.sleep(max(map(wait_asked_ms, texts)) / 1000)
         if any(KILL in text for text in texts):
@@ -74,7 +80,7 @@ class RuledEngine(Engine):
             file.write(json.dumps(Note(os.getpid(), time.time(), what, size)) + "\n")
 
 
-class RuledReplica(GuardReplica):
+class RuledReplica(DeployedGuardReplica):
     """A guard replica with that engine; the setting `guard.model` names the folder."""
 
     def __init__(self, settings: Settings) -> None:

@@ -18,6 +18,7 @@ SAFE = "Safety: Safe\nCategories: None"
 UNSAFE = "Safety: Unsafe\nCategories: Violent"
 PROVENANCE = Provenance(model="ruled", revision="1", prompt_sha256="0", engine="ruled", dtype="none", parser="1")
 RAISE, KILL, GARBLE, HURT, WAIT = "chaos:raise", "chaos:kill", "chaos:garble", "chaos:hurt", "chaos:wait="
+HANG, HANG_ONCE = "chaos:hang", "chaos:once-hang"
 DOWN, STALLED = "guard-down", "guard-stalled"
 STEP_S = 0.02
 

@@ -60,7 +60,7 @@ class ServeSite:
         self._scaled = scaled
         sections = arena.sections(
             SHARED,
-            guard={"model": str(folder), "replicas": guards, "cpus_per_replica": 0.5},
+            guard={"model": str(folder), "replicas": guards, "cpus_per_replica": 0.5, **more.pop("guard", {})},
             serve={"consumers": consumers, "cpus_per_consumer": 0.5},
             **more,
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,9 +21,9 @@ from schemas.reasons import Reason
 from tests.chaos.arena import PARTITIONS, SESSION_S, Arena
 from tests.chaos.conftest import AT_LEAST_ONCE_ONLY, NewArena
 from tests.chaos.load import PLAIN, Event, Mix
-from tests.chaos.recovery import recovered_s
-from tests.chaos.ruled_engine import ENDED, READY, RuledReplica
-from tests.chaos.ruled_guard import KILL
+from tests.chaos.recovery import recovered_s, standing_s
+from tests.chaos.ruled_engine import BEGUN, ENDED, ONCE_S, READY, RuledReplica
+from tests.chaos.ruled_guard import HANG, HANG_ONCE, KILL
 from tests.chaos.serve_site import ROOT, ServeSite
 from tests.chaos.waiting import wait_until
 from workers.serving import app
@@ -30,6 +31,7 @@ from workers.serving.app import GUARD, STREAM
 
 SLOW = Mix(slow_ms=200)
 MAX_CRASHES = 2
+HANGS_S = 4.0
 CHUNK = 8
 # Nobody is ready while a replica is started, and a poisonous record kills one after another.
 CALM_S = 60.0
@@ -99,6 +101,52 @@ def test_poison_that_kills_the_replica_is_quarantined_and_its_neighbours_are_jud
     deaths = sum(note.what == READY for note in serving.notes) - 1
     sys.stdout.write(f"{deaths} replicas died of it\n")
     assert deaths <= 2 * MAX_CRASHES + math.ceil(math.log2(CHUNK))
+
+
+@AT_LEAST_ONCE_ONLY
+def test_a_record_that_hangs_its_replica_is_quarantined_and_its_neighbours_are_judged(
+    new_arena: NewArena, new_serving: NewServing
+) -> None:
+    arena = new_arena(seed=807)
+    serving = new_serving(
+        arena,
+        guards=2,
+        guard={"batch_timeout_s": HANGS_S},
+        delivery={"chunk_size": CHUNK, "max_crashes": MAX_CRASHES},
+    )
+    wait_for_verdicts(arena, 40)
+    text = json.dumps({"event_id": "hangs", "text": f"hello {HANG}"}).encode()
+    hung_at = time.time()
+    arena.load.produce([Event(b"k1", text, [], Reason.REPLICA_CRASH)])
+    wait_for_verdicts(arena, 400)
+    arena.settle(standstill_s=CALM_S)
+    assert arena.check_closed(duplicates=False).letters == sum(one.is_refused for one in arena.load.sent.values())
+    (letter,) = [one for one in map(read_dead_letter, arena.view.read(arena.topics["dlq"])) if one.attempts > 1]
+    assert (letter.reason, letter.attempts) == (Reason.REPLICA_CRASH, MAX_CRASHES)
+    deaths = sum(note.what == READY for note in serving.notes) - 2
+    stood = standing_s(arena.verdicts(), hung_at)
+    sys.stdout.write(f"{deaths} replicas ended; partitions stood {stood}\n")
+    assert deaths <= 2 * MAX_CRASHES + math.ceil(math.log2(CHUNK))
+
+
+def test_a_call_that_hangs_once_holds_what_it_shares_with_others_for_less_than_it_hangs(
+    new_arena: NewArena, new_serving: NewServing
+) -> None:
+    arena = new_arena(seed=808)
+    serving = new_serving(arena, guards=2, delivery={"chunk_size": 64})
+    wait_for_verdicts(arena, 40)
+    text = json.dumps({"event_id": "hangs", "text": f"hello {HANG_ONCE}"}).encode()
+    hung_at = time.time()
+    arena.load.produce([Event(b"k1", text, [], None)])
+    while time.time() < hung_at + ONCE_S + 2:
+        arena.produce(2, PLAIN)
+        time.sleep(0.02)
+    arena.settle(standstill_s=CALM_S)
+    arena.check_closed(duplicates=False)
+    stood = standing_s(arena.verdicts(), hung_at)
+    sys.stdout.write(f"a call hung for {ONCE_S:.0f} s; partitions stood {stood}\n")
+    assert min(stood.values()) < ONCE_S / 2, "all partitions stood"
+    assert {note.what for note in serving.notes} == {READY, BEGUN, ENDED}
 
 
 def test_guard_replicas_killed_again_and_again(new_arena: NewArena, new_serving: NewServing) -> None:

@@ -7,12 +7,14 @@ the model wrote.
 import asyncio
 import gc
 import logging
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, redirect_stderr
 from dataclasses import dataclass
 from itertools import chain
+from math import inf
 from operator import attrgetter
 from secrets import token_bytes
 from time import perf_counter
@@ -37,6 +39,8 @@ from workers.telemetry.log import configure_logging, ids_of, log_event
 log = logging.getLogger(__name__)
 # More than the splitting of one poisonous chunk makes in a row.
 MAX_FAILURES = 32
+# A batch hangs that takes so many times as long as is usual for its tokens, and so many seconds (decision 0034).
+HANGS_TIMES, HANGS_AFTER_S = 20.0, 30.0
 # Background calls that a replica takes on; Serve gives it 512 calls at a time, which are for live ones.
 MAX_BACKGROUND_CALLS = 16
 # What a backend outside the replica ends with: it says nothing of the items, nor of the replica.
@@ -109,7 +113,7 @@ class GuardReplica:
         self._cache = VerdictCache(settings.guard.cache_size)
         self._batch_timeout_s = settings.guard.batch_timeout_s
         self._failures = 0
-        self._running_since: dict[object, float] = {}
+        self._hangs_at: dict[object, float] = {}
         self._busy = BusyShare(slots=self._engine.concurrency)
 
     async def judge(self, requests: Sequence[GuardRequest]) -> GuardReply:
@@ -179,11 +183,11 @@ class GuardReplica:
         """Serve's health check.
 
         Raises:
-            RuntimeError: batch after batch has raised, or one does not end: the device or engine is broken.
+            BatchHangsError: a batch does not end.
+            RuntimeError: batch after batch has raised: the device or engine is broken.
         """
-        running_s = perf_counter() - min(self._running_since.values(), default=perf_counter())
-        if running_s > self._batch_timeout_s:
-            raise RuntimeError(f"a batch has been running for {running_s:.0f} s")
+        if (overdue_s := perf_counter() - min(self._hangs_at.values(), default=inf)) > 0:
+            raise BatchHangsError(f"a batch should have ended {overdue_s:.0f} s ago")
         if self._failures >= MAX_FAILURES:
             raise RuntimeError(f"the last {self._failures} batches raised")
 
@@ -244,7 +248,8 @@ class GuardReplica:
             {"moderation.batch.size": len(batch), "moderation.batch.tokens": sum(len(prompt) for prompt in prompts)},
         )
         error: str | None = None
-        started = self._running_since[span] = perf_counter()
+        started = perf_counter()
+        self._hangs_at[span] = started + self._longest_s(prompts)
         is_live = background < len(batch)
         if is_live:  # work that gives way is no reason for another replica
             self._busy.begin()
@@ -261,7 +266,7 @@ class GuardReplica:
             log.error(log_event("batch_failed", size=len(batch), error=error, **ids_of(span.carrier)))
             raise
         finally:
-            del self._running_since[span]
+            del self._hangs_at[span]
             if is_live:
                 self._busy.end()
             span.end(error)
@@ -273,6 +278,17 @@ class GuardReplica:
             self._cache.keep(group[0].key, completion, span.carrier)
         return [_Ran(completion, span.carrier, span.started_ns, guard_ms) for completion in completions]
 
+    def _longest_s(self, prompts: Sequence[PreparedPrompt]) -> float:
+        """For how long a batch may run."""
+        if self._engine.identity.device == "remote":  # its server works for others, too; its calls have a time-out
+            return self._batch_timeout_s
+        usual_s = self._batcher.usual_s(sum(map(len, prompts)))
+        return min(self._batch_timeout_s, max(HANGS_AFTER_S, HANGS_TIMES * usual_s))
+
+
+class BatchHangsError(RuntimeError):
+    """The engine does not come back."""
+
 
 def _told(error: Exception) -> ModerationError:
     """What a caller is told of an error: of the engine's own, whose text may quote the input, the kind alone."""
@@ -280,11 +296,22 @@ def _told(error: Exception) -> ModerationError:
 
 
 class DeployedGuardReplica(GuardReplica):
-    """The replica of a process of its own."""
+    """The replica of a process of its own, which ends with a batch that hangs.
 
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
+    Serve would let the batch go on, for `delivery.drain_timeout_s`, and all calls that wait for it.
+    """
+
+    def __init__(self, settings: Settings, engine: Engine | None = None) -> None:
+        super().__init__(settings, engine)
         keep_collections_short()
+
+    async def check_health(self) -> None:
+        """See `GuardReplica`."""
+        try:
+            await super().check_health()
+        except BatchHangsError as error:
+            log.critical(log_event("batch_hangs", detail=str(error)))
+            os._exit(1)  # the engine's thread cannot be ended
 
 
 def keep_collections_short() -> None:

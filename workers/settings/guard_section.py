@@ -106,7 +106,11 @@ class GuardSettings(Section):
         ASK_SHARE,
         description="what asks over HTTP may add to the time of a live batch, and to what a live message waits for",
     )
-    batch_timeout_s: PositiveSeconds = Field(300.0, description="a replica whose batch runs longer is replaced")
+    batch_timeout_s: PositiveSeconds = Field(
+        300.0,
+        description="a replica whose batch runs longer is replaced; once some were run, one that runs for 30 s and"
+        " 20 times as long as they did, too",
+    )
     cache_size: Annotated[int, Field(ge=0)] = Field(
         16_384, description="completions that a replica keeps for prompts that come again; 0: none"
     )

@@ -11,16 +11,14 @@ import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from itertools import groupby
-from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
 from pipelines.breaker.alarms import Alarm
 from pipelines.breaker.breaker import Breaker, counted
 from pipelines.guard import Judged
 from pipelines.judging import Judge, ask_batch
-from pipelines.lanes.overtaking import ask_unless_overtaken
-from pipelines.moderation import Moderation, Outcome, Ruling, timestamp
+from pipelines.lanes.overtaking import PROBE_AFTER_S, Answers, Overtaken, answer_or_overtaken
+from pipelines.moderation import Admitted, Moderation, Outcome, Ruling, timestamp
 from schemas.dead_letter import DeadLetter
 from schemas.reasons import NOTHING_TO_JUDGE
 from schemas.record import Partition, SourceRecord
@@ -100,8 +98,7 @@ class Decisions:
             if item.partition.is_lost:
                 continue
             ruling = self.moderation.decide(admitted, answers, judged_at)
-            item.admitted = None
-            item.ruling = ruling
+            item.admitted, item.ruling = None, ruling
             outcome, trace = ruling.outcome, item.trace
             # Decided here, because the tracer nearly always has nothing to do with it.
             if (
@@ -163,7 +160,7 @@ class Calls(Generic[Asked, Answer]):
             yield asked, answer
 
 
-class GuardCalls(Calls[Items, list[list[Judged]] | None]):
+class GuardCalls(Calls[Items, Answers | Overtaken]):
     """Asks a guard about chunks of records."""
 
     def __init__(self, judge: Judge, loop: asyncio.AbstractEventLoop) -> None:
@@ -172,15 +169,18 @@ class GuardCalls(Calls[Items, list[list[Judged]] | None]):
 
     def ask(self, items: Items) -> None:
         """Have the admitted requests of some records judged in one call."""
-        batch = [item.admitted for item in items if item.admitted]
-        is_shared = items[0].partition is not items[-1].partition
-        self._begin(items, (ask_unless_overtaken if is_shared else ask_batch)(batch, self._judge))
+        self._begin(items, self._ask([item.admitted for item in items if item.admitted]))
 
-    def answered(self) -> Iterator[tuple[Items, list[list[Judged]]]]:
-        """What has come back since. What shared a call that was overtaken is asked about by partition."""
+    async def _ask(self, batch: Sequence[Admitted]) -> Answers | Overtaken:
+        asked = asyncio.ensure_future(ask_batch(batch, self._judge))
+        await asyncio.wait({asked}, timeout=PROBE_AFTER_S)
+        return asked.result() if asked.done() else await answer_or_overtaken(asked, batch, self._judge)
+
+    def answered(self) -> Iterator[tuple[Items, Answers]]:
+        """What has come back since. The records of a call that was overtaken are asked about again, by partition."""
         for items, judged in super().answered():
-            if judged is not None:
+            if not isinstance(judged, Overtaken):
                 yield items, judged
                 continue
-            for _, share in groupby(items, attrgetter("partition")):
-                self.ask(list(share))
+            for share, call in judged.asked_apart(items):
+                self._begin(share, call)

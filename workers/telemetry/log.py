@@ -34,6 +34,7 @@ EventName = Literal[
     "audit_lease_not_exclusive",
     "baseline_not_read",
     "batch_failed",
+    "batch_hangs",
     "breaker_opened",
     "breaker_reset",
     "commit_failed",

@@ -56,8 +56,8 @@ class PretendEngine(Engine):
 replicas: list[GuardReplica] = []  # to be closed; those of `tests/workers/serving` are after each test
 
 
-def replica_of(engine: Engine, **guard: Any) -> GuardReplica:
-    replicas.append(GuardReplica(load_settings(guard={"model": "demo", **guard}), engine))
+def replica_of(engine: Engine, kind: type[GuardReplica] = GuardReplica, **guard: Any) -> GuardReplica:
+    replicas.append(kind(load_settings(guard={"model": "demo", **guard}), engine))
     return replicas[-1]
 
 

@@ -66,7 +66,7 @@ def test_no_call_is_too_large_and_there_are_at_most_twice_as_many(counts: list[i
 def test_p6_a_record_that_hangs_holds_no_other_partition_that_shares_its_call(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.lanes.overtaking.PROBE_AFTER_S", 0.05)
+    monkeypatch.setattr("workers.stream.decisions.PROBE_AFTER_S", 0.05)
     gate = Gate()
 
     async def hold_the_stuck_one(requests: Sequence[GuardRequest]) -> None:

@@ -145,6 +145,10 @@ class Batcher(Generic[Item, Answer]):
         """Items of a lane that wait for the engine."""
         return self._lanes.count(lane)
 
+    def usual_s(self, tokens: int) -> float:
+        """Seconds that a batch of so many tokens takes at most, by those before it; infinite where there was none."""
+        return self._lanes.cost.at_most(tokens)
+
     def _start_worker(self) -> None:
         if self._rest is not None:
             self._rest.cancel()

@@ -3,6 +3,8 @@
 Knows nothing of lanes.
 """
 
+from math import inf
+
 LEARNS = 0.05  # share of the newest pass in what is known
 LEAST_SLOPE = 0.02  # of the mean time for a token: an engine that is hardly slower with more of them
 
@@ -41,3 +43,7 @@ class PassCost:
         """Seconds of a pass."""
         token_s = self.token_s
         return max(0.0, self._seconds - token_s * self._tokens) + token_s * tokens
+
+    def at_most(self, tokens: float) -> float:
+        """Seconds that a pass may take and be a usual one: a token of a large one costs no more than of a mean one."""
+        return max(self.of(tokens), tokens * self._seconds / self._tokens) if self.is_known else inf
