@@ -5,6 +5,7 @@
     + GuardUnavailableError    no replica answered: dead, starting, overloaded, gone
   x GuardCallFailedError       a call raised in our own code: bisect, then blame the one record (P6)
   x GuardCrashError            the replica died while it ran the call: retry, count, isolate (P6)
+  x BatchHangsError            an engine does not come back from a batch: its replica ends
   x TerminalError              this record alone is at fault: it becomes a dead letter
     + EventError               the bytes or fields of the event
     + UnparsableOutputError    the model's output is off the grammar (P3)
@@ -44,6 +45,10 @@ class GuardCallFailedError(ModerationError):
 
 class GuardCrashError(ModerationError):
     """The guard replica died while it was running this call."""
+
+
+class BatchHangsError(ModerationError):
+    """An engine does not come back from a batch."""
 
 
 class TerminalError(ModerationError):

@@ -21,7 +21,13 @@ from time import perf_counter
 
 from pipelines.guard import GuardAnswer, GuardReply, GuardRequest
 from pipelines.isolation import PROBE
-from schemas.errors import GuardCallFailedError, GuardCrashError, GuardUnavailableError, ModerationError
+from schemas.errors import (
+    BatchHangsError,
+    GuardCallFailedError,
+    GuardCrashError,
+    GuardUnavailableError,
+    ModerationError,
+)
 from workers.guard.lane import Lane
 from workers.serving.answers import answer_of
 from workers.serving.backlog_policy import BUSY
@@ -284,10 +290,6 @@ class GuardReplica:
             return self._batch_timeout_s
         usual_s = self._batcher.usual_s(sum(map(len, prompts)))
         return min(self._batch_timeout_s, max(HANGS_AFTER_S, HANGS_TIMES * usual_s))
-
-
-class BatchHangsError(RuntimeError):
-    """The engine does not come back."""
 
 
 def _told(error: Exception) -> ModerationError:

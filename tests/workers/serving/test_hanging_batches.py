@@ -11,17 +11,12 @@ from math import inf
 
 import pytest
 
+from schemas.errors import BatchHangsError
 from tests.workers.serving.pretend_engine import PretendEngine, replica_of, request
 from workers.serving import guard_replica
 from workers.serving.batching.pass_cost import PassCost
 from workers.serving.engine.completion import Completion, PreparedPrompt
-from workers.serving.guard_replica import (
-    HANGS_AFTER_S,
-    HANGS_TIMES,
-    BatchHangsError,
-    DeployedGuardReplica,
-    GuardReplica,
-)
+from workers.serving.guard_replica import HANGS_AFTER_S, HANGS_TIMES, DeployedGuardReplica, GuardReplica
 
 TIMEOUT_S = 300.0
 
