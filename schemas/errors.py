@@ -39,6 +39,10 @@ class GuardUnavailableError(RetriableError):
     """No guard replica could answer."""
 
 
+class ReplicaLateError(GuardUnavailableError):
+    """A batch of the replica takes long, and nothing of this call is in it: another replica may answer at once."""
+
+
 class GuardCallFailedError(ModerationError):
     """A guard call raised inside the replica's code; some record of the call may be the cause."""
 

@@ -129,11 +129,12 @@ def test_a_record_that_hangs_its_replica_is_quarantined_and_its_neighbours_are_j
     assert deaths <= 2 * MAX_CRASHES + math.ceil(math.log2(CHUNK))
 
 
+@pytest.mark.parametrize("guards", [2, 3])
 def test_a_call_that_hangs_once_holds_what_it_shares_with_others_for_less_than_it_hangs(
-    new_arena: NewArena, new_serving: NewServing
+    new_arena: NewArena, new_serving: NewServing, guards: int
 ) -> None:
     arena = new_arena(seed=808)
-    serving = new_serving(arena, guards=2, delivery={"chunk_size": 64})
+    serving = new_serving(arena, guards=guards, delivery={"chunk_size": 64})
     wait_for_verdicts(arena, 40)
     text = json.dumps({"event_id": "hangs", "text": f"hello {HANG_ONCE}"}).encode()
     hung_at = time.time()
@@ -145,7 +146,7 @@ def test_a_call_that_hangs_once_holds_what_it_shares_with_others_for_less_than_i
     arena.check_closed(duplicates=False)
     stood = standing_s(arena.verdicts(), hung_at)
     sys.stdout.write(f"a call hung for {ONCE_S:.0f} s; partitions stood {stood}\n")
-    assert min(stood.values()) < ONCE_S / 2, "all partitions stood"
+    assert max(stood.values()) < ONCE_S / 2
     assert {note.what for note in serving.notes} == {READY, BEGUN, ENDED}
 
 

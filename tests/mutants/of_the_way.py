@@ -56,17 +56,32 @@ OF_THE_WAY = (
     Mutant(
         "waits for a call that hangs alone",
         "pipelines/lanes/overtaking.py",
-        "return asked.result() if asked.done() else Overtaken(asked, judge)",
-        "return await asked",
+        "    asked.cancel()\n    return None\n",
+        "    return await asked\n",
         "tests/pipelines/lanes/test_overtaking.py::"
         "test_p6_a_call_is_overtaken_that_takes_longer_than_its_requests_would_one_by_one",
     ),
     Mutant(
         "takes a slow guard for one that hangs",
         "pipelines/lanes/overtaking.py",
-        "timeout=requests * min(took_s)",
-        "timeout=min(took_s)",
+        "timeout=requests * (clock() - begun)",
+        "timeout=clock() - begun",
         "tests/pipelines/lanes/test_overtaking.py::test_a_slow_call_is_waited_for_and_made_once",
+    ),
+    Mutant(
+        "has a record that hangs asked about at every replica",
+        "workers/serving/batching/batcher.py",
+        "if entry.call not in begun and not",
+        "if not",
+        "tests/workers/serving/batching/test_late_batches.py::"
+        "test_p6_the_rest_of_a_call_that_the_batch_is_of_waits_for_it",
+    ),
+    Mutant(
+        "keeps a replica with a batch that hangs",
+        "workers/serving/guard_replica.py",
+        "            os._exit(1)  #",
+        "            pass  #",
+        "tests/workers/serving/test_hanging_batches.py::test_the_replica_of_a_process_of_its_own_ends_it",
     ),
     Mutant(
         "spends attempts while the guard is down",

@@ -10,13 +10,16 @@ from typing import Any
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError, WorkerCrashedError
 from ray.serve.exceptions import RayServeException
 
+from pipelines.backoff import Backoff
 from pipelines.guard import Chunk, GuardReply, GuardRequest
-from schemas.errors import GuardCallFailedError, GuardCrashError, GuardUnavailableError
+from schemas.errors import GuardCallFailedError, GuardCrashError, GuardUnavailableError, ReplicaLateError
 from workers.guard.lane import Lane
 
 # Of one client under way at a time, so that they cannot fill a replica's queue, which has 512 places.
 BACKGROUND_CALLS = 4
 ASK_CALLS = 256
+# Before a call is sent again that a replica has turned away: Serve may choose the same one.
+AGAIN_S, MOST_AGAIN_S = 0.05, 0.4
 
 
 class GuardClient:
@@ -24,7 +27,8 @@ class GuardClient:
 
     Args:
         handle: Serve handle of the deployment.
-        timeout_s: a call that takes longer is cancelled and counts as unavailable.
+        timeout_s: a call that takes longer is cancelled and counts as unavailable. One that a replica turns away is
+            sent again, until it has taken as long.
         lane: whose turn its calls are. A background call may wait until its time-out again and again. Of those that
             are not live so many are under way at a time, and the others wait here.
     """
@@ -44,8 +48,19 @@ class GuardClient:
             return await self._ask(self._handle.judge_ask if ask else self._handle.judge_background, requests)
 
     async def _ask(self, method: Any, requests: Sequence[GuardRequest]) -> GuardReply:
-        reply: GuardReply = await answer_of_call(method.remote(Chunk(requests)), self._timeout_s)
-        return reply
+        clock = asyncio.get_running_loop().time
+        until = clock() + self._timeout_s
+        waits = Backoff(AGAIN_S, MOST_AGAIN_S)
+        while True:
+            try:
+                reply: GuardReply = await answer_of_call(method.remote(Chunk(requests)), self._timeout_s)
+            except ReplicaLateError:
+                wait_s = waits.next_wait_s()
+                if clock() + wait_s > until:
+                    raise
+                await asyncio.sleep(wait_s)
+            else:
+                return reply
 
 
 async def answer_of_call(response: Any, timeout_s: float) -> Any:

@@ -27,6 +27,7 @@ from schemas.errors import (
     GuardCrashError,
     GuardUnavailableError,
     ModerationError,
+    ReplicaLateError,
 )
 from workers.guard.lane import Lane
 from workers.serving.answers import answer_of
@@ -114,6 +115,7 @@ class GuardReplica:
             ask_share=settings.guard.ask_share,
             concurrency=self._engine.concurrency,
             blameless=BACKEND_ERRORS,
+            late=_batch_late,
         )
         self._measures = GuardMeasures(self._engine, load_s, self._batcher.waiting)
         self._cache = VerdictCache(settings.guard.cache_size)
@@ -127,6 +129,7 @@ class GuardReplica:
 
         Raises:
             GuardCallFailedError: the engine raised; names the kind of its error, whose text may quote the input.
+            ReplicaLateError: it waits for a batch that takes far longer than is usual.
             GuardUnavailableError: the engine's server does not answer.
             GuardCrashError: its server died while it ran this.
         """
@@ -136,7 +139,7 @@ class GuardReplica:
         """The same for somebody who waits: first in each batch, within bounds that live items do not feel.
 
         Raises:
-            GuardCallFailedError: see `judge`, and for the other two.
+            GuardCallFailedError: see `judge`, and for the others.
         """
         return await self._judge(requests, Lane.ASK)
 
@@ -290,6 +293,11 @@ class GuardReplica:
             return self._batch_timeout_s
         usual_s = self._batcher.usual_s(sum(map(len, prompts)))
         return min(self._batch_timeout_s, max(HANGS_AFTER_S, HANGS_TIMES * usual_s))
+
+
+def _batch_late() -> ReplicaLateError:
+    log.warning(log_event("batch_late"))
+    return ReplicaLateError("a batch takes far longer than is usual")
 
 
 def _told(error: Exception) -> ModerationError:

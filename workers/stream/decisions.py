@@ -17,7 +17,7 @@ from pipelines.breaker.alarms import Alarm
 from pipelines.breaker.breaker import Breaker, counted
 from pipelines.guard import Judged
 from pipelines.judging import Judge, ask_batch
-from pipelines.lanes.overtaking import PROBE_AFTER_S, Answers, Overtaken, answer_or_overtaken
+from pipelines.lanes.overtaking import PROBE_AFTER_S, Answers, apart, unless_overtaken
 from pipelines.moderation import Admitted, Moderation, Outcome, Ruling, timestamp
 from schemas.dead_letter import DeadLetter
 from schemas.reasons import NOTHING_TO_JUDGE
@@ -160,7 +160,7 @@ class Calls(Generic[Asked, Answer]):
             yield asked, answer
 
 
-class GuardCalls(Calls[Items, Answers | Overtaken]):
+class GuardCalls(Calls[Items, Answers | None]):
     """Asks a guard about chunks of records."""
 
     def __init__(self, judge: Judge, loop: asyncio.AbstractEventLoop) -> None:
@@ -171,16 +171,16 @@ class GuardCalls(Calls[Items, Answers | Overtaken]):
         """Have the admitted requests of some records judged in one call."""
         self._begin(items, self._ask([item.admitted for item in items if item.admitted]))
 
-    async def _ask(self, batch: Sequence[Admitted]) -> Answers | Overtaken:
+    async def _ask(self, batch: Sequence[Admitted]) -> Answers | None:
         asked = asyncio.ensure_future(ask_batch(batch, self._judge))
         await asyncio.wait({asked}, timeout=PROBE_AFTER_S)
-        return asked.result() if asked.done() else await answer_or_overtaken(asked, batch, self._judge)
+        return asked.result() if asked.done() else await unless_overtaken(asked, batch, self._judge)
 
     def answered(self) -> Iterator[tuple[Items, Answers]]:
         """What has come back since. The records of a call that was overtaken are asked about again, by partition."""
         for items, judged in super().answered():
-            if not isinstance(judged, Overtaken):
+            if judged is not None:
                 yield items, judged
                 continue
-            for share, call in judged.asked_apart(items):
-                self._begin(share, call)
+            for share in apart(items):
+                self._begin(share, ask_batch([item.admitted for item in share if item.admitted], self._judge))

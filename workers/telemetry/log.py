@@ -35,6 +35,7 @@ EventName = Literal[
     "baseline_not_read",
     "batch_failed",
     "batch_hangs",
+    "batch_late",
     "breaker_opened",
     "breaker_reset",
     "commit_failed",

@@ -9,9 +9,16 @@ import ray.exceptions
 import ray.serve.exceptions
 
 from pipelines.guard import GuardReply, GuardRequest
-from schemas.errors import GuardCallFailedError, GuardCrashError, GuardUnavailableError, ModerationError
+from schemas.errors import (
+    GuardCallFailedError,
+    GuardCrashError,
+    GuardUnavailableError,
+    ModerationError,
+    ReplicaLateError,
+)
 from schemas.verdict import Provenance
-from workers.guard.client import GuardClient
+from tests.workers.serving.virtual_time import run_at_once
+from workers.guard.client import MOST_AGAIN_S, GuardClient
 
 REQUEST = GuardRequest(({"role": "user", "content": "private words"},), 1, {})
 REPLY = GuardReply(
@@ -157,6 +164,35 @@ def test_p6_whatever_our_code_raised_in_the_replica_is_a_failed_call_and_never_a
 def test_p5_p6_what_a_remote_engine_s_server_ended_with_is_told_as_the_replica_told_it(kind: type[Exception]) -> None:
     with pytest.raises(kind, match=r"^no server takes it on$"):
         call(raising(task_error(kind("no server takes it on"))))
+
+
+def turning_away(times: int) -> tuple[Handle, list[float]]:
+    """A handle whose replicas turn so many calls away, and when they were made."""
+    made_at: list[float] = []
+
+    async def end() -> GuardReply:
+        made_at.append(asyncio.get_running_loop().time())
+        if len(made_at) <= times:
+            raise task_error(ReplicaLateError("a batch takes long"))
+        return REPLY
+
+    return Handle(Response(end)), made_at
+
+
+def test_p6_a_call_that_a_replica_turns_away_is_made_again() -> None:
+    handle, made_at = turning_away(20)
+
+    assert run_at_once(GuardClient(handle, 60.0).judge([REQUEST])) is REPLY
+    assert handle.arguments == [[REQUEST]] * 21
+    assert 10 * MOST_AGAIN_S / 2 < made_at[-1] < 20 * MOST_AGAIN_S
+
+
+def test_p5_a_call_that_is_turned_away_for_as_long_as_a_call_may_take_is_unavailable() -> None:
+    handle, made_at = turning_away(10_000)
+
+    with pytest.raises(GuardUnavailableError, match="takes long"):
+        run_at_once(GuardClient(handle, 60.0).judge([REQUEST]))
+    assert 59.0 < made_at[-1] <= 60.0
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,17 @@ answer, but none gets the error or the cancellation of another call.
 A batch that raises is run again call by call and fails only the calls that raise by themselves. A caller that bisects
 its own call must not be failed by the call beside it (P6), nor by the call whose equal item was run for both.
 An error that says nothing of the items, such as a server that is gone, is everybody's, and nothing is run again.
+While a batch takes far longer than is usual, calls that only wait for it are turned away (decision 0035).
 `@serve.batch` does none of this (decision 0004).
 Knows nothing of Ray, tokens' meaning or completions.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import chain, groupby
+from math import inf
 from operator import attrgetter
 from time import perf_counter
 from typing import Generic, NamedTuple, TypeVar, cast
@@ -24,6 +27,11 @@ from pipelines.guard import ASK_SHARE
 from workers.guard.lane import Lane
 from workers.serving.batching.lanes import Bounds, Lanes
 
+# A batch is late that takes so many times as long as is usual for its tokens, and so many seconds.
+LATE_TIMES, LATE_AFTER_S = 3.0, 1.0
+# While one is, what waits is turned away once in so many seconds: meanwhile it counts, for whoever sends a call to the
+# replica that has fewer.
+AWAY_S = 0.25
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
@@ -82,6 +90,7 @@ class Batcher(Generic[Item, Answer]):
         ask_share: of the time of a batch with live items, by which asks may lengthen it.
         concurrency: batches under way at a time; of background ones, half as many and at least one.
         blameless: errors that say nothing of a batch's items.
+        late: called once for a batch that is late; what calls are turned away with. None: they wait.
         clock: seconds, monotonic.
     """
 
@@ -97,6 +106,7 @@ class Batcher(Generic[Item, Answer]):
         ask_share: float = ASK_SHARE,
         concurrency: int = 1,
         blameless: tuple[type[Exception], ...] = (),
+        late: Callable[[], Exception] | None = None,
         clock: Callable[[], float] = perf_counter,
     ) -> None:
         self._run = run
@@ -105,6 +115,7 @@ class Batcher(Generic[Item, Answer]):
         self._lanes = Lanes[_Pending[Item, Answer]](bounds, clock)
         self._concurrency = concurrency
         self._blameless = blameless
+        self._late = late if concurrency == 1 else None  # beside a batch that is late, others go on
         self._clock = clock
         self._workers: set[asyncio.Task[None]] = set()
         self._under_way: Counter[Lane] = Counter()
@@ -122,7 +133,7 @@ class Batcher(Generic[Item, Answer]):
             What each item got, in order.
 
         Raises:
-            Exception: what `run` raised for a batch of nothing but them.
+            Exception: what `run` raised for a batch of nothing but them; what `late` gave, while none has begun.
         """
         loop = asyncio.get_running_loop()
         call, since = object(), self._clock()
@@ -195,9 +206,11 @@ class Batcher(Generic[Item, Answer]):
         groups: dict[Hashable, list[_Pending[Item, Answer]]] = {}
         for entry in batch:
             groups.setdefault(entry.key, []).append(entry)
+        tokens = sum(group[0].tokens for group in groups.values())
         started = self._clock()
         try:
-            answers = await self._run([[entry.item for entry in group] for group in groups.values()])
+            with self._others_turned_away(batch, tokens):
+                answers = await self._run([[entry.item for entry in group] for group in groups.values()])
             if len(answers) != len(groups):
                 raise ValueError(f"{len(answers)} answers to a batch of {len(groups)}")  # noqa: TRY301 - as an engine's own
         except Exception as error:  # noqa: BLE001 - whatever the engine raised belongs to this batch's callers
@@ -210,8 +223,30 @@ class Batcher(Generic[Item, Answer]):
                 if not entry.answer.done():
                     entry.answer.set_exception(error)
             return
-        self._lanes.cost.note(sum(group[0].tokens for group in groups.values()), self._clock() - started)
+        self._lanes.cost.note(tokens, self._clock() - started)
         self._settle(groups, answers, started)
+
+    @contextmanager
+    def _others_turned_away(self, batch: list[_Pending[Item, Answer]], tokens: int) -> Iterator[None]:
+        """While a batch runs, once it is late."""
+        late_s = max(LATE_AFTER_S, LATE_TIMES * self.usual_s(tokens))
+        if self._late is None or late_s == inf:
+            yield
+            return
+        call_later = asyncio.get_running_loop().call_later
+        self._next_away = call_later(late_s, lambda late: self._turn_away(batch, late()), self._late)
+        try:
+            yield
+        finally:
+            self._next_away.cancel()
+
+    def _turn_away(self, batch: list[_Pending[Item, Answer]], error: Exception) -> None:
+        begun = {entry.call for entry in batch}  # elsewhere these might hang another replica
+        for entry in self._lanes:
+            if entry.call not in begun and not entry.answer.done():
+                entry.answer.set_exception(error)
+        self._lanes.drop_done()
+        self._next_away = asyncio.get_running_loop().call_later(AWAY_S, self._turn_away, batch, error)
 
     def _settle(
         self, groups: Mapping[Hashable, Sequence[_Pending[Item, Answer]]], answers: Sequence[Answer], started: float
