@@ -3,6 +3,7 @@
 * ModerationError
   x RetriableError             the record is fine, something around it is not: hold and try again (P5)
     + GuardUnavailableError    no replica answered: dead, starting, overloaded, gone
+    + ReplicaLateError         a call waits in a replica for a batch that takes long: it is made again
   x GuardCallFailedError       a call raised in our own code: bisect, then blame the one record (P6)
   x GuardCrashError            the replica died while it ran the call: retry, count, isolate (P6)
   x BatchHangsError            an engine does not come back from a batch: its replica ends
@@ -39,7 +40,7 @@ class GuardUnavailableError(RetriableError):
     """No guard replica could answer."""
 
 
-class ReplicaLateError(GuardUnavailableError):
+class ReplicaLateError(RetriableError):
     """A batch of the replica takes long, and nothing of this call is in it: another replica may answer at once."""
 
 

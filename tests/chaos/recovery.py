@@ -28,13 +28,13 @@ def recovered_s(verdicts: Iterable[SourceRecord], died_at: float) -> dict[int, f
     return first
 
 
-def standing_s(verdicts: Iterable[SourceRecord], since: float) -> dict[int, float]:
-    """For each input partition the longest time between two verdicts after that time, in seconds."""
-    times: dict[int, list[float]] = {}
+def standing_s(verdicts: Iterable[SourceRecord], partitions: int, since: float, until: float) -> dict[int, float]:
+    """For each input partition the longest time without a verdict between two times, in seconds."""
+    times = {partition: [since, until] for partition in range(partitions)}
     for record in verdicts:
-        if record.timestamp_ms / 1000 >= since:
-            times.setdefault(read_verdict(record).source[0], []).append(record.timestamp_ms / 1000)
+        if since < record.timestamp_ms / 1000 < until:
+            times[read_verdict(record).source[0]].append(record.timestamp_ms / 1000)
     return {
-        partition: round(max((later - earlier for earlier, later in pairwise(sorted(found))), default=0.0), 1)
-        for partition, found in sorted(times.items())
+        partition: round(max(later - earlier for earlier, later in pairwise(sorted(found))), 1)
+        for partition, found in times.items()
     }

@@ -119,12 +119,13 @@ def test_a_record_that_hangs_its_replica_is_quarantined_and_its_neighbours_are_j
     hung_at = time.time()
     arena.load.produce([Event(b"k1", text, [], Reason.REPLICA_CRASH)])
     wait_for_verdicts(arena, 400)
+    loaded_until = time.time()
     arena.settle(standstill_s=CALM_S)
     assert arena.check_closed(duplicates=False).letters == sum(one.is_refused for one in arena.load.sent.values())
     (letter,) = [one for one in map(read_dead_letter, arena.view.read(arena.topics["dlq"])) if one.attempts > 1]
     assert (letter.reason, letter.attempts) == (Reason.REPLICA_CRASH, MAX_CRASHES)
     deaths = sum(note.what == READY for note in serving.notes) - 2
-    stood = standing_s(arena.verdicts(), hung_at)
+    stood = standing_s(arena.verdicts(), PARTITIONS, hung_at, loaded_until)
     sys.stdout.write(f"{deaths} replicas ended; partitions stood {stood}\n")
     assert deaths <= 2 * MAX_CRASHES + math.ceil(math.log2(CHUNK))
 
@@ -142,9 +143,10 @@ def test_a_call_that_hangs_once_holds_what_it_shares_with_others_for_less_than_i
     while time.time() < hung_at + ONCE_S + 2:
         arena.produce(2, PLAIN)
         time.sleep(0.02)
+    loaded_until = time.time()
     arena.settle(standstill_s=CALM_S)
     arena.check_closed(duplicates=False)
-    stood = standing_s(arena.verdicts(), hung_at)
+    stood = standing_s(arena.verdicts(), PARTITIONS, hung_at, loaded_until)
     sys.stdout.write(f"a call hung for {ONCE_S:.0f} s; partitions stood {stood}\n")
     assert max(stood.values()) < ONCE_S / 2
     assert {note.what for note in serving.notes} == {READY, BEGUN, ENDED}

@@ -56,23 +56,23 @@ OF_THE_WAY = (
     Mutant(
         "waits for a call that hangs alone",
         "pipelines/lanes/overtaking.py",
-        "    asked.cancel()\n    return None\n",
-        "    return await asked\n",
+        "until = min(",
+        "until = max(",
         "tests/pipelines/lanes/test_overtaking.py::"
         "test_p6_a_call_is_overtaken_that_takes_longer_than_its_requests_would_one_by_one",
     ),
     Mutant(
         "takes a slow guard for one that hangs",
         "pipelines/lanes/overtaking.py",
-        "timeout=requests * (clock() - begun)",
-        "timeout=clock() - begun",
+        "requests * probe.result()",
+        "probe.result()",
         "tests/pipelines/lanes/test_overtaking.py::test_a_slow_call_is_waited_for_and_made_once",
     ),
     Mutant(
         "has a record that hangs asked about at every replica",
         "workers/serving/batching/batcher.py",
-        "if entry.call not in begun and not",
-        "if not",
+        "self._lanes.leaving(begun)",
+        "self._lanes.leaving(())",
         "tests/workers/serving/batching/test_late_batches.py::"
         "test_p6_the_rest_of_a_call_that_the_batch_is_of_waits_for_it",
     ),

@@ -12,14 +12,14 @@ from ray.serve.exceptions import RayServeException
 
 from pipelines.backoff import Backoff
 from pipelines.guard import Chunk, GuardReply, GuardRequest
-from schemas.errors import GuardCallFailedError, GuardCrashError, GuardUnavailableError, ReplicaLateError
+from schemas.errors import GuardCallFailedError, GuardCrashError, GuardUnavailableError
 from workers.guard.lane import Lane
 
 # Of one client under way at a time, so that they cannot fill a replica's queue, which has 512 places.
 BACKGROUND_CALLS = 4
 ASK_CALLS = 256
 # Before a call is sent again that a replica has turned away: Serve may choose the same one.
-AGAIN_S, MOST_AGAIN_S = 0.05, 0.4
+AGAIN_S, MOST_AGAIN_S = 0.05, 1.0
 
 
 class GuardClient:
@@ -51,16 +51,14 @@ class GuardClient:
         clock = asyncio.get_running_loop().time
         until = clock() + self._timeout_s
         waits = Backoff(AGAIN_S, MOST_AGAIN_S)
-        while True:
-            try:
-                reply: GuardReply = await answer_of_call(method.remote(Chunk(requests)), self._timeout_s)
-            except ReplicaLateError:
-                wait_s = waits.next_wait_s()
-                if clock() + wait_s > until:
-                    raise
-                await asyncio.sleep(wait_s)
-            else:
+        left_s = self._timeout_s
+        while left_s > 0:
+            reply: GuardReply | None = await answer_of_call(method.remote(Chunk(requests)), left_s)
+            if reply is not None:
                 return reply
+            await asyncio.sleep(waits.next_wait_s())
+            left_s = until - clock()
+        raise GuardUnavailableError(f"turned away for {self._timeout_s} s")
 
 
 async def answer_of_call(response: Any, timeout_s: float) -> Any:
@@ -90,7 +88,7 @@ async def answer_of_call(response: Any, timeout_s: float) -> Any:
         raise GuardUnavailableError(type(error).__name__) from None
     except TimeoutError:
         response.cancel()
-        raise GuardUnavailableError(f"no answer within {timeout_s} s") from None
+        raise GuardUnavailableError(f"no answer within {timeout_s:g} s") from None
     except asyncio.CancelledError:
         # Cancelling the wait alone would leave the replica's slot taken.
         response.cancel()

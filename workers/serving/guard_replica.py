@@ -115,35 +115,39 @@ class GuardReplica:
             ask_share=settings.guard.ask_share,
             concurrency=self._engine.concurrency,
             blameless=BACKEND_ERRORS,
-            late=_batch_late,
+            late=None if self._engine.identity.device == "remote" else ReplicaLateError,
         )
         self._measures = GuardMeasures(self._engine, load_s, self._batcher.waiting)
         self._cache = VerdictCache(settings.guard.cache_size)
         self._batch_timeout_s = settings.guard.batch_timeout_s
         self._failures = 0
         self._hangs_at: dict[object, float] = {}
+        self._late_batch: object = None
         self._busy = BusyShare(slots=self._engine.concurrency)
 
-    async def judge(self, requests: Sequence[GuardRequest]) -> GuardReply:
+    async def judge(self, requests: Sequence[GuardRequest]) -> GuardReply | None:
         """Judge the conversations of one call; see `pipelines.guard.Guard`.
+
+        Returns:
+            The answers; None where they wait for a batch that takes far longer than is usual. Of an error Serve would
+            write a traceback for each call, and count it.
 
         Raises:
             GuardCallFailedError: the engine raised; names the kind of its error, whose text may quote the input.
-            ReplicaLateError: it waits for a batch that takes far longer than is usual.
             GuardUnavailableError: the engine's server does not answer.
             GuardCrashError: its server died while it ran this.
         """
         return await self._judge(requests, Lane.LIVE)
 
-    async def judge_ask(self, requests: Sequence[GuardRequest]) -> GuardReply:
+    async def judge_ask(self, requests: Sequence[GuardRequest]) -> GuardReply | None:
         """The same for somebody who waits: first in each batch, within bounds that live items do not feel.
 
         Raises:
-            GuardCallFailedError: see `judge`, and for the others.
+            GuardCallFailedError: see `judge`, and for the other two.
         """
         return await self._judge(requests, Lane.ASK)
 
-    async def judge_background(self, requests: Sequence[GuardRequest]) -> GuardReply:
+    async def judge_background(self, requests: Sequence[GuardRequest]) -> GuardReply | None:
         """The same for background work: it has the engine only while no live item waits.
 
         Raises:
@@ -159,9 +163,12 @@ class GuardReplica:
         finally:
             self._background_calls -= 1
 
-    async def _judge(self, requests: Sequence[GuardRequest], lane: Lane) -> GuardReply:
+    async def _judge(self, requests: Sequence[GuardRequest], lane: Lane) -> GuardReply | None:
         try:
             return await self._answered(requests, lane)
+        except ReplicaLateError:
+            self._tell_late()
+            return None
         except Exception as error:  # noqa: BLE001 - whatever the engine raised
             told = _told(error)
         # Not while that is handled: Ray and Serve write the whole chain of an error into their logs.
@@ -287,17 +294,19 @@ class GuardReplica:
             self._cache.keep(group[0].key, completion, span.carrier)
         return [_Ran(completion, span.carrier, span.started_ns, guard_ms) for completion in completions]
 
+    def _tell_late(self) -> None:
+        """Once for each batch."""
+        under_way = next(iter(self._hangs_at), None)
+        if under_way is not self._late_batch:
+            self._late_batch = under_way
+            log.warning(log_event("batch_late"))
+
     def _longest_s(self, prompts: Sequence[PreparedPrompt]) -> float:
         """For how long a batch may run."""
         if self._engine.identity.device == "remote":  # its server works for others, too; its calls have a time-out
             return self._batch_timeout_s
         usual_s = self._batcher.usual_s(sum(map(len, prompts)))
         return min(self._batch_timeout_s, max(HANGS_AFTER_S, HANGS_TIMES * usual_s))
-
-
-def _batch_late() -> ReplicaLateError:
-    log.warning(log_event("batch_late"))
-    return ReplicaLateError("a batch takes far longer than is usual")
 
 
 def _told(error: Exception) -> ModerationError:

@@ -32,7 +32,7 @@ class ShadowReplica:
         self._loading.add_done_callback(_tell)
         executor.shutdown(wait=False)
 
-    async def judge(self, requests: Sequence[GuardRequest]) -> GuardReply:
+    async def judge(self, requests: Sequence[GuardRequest]) -> GuardReply | None:
         """See `pipelines.guard.Guard`.
 
         Raises:

@@ -17,9 +17,9 @@ RECORDS = 20
 
 
 class TimedJudge:
-    """Takes some seconds for a call, and others for a probe."""
+    """Takes some seconds for a call, and others for the first probe and those after it."""
 
-    def __init__(self, call_s: float, probe_s: float) -> None:
+    def __init__(self, call_s: float, *probe_s: float) -> None:
         self.call_s = call_s
         self.probe_s = probe_s
         self.probes = 0
@@ -28,7 +28,7 @@ class TimedJudge:
         """See `pipelines.judging.Judge`."""
         is_probe = list(requests) == [PROBE]
         self.probes += is_probe
-        await asyncio.sleep(self.probe_s if is_probe else self.call_s)
+        await asyncio.sleep(self.probe_s[min(self.probes, len(self.probe_s)) - 1] if is_probe else self.call_s)
         return [Judged(answer(SAFE), PROVENANCE, 1) for _ in requests]
 
 
@@ -54,21 +54,39 @@ def ask(judge: TimedJudge) -> tuple[int | None, float]:
 
 
 def test_p6_a_call_is_overtaken_that_takes_longer_than_its_requests_would_one_by_one() -> None:
-    judge = TimedJudge(3600.0, 0.05)
+    judge = TimedJudge(3600.0, 0.04)
 
     said, took_s = ask(judge)
 
     assert (said, judge.probes) == (None, 1)
-    assert took_s == pytest.approx(PROBE_AFTER_S + (1 + RECORDS) * 0.05)
+    assert took_s == pytest.approx(PROBE_AFTER_S + (1 + RECORDS) * 0.04)
+
+
+def test_p6_a_probe_that_goes_where_the_call_hangs_is_followed_by_another() -> None:
+    judge = TimedJudge(3600.0, 3600.0, 0.05)
+
+    said, took_s = ask(judge)
+
+    assert (said, judge.probes) == (None, 2)
+    assert took_s == pytest.approx(2 * PROBE_AFTER_S + (1 + RECORDS) * 0.05)
+
+
+def test_p6_a_probe_that_is_turned_away_at_first_does_not_say_how_long_requests_take() -> None:
+    judge = TimedJudge(3600.0, 0.5, 0.05)
+
+    said, took_s = ask(judge)
+
+    assert (said, judge.probes) == (None, 2)
+    assert took_s == pytest.approx(2 * PROBE_AFTER_S + (1 + RECORDS) * 0.05)
 
 
 @pytest.mark.parametrize(
     ("call_s", "probe_s", "probes"),
     [
         (PROBE_AFTER_S / 2, 0.0, 0),
-        (60.0, 3600.0, 1),  # the probe waits behind the call, or the guard is down
-        (8.0, 0.4, 1),  # a processor takes eight seconds for twenty records, and another one is idle
-        (60.0, 50.0, 1),  # two long queues of different lengths
+        (60.0, 3600.0, 6),  # the probe waits behind the call, or the guard is down
+        (8.0, 0.4, 3),  # a processor takes eight seconds for twenty records, and another one is idle
+        (60.0, 50.0, 6),  # two long queues of different lengths
     ],
 )
 def test_a_slow_call_is_waited_for_and_made_once(call_s: float, probe_s: float, probes: int) -> None:

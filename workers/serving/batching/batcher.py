@@ -1,6 +1,6 @@
 """Dynamic batching inside a replica: what waits when the engine is free becomes one batch, within a token budget.
 
-Items of a lane leave in the order in which they came, so none starves; an item larger than the budget goes alone.
+Items of a lane are run in the order in which they came, so none starves; an item larger than the budget goes alone.
 `workers.serving.batching.lanes` says which lane is whose turn.
 An engine that takes several batches at a time has as many under way; one at a time is the rule.
 Equal items that wait or run at the same time are run once. Each keeps a slot and a future of its own: all get the
@@ -29,6 +29,7 @@ from workers.serving.batching.lanes import Bounds, Lanes
 
 # A batch is late that takes so many times as long as is usual for its tokens, and so many seconds.
 LATE_TIMES, LATE_AFTER_S = 3.0, 1.0
+FIRST_LATE_AFTER_S = 10.0  # of the first one: nothing is usual yet
 # While one is, what waits is turned away once in so many seconds: meanwhile it counts, for whoever sends a call to the
 # replica that has fewer.
 AWAY_S = 0.25
@@ -90,7 +91,7 @@ class Batcher(Generic[Item, Answer]):
         ask_share: of the time of a batch with live items, by which asks may lengthen it.
         concurrency: batches under way at a time; of background ones, half as many and at least one.
         blameless: errors that say nothing of a batch's items.
-        late: called once for a batch that is late; what calls are turned away with. None: they wait.
+        late: makes what a call is turned away with; None: calls wait for a batch that is late.
         clock: seconds, monotonic.
     """
 
@@ -133,7 +134,7 @@ class Batcher(Generic[Item, Answer]):
             What each item got, in order.
 
         Raises:
-            Exception: what `run` raised for a batch of nothing but them; what `late` gave, while none has begun.
+            Exception: what `run` raised for a batch of nothing but them, or what `late` made: they wait for a late one.
         """
         loop = asyncio.get_running_loop()
         call, since = object(), self._clock()
@@ -229,24 +230,23 @@ class Batcher(Generic[Item, Answer]):
     @contextmanager
     def _others_turned_away(self, batch: list[_Pending[Item, Answer]], tokens: int) -> Iterator[None]:
         """While a batch runs, once it is late."""
-        late_s = max(LATE_AFTER_S, LATE_TIMES * self.usual_s(tokens))
-        if self._late is None or late_s == inf:
+        if self._late is None:
             yield
             return
-        call_later = asyncio.get_running_loop().call_later
-        self._next_away = call_later(late_s, lambda late: self._turn_away(batch, late()), self._late)
+        usual_s = self.usual_s(tokens)
+        late_s = max(LATE_AFTER_S, LATE_TIMES * usual_s) if usual_s < inf else FIRST_LATE_AFTER_S
+        self._next_away = asyncio.get_running_loop().call_later(late_s, self._turn_away, batch, self._late)
         try:
             yield
         finally:
             self._next_away.cancel()
 
-    def _turn_away(self, batch: list[_Pending[Item, Answer]], error: Exception) -> None:
+    def _turn_away(self, batch: list[_Pending[Item, Answer]], late: Callable[[], Exception]) -> None:
         begun = {entry.call for entry in batch}  # elsewhere these might hang another replica
-        for entry in self._lanes:
-            if entry.call not in begun and not entry.answer.done():
-                entry.answer.set_exception(error)
+        for entry in self._lanes.leaving(begun):
+            entry.answer.set_exception(late())
         self._lanes.drop_done()
-        self._next_away = asyncio.get_running_loop().call_later(AWAY_S, self._turn_away, batch, error)
+        self._next_away = asyncio.get_running_loop().call_later(AWAY_S, self._turn_away, batch, late)
 
     def _settle(
         self, groups: Mapping[Hashable, Sequence[_Pending[Item, Answer]]], answers: Sequence[Answer], started: float

@@ -14,7 +14,7 @@ Knows nothing of futures, engines or tasks.
 """
 
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from math import ceil, inf
 from typing import Generic, NamedTuple, Protocol, TypeVar
@@ -87,6 +87,12 @@ class Lanes(Generic[Entry]):
     def put_back(self, entry: Entry) -> None:
         """It goes first in its lane."""
         self._waiting[entry.lane].appendleft(entry)
+
+    def leaving(self, begun: Container[object]) -> list[Entry]:
+        """What waits of other calls than these. It goes elsewhere, so it does not count as having come."""
+        found = [entry for entry in self if entry.call not in begun and not entry.is_done]
+        self._live_load.forget(_tokens(entry for entry in found if entry.lane is Lane.LIVE))
+        return found
 
     def count(self, lane: Lane) -> int:
         """What waits in a lane."""

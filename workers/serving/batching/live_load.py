@@ -42,6 +42,10 @@ class LiveLoad:
         self._call += LEARNS * (tokens - self._call)
         self._last = now
 
+    def forget(self, tokens: int) -> None:
+        """Calls that have come went elsewhere, from where they may come again."""
+        self._recent = max(0.0, self._recent - tokens)
+
     @property
     def comes(self) -> bool:
         """There were live calls lately."""
